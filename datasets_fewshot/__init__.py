@@ -1,0 +1,36 @@
+"""Files in, labelled images out: data sets for few-shot adaptation of CLIP."""
+
+from datasets_fewshot.dataset import FewShotDataset, Item, Split
+from datasets_fewshot.draws import draw, list_draws
+from datasets_fewshot.feature_store import FeatureKey, FeatureStore
+from datasets_fewshot.files_hash import files_hash
+from datasets_fewshot.images import BadImageError, load_image
+from datasets_fewshot.registry import list_datasets, load_dataset, register_dataset, suites
+from datasets_fewshot.splits import draw_few_shot, items_hash, read_split, select_classes, write_split
+from datasets_fewshot.transforms import eval_transform, train_transform
+from datasets_fewshot.validation import SplitError
+
+__all__ = [
+    "BadImageError",
+    "FeatureKey",
+    "FeatureStore",
+    "FewShotDataset",
+    "Item",
+    "Split",
+    "SplitError",
+    "draw",
+    "draw_few_shot",
+    "eval_transform",
+    "files_hash",
+    "items_hash",
+    "list_datasets",
+    "list_draws",
+    "load_dataset",
+    "load_image",
+    "read_split",
+    "register_dataset",
+    "select_classes",
+    "suites",
+    "train_transform",
+    "write_split",
+]

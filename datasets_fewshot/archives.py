@@ -1,0 +1,101 @@
+"""Read the bytes of a file that may lie inside a .zip or an uncompressed .tar archive.
+
+Archives stay open, once per process: opening one means reading its whole table of members. A forked worker opens its
+own, because parent and child would move one shared file position under each other.
+"""
+
+import hashlib
+import os
+import tarfile
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+
+ARCHIVE_SUFFIXES = (".zip", ".tar")
+MAX_OPEN_ARCHIVES = 64
+
+
+class _TarMembers:
+    """Member name -> bytes of an uncompressed tar file, by offset: members are read in any order."""
+
+    def __init__(self, path: str):
+        self._lock = Lock()
+        self._file = Path(path).open("rb")  # noqa: SIM115  kept open for the life of the process
+        with tarfile.open(path, "r:") as tar:
+            self._places = {member.name: (member.offset_data, member.size) for member in tar if member.isfile()}
+
+    def namelist(self) -> list[str]:
+        return list(self._places)
+
+    def checksums(self) -> dict[str, str]:
+        return {name: hashlib.sha256(self.read(name)).hexdigest() for name in self._places}
+
+    def read(self, name: str) -> bytes:
+        offset, size = self._places[name]
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.read(size)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The bytes of a file, or of an archive's member when a parent of `path` is an archive.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or the archive has no such member.
+    """
+    archive, member = split_archive(path)
+    if archive is None:
+        return Path(path).read_bytes()
+    try:
+        return _open_archive(archive).read(member)
+    except KeyError:
+        raise FileNotFoundError(f"archive {archive!r} has no member {member!r}") from None
+    except (zipfile.BadZipFile, tarfile.TarError) as error:
+        raise OSError(f"archive {archive!r} is damaged ({error})") from error
+
+
+def list_members(archive: str | Path) -> list[str]:
+    """Names of an archive's files, in the order the archive holds them."""
+    try:
+        return [name for name in _open_archive(str(archive)).namelist() if not name.endswith("/")]
+    except (zipfile.BadZipFile, tarfile.TarError) as error:
+        raise OSError(f"archive {str(archive)!r} is damaged or compressed ({error}); plain .tar is read") from error
+
+
+def member_checksums(archive: str) -> dict[str, str]:
+    """Member name -> a checksum of its bytes: a zip's table holds CRC-32s, a tar file's members are hashed."""
+    opened = _open_archive(archive)
+    if isinstance(opened, zipfile.ZipFile):
+        return {info.filename: f"{info.file_size} {info.CRC:08x}" for info in opened.infolist()}
+    return opened.checksums()
+
+
+def split_archive(path: str | Path) -> tuple[str | None, str]:
+    """`a/b.zip/c/d.png` -> ("a/b.zip", "c/d.png") where a/b.zip is a file; (None, path) elsewhere."""
+    text = Path(path).as_posix()
+    for suffix in ARCHIVE_SUFFIXES:
+        end = text.lower().find(suffix + "/")
+        while end != -1:
+            cut = end + len(suffix)
+            if Path(text[:cut]).is_file():
+                return text[:cut], text[cut + 1 :]
+            end = text.lower().find(suffix + "/", cut)
+    return None, text
+
+
+def archive_at(path: str | Path) -> str | None:
+    """The archive that `path` itself is, or None."""
+    text = str(path)
+    return text if text.lower().endswith(ARCHIVE_SUFFIXES) and Path(text).is_file() else None
+
+
+def _open_archive(path: str) -> "zipfile.ZipFile | _TarMembers":
+    status = Path(path).stat()
+    return _open_once(path, os.getpid(), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=MAX_OPEN_ARCHIVES)
+def _open_once(path: str, pid: int, mtime_ns: int, size: int) -> "zipfile.ZipFile | _TarMembers":
+    """`pid`, `mtime_ns` and `size` only tell processes and versions of the file apart."""
+    return zipfile.ZipFile(path) if path.lower().endswith(".zip") else _TarMembers(path)

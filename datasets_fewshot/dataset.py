@@ -1,0 +1,60 @@
+"""What a data set is: labelled image files, in three lists."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from PIL import Image
+
+from datasets_fewshot.images import Reading, load_image
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One labelled image."""
+
+    path: str  # posix, relative to the data set's image root
+    label: int  # from 0
+    classname: str  # as the split file writes it; words may be joined by "_"
+
+
+@dataclass(frozen=True)
+class Split:
+    """The three lists of a data set; their order matters, because few-shot draws depend on it."""
+
+    train: tuple[Item, ...]
+    val: tuple[Item, ...]
+    test: tuple[Item, ...]
+
+    def __iter__(self) -> Iterator[tuple[Item, ...]]:
+        return iter((self.train, self.val, self.test))
+
+
+@dataclass(frozen=True)
+class FewShotDataset:
+    """A split, and the folder (or archive) where its images lie."""
+
+    name: str
+    image_root: Path
+    split: Split
+    notes: tuple[str, ...] = ()  # what a record must say about this data, such as "fallback split"
+    reading: Reading = "paper"  # how `load` turns a file into pixels
+
+    @cached_property
+    def classnames(self) -> tuple[str, ...]:
+        """Class names in label order, C of them, as the lists write them."""
+        names = {item.label: item.classname for items in self.split for item in items}
+        return tuple(names[label] for label in sorted(names))
+
+    def path(self, item: Item) -> Path:
+        """Where the item's image lies."""
+        return self.image_root / item.path
+
+    def load(self, item: Item) -> Image.Image:
+        """The item's image in RGB, read as this data set asks.
+
+        Raises:
+            BadImageError: if the file is missing, truncated or no image.
+        """
+        return load_image(self.path(item), self.reading)

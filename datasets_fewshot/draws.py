@@ -1,0 +1,87 @@
+"""The few-shot draws of the released codes, by name: equal seeds give different images in each."""
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+
+from datasets_fewshot.dataset import Item, Split
+from datasets_fewshot.splits import MAX_VAL_SHOTS, draw_few_shot, group_by_label, sample_classes
+
+Draw = Callable[[Split, int, int], Split]  # (split, shots, seed) -> split with the drawn train and val
+
+
+def draw_tip_adapter(split: Split, shots: int, seed: int) -> Split:
+    """Tip-Adapter's: only train is drawn, classes with too few images repeat some, val stays whole.
+
+    The released code always uses seed 1, which gives CoOp's training images of seed 1.
+    """
+    return Split(sample_classes(split.train, shots, random.Random(seed), repeat=True), split.val, split.test)
+
+
+def draw_clip_lora(split: Split, shots: int, seed: int) -> Split:
+    """CLIP-LoRA's: val is drawn before train, so the images differ from CoOp's of the same seed.
+
+    Without a val list (ImageNet) one sample of K + min(K, 4) training images per class gives both: K, then the rest.
+    """
+    rng = random.Random(seed)
+    val_shots = min(shots, MAX_VAL_SHOTS)
+    if split.val:
+        val = sample_classes(split.val, val_shots, rng, repeat=True)
+        return Split(sample_classes(split.train, shots, rng, repeat=True), val, split.test)
+    drawn = Split(sample_classes(split.train, shots + val_shots, rng, repeat=True), (), ())
+    groups = group_by_label(drawn.train).values()
+    train = tuple(item for group in groups for item in group[:shots])
+    return Split(train, tuple(item for group in groups for item in group[shots:]), split.test)
+
+
+def draw_linear_probe(split: Split, shots: int, seed: int) -> Split:
+    """CoOp's linear probe's: numpy's generator, classes in label order, train and then val.
+
+    Raises:
+        ValueError: if a class has fewer images than asked for.
+    """
+    rng = np.random.RandomState(seed)
+    train = _choose(split.train, shots, rng)
+    val = _choose(split.val, min(shots, MAX_VAL_SHOTS), rng)
+    return Split(train, val, split.test)
+
+
+def _choose(items: tuple[Item, ...], shots: int, rng: np.random.RandomState) -> tuple[Item, ...]:
+    groups = group_by_label(items)
+    drawn: list[Item] = []
+    for label in sorted(groups):
+        group = groups[label]
+        if len(group) < shots:
+            raise ValueError(
+                f"class {group[0].classname!r} has {len(group)} images, {shots} wanted; "
+                "lower the shots or use the draw 'coop'"
+            )
+        drawn += [group[index] for index in rng.choice(len(group), shots, replace=False)]
+    return tuple(drawn)
+
+
+DRAWS: dict[str, Draw] = {
+    "coop": draw_few_shot,
+    "tip_adapter": draw_tip_adapter,
+    "clip_lora": draw_clip_lora,
+    "linear_probe": draw_linear_probe,
+}
+
+
+def list_draws() -> list[str]:
+    """Names of the draws; "coop" is the one that the benchmark protocols use."""
+    return list(DRAWS)
+
+
+def draw(name: str, split: Split, shots: int, seed: int) -> Split:
+    """Draw `shots` training images per class as the named released code does.
+
+    Raises:
+        ValueError: if there is no draw of that name, or `shots` is less than 1.
+    """
+    if name not in DRAWS:
+        raise ValueError(f"no draw is named {name!r}; use one of {', '.join(DRAWS)}")
+    if shots < 1:
+        raise ValueError(f"shots is {shots}; expected at least 1 image per class")
+    return DRAWS[name](split, shots, seed)

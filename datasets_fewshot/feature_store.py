@@ -1,0 +1,233 @@
+"""Encoded data sets on disk: memory-mapped, checksummed, keyed by content.
+
+An entry is a folder named by the hash of its key. It holds `features.bin`, the rows (N, D) as they lie in memory, and
+`entry.json`: the key, the shape and one SHA-256 per shard, a shard being a run of rows. One file of many shards, so
+that the whole table maps as one tensor, while a damaged place is found and named shard by shard.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+FeatureDtype = Literal["float32", "float16", "bfloat16"]
+TORCH_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+FORMAT = 1
+SHARD_BYTES = 16 * 2**20
+ABANDONED_SECONDS = 24 * 3600  # a half-written entry older than this belongs to a process that died
+
+
+class DamagedEntryError(ValueError):
+    """An entry that does not hold what its key promises; the message says where."""
+
+
+@dataclass(frozen=True)
+class FeatureKey:
+    """All that can change a table of features."""
+
+    weights_hash: str  # of the encoder
+    transform: str  # what was done to an image before encoding
+    items_hash: str  # of the files in row order: `files_hash`, which sees replaced files where `items_hash` does not
+    dtype: FeatureDtype  # of the stored rows
+
+    def digest(self) -> str:
+        """The entry's folder name: 32 hex digits."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What `entry.json` says of one stored table."""
+
+    folder: Path
+    key: FeatureKey
+    count: int  # N rows
+    dim: int  # D columns
+    shard_rows: int  # rows per shard; the last shard may have fewer
+    checksums: tuple[str, ...]  # SHA-256 in hex, one per shard
+
+    @property
+    def size(self) -> int:
+        """Bytes of `features.bin`."""
+        return self.count * self.dim * TORCH_DTYPES[self.key.dtype].itemsize
+
+
+class FeatureStore:
+    """A folder of entries. Several processes may share it."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder).expanduser()
+        self._verified: set[str] = set()
+
+    def features(self, key: FeatureKey, count: int, encode: Callable[[], Iterator[Tensor]]) -> Tensor:
+        """The table (N, D) of the key, mapped from disk; encoded first if it is missing, foreign or damaged.
+
+        The tensor is private: writing into it changes neither the file nor what others read.
+
+        Args:
+            count: N, how many rows the items give.
+            encode: yields the rows in order, in batches (b, D) of any size, on any device.
+
+        Raises:
+            ValueError: if `encode` yields another number of rows, or batches of unequal width.
+        """
+        folder = self.folder / key.digest()
+        if key.digest() not in self._verified:
+            try:
+                entry = read_entry(folder)
+                _check_entry(entry, key, count)
+                verify_entry(entry)
+            except (DamagedEntryError, FileNotFoundError):
+                self._write(key, count, encode)
+            self._verified.add(key.digest())
+        return _map(read_entry(folder))
+
+    def entries(self) -> list[Entry | DamagedEntryError]:
+        """All entries, readable or not, by folder name."""
+        found: list[Entry | DamagedEntryError] = []
+        folders = [path for path in self.folder.glob("[!.]*") if path.is_dir()]
+        for folder in sorted(folders):
+            try:
+                found.append(read_entry(folder))
+            except (DamagedEntryError, FileNotFoundError) as error:
+                found.append(DamagedEntryError(f"{folder.name}: {error}"))
+        return found
+
+    def remove(self, digest: str) -> None:
+        """Delete an entry.
+
+        Raises:
+            FileNotFoundError: if there is none of that name.
+        """
+        folder = self.folder / digest
+        if not digest or Path(digest).name != digest or not folder.is_dir():
+            raise FileNotFoundError(f"no entry {digest!r} in {str(self.folder)!r}; `entries` lists them")
+        self._verified.discard(digest)
+        _discard(folder)
+
+    def _write(self, key: FeatureKey, count: int, encode: Callable[[], Iterator[Tensor]]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._remove_abandoned()
+        target = self.folder / key.digest()
+        temporary = self.folder / f".new-{key.digest()}-{uuid.uuid4().hex[:8]}"
+        temporary.mkdir()
+        try:
+            _write_entry(temporary, key, count, encode())
+            if target.exists():
+                _discard(target)
+            try:
+                temporary.rename(target)
+            except OSError:  # another process finished the same entry first; its rows are as good as ours
+                verify_entry(read_entry(target))
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _remove_abandoned(self) -> None:
+        for folder in self.folder.glob(".*-*"):
+            if folder.is_dir() and time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_entry(folder: Path) -> Entry:
+    """Read `entry.json`; the rows are neither read nor checked.
+
+    Raises:
+        FileNotFoundError: if there is no entry.
+        DamagedEntryError: if the file is not what this version writes.
+    """
+    text = (folder / "entry.json").read_text(encoding="utf-8")
+    try:
+        content = json.loads(text)
+        if content["format"] != FORMAT:
+            raise DamagedEntryError(f"entry.json has format {content['format']}; this version reads {FORMAT}")
+        key = FeatureKey(**content["key"])
+        if key.dtype not in get_args(FeatureDtype):
+            raise DamagedEntryError(f"entry.json has dtype {key.dtype!r}; expected one of {get_args(FeatureDtype)}")
+        count, dim, shard_rows = (int(content[name]) for name in ("count", "dim", "shard_rows"))
+        return Entry(folder, key, count, dim, shard_rows, tuple(content["checksums"]))
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise DamagedEntryError(f"entry.json cannot be read ({error!r})") from error
+
+
+def verify_entry(entry: Entry) -> None:
+    """Check the size and every shard's checksum.
+
+    Raises:
+        DamagedEntryError: names the shards whose bytes changed.
+    """
+    path = entry.folder / "features.bin"
+    size = path.stat().st_size if path.is_file() else 0
+    if size != entry.size:
+        raise DamagedEntryError(f"features.bin has {size} bytes; {entry.size} expected")
+    if len(entry.checksums) != -(-entry.count // max(1, entry.shard_rows)):
+        raise DamagedEntryError(f"entry.json has {len(entry.checksums)} checksums for {entry.count} rows")
+    bad = []
+    with path.open("rb") as file:
+        for shard, checksum in enumerate(entry.checksums):
+            if hashlib.sha256(file.read(entry.shard_rows * entry.size // entry.count)).hexdigest() != checksum:
+                bad.append(shard)
+    if bad:
+        raise DamagedEntryError(f"shards {bad} of {len(entry.checksums)} do not match their checksums")
+
+
+def _check_entry(entry: Entry, key: FeatureKey, count: int) -> None:
+    if entry.key != key or entry.count != count:
+        raise DamagedEntryError(f"holds {entry.count} rows of {entry.key}; expected {count} of {key}")
+
+
+def _write_entry(folder: Path, key: FeatureKey, count: int, batches: Iterator[Tensor]) -> None:
+    rows, dim = 0, 0
+    with (folder / "features.bin").open("wb") as file:
+        for batch in batches:
+            if batch.ndim != 2 or (rows and batch.shape[1] != dim):
+                raise ValueError(f"encode gave a batch of shape {tuple(batch.shape)}; expected (b, {dim or 'D'})")
+            rows, dim = rows + len(batch), batch.shape[1]
+            stored = batch.detach().to("cpu", TORCH_DTYPES[key.dtype]).contiguous()
+            file.write(stored.view(torch.uint8).numpy().tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+    if rows != count:
+        raise ValueError(f"encode gave {rows} rows; {count} items were announced")
+    row_bytes = dim * TORCH_DTYPES[key.dtype].itemsize
+    shard_rows = max(1, SHARD_BYTES // max(1, row_bytes))
+    content = {
+        "format": FORMAT,
+        "key": asdict(key),
+        "count": count,
+        "dim": dim,
+        "shard_rows": shard_rows,
+        "checksums": _checksums(folder / "features.bin", shard_rows * row_bytes),
+    }
+    (folder / "entry.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def _checksums(path: Path, shard_bytes: int) -> list[str]:
+    with path.open("rb") as file:
+        return [hashlib.sha256(shard).hexdigest() for shard in iter(lambda: file.read(shard_bytes), b"")]
+
+
+def _map(entry: Entry) -> Tensor:
+    dtype = TORCH_DTYPES[entry.key.dtype]
+    if not entry.size:
+        return torch.empty(entry.count, entry.dim, dtype=dtype)
+    # Mode "c" maps pages privately, which is what lets torch have a writable tensor over a read-only file.
+    rows = np.memmap(entry.folder / "features.bin", dtype=np.uint8, mode="c")
+    return torch.from_numpy(rows).view(dtype).view(entry.count, entry.dim)
+
+
+def _discard(folder: Path) -> None:
+    """Take the entry away in one step, then delete it: no reader meets half an entry."""
+    doomed = folder.with_name(f".old-{folder.name}-{uuid.uuid4().hex[:8]}")
+    folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)

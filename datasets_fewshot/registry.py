@@ -1,0 +1,60 @@
+"""Data sets by name, in two suites: "mini" ships with the package, "paper" is what the papers report on."""
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from datasets_fewshot.dataset import FewShotDataset
+
+Suite = Literal["mini", "paper"]
+SUITES: tuple[Suite, ...] = ("mini", "paper")
+
+Option: TypeAlias = str | int | float | bool
+Loader = Callable[..., FewShotDataset]  # (root: Path | None, **options) -> FewShotDataset
+
+_LOADERS: dict[str, tuple[Suite, Loader]] = {}
+
+
+def register_dataset(name: str, suite: Suite, loader: Loader) -> None:
+    """Make `load_dataset(name)` call `loader(root, **options)`.
+
+    Raises:
+        ValueError: if the name is taken.
+    """
+    if name in _LOADERS:
+        raise ValueError(f"a data set named {name!r} is already registered; choose another name")
+    _LOADERS[name] = (suite, loader)
+
+
+def suites() -> list[str]:
+    """Names of the suites."""
+    return list(SUITES)
+
+
+def list_datasets(suite: str | None = None) -> list[str]:
+    """Names of the registered data sets, of one suite or of all, in the order of registration.
+
+    Raises:
+        ValueError: if there is no such suite.
+    """
+    if suite is not None and suite not in SUITES:
+        raise ValueError(f"suite is {suite!r}; use one of {', '.join(SUITES)}")
+    return [name for name, (its_suite, _) in _LOADERS.items() if suite in (None, its_suite)]
+
+
+def load_dataset(name: str, root: str | Path | None = None, **options: Option) -> FewShotDataset:
+    """Load a data set by name.
+
+    Args:
+        root: the folder that holds the data sets of the papers; the embedded ones need none.
+        options: the loader's own, such as `split="fallback"`.
+
+    Raises:
+        ValueError: if there is no such data set; the message names the nearest ones.
+    """
+    if name not in _LOADERS:
+        near = difflib.get_close_matches(name, _LOADERS, n=3, cutoff=0.4) or sorted(_LOADERS)
+        raise ValueError(f"no data set is named {name!r}; did you mean {' or '.join(near)}?")
+    _, loader = _LOADERS[name]
+    return loader(None if root is None else Path(root).expanduser(), **options)

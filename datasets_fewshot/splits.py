@@ -1,0 +1,136 @@
+"""Split files, the few-shot draw of the papers, base and new classes, and the hash that names a list of items.
+
+The draw and the halving follow the code of CoOp (Zhou et al., arXiv:2109.01134) and CoCoOp (arXiv:2203.05557); both are
+pure functions of (split, seed).
+"""
+
+import hashlib
+import json
+import os
+import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from datasets_fewshot.dataset import Item, Split
+from datasets_fewshot.validation import SplitError, check_split, parse_items
+
+Half = Literal["base", "new", "all"]
+MAX_VAL_SHOTS = 4  # the papers never draw more validation images than this from a class
+
+
+def read_split(path: str | Path) -> Split:
+    """Read a split file: {"train": [[path, label, classname], ...], "val": [...], "test": [...]}.
+
+    Raises:
+        SplitError: names the file and the list and index (or line) where it breaks a rule: a missing key, a wrong
+            type, labels with gaps, two names for one label, a path that leaves the image folder, or an image
+            listed twice.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        content: object = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SplitError(f"{path}: line {error.lineno}, column {error.colno} is not JSON ({error.msg})") from error
+    if not isinstance(content, dict):
+        raise SplitError(f"{path}: holds a JSON {type(content).__name__}; expected an object with train, val and test")
+    missing = [key for key in ("train", "val", "test") if key not in content]
+    unknown = sorted(set(content) - {"train", "val", "test", "notes"})
+    if missing or unknown:
+        raise SplitError(f"{path}: has keys {sorted(content)}; expected train, val and test")
+    lists = [tuple(parse_items(content[key], f"{path}: {key}")) for key in ("train", "val", "test")]
+    split = Split(*lists)
+    check_split(split, str(path))
+    return split
+
+
+def read_notes(path: str | Path) -> tuple[str, ...]:
+    """The notes that `write_split` stored with a split; none in the papers' own files."""
+    content: object = json.loads(Path(path).read_text(encoding="utf-8"))
+    notes = content.get("notes", []) if isinstance(content, dict) else []
+    return tuple(str(note) for note in notes)
+
+
+def write_split(split: Split, path: str | Path, notes: Sequence[str] = ()) -> None:
+    """Write a split file that `read_split` reads back equal; it appears whole or not at all."""
+    path = Path(path)
+    content: dict[str, object] = {"notes": list(notes)} if notes else {}
+    for key, items in zip(("train", "val", "test"), split, strict=True):
+        content[key] = [[item.path, item.label, item.classname] for item in items]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    temporary.replace(path)
+
+
+def draw_few_shot(split: Split, shots: int, seed: int) -> Split:
+    """Draw K images per class for training and min(K, 4) for validation, as CoOp's code does; test is untouched.
+
+    One generator, seeded once, walks train and then val; classes come in order of first appearance; a class with
+    fewer than K images gives all of them and uses up no random number.
+
+    Raises:
+        ValueError: if `shots` is less than 1.
+    """
+    _check_shots(shots)
+    rng = random.Random(seed)
+    train = sample_classes(split.train, shots, rng)
+    val = sample_classes(split.val, min(shots, MAX_VAL_SHOTS), rng)
+    return Split(train, val, split.test)
+
+
+def sample_classes(items: Sequence[Item], shots: int, rng: random.Random, repeat: bool = False) -> tuple[Item, ...]:
+    """`shots` items of each class, classes in order of first appearance; `repeat` fills small classes by repetition."""
+    drawn: list[Item] = []
+    for group in group_by_label(items).values():
+        if len(group) >= shots:
+            drawn += rng.sample(group, shots)
+        else:
+            drawn += rng.choices(group, k=shots) if repeat else group
+    return tuple(drawn)
+
+
+def group_by_label(items: Iterable[Item]) -> dict[int, list[Item]]:
+    """Label -> its items in list order; labels in order of first appearance."""
+    groups: dict[int, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.label, []).append(item)
+    return groups
+
+
+def select_classes(split: Split, half: Half) -> Split:
+    """Keep the base half (the first ceil(C / 2) labels), the new half, or all classes; a half is relabelled from 0.
+
+    Draw the shots first: the papers halve the draw, so base, new and all classes share one draw.
+
+    Raises:
+        ValueError: if `half` has another value, or the half has no class because `split.train` has too few.
+    """
+    if half == "all":
+        return split
+    if half not in ("base", "new"):
+        raise ValueError(f"half is {half!r}; use 'base', 'new' or 'all'")
+    labels = sorted({item.label for item in split.train})
+    middle = (len(labels) + 1) // 2
+    chosen = labels[:middle] if half == "base" else labels[middle:]
+    if not chosen:
+        raise ValueError(f"the {half} half is empty: train has {len(labels)} classes; halving needs at least two")
+    new_label = {label: index for index, label in enumerate(chosen)}
+    return Split(*(_relabel(items, new_label) for items in split))
+
+
+def _relabel(items: Iterable[Item], new_label: dict[int, int]) -> tuple[Item, ...]:
+    return tuple(Item(i.path, new_label[i.label], i.classname) for i in items if i.label in new_label)
+
+
+def items_hash(items: Iterable[Item]) -> str:
+    """SHA-256 in hex over the lines "path<TAB>label", in order: the same hash means the same images and labels."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(f"{item.path}\t{item.label}\n".encode())
+    return digest.hexdigest()
+
+
+def _check_shots(shots: int) -> None:
+    if shots < 1:
+        raise ValueError(f"shots is {shots}; expected at least 1 image per class")

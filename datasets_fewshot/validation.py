@@ -1,0 +1,131 @@
+"""What must hold of a split before anyone trains on it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from datasets_fewshot.archives import archive_at, list_members, split_archive
+from datasets_fewshot.dataset import Item, Split
+
+NAMES_SHOWN = 5
+
+
+class SplitError(ValueError):
+    """A split that breaks a rule; the message names the file, the place in it and the rule."""
+
+
+def parse_items(rows: object, where: str) -> Iterator[Item]:
+    """JSON rows [path, label, classname] -> items, each checked on its own.
+
+    Args:
+        where: what an error message calls the list, such as "split.json: train".
+
+    Raises:
+        SplitError: at the first row of another shape or type, or whose path leaves the image folder.
+    """
+    if not isinstance(rows, list):
+        raise SplitError(f"{where} is a {type(rows).__name__}; expected a list of [path, label, classname]")
+    for index, row in enumerate(rows):
+        place = f"{where}[{index}]"
+        if not isinstance(row, list | tuple) or len(row) != 3:
+            raise SplitError(f"{place} is {row!r}; expected [path, label, classname]")
+        path, label, classname = row
+        if not isinstance(path, str):
+            raise SplitError(f"{place}: the path is {path!r}; expected a string")
+        if not isinstance(label, int) or isinstance(label, bool) or label < 0:
+            raise SplitError(f"{place}: the label is {label!r}; expected a whole number from 0")
+        if not isinstance(classname, str) or not classname.strip():
+            raise SplitError(f"{place}: the class name is {classname!r}; expected a word or words")
+        yield Item(check_relative(path, place), label, classname)
+
+
+def check_relative(path: str, place: str) -> str:
+    """The path, if it stays below the folder that it is relative to.
+
+    Raises:
+        SplitError: if the path is empty, absolute (on any system), or climbs with "..".
+    """
+    if not path or path.startswith("/") or PureWindowsPath(path).drive:
+        raise SplitError(f"{place}: the path {path!r} is empty or absolute; write it relative to the image folder")
+    if ".." in path.replace("\\", "/").split("/"):
+        raise SplitError(f"{place}: the path {path!r} climbs out with '..'; keep images inside the image folder")
+    return path
+
+
+def check_split(split: Split, where: str) -> None:
+    """Check what holds between items: dense labels, one name per label, no image twice.
+
+    Raises:
+        SplitError: at the first rule broken.
+    """
+    names: dict[int, str] = {}
+    places: dict[str, str] = {}
+    for key, items in zip(("train", "val", "test"), split, strict=True):
+        for index, item in enumerate(items):
+            place = f"{key}[{index}]"
+            name = names.setdefault(item.label, item.classname)
+            if name != item.classname:
+                raise SplitError(
+                    f"{where}: {place}: label {item.label} is called {item.classname!r} here and {name!r} before; "
+                    "give each label one name"
+                )
+            path = str(PurePosixPath(item.path))
+            if path in places:
+                raise SplitError(f"{where}: {place}: image {item.path!r} is also {places[path]}; list it once")
+            places[path] = place
+    if not names:
+        raise SplitError(f"{where}: lists no image at all")
+    gaps = sorted(set(range(max(names) + 1)) - set(names))
+    if gaps:
+        raise SplitError(
+            f"{where}: labels run to {max(names)} but {len(gaps)} in between have no image, the first {gaps[0]}; "
+            "number the classes from 0 without gaps"
+        )
+
+
+def missing_files(split: Split, image_root: Path) -> list[str]:
+    """Paths of items that are not files below `image_root`, in list order. Reads each folder once, not each file."""
+    known: dict[str, frozenset[str]] = {}
+    missing = []
+    for items in split:
+        for item in items:
+            folder, _, name = f"{image_root.as_posix()}/{item.path}".rpartition("/")
+            if folder not in known:
+                known[folder] = _names_in(folder)
+            if name not in known[folder]:
+                missing.append(item.path)
+    return missing
+
+
+def check_files(split: Split, image_root: Path, where: str) -> None:
+    """Check that every image is there.
+
+    Raises:
+        SplitError: with the number of missing files and the first five.
+    """
+    missing = missing_files(split, image_root)
+    if missing:
+        total = sum(len(items) for items in split)
+        shown = ", ".join(repr(path) for path in missing[:NAMES_SHOWN])
+        more = ", ..." if len(missing) > NAMES_SHOWN else ""
+        raise SplitError(
+            f"{where}: {len(missing)} of {total} images are not below {str(image_root)!r}: {shown}{more}; "
+            "complete the download, or point --root at the folder that holds them"
+        )
+
+
+def _names_in(folder: str) -> frozenset[str]:
+    """Names in a folder, or of the members right below a folder of an archive."""
+    archive = archive_at(folder)
+    inside = ""
+    if archive is None:
+        archive, inside = split_archive(folder)
+    if archive is None:
+        try:
+            with os.scandir(folder) as entries:
+                return frozenset(entry.name for entry in entries)
+        except OSError:
+            return frozenset()
+    prefix = f"{inside}/" if inside else ""
+    members = [name[len(prefix) :] for name in list_members(archive) if name.startswith(prefix)]
+    return frozenset(name for name in members if "/" not in name)
