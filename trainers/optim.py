@@ -1,0 +1,89 @@
+"""Optimisers and learning-rate schedules of the papers' training code (Dassl; Zhou et al., arXiv:2003.07325).
+
+The rate is a function of the epoch, so nothing has to be stepped, saved or restored:
+    epoch < w:  the warm-up's rate
+    epoch >= w: LR / 2 * (1 + cos(pi * (epoch - w) / E))
+with w warm-up epochs and E epochs in all. The cosine starts after the warm-up and keeps the period E: it never reaches 0.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch.nn import Parameter
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How the learnt tensors are stepped; the defaults are the papers' recipe."""
+
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = 0.002  # the rate after the warm-up
+    momentum: float = 0.9  # read by sgd
+    weight_decay: float = 5e-4  # on every learnt tensor
+    epochs: int = 200
+    batch_size: int = 32
+    lr_scheduler: Literal["cosine", "constant"] = "cosine"  # after the warm-up
+    warmup_epochs: int = 1  # 0 starts at `lr`
+    warmup_type: Literal["constant", "linear"] = "constant"
+    warmup_cons_lr: float = 1e-5  # the rate of a constant warm-up
+    warmup_min_lr: float = 1e-5  # the rate of epoch 0 in a linear warm-up
+    warmup_recount: bool = True  # False: the warm-up's epochs count as epochs of the cosine
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "batch_size"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"optim.{name} is {getattr(self, name)}; expected more than 0")
+        for name in ("momentum", "weight_decay", "epochs", "warmup_epochs", "warmup_cons_lr", "warmup_min_lr"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"optim.{name} is {getattr(self, name)}; expected 0 or more")
+        if not self.warmup_recount and self.warmup_epochs >= self.epochs > 0:
+            raise ValueError(
+                f"optim.warmup_epochs is {self.warmup_epochs} and optim.epochs is {self.epochs}: without "
+                "warmup_recount no epoch is left for the cosine; lower warmup_epochs"
+            )
+
+
+def learning_rate(config: OptimConfig, epoch: int) -> float:
+    """The rate of every optimiser step in an epoch, counted from 0."""
+    warmup = config.warmup_epochs
+    if epoch < warmup:
+        if config.warmup_type == "constant":
+            return config.warmup_cons_lr
+        return config.lr * epoch / warmup if epoch else config.warmup_min_lr
+    if config.lr_scheduler == "constant":
+        return config.lr
+    if config.warmup_recount:
+        return config.lr * _half_cosine(epoch - warmup, config.epochs)
+    # Without a recount the papers' scheduler applies the cosine's ratio from epoch to epoch, beginning with `lr` at
+    # the warm-up's end; the product of those ratios is this quotient.
+    return config.lr * _half_cosine(epoch, config.epochs) / _half_cosine(warmup, config.epochs)
+
+
+def _half_cosine(epoch: int, period: int) -> float:
+    return (1 + math.cos(math.pi * epoch / period)) / 2
+
+
+def build_optimizer(parameters: Iterable[Parameter], config: OptimConfig) -> torch.optim.Optimizer:
+    """The optimiser over the learnt tensors, at the rate of epoch 0.
+
+    Raises:
+        ValueError: if there is nothing to learn.
+    """
+    learnt = list(parameters)
+    if not learnt:
+        raise ValueError("the method has no learnt tensor to optimise; evaluate it without training")
+    lr = learning_rate(config, 0)
+    if config.name == "sgd":
+        return torch.optim.SGD(learnt, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    if config.name == "adam":
+        return torch.optim.Adam(learnt, lr=lr, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(learnt, lr=lr, weight_decay=config.weight_decay)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every parameter group the rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
