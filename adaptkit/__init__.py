@@ -1,0 +1,31 @@
+"""adaptkit: prompt learning and efficient adaptation of frozen CLIP models, as plugins."""
+
+from adaptkit import features, prompts
+from adaptkit.backbone import FrozenCLIP, PreprocessConfig
+from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.loading import list_backbones, list_pretrained, load_backbone
+from adaptkit.method import AdaptedCLIP, Support
+from adaptkit.registry import create_method, list_methods, method_class, method_config, register_method
+from adaptkit.templates import templates_for
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AdaptedCLIP",
+    "ClassSet",
+    "FrozenCLIP",
+    "PreprocessConfig",
+    "Support",
+    "class_weights",
+    "create_method",
+    "features",
+    "list_backbones",
+    "list_methods",
+    "list_pretrained",
+    "load_backbone",
+    "method_class",
+    "method_config",
+    "prompts",
+    "register_method",
+    "templates_for",
+]

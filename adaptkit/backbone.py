@@ -1,0 +1,291 @@
+"""FrozenCLIP: any open_clip model behind a handful of methods. Always in eval mode, never trained."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from open_clip.model import CLIP
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transformer import TextTransformer, VisionTransformer
+from PIL import Image
+from torch import Tensor, nn
+
+from adaptkit import towers
+from adaptkit.linears import swap_frozen_linears
+from adaptkit.prompt_encoder import FullEncoder, prompt_encoder
+from adaptkit.text_tree import TreeEncoder
+from adaptkit.token_tree import PromptTokens
+from adaptkit.tokens import Tokenizer
+from adaptkit.towers import TextTower, VisionTower
+
+Self = TypeVar("Self", bound="FrozenCLIP")
+
+
+@dataclass(frozen=True)
+class PreprocessConfig:
+    """What an image goes through before the image tower."""
+
+    image_size: tuple[int, int]  # height, width in pixels
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str  # "bicubic" or "bilinear"
+    resize_mode: str  # "shortest" side and centre crop, "longest" side and padding, or "squash"
+
+
+class FrozenCLIP(nn.Module):
+    """An open_clip model (`CLIP`, `CustomTextCLIP` or `CoCa`) whose weights never change.
+
+    Plain linear layers of the model are replaced by `linears.FrozenLinear` over the same parameters.
+
+    Args:
+        model: the open_clip model.
+        tokenizer: open_clip's tokenizer for it.
+        name: how records and artefacts call it.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Callable[..., Tensor], name: str = "custom"):
+        super().__init__()
+        self.name = name
+        self.model = model.eval().requires_grad_(False)
+        swap_frozen_linears(model)
+        self.text_tower = _text_tower(model)
+        self.vision_tower = _vision_tower(model.visual)
+        self.tokenizer = Tokenizer(tokenizer, _context_length(model))
+        cfg = PreprocessCfg(**getattr(model.visual, "preprocess_cfg", {"size": model.visual.image_size}))
+        self.preprocess: Callable[[Image.Image], Tensor] = image_transform_v2(cfg, is_train=False)
+        size = (cfg.size, cfg.size) if isinstance(cfg.size, int) else tuple(cfg.size)
+        self.preprocess_cfg = PreprocessConfig(
+            size, tuple(cfg.mean), tuple(cfg.std), cfg.interpolation, cfg.resize_mode
+        )
+
+    def train(self: Self, mode: bool = True) -> Self:
+        """Stays in eval mode, whatever the module around it does: batch norm and dropout never move."""
+        return super().train(False)
+
+    # Questions
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the image tower's input and the features."""
+        return next(parameter.dtype for parameter in self.model.visual.parameters() if parameter.ndim > 1)
+
+    @property
+    def device(self) -> torch.device:
+        return self.logit_scale.device
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """CLIP's log value: multiply cosines by its exp."""
+        return self.model.logit_scale
+
+    @property
+    def logit_bias(self) -> Tensor | None:
+        """SigLIP's additive bias of the logits; None for the other families."""
+        return self.model.logit_bias
+
+    @cached_property
+    def embed_dim(self) -> int:
+        """D, the joint width of image and text features."""
+        height, width = self.preprocess_cfg.image_size
+        with torch.no_grad():
+            return self.encode_image(torch.zeros(1, 3, height, width, dtype=self.dtype, device=self.device)).shape[-1]
+
+    @property
+    def context_length(self) -> int:
+        return self.tokenizer.context_length
+
+    @property
+    def text_width(self) -> int:
+        """D_t.
+
+        Raises:
+            ValueError: for a text tower that is no open_clip transformer.
+        """
+        return self._require_text_tower().width
+
+    @property
+    def text_depth(self) -> int:
+        """Blocks of the text tower."""
+        return self._require_text_tower().depth
+
+    @property
+    def vision_width(self) -> int:
+        """D_v.
+
+        Raises:
+            ValueError: for an image tower without the blocks of a CLIP vision transformer.
+        """
+        return self.require_vit_blocks("vision_width").width
+
+    @property
+    def vision_depth(self) -> int:
+        """Blocks of the image tower."""
+        return self.require_vit_blocks("vision_depth").depth
+
+    @property
+    def has_vit_blocks(self) -> bool:
+        """Whether prompts, skipped blocks and adapters can enter the image tower."""
+        return self.vision_tower is not None
+
+    @cached_property
+    def is_causal_text(self) -> bool:
+        """Whether prompts run as a token tree: the tower is causal, and the tree agrees with it on three texts."""
+        tower = self.text_tower
+        if tower is None or not tower.is_causal():
+            return False
+        prompts = self._fixed_prompts(self.tokenize(["a", "a photo of a cat", "a photo of a dog in the snow."]))
+        with torch.no_grad():
+            tree, full = TreeEncoder(tower, prompts)(), FullEncoder(tower, prompts)()
+        tolerance = 1e-3 if self.dtype in (torch.float32, torch.float64) else 5e-2
+        return bool((tree - full).norm() <= tolerance * full.norm())
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """SHA-256 over names, types, shapes and bytes of the weights: what a cache or an artefact was made with."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def require_vit_blocks(self, asked_by: str) -> VisionTower:
+        """The vision tower, for what cannot do without its blocks.
+
+        Raises:
+            ValueError: if the image tower is none that tokens can enter.
+        """
+        if self.vision_tower is None:
+            raise ValueError(
+                f"{asked_by} needs an image tower with the blocks of a CLIP vision transformer, and {self.name} has a "
+                f"{type(self.model.visual).__name__}; use a ViT backbone such as ViT-B-16, or a method that works on "
+                "features or text prompts"
+            )
+        return self.vision_tower
+
+    def _require_text_tower(self) -> TextTower:
+        if self.text_tower is None:
+            raise ValueError(
+                f"{self.name} has a {type(self.model.text).__name__} as text tower, which takes token ids only: learnt "
+                "text prompts need one of open_clip's own text transformers"
+            )
+        return self.text_tower
+
+    # Encoders
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Token ids (N, L) int64 of N texts.
+
+        Raises:
+            ValueError: if a text is longer than the context.
+        """
+        return self.tokenizer(texts)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W), preprocessed -> features (B, D), not normalised."""
+        if self.vision_tower is not None:
+            return towers.encode_image(self.vision_tower, images)
+        features = self.model.visual(images)
+        return features[0] if isinstance(features, tuple) else features
+
+    def encode_text(self, texts: Sequence[str] | Tensor) -> Tensor:
+        """N texts, or their token ids (N, L) -> features (N, D), not normalised.
+
+        Raises:
+            ValueError: if a text is longer than the context.
+        """
+        tokens = texts if isinstance(texts, Tensor) else self.tokenize(texts)
+        if self.text_tower is None:
+            return self.model.encode_text(tokens.to(self.device))
+        return self.prompt_encoder(self._fixed_prompts(tokens))()[0]
+
+    def embed_tokens(self, tokens: Tensor) -> Tensor:
+        """Token ids (...) -> their embeddings (..., D_t), without position.
+
+        Raises:
+            ValueError: for a text tower that takes token ids only.
+        """
+        return self._require_text_tower().token_embedding(tokens.to(self.device))
+
+    def prompt_encoder(self, prompts: PromptTokens) -> TreeEncoder | FullEncoder:
+        """A module that maps learnt tokens (G, S, D_t) to text features (G, C, D), not normalised.
+
+        Raises:
+            ValueError: for a text tower that takes token ids only.
+        """
+        return prompt_encoder(self._require_text_tower(), prompts, is_causal=self.is_causal_text)
+
+    def logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
+        """Scaled cosines: (B, D) with (C, D), or with (B, C, D) where prompts depend on the image -> (B, C)."""
+        image_features = F.normalize(image_features, dim=-1)
+        text_features = F.normalize(text_features, dim=-1)
+        if text_features.ndim == 3:
+            cosines = (text_features @ image_features[:, :, None]).squeeze(-1)
+        else:
+            cosines = image_features @ text_features.T
+        logits = self.logit_scale.exp() * cosines
+        return logits if self.logit_bias is None else logits + self.logit_bias
+
+    def _fixed_prompts(self, tokens: Tensor) -> PromptTokens:
+        tokens = tokens.cpu()
+        return PromptTokens(tokens, torch.full_like(tokens, -1), self._require_text_tower().ends(tokens))
+
+
+def _context_length(model: nn.Module) -> int:
+    text = getattr(model, "text", None)
+    return text.context_length if isinstance(text, TextTransformer) else model.context_length
+
+
+def _text_tower(model: nn.Module) -> TextTower | None:
+    """The parts of the text tower; None where it is not open_clip's own transformer."""
+    if isinstance(model, CLIP):
+        return TextTower(
+            token_embedding=model.token_embedding,
+            positional_embedding=model.positional_embedding,
+            blocks=model.transformer.resblocks,
+            ln_final=model.ln_final,
+            projection=model.text_projection,
+            attn_mask=model.attn_mask,
+            pool=model.text_pool_type,
+            eos_id=model.text_eos_id,
+            class_embedding=None,
+            pad_id=None,
+            pads_from_the_front=False,
+        )
+    text = model.text
+    if not isinstance(text, TextTransformer):
+        return None
+    hides_padding = text.use_pad_mask or text.cls_emb is not None
+    return TextTower(
+        token_embedding=text.token_embedding,
+        positional_embedding=text.positional_embedding,
+        blocks=text.transformer.resblocks,
+        ln_final=text.ln_final,
+        projection=text.text_projection,
+        attn_mask=text.attn_mask,
+        pool=text.pool_type,
+        eos_id=text.eos_id,
+        class_embedding=text.cls_emb,
+        pad_id=text.pad_id if hides_padding else None,
+        pads_from_the_front=not text.correct_cls_mask,
+    )
+
+
+def _vision_tower(visual: nn.Module) -> VisionTower | None:
+    """The parts of the image tower; None where it is no vision transformer that pools its class token."""
+    if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None or visual.pool_type != "tok":
+        return None
+    if not all(towers.is_supported_block(block) for block in visual.transformer.resblocks):
+        return None
+    return VisionTower(
+        conv1=visual.conv1,
+        class_embedding=visual.class_embedding,
+        positional_embedding=visual.positional_embedding,
+        ln_pre=visual.ln_pre,
+        blocks=visual.transformer.resblocks,
+        ln_post=visual.ln_post,
+        projection=visual.proj,
+    )

@@ -1,0 +1,47 @@
+"""Zero-shot CLIP: hand-written templates, nothing learnt. The baseline is a method too.
+
+Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", arXiv:2103.00020:
+    w_c = normalise(T(template with the name of c)),  logits = exp(logit_scale) * cos(f, w_c)
+Several templates are an ensemble: normalise each, average, normalise again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.method import AdaptedCLIP
+from adaptkit.registry import register_method
+
+
+@dataclass(frozen=True)
+class ZeroShotConfig:
+    """Zero-shot CLIP has no options: its templates belong to the classes."""
+
+
+@register_method("zero_shot", ZeroShotConfig)
+class ZeroShot(AdaptedCLIP):
+    """Frozen image features (B, D) against the templates' class weights (C, D)."""
+
+    consumes = "features"
+
+    def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: ZeroShotConfig):
+        super().__init__(backbone, classes)
+        self.register_buffer("weights", class_weights(backbone, classes), persistent=False)  # (C, D)
+
+    def logits(self, image_features: Tensor) -> Tensor:
+        """Frozen image features (B, D) -> logits (B, C)."""
+        return self.backbone.logits(image_features, self.weights)
+
+    def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.logits(image_features), labels)
+
+    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
+        self.classes = self._class_set(classes, self.classes)
+        self.weights = class_weights(self.backbone, self.classes)
+
+    def class_weights(self) -> Tensor:
+        return self.weights

@@ -1,0 +1,187 @@
+"""Backbones by name: open_clip's models and tags, hub repositories, local files, and the embedded adaptkit-mini."""
+
+import difflib
+from fnmatch import fnmatch
+from pathlib import Path
+
+import open_clip
+import torch
+from open_clip.convert import convert_state_dict
+from open_clip.model import CLIP, build_model_from_openai_state_dict, convert_to_custom_text_state_dict
+from torch import Tensor, nn
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.checkpoints import OPENAI_MARKS, is_openai_format, read_state_dict
+
+MINI = "adaptkit-mini"
+MINI_FOLDER = Path(__file__).parent / "mini"
+AUTO = "auto"
+RANDOM = "random"
+
+_PRECISIONS = {torch.float32: "fp32", torch.float64: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+
+
+def list_backbones(pattern: str = "*") -> list[str]:
+    """Names that `load_backbone` knows, filtered by a shell pattern ("ViT-B*"); any `hf-hub:` name works as well."""
+    return [name for name in (MINI, *open_clip.list_models()) if fnmatch(name, pattern)]
+
+
+def list_pretrained(name: str) -> list[str]:
+    """Tags of the weights that are published for a backbone.
+
+    Raises:
+        ValueError: if the name is unknown.
+    """
+    return [] if name == MINI else open_clip.list_pretrained_tags_by_model(_known_name(name))
+
+
+def load_backbone(
+    name: str,
+    pretrained: str | None = None,
+    checkpoint: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> FrozenCLIP:
+    """A frozen CLIP model.
+
+    Args:
+        name: an open_clip name ("ViT-B-16"), "hf-hub:org/repo", "local-dir:path", "adaptkit-mini", or "auto" to read
+            the architecture off a checkpoint in OpenAI's format.
+        pretrained: an open_clip tag ("openai"; `list_pretrained(name)` has them), or "random" for seeded random weights.
+        checkpoint: a local file instead: .safetensors, .pt, .pth, .bin, or one of OpenAI's archives. No code in it runs.
+        dtype: of the weights; float32 with autocast is as fast as half weights and safer.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ValueError: if the name or tag is unknown, no weights or two are named, or the weights do not fit the model.
+    """
+    if dtype not in _PRECISIONS:
+        raise ValueError(f"dtype {dtype} is not supported; use one of {', '.join(map(str, _PRECISIONS))}")
+    if name == MINI or name.startswith(("hf-hub:", "local-dir:")):
+        if pretrained is not None or checkpoint is not None:
+            raise ValueError(f"{name} brings its own weights; leave out pretrained={pretrained!r}, {checkpoint=}")
+        model, tokenizer = _load_folder_or_hub(name, _PRECISIONS[dtype])
+    elif (pretrained is None) == (checkpoint is None):
+        raise ValueError(
+            f"name the weights of {name}: either pretrained=... (a tag, or {RANDOM!r} for random weights) or "
+            f"checkpoint=... (a file); got pretrained={pretrained!r}, {checkpoint=}"
+        )
+    elif checkpoint is not None:
+        model, tokenizer = _load_file(name, Path(checkpoint), _PRECISIONS[dtype])
+    else:
+        assert pretrained is not None
+        model, tokenizer = _load_tag(_known_name(name), pretrained, _PRECISIONS[dtype])
+    if dtype == torch.float64:
+        model.double()
+    return FrozenCLIP(model, tokenizer, name).to(device)
+
+
+def _known_name(name: str) -> str:
+    known = open_clip.list_models()
+    cleaned = name.replace("/", "-")
+    if cleaned not in known:
+        near = difflib.get_close_matches(cleaned, [MINI, *known], n=3, cutoff=0.4)
+        raise ValueError(
+            f"unknown backbone {name!r}; nearest names: {', '.join(near)}. `adaptkit backbones` lists all; "
+            'prefix a hub repository with "hf-hub:"'
+        )
+    return cleaned
+
+
+def _load_folder_or_hub(name: str, precision: str) -> tuple[nn.Module, open_clip.tokenizer.SimpleTokenizer]:
+    if name == MINI:
+        tokenizer = open_clip.SimpleTokenizer(
+            bpe_path=str(MINI_FOLDER / "bpe_simple_vocab_8192.txt.gz"),
+            context_length=open_clip.get_model_config(f"local-dir:{MINI_FOLDER}")["text_cfg"]["context_length"],
+        )
+        return open_clip.create_model(f"local-dir:{MINI_FOLDER}", precision=precision), tokenizer
+    return open_clip.create_model(name, precision=precision, require_pretrained=True), open_clip.get_tokenizer(name)
+
+
+def _load_tag(name: str, pretrained: str, precision: str) -> tuple[nn.Module, open_clip.tokenizer.SimpleTokenizer]:
+    tokenizer = open_clip.get_tokenizer(name)
+    if pretrained == RANDOM:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return open_clip.create_model(name, precision=precision, load_weights=False), tokenizer
+    tags = open_clip.list_pretrained_tags_by_model(name) or open_clip.list_pretrained_tags_by_model(
+        name.removesuffix("-quickgelu")
+    )
+    if pretrained not in tags:
+        near = difflib.get_close_matches(pretrained, tags, n=3, cutoff=0.3)
+        raise ValueError(
+            f"unknown weights {pretrained!r} for {name}; nearest tags: {', '.join(near or tags)}. For a file, use "
+            "checkpoint="
+        )
+    tag = open_clip.get_pretrained_cfg(name, pretrained) or open_clip.get_pretrained_cfg(
+        name.removesuffix("-quickgelu"), pretrained
+    )
+    needs_quick_gelu = bool(tag.get("quick_gelu", False))
+    _refuse_wrong_activation(name, pretrained, needs_quick_gelu)
+    model = open_clip.create_model(
+        name, pretrained, precision=precision, force_quick_gelu=needs_quick_gelu, require_pretrained=True
+    )
+    return model, tokenizer
+
+
+def _refuse_wrong_activation(name: str, weights: str, needs_quick_gelu: bool) -> None:
+    """A model named without QuickGELU gets it where its weights need it; the reverse is a mistake."""
+    has_quick_gelu = bool(open_clip.get_model_config(name).get("quick_gelu", False))
+    if has_quick_gelu and not needs_quick_gelu:
+        raise ValueError(
+            f"{name} computes QuickGELU and the weights {weights!r} were trained with GELU; "
+            f"use {name.removesuffix('-quickgelu')}"
+        )
+
+
+def _load_file(
+    name: str, checkpoint: Path, precision: str
+) -> tuple[nn.Module, open_clip.tokenizer.SimpleTokenizer]:
+    state = read_state_dict(checkpoint)
+    is_openai = is_openai_format(state)
+    for mark in OPENAI_MARKS:
+        state.pop(mark, None)
+    if name == AUTO:
+        if not is_openai:
+            raise ValueError(f"{checkpoint} is not in OpenAI's format; name its architecture instead of {AUTO!r}")
+        return _build_openai(state, checkpoint, precision), open_clip.SimpleTokenizer()
+    name = _known_name(name)
+    model = open_clip.create_model(name, precision=precision, load_weights=False, force_quick_gelu=is_openai)
+    _load_state(model, state, f"{checkpoint} does not fit {name}")
+    return model, open_clip.get_tokenizer(name)
+
+
+def _build_openai(state: dict[str, Tensor], checkpoint: Path, precision: str) -> CLIP:
+    try:
+        model = build_model_from_openai_state_dict(dict(state), cast_dtype=None)
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"{checkpoint} has OpenAI's marks but not its tensors: {error}") from error
+    model.float()  # the released weights are half
+    if precision != "fp32":
+        open_clip.model.convert_weights_to_lp(model, torch.float16 if precision == "fp16" else torch.bfloat16)
+    return model
+
+
+def _load_state(model: nn.Module, state: dict[str, Tensor], problem: str) -> None:
+    """Load a state dict of any of the forms that open_clip reads, or say what does not fit."""
+    state = convert_state_dict(model, state)
+    if not isinstance(model, CLIP):
+        state = convert_to_custom_text_state_dict(state)
+    own = model.state_dict()
+    for scalar in ("logit_scale", "logit_bias"):  # released with and without a dimension
+        if scalar in state and scalar in own:
+            state[scalar] = state[scalar].reshape(own[scalar].shape)
+    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    wrong = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own.keys() & state.keys()
+        if state[name].shape != own[name].shape
+    ]
+    complaints = [
+        f"{len(names)} {kind} ({', '.join(sorted(names)[:3])}{', ...' if len(names) > 3 else ''})"
+        for kind, names in (("missing", missing), ("unknown", extra), ("of another shape", wrong))
+        if names
+    ]
+    if complaints:
+        raise ValueError(f"{problem}: tensors {'; '.join(complaints)}")
+    model.load_state_dict(state)

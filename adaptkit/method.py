@@ -1,0 +1,132 @@
+"""AdaptedCLIP: what every method promises, whatever it learns."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet, as_class_set
+
+Consumes = Literal["features", "images"]
+
+
+@dataclass(frozen=True)
+class Support:
+    """The labelled few-shot examples: x is what the method consumes, labels (N,) int64."""
+
+    x: Tensor
+    labels: Tensor
+
+
+class AdaptedCLIP(nn.Module, ABC):
+    """A frozen CLIP with something learnt around it; the learnt tensors are its only parameters that need gradients.
+
+    A method writes `consumes`, `logits` and `loss`, and `set_classes` and `class_weights` where they make sense. It may
+    write `prepare`, `backward` and `after_epoch`; the rest stays as it is here.
+    """
+
+    consumes: ClassVar[Consumes]  # "features" (B, D) where the image tower is untouched, else "images" (B, 3, H, W)
+
+    def __init__(self, backbone: FrozenCLIP, classes: ClassSet):
+        super().__init__()
+        self.backbone = backbone
+        self.classes = classes
+        self._kept_weights: Tensor | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Preprocessed images (B, 3, H, W) -> logits (B, C), whatever the method consumes."""
+        return self.logits(self.backbone.encode_image(images) if self.consumes == "features" else images)
+
+    @abstractmethod
+    def logits(self, x: Tensor) -> Tensor:
+        """What the method consumes -> logits (B, C)."""
+
+    @abstractmethod
+    def loss(self, x: Tensor, labels: Tensor) -> Tensor:
+        """What the method consumes, labels (B,) int64 -> scalar."""
+
+    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
+        """Tell other classes apart: what is learnt stays, what depends on the names is rebuilt.
+
+        Raises:
+            TypeError: if what is learnt belongs to the classes it was learnt on.
+        """
+        raise TypeError(f"{type(self).__name__} is bound to the {len(self.classes)} classes it was made for")
+
+    def class_weights(self) -> Tensor:
+        """The classifier (C, D), unit rows, that the images' features meet; the same for every image.
+
+        Raises:
+            TypeError: if the method has none, because its prompts or its head depend on the image.
+        """
+        raise TypeError(f"{type(self).__name__} has no class weights that hold for every image")
+
+    def prepare(self, support: Support) -> None:
+        """See all of the support set once, before training."""
+        return None
+
+    def backward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Leave the gradients of one batch in `.grad`; returns the loss, detached."""
+        loss = self.loss(x, labels)
+        if loss.requires_grad:  # nothing to learn, nothing to do
+            loss.backward()
+        return loss.detach()
+
+    def after_epoch(self, epoch: int) -> None:
+        """Called when epoch `epoch`, counted from 0, is over."""
+        return None
+
+    @contextmanager
+    def encode_classes_once(self) -> Iterator[None]:
+        """Inside the block, class weights are encoded once; nothing may be learnt there."""
+        self._kept_weights = self._weights_or_none()
+        try:
+            yield
+        finally:
+            self._kept_weights = None
+
+    @torch.no_grad()
+    def _weights_or_none(self) -> Tensor | None:
+        return self.class_weights() if type(self).class_weights is not AdaptedCLIP.class_weights else None
+
+    def current_class_weights(self) -> Tensor:
+        """`class_weights`, or the ones kept by `encode_classes_once`."""
+        return self.class_weights() if self._kept_weights is None else self._kept_weights
+
+    def learnt_parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters that need gradients, by name."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def learnt_state(self) -> dict[str, Tensor]:
+        """Copies of the learnt tensors: all that has to be kept of a trained method."""
+        return {name: parameter.detach().clone() for name, parameter in self.learnt_parameters().items()}
+
+    def load_learnt_state(self, state: dict[str, Tensor]) -> None:
+        """Put learnt tensors back.
+
+        Raises:
+            ValueError: if names or shapes are not this method's.
+        """
+        own = self.learnt_parameters()
+        if own.keys() != state.keys():
+            raise ValueError(f"learnt tensors {sorted(state)} do not belong here; expected {sorted(own)}")
+        for name, parameter in own.items():
+            if parameter.shape != state[name].shape:
+                raise ValueError(f"{name} has shape {tuple(state[name].shape)}; expected {tuple(parameter.shape)}")
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(state[name])
+
+    @property
+    def device(self) -> torch.device:
+        return self.backbone.device
+
+    @staticmethod
+    def _class_set(classes: Sequence[str] | ClassSet, like: ClassSet) -> ClassSet:
+        """New names with the old templates, unless a `ClassSet` brings its own."""
+        return classes if isinstance(classes, ClassSet) else as_class_set(classes, like.templates)

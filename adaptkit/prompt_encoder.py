@@ -1,0 +1,60 @@
+"""Prompts with learnt tokens in, text features out, on any text tower."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from adaptkit.text_tree import MEMORY_BUDGET, TreeEncoder
+from adaptkit.token_tree import PromptTokens
+from adaptkit.towers import NO_PROMPTS, TextTower, encode_full_text
+
+
+def prompt_encoder(
+    tower: TextTower, prompts: PromptTokens, *, is_causal: bool, memory_budget: int = MEMORY_BUDGET
+) -> "TreeEncoder | FullEncoder":
+    """The token tree where it is exact, every position where it is not; both are called alike."""
+    if is_causal:
+        return TreeEncoder(tower, prompts, memory_budget=memory_budget)
+    return FullEncoder(tower, prompts)
+
+
+class FullEncoder(nn.Module):
+    """Every position of every prompt, padding included: for towers in which a position sees later ones.
+
+    Same call as `TreeEncoder`: ctx (G, S, D_t), deep layer -> (n, D_t) or (G, n, D_t) -> features (G, C, D).
+    """
+
+    def __init__(self, tower: TextTower, prompts: PromptTokens):
+        super().__init__()
+        self.tower = tower
+        device = tower.positional_embedding.device
+        self.n_slots, self.start = prompts.n_slots, prompts.start
+        self.register_buffer("ids", prompts.ids.to(device), persistent=False)
+        self.register_buffer("slots", prompts.slots.to(device), persistent=False)
+        self.register_buffer("ends", prompts.ends.to(device), persistent=False)
+
+    @property
+    def n_tokens(self) -> int:
+        """Positions that a pass computes."""
+        return self.ids.numel()
+
+    def forward(self, ctx: Tensor | None = None, deep: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
+        """Features (G, C, D), not normalised; see `TreeEncoder.forward`.
+
+        Raises:
+            ValueError: if `ctx` does not have the prompts' S tokens.
+        """
+        fixed = self.tower.token_embedding(self.ids)  # (C, L, D_t)
+        if ctx is None:
+            ctx = fixed.new_zeros(1, 0, self.tower.width)
+        if ctx.shape[1] != self.n_slots:
+            raise ValueError(f"ctx has shape {tuple(ctx.shape)}; the prompts have {self.n_slots} learnt tokens")
+        learnt_at = self.slots >= 0
+        features = []
+        for group in range(len(ctx)):
+            x = fixed.clone()
+            x[learnt_at] = ctx[group, self.slots[learnt_at]].to(x.dtype)
+            own = {layer: prompt[group] if prompt.ndim == 3 else prompt for layer, prompt in deep.items()}
+            features.append(encode_full_text(self.tower, x, self.ids, self.ends, self.start, own))
+        return torch.stack(features)

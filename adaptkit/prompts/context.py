@@ -1,0 +1,129 @@
+"""LearnedContext: the learnt tokens of a prompt, and where they stand among the words of every class.
+
+A prompt of n_ctx learnt tokens, a class name and a full stop (Zhou et al., arXiv:2109.01134, section 3.2):
+    end     [SOS] v_1 .. v_n NAME . [EOS]
+    middle  [SOS] v_1 .. v_h NAME v_h+1 .. v_n . [EOS],  h = n // 2
+    front   [SOS] NAME v_1 .. v_n . [EOS]
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet
+from adaptkit.token_tree import PromptTokens
+from adaptkit.towers import NO_PROMPTS
+
+ClassTokenPosition = Literal["end", "middle", "front"]
+
+
+class LearnedContext(nn.Module):
+    """n_ctx learnt tokens in the prompts of C classes, and the text features of those prompts.
+
+    Args:
+        ctx: initial tokens, (n_ctx, D_t) shared by all classes or (C, n_ctx, D_t), one set per class.
+        position: where the class name stands.
+
+    Raises:
+        ValueError: if a prompt is longer than the text tower's context, or the position is unknown.
+    """
+
+    def __init__(self, backbone: FrozenCLIP, classes: ClassSet, ctx: Tensor, position: ClassTokenPosition = "end"):
+        super().__init__()
+        if position not in get_args(ClassTokenPosition):
+            raise ValueError(f"class_token_position {position!r}; expected one of {get_args(ClassTokenPosition)}")
+        self.position = position
+        self.ctx = nn.Parameter(ctx)
+        self.set_classes(backbone, classes)
+
+    @property
+    def n_ctx(self) -> int:
+        return self.ctx.shape[-2]
+
+    def set_classes(self, backbone: FrozenCLIP, classes: ClassSet) -> None:
+        """Put the learnt tokens around other names.
+
+        Raises:
+            ValueError: if there is one context per class and the number of classes changes, or a name is too long.
+        """
+        class_specific = self.ctx.ndim == 3
+        if class_specific and len(self.ctx) != len(classes):
+            raise ValueError(f"{len(self.ctx)} class-specific contexts cannot stand for {len(classes)} classes")
+        prompts = prompt_tokens(backbone, classes.readable, self.n_ctx, self.position, class_specific)
+        self.encoder = backbone.prompt_encoder(prompts)
+
+    def forward(self, ctx: Tensor | None = None, deep: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
+        """Text features, not normalised: (C, D) of the learnt tokens, or (G, C, D) of G variants of them.
+
+        Args:
+            ctx: variants (G, n_ctx, D_t) in place of the learnt tokens, one per image for instance.
+            deep: layer -> (n, D_t) or (G, n, D_t), learnt tokens that replace the first ones before that block.
+        """
+        if ctx is None:
+            return self.encoder(self.ctx.reshape(1, -1, self.ctx.shape[-1]), deep)[0]
+        return self.encoder(ctx, deep)
+
+
+def prompt_tokens(
+    backbone: FrozenCLIP, names: Sequence[str], n_ctx: int, position: ClassTokenPosition, class_specific: bool
+) -> PromptTokens:
+    """The prompts "v_1 .. v_n NAME." of C classes, token by token; slots count learnt tokens class by class.
+
+    Raises:
+        ValueError: if a prompt does not fit into the context.
+    """
+    tokenizer = backbone.tokenizer
+    before = [] if tokenizer.start_id is None else [tokenizer.start_id]
+    after = [] if tokenizer.end_id is None else [tokenizer.end_id]
+    placeholder = tokenizer.words("X")[0]  # where a learnt token stands; padding would be hidden in some towers
+    ids, slots, ends = [], [], []
+    for label, name in enumerate(names):
+        words = tokenizer.words(f"{name}.")
+        n_name = min(len(tokenizer.words(name)), len(words))  # a name may end in punctuation that swallows the stop
+        learnt = [label * n_ctx * class_specific + index for index in range(n_ctx)]
+        n_before = {"end": n_ctx, "middle": n_ctx // 2, "front": 0}[position]
+        n_split = 0 if position == "end" else n_name
+        layout = [
+            *((token, -1) for token in before),
+            *((placeholder, slot) for slot in learnt[:n_before]),
+            *((token, -1) for token in words[:n_split]),
+            *((placeholder, slot) for slot in learnt[n_before:]),
+            *((token, -1) for token in words[n_split:]),
+            *((token, -1) for token in after),
+        ]
+        padding = backbone.context_length - len(layout)
+        if padding < 0:
+            room = backbone.context_length - len(before) - len(after) - n_ctx
+            raise ValueError(
+                f"class name {name!r} needs {len(words)} tokens with its full stop and {max(room, 0)} remain beside "
+                f"n_ctx={n_ctx}; lower n_ctx or shorten the name"
+            )
+        ends.append(len(layout) - 1)
+        layout += [(tokenizer.pad_id, -1)] * padding
+        ids.append([token for token, _ in layout])
+        slots.append([slot for _, slot in layout])
+    return PromptTokens(torch.tensor(ids), torch.tensor(slots), torch.tensor(ends), start=len(before))
+
+
+def random_context(backbone: FrozenCLIP, *shape: int, std: float = 0.02) -> Tensor:
+    """Learnt tokens (*shape, D_t) drawn from N(0, std^2) with torch's global generator, in fp32."""
+    return torch.empty(*shape, backbone.text_width, device=backbone.device).normal_(std=std)
+
+
+def word_context(backbone: FrozenCLIP, words: str) -> Tensor:
+    """The token embeddings (n_ctx, D_t) of a phrase, one token per word, in fp32.
+
+    Raises:
+        ValueError: if there is no word, or a word is not one token of the tokenizer.
+    """
+    tokens = backbone.tokenizer.words(words)
+    n_words = len(words.split())
+    if not tokens or len(tokens) != n_words:
+        raise ValueError(
+            f"ctx_init {words!r} has {n_words} words and {len(tokens)} tokens; use words that are one token each"
+        )
+    with torch.no_grad():
+        return backbone.embed_tokens(torch.tensor(tokens)).float()

@@ -1,0 +1,70 @@
+"""CoOp: the words of the prompt become learnt vectors, one context for all classes or one per class.
+
+Zhou et al., "Learning to Prompt for Vision-Language Models", arXiv:2109.01134:
+    t = [V]_1 [V]_2 ... [V]_M [CLASS]                     (the class token at the end)
+    p(y = c | f) = softmax_c(cos(f, g(t_c)) / tau)
+trained by cross-entropy over the context [V]_1 .. [V]_M only.
+
+Departure: like the released code, a full stop follows the class name; the paper's formula has none.
+Departure: like the released code, words in `ctx_init` make one context for all classes, whatever `class_specific` says.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet
+from adaptkit.method import AdaptedCLIP
+from adaptkit.prompts.context import ClassTokenPosition, LearnedContext, random_context, word_context
+from adaptkit.registry import register_method
+
+
+@dataclass(frozen=True)
+class CoOpConfig:
+    n_ctx: int = 16  # learnt tokens
+    ctx_init: str = ""  # words to start from, such as "a photo of a"; they set n_ctx
+    class_specific: bool = False  # one context per class (CSC) instead of one for all
+    class_token_position: ClassTokenPosition = "end"  # where the class name stands among the learnt tokens
+
+    def __post_init__(self) -> None:
+        if self.n_ctx < 1:
+            raise ValueError(f"n_ctx={self.n_ctx}; CoOp learns at least 1 token")
+
+
+@register_method("coop", CoOpConfig)
+class CoOp(AdaptedCLIP):
+    """Frozen image features (B, D) against the text features (C, D) of prompts with learnt tokens (n_ctx, D_t)."""
+
+    consumes = "features"
+
+    def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CoOpConfig):
+        super().__init__(backbone, classes)
+        if config.ctx_init:
+            ctx = word_context(backbone, config.ctx_init)  # (n_ctx, D_t)
+        elif config.class_specific:
+            ctx = random_context(backbone, len(classes), config.n_ctx)  # (C, n_ctx, D_t)
+        else:
+            ctx = random_context(backbone, config.n_ctx)  # (n_ctx, D_t)
+        self.context = LearnedContext(backbone, classes, ctx, config.class_token_position)
+
+    def logits(self, image_features: Tensor) -> Tensor:
+        """Frozen image features (B, D), fresh or from the cache -> logits (B, C)."""
+        return self.backbone.logits(image_features, self.current_class_weights())
+
+    def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.logits(image_features), labels)
+
+    def class_weights(self) -> Tensor:
+        return F.normalize(self.context(), dim=-1)  # (C, D)
+
+    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
+        if self.context.ctx.ndim == 3:
+            raise TypeError(
+                "class-specific contexts belong to the classes they were learnt on and say nothing about other names; "
+                "train with class_specific=False to transfer"
+            )
+        self.classes = self._class_set(classes, self.classes)
+        self.context.set_classes(self.backbone, self.classes)

@@ -1,0 +1,231 @@
+"""The text tower over a token tree: all classes in one pass, exact for causal towers (see token_tree.py).
+
+Per block, the trunk attends to itself, and each row of branches attends to the trunk and to itself. Two more savings
+are exact as well: the first block's layer norm and projections of fixed tokens never change, so they are kept, and in
+the last block only the rows of [EOS] go past their keys and values.
+
+Letters: G groups of learnt tokens (1, or one per image), S learnt tokens, C classes, T = P + R * W tokens of the tree
+(P trunk, R rows of W), E branches in the fullest row, n deep prompt tokens, D joint width, D_t tower width.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from adaptkit import attention
+from adaptkit.token_tree import ROW_LENGTH, PromptTokens, TokenTree, build_tree
+from adaptkit.towers import NO_PROMPTS, TextTower, add_attention, add_mlp, replace_tokens
+
+MEMORY_BUDGET = 4 * 2**30  # bytes of activations; larger passes are computed in chunks of classes, recomputed backward
+SAVED_WIDTHS_PER_BLOCK = 20  # activations that one block keeps for its backward, in multiples of the tower's width
+
+
+class TreeEncoder(nn.Module):
+    """Text features of fixed prompts with learnt tokens in them; for causal towers.
+
+    Args:
+        tower: the frozen text tower.
+        prompts: the prompts of C classes.
+        memory_budget: bytes of activations above which classes are computed in chunks.
+    """
+
+    def __init__(
+        self,
+        tower: TextTower,
+        prompts: PromptTokens,
+        *,
+        row_length: int = ROW_LENGTH,
+        memory_budget: int = MEMORY_BUDGET,
+    ):
+        super().__init__()
+        self.tower = tower
+        self.memory_budget = memory_budget
+        self.n_slots, self.start = prompts.n_slots, prompts.start
+        with torch.inference_mode(False), torch.no_grad():  # buffers made in inference mode could never be trained on
+            tree = build_tree(prompts, row_length)
+            self.trunk_length, self.row_length, self.n_rows = tree.trunk_length, tree.row_length, tree.n_rows
+            self._register_indices(tree)
+            self._embed_fixed_tokens()
+
+    def _register_indices(self, tree: TokenTree) -> None:
+        device = self.tower.positional_embedding.device
+        for name in ("ids", "slots", "positions", "mask", "ends", "end_mask", "end_of_class"):
+            self.register_buffer(name, getattr(tree, name).to(device), persistent=False)
+
+    def _embed_fixed_tokens(self) -> None:
+        """Keep what the fixed tokens are in front of the first block, and what its attention projects them to."""
+        tower, first = self.tower, self.tower.blocks[0]
+        fixed = tower.token_embedding(self.ids) + tower.positional_embedding[self.positions]  # (T, D_t)
+        is_frozen = not any(parameter.requires_grad for parameter in first.parameters())
+        qkv = attention.project_qkv(first.attn, first.ln_1(fixed)) if is_frozen else None  # (T, 3 * D_t)
+        self.register_buffer("fixed", fixed, persistent=False)
+        self.register_buffer("fixed_qkv", qkv, persistent=False)
+
+    @property
+    def n_tokens(self) -> int:
+        """T: the positions that a pass computes."""
+        return len(self.ids)
+
+    def forward(self, ctx: Tensor | None = None, deep: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
+        """Features (G, C, D) of all classes, not normalised.
+
+        Args:
+            ctx: learnt tokens (G, S, D_t) before the positional embedding; None where the prompts have none.
+            deep: layer -> (n, D_t) or (G, n, D_t); they replace the n tokens behind [SOS] before their block.
+
+        Raises:
+            ValueError: if `ctx` does not have the prompts' S tokens, or the trunk is too short for `deep`.
+        """
+        if ctx is None:
+            ctx = self.fixed.new_zeros(1, 0, self.tower.width)
+        if ctx.shape[1] != self.n_slots:
+            raise ValueError(f"ctx has shape {tuple(ctx.shape)}; the prompts have {self.n_slots} learnt tokens")
+        longest = max((prompt.shape[-2] for prompt in deep.values()), default=0)
+        if longest and self.start + longest > self.trunk_length:
+            raise ValueError(
+                f"deep prompts of {longest} tokens need as many that all classes share, and the prompts share "
+                f"{self.trunk_length - self.start}; put the class name at the end and share the context"
+            )
+        chunks = self._chunks(len(ctx))
+        if len(chunks) == 1:
+            ends = self._encode(ctx, deep, *chunks[0])
+        elif torch.is_grad_enabled():
+            ends = _join([checkpoint(self._encode, ctx, deep, *chunk, use_reentrant=False) for chunk in chunks], chunks)
+        else:
+            ends = _join([self._encode(ctx, deep, *chunk) for chunk in chunks], chunks)
+        return ends[:, self.end_of_class]
+
+    def _chunks(self, n_groups: int) -> list[tuple[slice, slice]]:
+        """(groups, rows) that fit the budget together: everything at once, or few groups, or few rows of one group."""
+        kept_blocks = self.tower.depth if torch.is_grad_enabled() else 1
+        token_bytes = self.tower.width * self.fixed.element_size() * SAVED_WIDTHS_PER_BLOCK * kept_blocks
+        affordable_rows = max(1, self.memory_budget // (token_bytes * self.row_length))
+        groups = min(n_groups, max(1, affordable_rows // self.n_rows))
+        rows = min(self.n_rows, affordable_rows)
+        return [
+            (slice(group, min(group + groups, n_groups)), slice(row, min(row + rows, self.n_rows)))
+            for group in range(0, n_groups, groups)
+            for row in range(0, self.n_rows, rows)
+        ]
+
+    def _encode(self, ctx: Tensor, deep: Mapping[int, Tensor], groups: slice, rows: slice) -> Tensor:
+        """Features (g, r * E, D) of the branches of some rows, for some groups."""
+        ctx = ctx[groups].to(self.fixed.dtype)
+        deep = {layer: prompt[groups] if prompt.ndim == 3 else prompt for layer, prompt in deep.items()}
+        P, W = self.trunk_length, self.row_length
+        first, stop = P + rows.start * W, P + rows.stop * W
+        tokens = _Tokens(
+            start=self.start,
+            trunk_length=P,
+            mask=self.mask[rows],
+            ends=self.ends[rows] - rows.start * W,
+            end_mask=self.end_mask[rows],
+        )
+        part = torch.cat([torch.arange(P, device=ctx.device), torch.arange(first, stop, device=ctx.device)])
+        x, qkv = self._first_block_input(ctx, part)
+        return _run_blocks(self.tower, x, tokens, deep, qkv)
+
+    def _first_block_input(self, ctx: Tensor, part: Tensor) -> tuple[Tensor, Tensor | None]:
+        """x (g, t, D_t) in front of the first block and its projections (g, t, 3 * D_t), for the tokens in `part`."""
+        slots = self.slots[part]
+        learnt_at = (slots >= 0).nonzero()[:, 0]
+        learnt = ctx[:, slots[learnt_at]] + self.tower.positional_embedding[self.positions[part[learnt_at]]]
+        x = _insert(self.fixed[part], learnt_at, learnt)  # (g, t, D_t)
+        if self.fixed_qkv is None:
+            return x, None
+        first = self.tower.blocks[0]
+        return x, _insert(self.fixed_qkv[part], learnt_at, attention.project_qkv(first.attn, first.ln_1(learnt)))
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """How the t = P + r * W tokens of one chunk see each other."""
+
+    start: int
+    trunk_length: int
+    mask: Tensor  # (r, W, P + W)
+    ends: Tensor  # (r, E)
+    end_mask: Tensor  # (r, E, P + W)
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.mask)
+
+
+def _run_blocks(
+    tower: TextTower, x: Tensor, tokens: _Tokens, deep: Mapping[int, Tensor], qkv: Tensor | None
+) -> Tensor:
+    """x (g, t, D_t) -> features (g, r * E, D) at the ends; `qkv` are the first block's projections, where known."""
+    last = len(tower.blocks) - 1
+    for layer, block in enumerate(tower.blocks):
+        attn = block.attn
+        if layer in deep:
+            x = replace_tokens(x, tokens.start, deep[layer])
+            qkv = None
+        normed = block.ln_1(x) if qkv is None else None
+        if layer < last:
+            if qkv is None:
+                qkv = attention.project_qkv(attn, normed)
+            update = _attend_tree(attn, qkv, tokens)
+        else:
+            ends = tokens.ends.flatten()
+            if qkv is None:
+                q, kv = attention.project_q(attn, normed[:, ends]), attention.project_kv(attn, normed)
+            else:
+                q, kv = qkv[:, ends, : tower.width], qkv[..., tower.width :]
+            update = _attend_ends(attn, q, kv, tokens)
+            x = x[:, ends]
+        x = add_mlp(block, add_attention(block, x, attention.project_out(attn, update)))
+        qkv = None
+    return tower.project(tower.ln_final(x))
+
+
+def _attend_tree(attn: nn.Module, qkv: Tensor, tokens: _Tokens) -> Tensor:
+    """Every token attends to its ancestors: qkv (g, t, 3 * D_t) -> (g, t, D_t)."""
+    P, groups = tokens.trunk_length, len(qkv)
+    q, k, v = (attention.split_heads(attn, part) for part in qkv[:, :P].chunk(3, dim=-1))  # (g, H, P, d)
+    causal = torch.ones(P, P, dtype=torch.bool, device=qkv.device).tril()
+    trunk = attention.attend(attn, q, k, v, causal)
+    rows = qkv[:, P:].unflatten(1, (tokens.n_rows, -1)).flatten(0, 1)  # (g * r, W, 3 * D_t)
+    row_q, row_k, row_v = (attention.split_heads(attn, part) for part in rows.chunk(3, dim=-1))
+    k, v = _behind_trunk(k, row_k), _behind_trunk(v, row_v)
+    branches = attention.attend(attn, row_q, k, v, _per_group(tokens.mask, groups))
+    return torch.cat([trunk, branches.unflatten(0, (groups, -1)).flatten(1, 2)], dim=1)
+
+
+def _attend_ends(attn: nn.Module, q: Tensor, kv: Tensor, tokens: _Tokens) -> Tensor:
+    """The ends attend to their ancestors: q (g, r * E, D_t), kv (g, t, 2 * D_t) -> (g, r * E, D_t)."""
+    P, groups = tokens.trunk_length, len(kv)
+    k, v = (attention.split_heads(attn, part) for part in kv[:, :P].chunk(2, dim=-1))
+    rows = kv[:, P:].unflatten(1, (tokens.n_rows, -1)).flatten(0, 1)  # (g * r, W, 2 * D_t)
+    row_k, row_v = (attention.split_heads(attn, part) for part in rows.chunk(2, dim=-1))
+    row_q = attention.split_heads(attn, q.unflatten(1, (tokens.n_rows, -1)).flatten(0, 1))  # (g * r, H, E, d)
+    k, v = _behind_trunk(k, row_k), _behind_trunk(v, row_v)
+    ends = attention.attend(attn, row_q, k, v, _per_group(tokens.end_mask, groups))
+    return ends.unflatten(0, (groups, -1)).flatten(1, 2)
+
+
+def _behind_trunk(trunk: Tensor, rows: Tensor) -> Tensor:
+    """Keys or values of the trunk (g, H, P, d) in front of those of every row (g * r, H, W, d): (g * r, H, P + W, d)."""
+    return torch.cat([trunk.repeat_interleave(len(rows) // len(trunk), dim=0), rows], dim=2)
+
+
+def _per_group(mask: Tensor, groups: int) -> Tensor:
+    """(r, L, P + W) -> (g * r, 1, L, P + W)."""
+    return mask[:, None].repeat(groups, 1, 1, 1) if groups > 1 else mask[:, None]
+
+
+def _insert(fixed: Tensor, places: Tensor, learnt: Tensor) -> Tensor:
+    """Fixed rows (t, D) for every group, with learnt rows (g, m, D) at `places` (m,): (g, t, D)."""
+    return fixed.to(learnt.dtype).expand(len(learnt), -1, -1).index_copy(1, places, learnt)
+
+
+def _join(parts: list[Tensor], chunks: list[tuple[slice, slice]]) -> Tensor:
+    """Chunks (g, r * E, D) in the order of `TreeEncoder._chunks` -> (G, R * E, D)."""
+    by_group: dict[int, list[Tensor]] = {}
+    for part, (groups, _) in zip(parts, chunks, strict=True):
+        by_group.setdefault(groups.start, []).append(part)
+    return torch.cat([torch.cat(rows, dim=1) for rows in by_group.values()], dim=0)

@@ -1,0 +1,139 @@
+"""Tiny random CLIP models of every family, built from open_clip's own classes; no file, no network."""
+
+from collections.abc import Callable
+
+import open_clip
+import torch
+from open_clip.coca_model import CoCa
+from open_clip.model import CLIP, CustomTextCLIP
+from torch import Tensor, nn
+
+from adaptkit import FrozenCLIP
+
+VISION = {"image_size": 32, "patch_size": 8, "layers": 3, "width": 64, "head_width": 32}
+TEXT = {"context_length": 40, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 3}
+
+
+def clip_vit() -> nn.Module:
+    return CLIP(32, VISION, TEXT, quick_gelu=True)
+
+
+def modified_resnet() -> nn.Module:
+    return CLIP(32, {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}, TEXT, quick_gelu=True)
+
+
+def timm_tower() -> nn.Module:
+    return CLIP(32, {"timm_model_name": "test_vit", "image_size": 160, "timm_pool": "token"}, TEXT)
+
+
+def siglip_style() -> nn.Module:
+    text = TEXT | {"no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
+    vision = {"timm_model_name": "test_vit", "image_size": 160, "timm_pool": "avg", "timm_proj": "linear"}
+    return CustomTextCLIP(32, vision, text, init_logit_bias=-10.0)
+
+
+def coca_style() -> nn.Module:
+    text = TEXT | {"embed_cls": True, "output_tokens": True}
+    vision = VISION | {"attentional_pool": True, "attn_pooler_queries": 4, "output_tokens": True}
+    multimodal = {"context_length": 40, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1}
+    return CoCa(32, multimodal, text, vision)
+
+
+def padding_mask() -> nn.Module:
+    model = CustomTextCLIP(32, VISION, TEXT | {"no_causal_mask": True, "pool_type": "first"})
+    model.text.use_pad_mask = True
+    return model
+
+
+def layer_scale() -> nn.Module:
+    text = TEXT | {"ls_init_value": 0.5, "proj_bias": True, "pool_type": "eos", "eos_id": 49407}
+    return CustomTextCLIP(32, VISION | {"ls_init_value": 0.5}, text)
+
+
+def custom_blocks() -> nn.Module:
+    options = {"qk_norm": True, "scale_heads": True, "scale_attn_inner": True, "scale_attn": True, "scale_fc": True}
+    return CLIP(32, VISION | options, TEXT)
+
+
+class OwnAttention(nn.Module):
+    """The attention layer that open_clip announced for its next major version, by its published attributes."""
+
+    def __init__(self, source: nn.MultiheadAttention, with_norms: bool):
+        super().__init__()
+        self.num_heads = source.num_heads
+        self.in_proj_weight, self.in_proj_bias, self.out_proj = (
+            source.in_proj_weight,
+            source.in_proj_bias,
+            nn.Linear(source.embed_dim, source.embed_dim),
+        )
+        if with_norms:
+            head_dim = source.embed_dim // source.num_heads
+            self.ln_q, self.ln_k = nn.LayerNorm(head_dim), nn.LayerNorm(head_dim)
+            self.head_scale = nn.Parameter(torch.rand(source.num_heads, 1, 1) + 0.5)
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        q, k, v = (
+            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for part in nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        )
+        if hasattr(self, "ln_q"):
+            q, k = self.ln_q(q), self.ln_k(k)
+        scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+        x = (scores if attn_mask is None else scores + attn_mask).softmax(dim=-1) @ v
+        if hasattr(self, "head_scale"):
+            x = x * self.head_scale
+        return self.out_proj(x.transpose(1, 2).flatten(2))
+
+
+class OwnBlock(nn.Module):
+    """A pre-norm block around `OwnAttention`."""
+
+    def __init__(self, source: nn.Module, with_norms: bool):
+        super().__init__()
+        self.ln_1, self.ln_2, self.mlp = source.ln_1, source.ln_2, source.mlp
+        self.attn = OwnAttention(source.attn, with_norms)
+
+    def get_weight_dtype(self) -> torch.dtype:
+        return self.attn.in_proj_weight.dtype
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), attn_mask=attn_mask)
+        return x + self.mlp(self.ln_2(x))
+
+
+def own_attention(with_norms: bool = True) -> nn.Module:
+    model = clip_vit()
+    for blocks in (model.transformer.resblocks, model.visual.transformer.resblocks):
+        for index, block in enumerate(blocks):
+            blocks[index] = OwnBlock(block, with_norms)
+    return model
+
+
+FAMILIES: dict[str, Callable[[], nn.Module]] = {
+    "clip_vit": clip_vit,
+    "modified_resnet": modified_resnet,
+    "timm_tower": timm_tower,
+    "siglip_style": siglip_style,
+    "coca_style": coca_style,
+    "padding_mask": padding_mask,
+    "layer_scale": layer_scale,
+    "custom_blocks": custom_blocks,
+    "own_attention": own_attention,
+}
+CAUSAL = ("clip_vit", "modified_resnet", "timm_tower", "layer_scale", "custom_blocks", "own_attention")
+NOT_CAUSAL = ("siglip_style", "coca_style", "padding_mask")
+WITH_VIT_BLOCKS = ("clip_vit", "layer_scale", "custom_blocks", "own_attention", "padding_mask")
+
+
+def build(family: str, dtype: torch.dtype = torch.float32) -> FrozenCLIP:
+    """A seeded model of a family; its text weights are larger than open_clip's initial ones, so that texts differ."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = FAMILIES[family]()
+        text = model if isinstance(model, CLIP) else model.text
+        with torch.no_grad():
+            text.token_embedding.weight.mul_(25)
+            text.positional_embedding.mul_(25)
+            if getattr(model, "logit_scale", None) is not None:
+                model.logit_scale.fill_(4.6)
+    return FrozenCLIP(model.to(dtype), open_clip.SimpleTokenizer(context_length=TEXT["context_length"]), family)

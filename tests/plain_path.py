@@ -1,0 +1,51 @@
+"""The obvious twin of the token tree: every class, every position, unmodified blocks, as the papers' code does it."""
+
+from collections.abc import Mapping
+
+import torch
+from open_clip.model import CLIP
+from torch import Tensor, nn
+
+from adaptkit import FrozenCLIP
+from adaptkit.token_tree import PromptTokens
+
+
+def text_features(
+    backbone: FrozenCLIP, prompts: PromptTokens, ctx: Tensor | None = None, deep: Mapping[int, Tensor] | None = None
+) -> Tensor:
+    """ctx (S, D_t), deep layer -> (n, D_t) -> features (C, D), not normalised, through all positions."""
+    model = backbone.model
+    text = model if isinstance(model, CLIP) else model.text
+    rows = []
+    for ids, slots in zip(prompts.ids, prompts.slots, strict=True):
+        rows.append(
+            torch.stack(
+                [
+                    text.token_embedding.weight[token] if slot < 0 else ctx[slot]
+                    for token, slot in zip(ids.tolist(), slots.tolist(), strict=True)
+                ]
+            )
+        )
+    x = torch.stack(rows).to(backbone.dtype)  # (C, L, D_t)
+    mask = text.attn_mask
+    if getattr(text, "cls_emb", None) is not None:
+        x = torch.cat([x, text.cls_emb.expand(len(x), 1, -1)], dim=1)
+    if getattr(text, "use_pad_mask", False) or getattr(text, "cls_emb", None) is not None:
+        padding = text._build_additive_mask(prompts.ids, x.shape[1], x.dtype)
+        mask = padding if mask is None else mask + padding
+    x = x + text.positional_embedding[: x.shape[1]]
+    for layer, block in enumerate(text.transformer.resblocks):
+        if deep and layer in deep:
+            n = len(deep[layer])
+            x = torch.cat([x[:, :1], deep[layer].expand(len(x), -1, -1), x[:, 1 + n :]], dim=1)
+        x = block(x, attn_mask=None if mask is None else mask.to(x.dtype))
+    x = text.ln_final(x)
+    pool = text.text_pool_type if isinstance(model, CLIP) else text.pool_type
+    if getattr(text, "cls_emb", None) is not None or pool == "last":
+        x = x[:, -1]
+    elif pool == "first":
+        x = x[:, 0]
+    else:
+        x = x[torch.arange(len(x)), prompts.ends]
+    projection = text.text_projection
+    return projection(x) if isinstance(projection, nn.Linear) else x @ projection
