@@ -1,7 +1,8 @@
 """FrozenCLIP: any open_clip model behind a handful of methods. Always in eval mode, never trained."""
 
+import copy
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -20,7 +21,7 @@ from adaptkit.prompt_encoder import FullEncoder, prompt_encoder
 from adaptkit.text_tree import TreeEncoder
 from adaptkit.token_tree import PromptTokens
 from adaptkit.tokens import Tokenizer
-from adaptkit.towers import TextTower, VisionTower
+from adaptkit.towers import NO_PROMPTS, TextTower, VisionTower
 
 Self = TypeVar("Self", bound="FrozenCLIP")
 
@@ -166,6 +167,18 @@ class FrozenCLIP(nn.Module):
             )
         return self.vision_tower
 
+    def with_towers(self: Self, text: TextTower | None = None, vision: VisionTower | None = None) -> Self:
+        """The same weights seen through other towers: blocks skipped, or replaced by layers that learn.
+
+        The view shares every module with this backbone, which stays as it is.
+        """
+        view = copy.copy(self)
+        for answer in ("is_causal_text", "embed_dim"):
+            view.__dict__.pop(answer, None)
+        view.text_tower = text or self.text_tower
+        view.vision_tower = vision or self.vision_tower
+        return view
+
     def _require_text_tower(self) -> TextTower:
         if self.text_tower is None:
             raise ValueError(
@@ -184,8 +197,17 @@ class FrozenCLIP(nn.Module):
         """
         return self.tokenizer(texts)
 
-    def encode_image(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W), preprocessed -> features (B, D), not normalised."""
+    def encode_image(self, images: Tensor, prompts: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
+        """Images (B, 3, H, W), preprocessed -> features (B, D), not normalised.
+
+        Args:
+            prompts: layer -> (n, D_v) or (B, n, D_v), learnt tokens behind the patches; see `towers.encode_patches`.
+
+        Raises:
+            ValueError: if there are prompts and the image tower has no blocks that they can enter.
+        """
+        if prompts:
+            return towers.encode_image(self.require_vit_blocks("prompts in the image tower"), images, prompts)
         if self.vision_tower is not None:
             return towers.encode_image(self.vision_tower, images)
         features = self.model.visual(images)

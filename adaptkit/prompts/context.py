@@ -26,16 +26,24 @@ class LearnedContext(nn.Module):
     Args:
         ctx: initial tokens, (n_ctx, D_t) shared by all classes or (C, n_ctx, D_t), one set per class.
         position: where the class name stands.
+        words: fixed words in front of the class name; in position "end" they follow the learnt tokens.
 
     Raises:
         ValueError: if a prompt is longer than the text tower's context, or the position is unknown.
     """
 
-    def __init__(self, backbone: FrozenCLIP, classes: ClassSet, ctx: Tensor, position: ClassTokenPosition = "end"):
+    def __init__(
+        self,
+        backbone: FrozenCLIP,
+        classes: ClassSet,
+        ctx: Tensor,
+        position: ClassTokenPosition = "end",
+        words: str = "",
+    ):
         super().__init__()
         if position not in get_args(ClassTokenPosition):
             raise ValueError(f"class_token_position {position!r}; expected one of {get_args(ClassTokenPosition)}")
-        self.position = position
+        self.position, self.words = position, words
         self.ctx = nn.Parameter(ctx)
         self.set_classes(backbone, classes)
 
@@ -52,7 +60,8 @@ class LearnedContext(nn.Module):
         class_specific = self.ctx.ndim == 3
         if class_specific and len(self.ctx) != len(classes):
             raise ValueError(f"{len(self.ctx)} class-specific contexts cannot stand for {len(classes)} classes")
-        prompts = prompt_tokens(backbone, classes.readable, self.n_ctx, self.position, class_specific)
+        names = [f"{self.words} {name}".strip() for name in classes.readable]
+        prompts = prompt_tokens(backbone, names, self.n_ctx, self.position, class_specific)
         self.encoder = backbone.prompt_encoder(prompts)
 
     def forward(self, ctx: Tensor | None = None, deep: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
