@@ -1,4 +1,8 @@
-"""Data sets by name, in two suites: "mini" ships with the package, "paper" is what the papers report on."""
+"""Data sets by name, in suites.
+
+"mini" ships with the package, "paper" holds the eleven that the papers report on, and "imagenet_variants" the four
+test sets of domain generalisation, which have no training images.
+"""
 
 import difflib
 from collections.abc import Callable
@@ -7,8 +11,8 @@ from typing import Literal, TypeAlias
 
 from datasets_fewshot.dataset import FewShotDataset
 
-Suite = Literal["mini", "paper"]
-SUITES: tuple[Suite, ...] = ("mini", "paper")
+Suite = Literal["mini", "paper", "imagenet_variants"]
+SUITES: tuple[Suite, ...] = ("mini", "paper", "imagenet_variants")
 
 Option: TypeAlias = str | int | float | bool
 Loader = Callable[..., FewShotDataset]  # (root: Path | None, **options) -> FewShotDataset

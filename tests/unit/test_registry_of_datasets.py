@@ -27,7 +27,7 @@ def test_suites_list_their_own():
     registry.register_dataset("small_owls", "mini", load_owls)
     assert registry.list_datasets() == ["owls", "small_owls"]
     assert registry.list_datasets("mini") == ["small_owls"]
-    with pytest.raises(ValueError, match="suite is 'big'; use one of mini, paper"):
+    with pytest.raises(ValueError, match="suite is 'big'; use one of mini, paper, imagenet_variants"):
         registry.list_datasets("big")
 
 

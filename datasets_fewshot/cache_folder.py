@@ -1,0 +1,13 @@
+"""Where things that can be made again are kept: features, folder indexes, results of image checks."""
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """`$ADAPTKIT_CACHE`, else `adaptkit` in the user's cache folder. The folder need not exist yet."""
+    chosen = os.environ.get("ADAPTKIT_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "adaptkit"

@@ -1,0 +1,83 @@
+"""Splits for when the papers' split file is missing, built by the papers' rule from folders and annotation files.
+
+The rule is theirs (CoOp's released code); the images are not: theirs depended on the order in which a file system
+lists a folder. Here names are sorted, so that everyone who builds a fallback split gets the same one.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from datasets_fewshot.dataset import Item, Split
+from datasets_fewshot.images import IMAGE_SUFFIXES
+from datasets_fewshot.splits import group_by_label
+
+FALLBACK_SEED = 1
+TRAIN_SHARE, VAL_SHARE = 0.5, 0.2
+
+
+def split_per_class(items: Iterable[Item], rng: random.Random) -> Split:
+    """Shuffle each class, classes in order of first appearance, and cut it 50 / 20 / 30 into train, val and test."""
+    lists: tuple[list[Item], list[Item], list[Item]] = ([], [], [])
+    for group in group_by_label(items).values():
+        rng.shuffle(group)
+        n_train, n_val = round(len(group) * TRAIN_SHARE), round(len(group) * VAL_SHARE)
+        lists[0].extend(group[:n_train])
+        lists[1].extend(group[n_train : n_train + n_val])
+        lists[2].extend(group[n_train + n_val :])
+    return Split(*map(tuple, lists))
+
+
+def hold_out_val(trainval: Iterable[Item], test: Iterable[Item], rng: random.Random) -> Split:
+    """Shuffle each class of trainval and move the first 20 % into val; test is the official one."""
+    train: list[Item] = []
+    val: list[Item] = []
+    for group in group_by_label(trainval).values():
+        rng.shuffle(group)
+        n_val = round(len(group) * VAL_SHARE)
+        val += group[:n_val]
+        train += group[n_val:]
+    return Split(tuple(train), tuple(val), tuple(test))
+
+
+def folder_items(
+    image_root: Path, classname: Callable[[str], str] = str, ignored: Sequence[str] = ()
+) -> tuple[Item, ...]:
+    """One class per folder, labels in sorted order of folders, names of images sorted.
+
+    Args:
+        classname: folder name -> class name.
+        ignored: folders that are no classes.
+    """
+    folders = sorted(path.name for path in image_root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    classes = [folder for folder in folders if folder not in ignored]
+    return tuple(
+        Item(f"{folder}/{name}", label, classname(folder))
+        for label, folder in enumerate(classes)
+        for name in sorted(path.name for path in (image_root / folder).iterdir())
+        if Path(name).suffix.lower() in IMAGE_SUFFIXES
+    )
+
+
+def read_mat(path: Path, key: str) -> np.ndarray:
+    """One variable of a MATLAB file, as a one-dimensional array.
+
+    Raises:
+        ImportError: if scipy is not installed.
+        KeyError: if the file has no such variable.
+    """
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise ImportError(f"reading {path} needs scipy; run: pip install scipy") from error
+    content = loadmat(str(path), squeeze_me=True)
+    if key not in content:
+        raise KeyError(f"{path} has no variable {key!r}; it has {sorted(k for k in content if k[0] != '_')}")
+    return np.atleast_1d(content[key])
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank."""
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -1,0 +1,61 @@
+"""The image names in each subfolder of a folder, remembered after the first scan.
+
+Listing 1.3 million files takes minutes on a network disk. The remembered index is used as long as no subfolder has
+changed: adding, removing or renaming a file changes its folder's time of modification.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from datasets_fewshot.cache_folder import cache_folder
+from datasets_fewshot.images import IMAGE_SUFFIXES
+
+FORMAT = 1
+
+
+def index_folders(image_root: Path) -> dict[str, list[str]]:
+    """Subfolder -> its image names; both sorted. Hidden folders are left out."""
+    times = _folder_times(image_root)
+    file = cache_folder() / "indexes" / f"{hashlib.sha256(str(image_root.resolve()).encode()).hexdigest()[:32]}.json"
+    known = _read(file, times)
+    if known is not None:
+        return known
+    names = {folder: _image_names(image_root / folder) for folder in times}
+    with contextlib.suppress(OSError):  # without the memory the next scan is slow, and nothing else changes
+        _write(file, {"format": FORMAT, "times": times, "names": names})
+    return names
+
+
+def _folder_times(root: Path) -> dict[str, int]:
+    with os.scandir(root) as entries:
+        times = {
+            entry.name: entry.stat().st_mtime_ns
+            for entry in entries
+            if entry.is_dir() and not entry.name.startswith(".")
+        }
+    return dict(sorted(times.items()))
+
+
+def _image_names(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _read(file: Path, times: dict[str, int]) -> dict[str, list[str]] | None:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("times") != times:
+        return None
+    return content["names"]
+
+
+def _write(file: Path, content: dict[str, object]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    temporary.replace(file)

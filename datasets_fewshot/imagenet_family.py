@@ -1,0 +1,93 @@
+"""What ImageNet and its variants share: one folder per wnid, sorted; names curated by CLIP's authors."""
+
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from datasets_fewshot.dataset import Item
+from datasets_fewshot.facts import imagenet_family_wnids, imagenet_names
+from datasets_fewshot.fallback import read_lines
+from datasets_fewshot.folder_index import index_folders
+from datasets_fewshot.layouts import Place
+from datasets_fewshot.validation import NAMES_SHOWN, SplitError
+
+
+def wnid_items(place: Place, folder: str, name: str) -> tuple[Item, ...]:
+    """All images below a folder of wnid folders.
+
+    Args:
+        folder: below the image root; "" for the image root itself.
+        name: the data set, which decides the wnids that must be there.
+
+    Raises:
+        SplitError: if wnid folders are missing, unknown or empty: labels would shift in silence.
+    """
+    wnids = imagenet_family_wnids(name)
+    root = place.image_root / folder
+    index = index_folders(root)
+    folders = {wnid: names for wnid, names in index.items() if _is_wnid(wnid)}
+    _check_folders(set(wnids), folders, root)
+    classnames = read_classnames(place)
+    prefix = f"{folder}/" if folder else ""
+    return labelled_items({f"{prefix}{wnid}": folders[wnid] for wnid in wnids}, [classnames[wnid] for wnid in wnids])
+
+
+def labelled_items(names: Mapping[str, list[str]], classnames: list[str]) -> tuple[Item, ...]:
+    """Folder -> image names, folders in label order -> items."""
+    with _no_garbage_collection():
+        return tuple(
+            Item(f"{folder}/{name}", label, classnames[label])
+            for label, folder in enumerate(names)
+            for name in names[folder]
+        )
+
+
+def read_classnames(place: Place) -> Mapping[str, str]:
+    """wnid -> name, from classnames.txt (lines "n01440764 tench") beside the images, or as known here.
+
+    Raises:
+        SplitError: if a line is no such pair.
+    """
+    try:
+        path = place.file("classnames.txt")
+    except FileNotFoundError:
+        return imagenet_names()
+    names = dict(imagenet_names())
+    for number, line in enumerate(read_lines(path), start=1):
+        wnid, _, name = line.partition(" ")
+        if not _is_wnid(wnid) or not name:
+            raise SplitError(f"{path}: line {number} is {line!r}; expected a wnid and a name, like 'n01440764 tench'")
+        names[wnid] = name
+    return names
+
+
+def _is_wnid(name: str) -> bool:
+    return len(name) == 9 and name[0] == "n" and name[1:].isdigit()
+
+
+def _check_folders(expected: set[str], folders: Mapping[str, list[str]], root: Path) -> None:
+    faults = {
+        "missing": sorted(expected - set(folders)),
+        "not of this data set": sorted(set(folders) - expected),
+        "empty": sorted(wnid for wnid in expected & set(folders) if not folders[wnid]),
+    }
+    for fault, wnids in faults.items():
+        if wnids:
+            shown = ", ".join(wnids[:NAMES_SHOWN]) + (", ..." if len(wnids) > NAMES_SHOWN else "")
+            raise SplitError(
+                f"{root}: {len(wnids)} of {len(expected)} wnid folders are {fault}: {shown}; "
+                "extract every class into a folder of its own (validation images too)"
+            )
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A million small objects that all live on: looking through them for garbage doubles the time to make them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

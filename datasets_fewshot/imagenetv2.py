@@ -1,0 +1,35 @@
+"""ImageNetV2, matched frequency (Recht et al., 2019): new test images of ImageNet's classes; folders are labels."""
+
+from datasets_fewshot.dataset import Split
+from datasets_fewshot.facts import imagenet_family_wnids
+from datasets_fewshot.folder_index import index_folders
+from datasets_fewshot.imagenet_family import labelled_items, read_classnames
+from datasets_fewshot.layouts import Layout, Place
+from datasets_fewshot.paper import PaperDataset
+from datasets_fewshot.validation import NAMES_SHOWN, SplitError
+
+
+def read_official(place: Place) -> Split:
+    """Folder "0" to "999" is the label, so numeric order and not sorted order."""
+    wnids = imagenet_family_wnids("imagenetv2")
+    index = index_folders(place.image_root)
+    missing = [label for label in range(len(wnids)) if not index.get(str(label))]
+    if missing:
+        raise SplitError(
+            f"{place.image_root}: {len(missing)} of {len(wnids)} label folders are missing or empty, the first "
+            f"{missing[:NAMES_SHOWN]}; extract the archive again"
+        )
+    names = {str(label): index[str(label)] for label in range(len(wnids))}
+    classnames = read_classnames(place)
+    return Split((), (), labelled_items(names, [classnames[wnid] for wnid in wnids]))
+
+
+FOLDER = "imagenetv2-matched-frequency-format-val"
+DATASET = PaperDataset(
+    name="imagenetv2",
+    title="ImageNetV2",
+    layouts=(Layout("coop", "imagenetv2", FOLDER), Layout("mirror", "ImageNetV2", FOLDER), Layout("mirror", FOLDER)),
+    source="https://github.com/modestyachts/ImageNetV2 (imagenetv2-matched-frequency.tar.gz)",
+    official=read_official,
+    is_listed=True,
+)

@@ -1,0 +1,42 @@
+"""Flowers102 (Nilsback and Zisserman, 2008): 102 flowers; the official split is not the papers'."""
+
+import json
+import random
+
+from datasets_fewshot.dataset import Item, Split
+from datasets_fewshot.facts import facts
+from datasets_fewshot.fallback import read_mat, split_per_class
+from datasets_fewshot.layouts import Layout, Place
+from datasets_fewshot.paper import DRIVE, PaperDataset
+
+
+def read_names(place: Place) -> tuple[str, ...]:
+    """Names in label order: from cat_to_name.json ({"1": "pink primrose", ...}), or the same names as known here."""
+    try:
+        path = place.file("cat_to_name.json")
+    except FileNotFoundError:
+        return facts("oxford_flowers").classnames
+    names = json.loads(path.read_text(encoding="utf-8"))
+    return tuple(names[str(number)] for number in range(1, len(names) + 1))
+
+
+def build_fallback(place: Place, rng: random.Random) -> Split:
+    names = read_names(place)
+    labels = [int(label) - 1 for label in read_mat(place.file("imagelabels.mat"), "labels")]
+    items = [Item(f"image_{index:05d}.jpg", label, names[label]) for index, label in enumerate(labels, start=1)]
+    return split_per_class(items, rng)
+
+
+DATASET = PaperDataset(
+    name="oxford_flowers",
+    title="Flowers102",
+    layouts=(
+        Layout("coop", "oxford_flowers", "jpg"),
+        Layout("clip_lora", "Flower102", "jpg"),
+        Layout("torchvision", "flowers-102", "jpg"),
+    ),
+    source="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/ (or: adaptkit data prepare oxford_flowers)",
+    split_file="split_zhou_OxfordFlowers.json",
+    split_link=DRIVE + "1Pp0sRXzZFZq15zVOzKjKBu4A9i01nozT",
+    fallback=build_fallback,
+)

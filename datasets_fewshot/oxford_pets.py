@@ -1,0 +1,37 @@
+"""OxfordPets (Parkhi et al., 2012): 37 breeds of cats and dogs; the breed is in the file name."""
+
+import random
+
+from datasets_fewshot.dataset import Item, Split
+from datasets_fewshot.fallback import hold_out_val, read_lines
+from datasets_fewshot.layouts import Layout, Place
+from datasets_fewshot.paper import DRIVE, PaperDataset
+
+
+def read_annotations(place: Place, name: str) -> list[Item]:
+    """Lines "Abyssinian_100 1 1 1": file stem, label from 1, species, breed within the species."""
+    items = []
+    for line in read_lines(place.file(f"annotations/{name}", name)):
+        stem, label, *_ = line.split()
+        breed = stem.rsplit("_", 1)[0].lower()
+        items.append(Item(f"{stem}.jpg", int(label) - 1, breed))
+    return items
+
+
+def build_fallback(place: Place, rng: random.Random) -> Split:
+    return hold_out_val(read_annotations(place, "trainval.txt"), read_annotations(place, "test.txt"), rng)
+
+
+DATASET = PaperDataset(
+    name="oxford_pets",
+    title="OxfordPets",
+    layouts=(
+        Layout("coop", "oxford_pets", "images"),
+        Layout("clip_lora", "OxfordPets", "images"),
+        Layout("torchvision", "oxford-iiit-pet", "images"),
+    ),
+    source="https://www.robots.ox.ac.uk/~vgg/data/pets/ (or: adaptkit data prepare oxford_pets)",
+    split_file="split_zhou_OxfordPets.json",
+    split_link=DRIVE + "1501r8Ber4nNKvmlFVQZ8SeUHTcdTTEqs",
+    fallback=build_fallback,
+)

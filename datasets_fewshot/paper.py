@@ -1,0 +1,133 @@
+"""A data set of the papers: where it may lie, whose split it uses, and how to load it."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets_fewshot.cache_folder import cache_folder
+from datasets_fewshot.dataset import FewShotDataset, Split
+from datasets_fewshot.facts import draw_differences
+from datasets_fewshot.fallback import FALLBACK_SEED
+from datasets_fewshot.layouts import Layout, Place, describe_layouts, find_places
+from datasets_fewshot.splits import read_split, write_split
+from datasets_fewshot.validation import check_files, check_split
+
+FALLBACK_NOTE = "fallback split: built by the papers' rule, but not the papers' images"
+CHECKED_DRAW = "train 16 1"  # when loading; the doctor checks them all
+DRIVE = "https://drive.google.com/file/d/"
+
+
+class DatasetNotFoundError(FileNotFoundError):
+    """A data set whose files are not where any known layout has them; the message lists the places."""
+
+
+@dataclass(frozen=True)
+class PaperDataset:
+    """What the loader, the doctor and the downloader know of a data set."""
+
+    name: str
+    title: str  # as the papers print it
+    layouts: tuple[Layout, ...]  # the first one found is used; the first of all is CoOp's
+    source: str  # where to get the images
+    split_file: str = ""  # the papers' split; "" where the data set's own lists are the papers' split
+    split_link: str = ""  # where to get it
+    fallback: Callable[[Place, random.Random], Split] | None = None  # builds a split when the file is missing
+    official: Callable[[Place], Split] | None = None  # reads the data set's own lists, where there is no split file
+    notes: tuple[str, ...] = ()  # what every record must say
+    is_listed: bool = False  # `official` lists the image folders themselves, so that no file can be missing
+
+    def load(self, root: Path | None, split: str = "paper") -> FewShotDataset:
+        """Load the data set from the folder that holds all data sets.
+
+        Args:
+            split: "paper" for the papers' split; "fallback" builds one by the papers' rule, writes it beside the
+                images and marks the data set.
+
+        Raises:
+            DatasetNotFoundError: if the images or the papers' split file are not found.
+            SplitError: if the split breaks a rule or lists images that are not there.
+        """
+        if split not in ("paper", "fallback"):
+            raise ValueError(f"split is {split!r}; use 'paper' or 'fallback'")
+        place = self.find(root)
+        if self.official is not None:
+            lists = self.official(place)
+            if not self.is_listed:
+                check_split(lists, str(place.folder))
+                check_files(lists, place.image_root, str(place.folder))
+            notes = self._draw_notes(lists)
+        elif split == "fallback":
+            lists, notes = self._read(self._fallback_file(place), place), (FALLBACK_NOTE,)
+        else:
+            lists = self._read(self.find_split(place), place)
+            notes = self._draw_notes(lists)
+        return FewShotDataset(self.name, place.image_root, lists, (*self.notes, *notes))
+
+    def find(self, root: Path | None) -> Place:
+        """The first layout that is present.
+
+        Raises:
+            DatasetNotFoundError: lists the folders that were looked for.
+        """
+        if root is None:
+            raise DatasetNotFoundError(f"{self.title} needs a root: the folder that holds {self.layouts[0].folder}/")
+        places = find_places(root, self.layouts)
+        if not places:
+            raise DatasetNotFoundError(
+                f"found no {self.title} below {str(root)!r}; looked for\n{describe_layouts(root, self.layouts)}\n"
+                f"get it from {self.source}"
+            )
+        return places[0]
+
+    def split_places(self, place: Place) -> list[Path]:
+        """Where the papers' split file is looked for, best first."""
+        root = place.folder
+        for _ in Path(place.layout.folder).parts:
+            root = root.parent
+        folders = [place.folder, place.image_root, place.folder.parent, root / self.layouts[0].folder, root]
+        return [folder / self.split_file for folder in dict.fromkeys(folders)]
+
+    def find_split(self, place: Place) -> Path:
+        """The papers' split file.
+
+        Raises:
+            DatasetNotFoundError: says which file, where it was looked for and how to get it.
+        """
+        candidates = self.split_places(place)
+        for path in candidates:
+            if path.is_file():
+                return path
+        looked = "\n".join(f"  {path}" for path in candidates)
+        raise DatasetNotFoundError(
+            f"{self.title} is in {str(place.folder)!r}, but the papers' split file {self.split_file} is not; looked "
+            f"for\n{looked}\nget it from {self.split_link} and put it in the first place, or ask for a fallback split "
+            "(--split fallback), whose images are not the papers'"
+        )
+
+    def _read(self, path: Path, place: Place) -> Split:
+        split = read_split(path)
+        check_files(split, place.image_root, str(path))
+        return split
+
+    def _fallback_file(self, place: Place) -> Path:
+        """The fallback split's file, built if it is not there yet."""
+        name = self.split_file.replace("split_zhou_", "split_fallback_")
+        beside = place.folder / name
+        elsewhere = cache_folder() / "splits" / name
+        for path in (beside, elsewhere):
+            if path.is_file():
+                return path
+        assert self.fallback is not None, "a data set with a split file has a rule to replace it"
+        split = self.fallback(place, random.Random(FALLBACK_SEED))
+        check_split(split, f"the fallback split of {place.folder}")
+        try:
+            write_split(split, beside, notes=[FALLBACK_NOTE])
+        except OSError:  # data folders are often read-only
+            write_split(split, elsewhere, notes=[FALLBACK_NOTE])
+            return elsewhere
+        return beside
+
+    def _draw_notes(self, split: Split) -> tuple[str, ...]:
+        different = draw_differences(self.name, split, self.layouts[0].images, (CHECKED_DRAW,))
+        return ("not the papers' images: 16 shots of seed 1 differ from the published draw",) if different else ()

@@ -1,0 +1,45 @@
+"""UCF101 (Soomro et al., 2012): 101 actions, the middle frame of each video; CamelCase names split into words."""
+
+import random
+import re
+
+from datasets_fewshot.dataset import Item, Split
+from datasets_fewshot.fallback import hold_out_val, read_lines
+from datasets_fewshot.layouts import Layout, Place
+from datasets_fewshot.paper import DRIVE, PaperDataset
+
+
+def action_name(camel_case: str) -> str:
+    """ "ApplyEyeMakeup" -> "Apply_Eye_Makeup": a word begins at each capital."""
+    return "_".join(re.findall("[A-Z][^A-Z]*", camel_case))
+
+
+def read_list(place: Place, name: str, label: dict[str, int]) -> list[Item]:
+    """Lines "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1"; the number is missing in the test list."""
+    items = []
+    for line in read_lines(place.file(f"ucfTrainTestlist/{name}")):
+        action, video = line.split()[0].split("/")
+        folder = action_name(action)
+        items.append(Item(f"{folder}/{video.removesuffix('.avi')}.jpg", label[action], folder))
+    return items
+
+
+def build_fallback(place: Place, rng: random.Random) -> Split:
+    rows = [line.split() for line in read_lines(place.file("ucfTrainTestlist/classInd.txt"))]
+    label = {action: int(number) - 1 for number, action in rows}
+    return hold_out_val(read_list(place, "trainlist01.txt", label), read_list(place, "testlist01.txt", label), rng)
+
+
+DATASET = PaperDataset(
+    name="ucf101",
+    title="UCF101",
+    layouts=(
+        Layout("coop", "ucf101", "UCF-101-midframes"),
+        Layout("clip_lora", "UCF101", "UCF-101-midframes"),
+        Layout("mirror", "", "UCF-101-midframes"),  # torchvision has the videos only, which hold no middle frames
+    ),
+    source=DRIVE + "10Jqome3vtUA2keJkNanAiFpgbyC9Hc2O (UCF-101-midframes.zip)",
+    split_file="split_zhou_UCF101.json",
+    split_link=DRIVE + "1I0S0q91hJfsV9Gf4xDIjgDq4AqBNJb1y",
+    fallback=build_fallback,
+)
