@@ -3,7 +3,8 @@
 The rate is a function of the epoch, so nothing has to be stepped, saved or restored:
     epoch < w:  the warm-up's rate
     epoch >= w: LR / 2 * (1 + cos(pi * (epoch - w) / E))
-with w warm-up epochs and E epochs in all. The cosine starts after the warm-up and keeps the period E: it never reaches 0.
+with w warm-up epochs and E epochs in all. The cosine starts after the warm-up and keeps the period E, so it never ends
+at 0.
 """
 
 import math

@@ -14,8 +14,12 @@ def derived_seed(*parts: str | int) -> int:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Inside, torch's own generators (CPU and CUDA) start from the seed; afterwards they are as they were."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, torch's generators of the CPU and the device start from the seed; afterwards they are as they were."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield

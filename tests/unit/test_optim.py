@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from trainers.optim import OptimConfig, build_optimizer, learning_rate, set_learning_rate
+
+
+def test_cosine_starts_after_the_warm_up_and_never_reaches_zero():
+    config = OptimConfig(lr=0.0035, epochs=5)
+    rates = [learning_rate(config, epoch) for epoch in range(5)]
+    assert rates == pytest.approx([1e-5, 3.5e-3, 3.166e-3, 2.291e-3, 1.209e-3], rel=1e-3)
+
+
+def test_two_epochs_are_the_warm_up_and_the_full_rate():
+    assert [learning_rate(OptimConfig(lr=0.1, epochs=2), epoch) for epoch in (0, 1)] == [1e-5, 0.1]
+
+
+def test_constant_schedule_keeps_the_rate_after_the_warm_up():
+    config = OptimConfig(lr=0.1, epochs=4, lr_scheduler="constant", warmup_epochs=2, warmup_type="linear")
+    assert [learning_rate(config, epoch) for epoch in range(4)] == [1e-5, 0.05, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_optimizer_steps_only_what_it_was_given(name):
+    learnt, other = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3))
+    optimizer = build_optimizer([learnt], OptimConfig(name=name, lr=0.1))
+    (learnt * other).sum().backward()
+    set_learning_rate(optimizer, 0.5)
+    optimizer.step()
+    assert not torch.equal(learnt, torch.ones(3))
+    assert torch.equal(other, torch.ones(3))
+
+
+def test_sgd_is_the_papers_coupled_decay_with_momentum():
+    weight = torch.nn.Parameter(torch.tensor([2.0]))
+    optimizer = build_optimizer([weight], OptimConfig(momentum=0.9, weight_decay=0.1))
+    set_learning_rate(optimizer, 0.5)
+    for _ in range(2):
+        weight.grad = torch.tensor([1.0])
+        optimizer.step()
+    velocity = 1.0 + 0.1 * 2.0
+    first = 2.0 - 0.5 * velocity
+    velocity = 0.9 * velocity + 1.0 + 0.1 * first
+    assert weight.item() == pytest.approx(first - 0.5 * velocity)
+
+
+def test_nothing_to_learn_is_refused():
+    with pytest.raises(ValueError, match="no learnt tensor"):
+        build_optimizer([], OptimConfig())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": 0.0}, r"optim\.lr is 0\.0; expected more than 0"),
+        ({"batch_size": 0}, r"optim\.batch_size is 0"),
+        ({"epochs": -1}, r"optim\.epochs is -1; expected 0 or more"),
+        ({"lr": float("nan")}, r"optim\.lr is nan"),
+        ({"warmup_epochs": 5, "epochs": 5, "warmup_recount": False}, "no epoch is left"),
+    ],
+)
+def test_impossible_settings_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        OptimConfig(**options)

@@ -1,0 +1,83 @@
+"""Training batches: one permutation per epoch, seeded; the same items and views whether features or images are fed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from adaptkit.backbone import PreprocessConfig
+from datasets_fewshot import FewShotDataset, Item
+from trainers.encoder import ViewImages
+from trainers.views import ViewConfig, batch_bounds, epoch_order
+
+Batch = tuple[Tensor, Tensor]  # (x, labels): what the method consumes, and (B,) int64
+
+
+@dataclass
+class FeatureBatches:
+    """Batches of cached features; each pass over it is one epoch, `epoch` says which comes next."""
+
+    features: Tensor  # (N, V, D)
+    labels: Tensor  # (N,) int64
+    views: ViewConfig
+    batch_size: int
+    seed: int
+    epoch: int = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        order, view = epoch_order(len(self.labels), self.views, self.seed, self.epoch)
+        self.epoch += 1
+        features = self.features[order.to(self.features.device), view.to(self.features.device)]  # (N, D)
+        labels = self.labels[order.to(self.labels.device)]
+        for start, end in batch_bounds(len(labels), self.batch_size):
+            yield features[start:end], labels[start:end]
+
+
+@dataclass
+class ImageBatches:
+    """Batches of pixels, decoded and cut out while the training goes on; otherwise as FeatureBatches."""
+
+    dataset: FewShotDataset
+    items: Sequence[Item]
+    preprocess: PreprocessConfig
+    views: ViewConfig
+    batch_size: int
+    seed: int
+    workers: int = 0
+    epoch: int = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        order, view = epoch_order(len(self.items), self.views, self.seed, self.epoch)
+        self.epoch += 1
+        items = [self.items[index] for index in order.tolist()]
+        labels = torch.tensor([item.label for item in items])
+        places = tuple((item, (v,)) for item, v in zip(items, view.tolist(), strict=True))
+        images = ViewImages(self.dataset, places, self.preprocess, self.views.augment != "none", self.seed)
+        bounds = batch_bounds(len(items), self.batch_size)
+        for (start, end), pixels in zip(bounds, load_batches(images, bounds, self.workers), strict=True):
+            yield pixels, labels[start:end]
+
+
+def load_batches(images: ViewImages, bounds: Sequence[tuple[int, int]], workers: int) -> Iterator[Tensor]:
+    """The images between the bounds, batch by batch: (B, 3, H, W)."""
+    loader = DataLoader(
+        images,
+        batch_sampler=[list(range(start, end)) for start, end in bounds],
+        num_workers=workers,
+        collate_fn=torch.cat,
+        generator=torch.Generator().manual_seed(0),  # else the loader draws a seed from the global generator
+    )
+    return iter(loader)
+
+
+def evaluation_batches(
+    dataset: FewShotDataset, items: Sequence[Item], preprocess: PreprocessConfig, batch_size: int, workers: int = 0
+) -> Iterator[Batch]:
+    """Test images in order, none dropped: (B, 3, H, W) and (B,)."""
+    images = ViewImages(dataset, tuple((item, (0,)) for item in items), preprocess, False, 0)
+    labels = torch.tensor([item.label for item in items], dtype=torch.int64)
+    bounds = [(start, min(start + batch_size, len(items))) for start in range(0, len(items), batch_size)]
+    for (start, end), pixels in zip(bounds, load_batches(images, bounds, workers), strict=True):
+        yield pixels, labels[start:end]

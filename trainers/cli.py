@@ -1,0 +1,152 @@
+"""The `adaptkit` command: parse, call, print. Heavy imports stay inside the verbs, so that help answers at once."""
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainers import data_cli
+
+OK, FAILED, STOPPED = 0, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code is 0, 2 after an error, or 130 after Ctrl-C."""
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    takes_overrides = hasattr(args, "overrides")
+    unknown = [word for word in rest if word.startswith("-") or not takes_overrides]
+    if unknown:
+        parser.error(f"unrecognised: {' '.join(unknown)}; `adaptkit {args.verb} --help` lists the options")
+    if takes_overrides:
+        args.overrides += rest  # argparse gives up on pairs that stand between options
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        print("\nadaptkit: stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        return STOPPED
+    # Files, settings, names, optional packages and diverged trainings: what a user can put right.
+    except (ValueError, OSError, ImportError, ArithmeticError) as error:
+        if args.traceback:
+            traceback.print_exc()
+        print(f"adaptkit: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return FAILED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All verbs with their options; importing this module and building the parser does not import torch."""
+    parser = argparse.ArgumentParser(
+        prog="adaptkit",
+        description="Prompt learning and efficient adaptation of frozen CLIP models.",
+        epilog="`adaptkit bench` works as it is: an embedded CLIP on embedded data sets, no network.",
+    )
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error came from")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add_bench(verbs)
+    report = verbs.add_parser("report", help="tables from the records of finished runs")
+    report.add_argument("runs", nargs="?", default="runs", type=Path, help="folder of runs (default: runs)")
+    report.add_argument("--protocol", help="only this protocol")
+    report.set_defaults(run=_report)
+    verbs.add_parser("methods", help="list the methods and their options").set_defaults(run=_methods)
+    backbones = verbs.add_parser("backbones", help="list the backbones and their published weights")
+    backbones.add_argument("pattern", nargs="?", default="*", help='only names like this, such as "ViT-B*"')
+    backbones.set_defaults(run=_backbones)
+    data_cli.add_parsers(verbs)
+    return parser
+
+
+def _add_bench(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    bench = verbs.add_parser(
+        "bench",
+        help="run methods over data sets, shots and seeds, and print the table",
+        description="Train and test methods over data sets, shots and seeds, and print the table. Without options: "
+        "zero_shot and coop, base to novel, on the embedded suite. Finished runs are reused.",
+    )
+    bench.add_argument("--protocol", help="base_to_novel (default) or few_shot")
+    bench.add_argument("--suite", help="mini (default, embedded) or paper (needs --root)")
+    bench.add_argument("--methods", help="such as zero_shot,coop; `adaptkit methods` lists them")
+    bench.add_argument("--datasets", help="such as dtd,eurosat; all of the suite by default")
+    bench.add_argument("--shots", help="training images per class, such as 1,2,4")
+    bench.add_argument("--seeds", help="such as 1,2,3")
+    bench.add_argument("--backbone", help="an open_clip name (default: adaptkit-mini, embedded)")
+    bench.add_argument("--pretrained", help="the tag of the backbone's weights, such as openai")
+    bench.add_argument("--checkpoint", help="a local file with the backbone's weights")
+    bench.add_argument("--root", help="the folder that holds the data sets of the papers")
+    bench.add_argument("--device", help="auto (default), cpu, cuda or cuda:1")
+    bench.add_argument("--out", type=Path, default=Path("runs"), help="folder for records (default: runs)")
+    bench.add_argument("--fresh", action="store_true", help="compute finished runs again")
+    bench.add_argument("--config", metavar="FILE", help="a YAML file of settings, laid over the packaged ones")
+    bench.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
+    bench.set_defaults(run=_bench)
+
+
+def bench_overrides(args: argparse.Namespace) -> list[str]:
+    """The options of `bench` as KEY VALUE pairs; pairs that the user wrote come last and win."""
+    lists = {"METHODS": args.methods, "DATASETS": args.datasets, "SHOTS": args.shots, "SEEDS": args.seeds}
+    words = {
+        "PROTOCOL": args.protocol,
+        "SUITE": args.suite,
+        "DEVICE": args.device,
+        "BACKBONE.NAME": args.backbone,
+        "BACKBONE.PRETRAINED": args.pretrained,
+        "BACKBONE.CHECKPOINT": args.checkpoint,
+        "DATA.ROOT": args.root,
+    }
+    pairs: list[str] = []
+    for key, listed in lists.items():
+        if listed is not None:
+            values = [part.strip() for part in listed.split(",") if part.strip()]
+            pairs += [key, json.dumps([int(value) if value.isdigit() else value for value in values])]
+    for key, word in words.items():
+        if word is not None:
+            pairs += [key, json.dumps(word)]
+    return [*pairs, *args.overrides]
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from datasets_fewshot.cache_folder import cache_folder
+    from trainers.bench import bench
+    from trainers.config import load_bench
+
+    config = load_bench(args.config, bench_overrides(args))
+    bench(config, args.out, cache_folder() / "features", fresh=args.fresh)
+    return OK
+
+
+def _report(args: argparse.Namespace) -> int:
+    from trainers.bench import report
+
+    report(args.runs, args.protocol)
+    return OK
+
+
+def _methods(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from adaptkit import list_methods, method_class, method_config
+
+    for name in list_methods():
+        method, options = method_class(name), asdict(method_config(name)())
+        module_doc = (sys.modules[method.__module__].__doc__ or "").strip().splitlines()
+        print(f"{name}: {module_doc[0] if module_doc else ''}")
+        print(
+            f"  trains on {method.consumes}; options: {', '.join(f'{k}={v!r}' for k, v in options.items()) or 'none'}"
+        )
+    return OK
+
+
+def _backbones(args: argparse.Namespace) -> int:
+    from adaptkit import list_backbones, list_pretrained
+
+    names = list_backbones(args.pattern)
+    if not names:
+        raise ValueError(f'no backbone is called like {args.pattern!r}; use a pattern such as "ViT-B*"')
+    for name in names:
+        print(f"{name}: {', '.join(list_pretrained(name)) or 'its own weights'}")
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Frozen image features: every image and view is encoded once per (weights, transform, files) and kept on disk."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from adaptkit.backbone import FrozenCLIP, PreprocessConfig
+from datasets_fewshot import (
+    FeatureKey,
+    FeatureStore,
+    FewShotDataset,
+    Item,
+    eval_transform,
+    files_hash,
+    train_transform,
+)
+from trainers.precision import Precision, autocast
+from trainers.seeds import seeded
+from trainers.views import ViewConfig, view_seed
+
+ENCODE_BATCH = 256  # images per call of the image tower
+VIEWS_PER_DECODE = 8  # random views that are cut out of an image while it is decoded
+
+
+@dataclass(frozen=True)
+class ViewImages(Dataset[Tensor]):
+    """Views as pixels, `places` being (item, its views): index -> (V', 3, H, W)."""
+
+    dataset: FewShotDataset
+    places: tuple[tuple[Item, tuple[int, ...]], ...]
+    preprocess: PreprocessConfig
+    augmented: bool
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Tensor:
+        item, views = self.places[index]
+        image = self.dataset.load(item)
+        if not self.augmented:
+            return eval_view(image, self.preprocess).unsqueeze(0)
+        return torch.stack([random_view(image, self.preprocess, view_seed(self.seed, item.path, v)) for v in views])
+
+
+def eval_view(image: Image.Image, preprocess: PreprocessConfig) -> Tensor:
+    """The image as it is tested: (3, H, W)."""
+    p = preprocess
+    return eval_transform(_side(p), p.mean, p.std, p.interpolation, p.resize_mode)(image)
+
+
+def random_view(image: Image.Image, preprocess: PreprocessConfig, seed: int) -> Tensor:
+    """The random training view that the seed stands for: (3, H, W)."""
+    p = preprocess
+    with seeded(seed, torch.device("cpu")):
+        return train_transform(_side(p), p.mean, p.std, p.interpolation)(image)
+
+
+def _side(preprocess: PreprocessConfig) -> int:
+    height, width = preprocess.image_size
+    if height != width:
+        raise ValueError(f"the backbone takes images of {height} x {width} pixels; only square ones are supported")
+    return height
+
+
+class ImageEncoder:
+    """Encodes images with a frozen tower, or maps what was encoded before."""
+
+    def __init__(self, backbone: FrozenCLIP, store: FeatureStore, precision: Precision, workers: int = 0):
+        self.backbone = backbone
+        self.store = store
+        self.precision = precision
+        self.workers = workers
+
+    def test_features(self, dataset: FewShotDataset, items: Sequence[Item]) -> Tensor:
+        """Features of test images: (N, D) fp32 on the CPU, not normalised. All test images are encoded together."""
+        rows = {item.path: row for row, item in enumerate(dataset.split.test)}
+        return self.plain_features(dataset, dataset.split.test)[[rows[item.path] for item in items]]
+
+    def plain_features(self, dataset: FewShotDataset, items: Sequence[Item]) -> Tensor:
+        """Features of the images as they are, without augmentation: (N, D) fp32 on the CPU, not normalised."""
+        places = tuple((item, (0,)) for item in items)
+        return self._features(ViewImages(dataset, places, self.backbone.preprocess_cfg, False, 0), items, 1)[:, 0]
+
+    def view_features(
+        self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int, epochs: int
+    ) -> Tensor:
+        """Features of every view that a training can show: (N, V, D) fp32 on the CPU, not normalised."""
+        if views.augment == "none":
+            return self.plain_features(dataset, items)[:, None]
+        count = views.count(epochs)
+        chunks = [tuple(range(v, min(v + VIEWS_PER_DECODE, count))) for v in range(0, count, VIEWS_PER_DECODE)]
+        places = tuple((item, chunk) for item in items for chunk in chunks)
+        return self._features(ViewImages(dataset, places, self.backbone.preprocess_cfg, True, seed), items, count)
+
+    def _features(self, images: ViewImages, items: Sequence[Item], n_views: int) -> Tensor:
+        """(N, V, D), from the store where it has them."""
+        key = FeatureKey(
+            weights_hash=self.backbone.weights_hash,
+            transform=self._describe(images, n_views),
+            items_hash=files_hash(images.dataset.image_root, items),
+            dtype="float32" if self.precision == "fp32" else "bfloat16",
+        )
+        rows = self.store.features(key, len(items) * n_views, lambda: self._encode(images, n_views))
+        return rows.float().view(len(items), n_views, -1)
+
+    def _describe(self, images: ViewImages, n_views: int) -> str:
+        p = images.preprocess
+        kind = f"{n_views} random views, seed {images.seed}" if images.augmented else f"evaluation, {p.resize_mode}"
+        return f"{kind}; {p.image_size} px {p.interpolation}, mean {p.mean}, std {p.std}; {images.dataset.reading}"
+
+    @torch.no_grad()
+    def _encode(self, images: ViewImages, n_views: int) -> Iterator[Tensor]:
+        loader = DataLoader(
+            images,
+            batch_size=max(1, ENCODE_BATCH // min(n_views, VIEWS_PER_DECODE)),
+            num_workers=self.workers,
+            collate_fn=torch.cat,
+            pin_memory=self.backbone.device.type == "cuda",
+            generator=torch.Generator().manual_seed(0),  # else the loader draws a seed from the global generator
+        )
+        for pixels in loader:
+            with autocast(self.backbone.device, self.precision):
+                yield self.backbone.encode_image(pixels.to(self.backbone.device, non_blocking=True))

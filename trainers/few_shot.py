@@ -1,0 +1,89 @@
+"""The training loop: one, flat, for every method. It steps whatever has `requires_grad` and knows no method by name."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adaptkit.method import AdaptedCLIP, Support
+from trainers.optim import OptimConfig, build_optimizer, learning_rate, set_learning_rate
+from trainers.precision import Precision, autocast
+
+CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
+
+
+class DivergedError(ArithmeticError):
+    """A loss that is not finite; the message says where and what to change."""
+
+
+@dataclass(frozen=True)
+class TrainLog:
+    """What a training did."""
+
+    steps: int
+    losses: tuple[float, ...]  # mean loss of each epoch
+
+
+def train(
+    method: AdaptedCLIP,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    optim: OptimConfig,
+    support: Support | None = None,
+    precision: Precision = "fp32",
+    on_epoch: Callable[[int], None] | None = None,
+) -> TrainLog:
+    """Train a method's learnt tensors in place.
+
+    Args:
+        batches: (x, labels), x being what the method consumes; passed over once per epoch.
+        support: all training items at once, for methods that build a cache from them.
+        on_epoch: called with the number of epochs done.
+
+    Raises:
+        DivergedError: if a loss is not finite.
+        ValueError: if an epoch has no batch.
+    """
+    if support is not None:
+        method.prepare(support)
+    learnt = list(method.learnt_parameters().values())
+    if not learnt or not optim.epochs:
+        return TrainLog(0, ())
+    device = method.backbone.device
+    optimizer = build_optimizer(learnt, optim)
+    method.train()
+    steps, losses = 0, []
+    for epoch in range(optim.epochs):
+        lr = learning_rate(optim, epoch)
+        set_learning_rate(optimizer, lr)
+        epoch_losses: list[Tensor] = []
+        for x, labels in batches:
+            optimizer.zero_grad(set_to_none=True)
+            with autocast(device, precision):
+                loss = method.backward(x.to(device, non_blocking=True), labels.to(device, non_blocking=True))
+            optimizer.step()
+            epoch_losses.append(loss)
+            steps += 1
+            if steps % CHECK_EVERY == 0:
+                _check_finite(epoch_losses, steps, epoch, lr)
+        if not epoch_losses:
+            raise ValueError(f"epoch {epoch} has no batch; `batches` must give some in every pass over it")
+        _check_finite(epoch_losses, steps, epoch, lr)
+        losses.append(torch.stack(epoch_losses).mean().item())
+        method.after_epoch(epoch)
+        if on_epoch is not None:
+            on_epoch(epoch + 1)
+    method.eval()
+    return TrainLog(steps, tuple(losses))
+
+
+def _check_finite(epoch_losses: list[Tensor], steps: int, epoch: int, lr: float) -> None:
+    values = torch.stack(epoch_losses).tolist()
+    for index, value in enumerate(values):
+        if not math.isfinite(value):
+            step = steps - len(values) + index
+            raise DivergedError(
+                f"the loss is {value} at step {step} (epoch {epoch}, learning rate {lr:g}), so nothing more is learnt; "
+                "lower OPTIM.LR, or lengthen the warm-up with OPTIM.WARMUP_EPOCHS"
+            )

@@ -1,0 +1,118 @@
+"""The run matrix: which runs a bench needs, which of them are finished, and the rest one after another."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from adaptkit import create_method, load_backbone
+from datasets_fewshot import FeatureStore, FewShotDataset, load_dataset
+from trainers.config_values import ConfigError
+from trainers.encoder import ImageEncoder
+from trainers.precision import choose_device, choose_precision
+from trainers.protocols import PROTOCOLS, Task
+from trainers.records import RecordError, ResultRecord, read_record
+from trainers.run import Bench, Run, execute, make_run, uses_training
+from trainers.settings import BenchConfig, DataclassInstance, DataConfig, RunConfig
+
+Kind = tuple[str, DataclassInstance]  # a method and its options
+
+PROBE_CLASSES = ("cat", "dog")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a bench, in the order in which they share what is cached, and the records that are there already."""
+
+    runs: tuple[Run, ...]
+    finished: dict[str, ResultRecord]  # by run id
+    problems: tuple[str, ...]  # records that cannot be read; their runs are computed again
+
+    @property
+    def to_do(self) -> tuple[Run, ...]:
+        return tuple(run for run in self.runs if run.run_id not in self.finished)
+
+
+def open_bench(config: BenchConfig, out: Path, cache: Path) -> Bench:
+    """Load the backbone and open the store of encoded images.
+
+    Raises:
+        ValueError: if the backbone, its weights or the device are not to be had.
+    """
+    device = choose_device(config.settings.device)
+    precision = choose_precision(config.settings.precision, device)
+    named = config.backbone
+    backbone = load_backbone(named.name, named.pretrained, named.checkpoint, device=device)
+    encoder = ImageEncoder(backbone, FeatureStore(cache), precision, config.data.workers)
+    return Bench(backbone, encoder, precision, config.settings.suite, out, config.data.workers)
+
+
+def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
+    """Lay out the runs; those that nothing tells apart are one, and those with a record are finished unless `fresh`.
+
+    Raises:
+        ConfigError: if a method cannot take part in the protocol.
+    """
+    probed: dict[Kind, bool] = {}
+    runs: dict[str, Run] = {}
+    datasets = {name: _load(name, config.data) for name in config.settings.datasets}
+    tasks: dict[tuple[str, int, int], Task] = {}
+    for settings in sorted(config.runs, key=lambda run: (config.settings.datasets.index(run.dataset), run.seed)):
+        dataset = datasets[settings.dataset]
+        draw = (settings.dataset, settings.shots, settings.seed)
+        if draw not in tasks:
+            tasks[draw] = PROTOCOLS[settings.protocol](dataset, settings.shots, settings.seed, config.data.draw)
+        trained = _probe(settings, bench, probed)
+        run = make_run(settings, dataset, tasks[draw], trained, bench)
+        runs.setdefault(run.run_id, run)
+    finished: dict[str, ResultRecord] = {}
+    problems: list[str] = []
+    for run in [] if fresh else runs.values():
+        try:
+            finished[run.run_id] = read_record(run.folder)
+        except FileNotFoundError:
+            continue
+        except RecordError as error:
+            problems.append(str(error))
+    return Plan(tuple(runs.values()), finished, tuple(problems))
+
+
+def _load(name: str, data: DataConfig) -> FewShotDataset:
+    if data.split == "fallback":
+        return load_dataset(name, data.root, split="fallback")
+    return load_dataset(name, data.root)
+
+
+def _probe(settings: RunConfig, bench: Bench, probed: dict[Kind, bool]) -> bool:
+    """Whether training images matter to the method; tried out on two classes, so that refusals come before any run."""
+    kind = (settings.method, settings.options)
+    if kind not in probed:
+        method = create_method(settings.method, bench.backbone, PROBE_CLASSES, settings.options)
+        if settings.protocol == "base_to_novel":
+            try:
+                method.set_classes(PROBE_CLASSES[::-1])
+            except TypeError as error:
+                raise ConfigError(
+                    f"{settings.method} cannot run in base_to_novel, which tests on names it has not learnt: {error}"
+                ) from error
+        probed[kind] = uses_training(method)
+    return probed[kind]
+
+
+def run_all(
+    plan: Plan,
+    bench: Bench,
+    on_start: Callable[[Run], None],
+    on_epoch: Callable[[Run, int], None],
+    on_done: Callable[[ResultRecord], None],
+) -> list[ResultRecord]:
+    """Compute what is not finished; the records of all runs come back in the plan's order."""
+    records: list[ResultRecord] = []
+    for run in plan.runs:
+        record = plan.finished.get(run.run_id)
+        if record is None:
+            on_start(run)
+            record = execute(run, bench, partial(on_epoch, run))
+            on_done(record)
+        records.append(record)
+    return records

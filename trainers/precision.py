@@ -1,0 +1,39 @@
+"""Autocast: towers may run in bf16, learnt tensors and their optimiser stay in fp32."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+Precision = Literal["fp32", "bf16"]
+
+
+def choose_precision(asked: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
+    """bf16 on CUDA and fp32 on the CPU, unless asked otherwise."""
+    if asked != "auto":
+        return asked
+    return "bf16" if device.type == "cuda" else "fp32"
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """Inside, matrix products run in the precision."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def choose_device(asked: str) -> torch.device:
+    """ "auto" is the first CUDA device, or the CPU where there is none.
+
+    Raises:
+        ValueError: if the name is no device, or CUDA is asked for and not there.
+    """
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+    except RuntimeError:
+        raise ValueError(f"device is {asked!r}; use auto, cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {asked!r}, but torch {torch.__version__} sees no CUDA device; use cpu or auto")
+    return device

@@ -1,0 +1,190 @@
+"""One record per finished run: a JSON file that says what was run, on what, and what came out.
+
+A run's folder holds `record.json` and, where something was learnt, `learnt.safetensors`. Both appear whole or not at
+all, the record last: a folder with a record is a finished run.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+
+from trainers.evaluate import Bools, Score
+
+SCHEMA_VERSION = 1
+# Enters every run's id. Raise it with any change to the code that changes what a run computes.
+RESULTS_VERSION = 1
+RECORD_FILE = "record.json"
+LEARNT_FILE = "learnt.safetensors"
+
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+
+
+Kind = TypeVar("Kind")
+
+
+class RecordError(ValueError):
+    """A file that is no record of this version; the message names it."""
+
+
+@dataclass(frozen=True)
+class TestScore:
+    """How a model did on one set of test images."""
+
+    __test__ = False  # not a test case, whatever pytest makes of the name
+
+    name: str  # "base", "new" or "all"
+    accuracy: float  # percent
+    correct: int
+    total: int
+    interval: tuple[float, float]  # 95 %, percent
+    ece: float  # percent
+    nll: float  # nats
+    classnames: tuple[str, ...]  # C
+    per_class: tuple[float | None, ...]  # percent, C; None without test images
+    items_hash: str  # of the test items
+    hits: str  # which images were right: N bits, packed, base64
+
+    def right(self) -> Bools:
+        """Which images were right: (N,)."""
+        packed = np.frombuffer(base64.b64decode(self.hits), dtype=np.uint8)
+        return np.unpackbits(packed, count=self.total).astype(np.bool_)
+
+
+@dataclass(frozen=True)
+class ResultRecord:
+    """A finished run. `identity` holds all that can change the result, and `run_id` is its hash."""
+
+    schema_version: int
+    run_id: str
+    identity: dict[str, Json]
+    protocol: str
+    suite: str
+    dataset: str
+    method: str
+    shots: int  # 0 where the method uses no training image
+    seed: int  # 0 where nothing random enters
+    deterministic: bool  # one run stands for every seed
+    backbone: str
+    scores: tuple[TestScore, ...]
+    augmentation: str
+    epochs: int
+    steps: int
+    train_items: int
+    trainable_parameters: int
+    final_loss: float | None  # mean of the last epoch
+    seconds: dict[str, float]  # by phase
+    peak_memory_mb: float | None  # of the device; on the CPU of the whole process so far
+    versions: dict[str, str]
+    hardware: dict[str, str]
+    finished: str  # UTC, ISO 8601
+    notes: tuple[str, ...]
+
+    def score(self, name: str) -> TestScore:
+        """The score of that name."""
+        return next(score for score in self.scores if score.name == name)
+
+
+def run_id(identity: Mapping[str, Json]) -> str:
+    """SHA-256 in hex of all that can change a run's result."""
+    content = {"results_version": RESULTS_VERSION, **identity}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def run_folder(out: Path, identity: Mapping[str, Json]) -> Path:
+    """Where a run's files lie, by what it is."""
+    name = f"{identity['method']}-{identity['shots']}shots-seed{identity['seed']}-{run_id(identity)[:12]}"
+    return out / str(identity["protocol"]) / str(identity["dataset"]) / name
+
+
+def test_score(name: str, score: Score, classnames: tuple[str, ...], items_hash: str) -> TestScore:
+    """A score in the form that a record keeps."""
+    return TestScore(
+        name=name,
+        accuracy=score.accuracy,
+        correct=score.correct,
+        total=score.total,
+        interval=score.interval,
+        ece=score.ece,
+        nll=score.nll,
+        classnames=classnames,
+        per_class=tuple(None if np.isnan(value) else value for value in score.per_class),
+        items_hash=items_hash,
+        hits=base64.b64encode(np.packbits(score.hits).tobytes()).decode("ascii"),
+    )
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary path to write to; it takes the place of `path` at the end, or vanishes if anything fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_record(record: ResultRecord, folder: Path) -> None:
+    """Write a record into its run's folder."""
+    write_text(folder / RECORD_FILE, json.dumps(asdict(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_record(folder: Path) -> ResultRecord:
+    """Read the record in a run's folder.
+
+    Raises:
+        FileNotFoundError: if the run has none.
+        RecordError: if it is damaged or of another version.
+    """
+    path = folder / RECORD_FILE
+    text = path.read_text(encoding="utf-8")
+    try:
+        content = json.loads(text)
+        if content["schema_version"] != SCHEMA_VERSION:
+            raise RecordError(f"{path} has schema {content['schema_version']}; this version reads {SCHEMA_VERSION}")
+        content["scores"] = tuple(
+            _from_json(TestScore, [f.name for f in fields(TestScore)], score) for score in content["scores"]
+        )
+        record = _from_json(ResultRecord, [f.name for f in fields(ResultRecord)], content)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise RecordError(f"{path} is no record ({error!r}); remove it to have the run computed again") from error
+    if record.run_id != run_id(record.identity):
+        raise RecordError(f"{path} does not match its id; remove it to have the run computed again")
+    return record
+
+
+def _from_json(make: Callable[..., Kind], names: Sequence[str], content: dict[str, object]) -> Kind:
+    """JSON has no tuples: every list at the top of a record's dataclasses is one."""
+    if set(content) != set(names):
+        raise TypeError(f"keys {sorted(set(content) ^ set(names))} are missing or unknown")
+    return make(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
+
+
+def read_records(out: Path) -> tuple[list[ResultRecord], list[str]]:
+    """All records below a folder of runs, in order of path, and what is wrong with the files that are none."""
+    records: list[ResultRecord] = []
+    problems: list[str] = []
+    for path in sorted(out.glob(f"*/*/*/{RECORD_FILE}")):
+        try:
+            records.append(read_record(path.parent))
+        except RecordError as error:
+            problems.append(str(error))
+    return records, problems

@@ -1,0 +1,216 @@
+"""One run: train a method on its task, test it, keep what it learnt and a record of it."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from adaptkit import AdaptedCLIP, ClassSet, FrozenCLIP, Support, create_method, templates_for
+from datasets_fewshot import FewShotDataset, Item, items_hash
+from trainers.batches import Batch, FeatureBatches, ImageBatches, evaluation_batches
+from trainers.encoder import ImageEncoder, eval_view
+from trainers.environment import hardware, peak_memory_mb, versions
+from trainers.evaluate import EVAL_BATCH, predict, score
+from trainers.few_shot import TrainLog, train
+from trainers.precision import Precision
+from trainers.protocols import EvalSet, Task
+from trainers.records import (
+    LEARNT_FILE,
+    SCHEMA_VERSION,
+    Json,
+    ResultRecord,
+    TestScore,
+    replacing,
+    run_folder,
+    run_id,
+    test_score,
+    write_record,
+)
+from trainers.seeds import derived_seed, seeded
+from trainers.settings import RunConfig
+
+IMAGE_EVAL_BATCH = 100  # images per test batch, as the papers' code has it
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs share."""
+
+    backbone: FrozenCLIP
+    encoder: ImageEncoder
+    precision: Precision
+    suite: str
+    out: Path
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run with its data at hand."""
+
+    config: RunConfig
+    dataset: FewShotDataset
+    task: Task
+    uses_training: bool  # False: nothing is learnt or kept of training images, so shots and seeds do not matter
+    identity: dict[str, Json]
+    folder: Path
+
+    @property
+    def run_id(self) -> str:
+        return run_id(self.identity)
+
+
+def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, uses_training: bool, bench: Bench) -> Run:
+    """Give a run its identity: all that can change its result, and no path, host or clock."""
+    identity: dict[str, Json] = {
+        "protocol": config.protocol,
+        "dataset": config.dataset,
+        "tests": {test.name: _fingerprint(test.items, test.classnames) for test in task.tests},
+        "method": config.method,
+        "options": asdict(config.options),
+        "templates": list(templates_for(config.dataset)),
+        "backbone": bench.backbone.name,
+        "weights": bench.backbone.weights_hash,
+        "preprocess": asdict(bench.backbone.preprocess_cfg),
+        "precision": bench.precision,
+        "shots": 0,
+        "seed": 0,
+    }
+    if uses_training:
+        identity |= {
+            "train": _fingerprint(task.train, task.classnames),
+            "shots": config.shots,
+            "seed": config.seed,
+            "optim": asdict(config.optim),
+            "views": asdict(config.views),
+        }
+    return Run(config, dataset, task, uses_training, identity, run_folder(bench.out, identity))
+
+
+def _fingerprint(items: tuple[Item, ...], classnames: tuple[str, ...]) -> Json:
+    return {"items": items_hash(items), "classnames": sha256("\n".join(classnames).encode()).hexdigest()}
+
+
+def uses_training(method: AdaptedCLIP) -> bool:
+    """Whether a method learns tensors or keeps anything of the training images."""
+    return bool(method.learnt_parameters()) or type(method).prepare is not AdaptedCLIP.prepare
+
+
+def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = None) -> ResultRecord:
+    """Train, test, write the learnt tensors and the record; the record comes back."""
+    clock = _Clock()
+    config, classes = run.config, ClassSet(run.task.classnames, templates_for(run.config.dataset))
+    if bench.backbone.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(bench.backbone.device)
+    seed = derived_seed("run", config.seed, config.protocol, config.dataset, config.method, config.shots)
+    with seeded(seed, bench.backbone.device):
+        with clock.phase("create"):
+            method = create_method(config.method, bench.backbone, classes, config.options).to(bench.backbone.device)
+        log = TrainLog(0, ())
+        if run.uses_training:
+            with clock.phase("encode"):
+                batches, support = _training_data(run, bench, method)
+            with clock.phase("train"):
+                log = train(method, batches, config.optim, support, bench.precision, on_epoch)
+        learnt = method.learnt_state()
+        scores = tuple(_test(method, run, test, bench, clock) for test in run.task.tests)
+    if learnt:
+        with replacing(run.folder / LEARNT_FILE) as temporary:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in learnt.items()}, temporary)
+    record = _record(run, bench, learnt, log, scores, clock)
+    write_record(record, run.folder)
+    return record
+
+
+def _training_data(run: Run, bench: Bench, method: AdaptedCLIP) -> tuple[FeatureBatches | ImageBatches, Support | None]:
+    config, items = run.config, run.task.train
+    device, optim = bench.backbone.device, config.optim
+    labels = torch.tensor([item.label for item in items], device=device)
+    wants_support = type(method).prepare is not AdaptedCLIP.prepare
+    if method.consumes == "features":
+        support = (
+            Support(bench.encoder.plain_features(run.dataset, items).to(device), labels) if wants_support else None
+        )
+        features = bench.encoder.view_features(run.dataset, items, config.views, config.seed, optim.epochs)
+        return FeatureBatches(features.to(device), labels, config.views, optim.batch_size, config.seed), support
+    preprocess = bench.backbone.preprocess_cfg
+    support = Support(_all_images(run, bench).to(device), labels) if wants_support else None
+    images = ImageBatches(run.dataset, items, preprocess, config.views, optim.batch_size, config.seed, bench.workers)
+    return images, support
+
+
+def _all_images(run: Run, bench: Bench) -> Tensor:
+    """The training images without augmentation: (N, 3, H, W)."""
+    return torch.stack([eval_view(run.dataset.load(item), bench.backbone.preprocess_cfg) for item in run.task.train])
+
+
+def _test(method: AdaptedCLIP, run: Run, test: EvalSet, bench: Bench, clock: "_Clock") -> TestScore:
+    with clock.phase("encode"):
+        batches = _test_batches(method, run, test, bench)
+    with clock.phase("test"):
+        if method.classes.classnames != test.classnames:
+            method.set_classes(test.classnames)
+        result = score(*predict(method, batches, bench.precision))
+    return test_score(test.name, result, test.classnames, items_hash(test.items))
+
+
+def _test_batches(method: AdaptedCLIP, run: Run, test: EvalSet, bench: Bench) -> Iterator[Batch]:
+    if method.consumes != "features":
+        return evaluation_batches(
+            run.dataset, test.items, bench.backbone.preprocess_cfg, IMAGE_EVAL_BATCH, bench.workers
+        )
+    features = bench.encoder.test_features(run.dataset, test.items)
+    labels = torch.tensor([item.label for item in test.items], dtype=torch.int64)
+    return zip(features.split(EVAL_BATCH), labels.split(EVAL_BATCH), strict=True)
+
+
+class _Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def _record(
+    run: Run, bench: Bench, learnt: dict[str, Tensor], log: TrainLog, scores: tuple[TestScore, ...], clock: _Clock
+) -> ResultRecord:
+    config = run.config
+    return ResultRecord(
+        schema_version=SCHEMA_VERSION,
+        run_id=run.run_id,
+        identity=run.identity,
+        protocol=config.protocol,
+        suite=bench.suite,
+        dataset=config.dataset,
+        method=config.method,
+        shots=config.shots if run.uses_training else 0,
+        seed=config.seed if run.uses_training else 0,
+        deterministic=not run.uses_training,
+        backbone=bench.backbone.name,
+        scores=scores,
+        augmentation=config.views.describe() if run.uses_training else "no training",
+        epochs=len(log.losses),
+        steps=log.steps,
+        train_items=len(run.task.train) if run.uses_training else 0,
+        trainable_parameters=sum(tensor.numel() for tensor in learnt.values()),
+        final_loss=log.losses[-1] if log.losses else None,
+        seconds={name: round(seconds, 4) for name, seconds in clock.seconds.items()},
+        peak_memory_mb=peak_memory_mb(bench.backbone.device),
+        versions=versions(),
+        hardware=hardware(bench.backbone.device),
+        finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        notes=(*run.dataset.notes, *(config.departures if run.uses_training else ())),
+    )

@@ -1,0 +1,213 @@
+"""Records -> tables: Markdown for files, rich for terminals. What is missing shows as a dash, never as a number."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from rich.table import Table as RichTable
+
+from trainers.aggregate import (
+    Cell,
+    accuracy_cell,
+    average_cell,
+    by_label,
+    harmonic_cell,
+    pooled_difference,
+)
+from trainers.records import ResultRecord
+
+MISSING = "–"
+BASELINE = "zero_shot"
+AVERAGE = "average"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its caption; `sections` are the numbers of rows after which a line is drawn."""
+
+    title: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    sections: tuple[int, ...] = ()
+
+    def markdown(self) -> str:
+        """With the title as a heading and the notes as a list."""
+        lines = [f"### {self.title}", "", _line(self.headers), _line(["---"] * len(self.headers))]
+        lines += [_line(row) for row in self.rows]
+        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)]).rstrip() + "\n"
+
+    def rich(self) -> RichTable:
+        """For a terminal; the notes are left to whoever prints it."""
+        table = RichTable(title=self.title, title_justify="left", title_style="bold", header_style="bold")
+        for column, header in enumerate(self.headers):
+            table.add_column(header, justify="left" if column < 2 else "right", no_wrap=column < 2)
+        for number, row in enumerate(self.rows, start=1):
+            table.add_row(*row, end_section=number in self.sections)
+        return table
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def tables(records: Sequence[ResultRecord], datasets: Sequence[str] = ()) -> list[Table]:
+    """All tables that the records give: one set for every protocol, suite, backbone and precision.
+
+    Args:
+        datasets: the data sets that should be there, in this order; by default those that are.
+    """
+    groups: dict[tuple[str, ...], list[ResultRecord]] = {}
+    for record in records:
+        weights, precision = str(record.identity["weights"]), str(record.identity["precision"])
+        key = (record.protocol, record.suite, record.backbone, weights, precision)
+        groups.setdefault(key, []).append(record)
+    made: list[Table] = []
+    for (protocol, *_), group in groups.items():
+        wanted = [*datasets] or sorted({record.dataset for record in group})
+        if protocol == "base_to_novel":
+            made += [base_to_novel_table(group, wanted), *pooled_table(group, ("base", "new"))]
+        else:
+            made += [few_shot_table(group, wanted), *pooled_table(group, ("all",))]
+    return made
+
+
+def base_to_novel_table(records: Sequence[ResultRecord], datasets: Sequence[str]) -> Table:
+    """Base, novel and harmonic mean of every method on every data set, and on the average."""
+    rows: list[tuple[str, ...]] = []
+    labelled = by_label(records)
+    for dataset in datasets:
+        for label, own in labelled.items():
+            here = [record for record in own if record.dataset == dataset]
+            rows.append((dataset, label, *_base_to_novel_cells(here)))
+    for label, own in labelled.items():
+        by_dataset = _by_dataset(own)
+        base, new = (average_cell(by_dataset, datasets, test) for test in ("base", "new"))
+        images = [_images(by_dataset[name], ("base", "new")) for name in datasets if name in by_dataset]
+        total = " + ".join(str(sum(counts)) for counts in zip(*images, strict=True))
+        rows.append(
+            (
+                f"{AVERAGE} of {len(datasets)}",
+                label,
+                MISSING,
+                format_cell(base),
+                format_cell(new),
+                _number(harmonic_cell(base, new)),
+                total if base is not None else MISSING,
+                _seeds(base),
+                _seconds(own),
+            )
+        )
+    headers = ("data set", "method", "shots", "base", "novel", "H", "test images", "seeds", "seconds a run")
+    sections = tuple(range(len(labelled), len(rows), len(labelled)))
+    return Table(_title("Base to novel", records), headers, tuple(rows), notes(records), sections)
+
+
+def _base_to_novel_cells(here: Sequence[ResultRecord]) -> tuple[str, ...]:
+    if not here:
+        return (MISSING,) * 7
+    base, new = accuracy_cell(here, "base"), accuracy_cell(here, "new")
+    images = " + ".join(str(count) for count in _images(here, ("base", "new")))
+    shots = str(here[0].shots)
+    h = _number(harmonic_cell(base, new))
+    return (shots, format_cell(base), format_cell(new), h, images, _seeds(base), _seconds(here))
+
+
+def few_shot_table(records: Sequence[ResultRecord], datasets: Sequence[str]) -> Table:
+    """Accuracy over all classes of every method, data set and number of shots, and on the average."""
+    shots = sorted({record.shots for record in records})
+    labelled = by_label(records, tell_shots=False)
+    rows: list[tuple[str, ...]] = []
+    for dataset in datasets:
+        for label, own in labelled.items():
+            here = [record for record in own if record.dataset == dataset]
+            cells = [format_cell(accuracy_cell([r for r in here if r.shots == k], "all")) for k in shots]
+            images = str(_images(here, ("all",))[0]) if here else MISSING
+            rows.append((dataset, label, *cells, images, _seconds(here)))
+    for label, own in labelled.items():
+        averages = [average_cell(_by_dataset([r for r in own if r.shots == k]), datasets, "all") for k in shots]
+        cells = [format_cell(average) for average in averages]
+        rows.append((f"{AVERAGE} of {len(datasets)}", label, *cells, MISSING, _seconds(own)))
+    headers = ("data set", "method", *(f"{k} shots" for k in shots), "test images", "seconds a run")
+    sections = tuple(range(len(labelled), len(rows), len(labelled)))
+    return Table(_title("Few shot", records), headers, tuple(rows), notes(records), sections)
+
+
+def pooled_table(records: Sequence[ResultRecord], tests: Sequence[str]) -> list[Table]:
+    """Differences from zero-shot on the same images, data sets of equal shots pooled; none without zero-shot."""
+    baseline = [record for record in records if record.method == BASELINE]
+    rows: list[tuple[str, ...]] = []
+    for label, own in by_label([record for record in records if record.method != BASELINE], tell_shots=False).items():
+        for shots in sorted({record.shots for record in own}):
+            pooled = [pooled_difference([r for r in own if r.shots == shots], baseline, test) for test in tests]
+            if any(difference is not None for difference in pooled):
+                cells = [
+                    MISSING if d is None else f"{d.difference:+.2f} ± {d.standard_error:.2f} ({d.images} images)"
+                    for d in pooled
+                ]
+                first = next(difference for difference in pooled if difference is not None)
+                rows.append((label, str(shots), *cells, str(first.datasets), str(first.seeds)))
+    names = {"new": "novel"}
+    headers = ("method", "shots", *(names.get(test, test) for test in tests), "data sets", "seeds")
+    explanation = (
+        "percentage points above zero-shot on the same test images, data sets of equal shots pooled; ± is one standard "
+        "error over test images and seeds"
+    )
+    title = _title("Difference from zero-shot", records)
+    return [Table(title, headers, tuple(rows), (explanation,))] if rows and baseline else []
+
+
+def notes(records: Sequence[ResultRecord]) -> tuple[str, ...]:
+    """What a reader of the numbers has to know."""
+    first = records[0]
+    weights, precision = str(first.identity["weights"])[:12], first.identity["precision"]
+    lines = [
+        "accuracy in percent: mean ± population standard deviation over seeds; H is the harmonic mean of the means",
+        f"backbone {first.backbone} (weights {weights}), {precision}; the model of the last epoch is tested",
+    ]
+    for label, own in by_label(records).items():
+        if all(record.deterministic for record in own):
+            lines.append(f"{label}: deterministic, one run stands for every seed")
+            continue
+        facts = [(record, (f"training views: {record.augmentation}", *record.notes)) for record in own]
+        for fact in dict.fromkeys(fact for _, listed in facts for fact in listed):
+            where = list(dict.fromkeys(record.dataset for record, listed in facts if fact in listed))
+            everywhere = len(where) == len({record.dataset for record in own})
+            lines.append(f"{label}{'' if everywhere else ' on ' + ', '.join(where)}: {fact}")
+    return tuple(lines)
+
+
+def _title(name: str, records: Sequence[ResultRecord]) -> str:
+    return f"{name}, suite {records[0].suite}, {records[0].backbone}"
+
+
+def _by_dataset(records: Sequence[ResultRecord]) -> Mapping[str, list[ResultRecord]]:
+    grouped: dict[str, list[ResultRecord]] = {}
+    for record in records:
+        grouped.setdefault(record.dataset, []).append(record)
+    return grouped
+
+
+def _images(records: Sequence[ResultRecord], tests: Sequence[str]) -> list[int]:
+    return [records[0].score(test).total for test in tests]
+
+
+def format_cell(cell: Cell | None) -> str:
+    """ "71.66 ± 0.52", without a spread where one run stands for every seed."""
+    if cell is None:
+        return MISSING
+    return f"{cell.mean:.2f}" + (f" ± {cell.std:.2f}" if len(cell.seeds) > 1 else "")
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f}"
+
+
+def _seeds(cell: Cell | None) -> str:
+    if cell is None:
+        return MISSING
+    return "any" if cell.seeds == (0,) else ", ".join(str(seed) for seed in cell.seeds)
+
+
+def _seconds(records: Sequence[ResultRecord]) -> str:
+    return f"{fmean(sum(record.seconds.values()) for record in records):.1f}" if records else MISSING

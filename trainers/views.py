@@ -1,0 +1,61 @@
+"""Which view of each training image an epoch shows, and in which order: pure functions of (seed, epoch, item).
+
+Every view has a seed of its own, so a view is the same tensor whether a loader draws it while a method trains on
+images, or it is encoded in advance for a method that trains on features, and whoever draws it, in whatever order.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from trainers.seeds import derived_seed
+
+Augment = Literal["exact", "pool", "none"]
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """How training images vary from epoch to epoch."""
+
+    # "exact" shows a new random view in every epoch, as the papers do. "pool" draws from `n_views` fixed random views
+    # of each image, an approximation. "none" shows the image as a test image is shown.
+    augment: Augment = "exact"
+    n_views: int = 10  # read by "pool"
+
+    def __post_init__(self) -> None:
+        if self.n_views < 1:
+            raise ValueError(f"views.n_views is {self.n_views}; expected at least 1")
+
+    def count(self, epochs: int) -> int:
+        """How many different views of an image a training of so many epochs can show: V."""
+        return {"exact": max(epochs, 1), "pool": self.n_views, "none": 1}[self.augment]
+
+    def describe(self) -> str:
+        """For records and captions."""
+        if self.augment == "pool":
+            return f"pool of {self.n_views} fixed random views per image (an approximation)"
+        return {"exact": "a new random view per image and epoch", "none": "the image as it is, no augmentation"}[
+            self.augment
+        ]
+
+
+def view_seed(seed: int, path: str, view: int) -> int:
+    """The seed of one random view of one image."""
+    return derived_seed("view", seed, path, view)
+
+
+def epoch_order(count: int, views: ViewConfig, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
+    """One permutation of the N items, and for each place in it the view to show: (N,) and (N,) int64."""
+    generator = torch.Generator().manual_seed(derived_seed("epoch", seed, epoch))
+    order = torch.randperm(count, generator=generator)
+    if views.augment == "pool":
+        return order, torch.randint(views.n_views, (count,), generator=generator)
+    return order, torch.full((count,), epoch if views.augment == "exact" else 0)
+
+
+def batch_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
+    """Where batches start and end; like the papers, drop a short last batch unless it is the only one."""
+    full = [(start, start + batch_size) for start in range(0, count - batch_size + 1, batch_size)]
+    return full or [(0, count)]
