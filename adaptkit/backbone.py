@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP
+from open_clip.coca_model import CoCa
+from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import TextTransformer, VisionTransformer
 from PIL import Image
@@ -48,10 +49,10 @@ class FrozenCLIP(nn.Module):
         name: how records and artefacts call it.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Callable[..., Tensor], name: str = "custom"):
+    def __init__(self, model: CLIP | CustomTextCLIP | CoCa, tokenizer: Callable[..., Tensor], name: str = "custom"):
         super().__init__()
         self.name = name
-        self.model = model.eval().requires_grad_(False)
+        self.model: CLIP | CustomTextCLIP | CoCa = model.eval().requires_grad_(False)
         swap_frozen_linears(model)
         self.text_tower = _text_tower(model)
         self.vision_tower = _vision_tower(model.visual)
@@ -72,7 +73,8 @@ class FrozenCLIP(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Of the image tower's input and the features."""
-        return next(parameter.dtype for parameter in self.model.visual.parameters() if parameter.ndim > 1)
+        convolutions = (module for module in self.model.visual.modules() if isinstance(module, nn.Conv2d))
+        return next(convolutions).weight.dtype
 
     @property
     def device(self) -> torch.device:
@@ -210,7 +212,7 @@ class FrozenCLIP(nn.Module):
             return towers.encode_image(self.require_vit_blocks("prompts in the image tower"), images, prompts)
         if self.vision_tower is not None:
             return towers.encode_image(self.vision_tower, images)
-        features = self.model.visual(images)
+        features = self.model.visual(images.to(self.dtype))
         return features[0] if isinstance(features, tuple) else features
 
     def encode_text(self, texts: Sequence[str] | Tensor) -> Tensor:
@@ -256,12 +258,12 @@ class FrozenCLIP(nn.Module):
         return PromptTokens(tokens, torch.full_like(tokens, -1), self._require_text_tower().ends(tokens))
 
 
-def _context_length(model: nn.Module) -> int:
+def _context_length(model: CLIP | CustomTextCLIP | CoCa) -> int:
     text = getattr(model, "text", None)
     return text.context_length if isinstance(text, TextTransformer) else model.context_length
 
 
-def _text_tower(model: nn.Module) -> TextTower | None:
+def _text_tower(model: CLIP | CustomTextCLIP | CoCa) -> TextTower | None:
     """The parts of the text tower; None where it is not open_clip's own transformer."""
     if isinstance(model, CLIP):
         return TextTower(

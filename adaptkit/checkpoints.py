@@ -32,20 +32,22 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file at {path}")
+    state: dict[str, object]
     if path.suffix == ".safetensors":
         try:
-            state = load_file(path)
+            state = dict(load_file(path))
         except SafetensorError as error:
             raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
     elif _is_torchscript(path):
-        state = _read_torchscript(path)
+        state = dict(_read_torchscript(path))
     else:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} is not a checkpoint of plain tensors: {str(error).splitlines()[0]}") from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+    state = dict(state) if isinstance(state, dict) else {}
+    inner = state.get("state_dict")
+    state = inner if isinstance(inner, dict) else state
     tensors = {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         raise ValueError(f"{path} holds no tensors; expected a CLIP state dict")

@@ -7,10 +7,10 @@ transposed copy of the weight, so the frozen weights that are used in training t
 """
 
 import platform
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -97,7 +97,11 @@ class _FrozenLinearFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
-        return torch.ops.mkldnn._linear_pointwise(grad.contiguous(), _transpose_of(ctx.weight), None, "none", [], ""), None, None
+        return (
+            torch.ops.mkldnn._linear_pointwise(grad.contiguous(), _transpose_of(ctx.weight), None, "none", [], ""),
+            None,
+            None,
+        )
 
 
 class FrozenLinear(nn.Linear):

@@ -45,11 +45,11 @@ def load_backbone(
     """A frozen CLIP model.
 
     Args:
-        name: an open_clip name ("ViT-B-16"), "hf-hub:org/repo", "local-dir:path", "adaptkit-mini", or "auto" to read
-            the architecture off a checkpoint in OpenAI's format.
-        pretrained: an open_clip tag ("openai"; `list_pretrained(name)` has them), or "random" for seeded random weights.
-        checkpoint: a local file instead: .safetensors, .pt, .pth, .bin, or one of OpenAI's archives. No code in it runs.
-        dtype: of the weights; float32 with autocast is as fast as half weights and safer.
+        name: an open_clip name ("ViT-B-16"), "hf-hub:org/repo", "local-dir:path", "adaptkit-mini", or "auto" to
+            read the architecture off a checkpoint in OpenAI's format.
+        pretrained: an open_clip tag ("openai"; see `list_pretrained`), or "random" for seeded random weights.
+        checkpoint: a local file instead: .safetensors, .pt, .pth, .bin or an OpenAI archive; no code in it runs.
+        dtype: of the weights; prefer float32 with autocast to half weights.
 
     Raises:
         FileNotFoundError: if there is no such checkpoint.
@@ -104,22 +104,24 @@ def _load_tag(name: str, pretrained: str, precision: str) -> tuple[nn.Module, op
         with torch.random.fork_rng():
             torch.manual_seed(0)
             return open_clip.create_model(name, precision=precision, load_weights=False), tokenizer
-    tags = open_clip.list_pretrained_tags_by_model(name) or open_clip.list_pretrained_tags_by_model(
-        name.removesuffix("-quickgelu")
-    )
-    if pretrained not in tags:
-        near = difflib.get_close_matches(pretrained, tags, n=3, cutoff=0.3)
+    plain = name.removesuffix("-quickgelu")
+    published = {
+        tag: cfg
+        for model in (plain, name)
+        for tag in open_clip.list_pretrained_tags_by_model(model)
+        if (cfg := open_clip.get_pretrained_cfg(model, tag))
+    }
+    if pretrained not in published:
+        near = difflib.get_close_matches(pretrained, published, n=3, cutoff=0.3)
         raise ValueError(
-            f"unknown weights {pretrained!r} for {name}; nearest tags: {', '.join(near or tags)}. For a file, use "
-            "checkpoint="
+            f"unknown weights {pretrained!r} for {name}; nearest tags: {', '.join(near or published) or 'none'}. "
+            "For a file, use checkpoint="
         )
-    tag = open_clip.get_pretrained_cfg(name, pretrained) or open_clip.get_pretrained_cfg(
-        name.removesuffix("-quickgelu"), pretrained
-    )
-    needs_quick_gelu = bool(tag.get("quick_gelu", False))
+    needs_quick_gelu = bool(published[pretrained].get("quick_gelu", False))
     _refuse_wrong_activation(name, pretrained, needs_quick_gelu)
+    owner = name if pretrained in open_clip.list_pretrained_tags_by_model(name) else plain
     model = open_clip.create_model(
-        name, pretrained, precision=precision, force_quick_gelu=needs_quick_gelu, require_pretrained=True
+        owner, pretrained, precision=precision, force_quick_gelu=needs_quick_gelu, require_pretrained=True
     )
     return model, tokenizer
 
@@ -134,9 +136,7 @@ def _refuse_wrong_activation(name: str, weights: str, needs_quick_gelu: bool) ->
         )
 
 
-def _load_file(
-    name: str, checkpoint: Path, precision: str
-) -> tuple[nn.Module, open_clip.tokenizer.SimpleTokenizer]:
+def _load_file(name: str, checkpoint: Path, precision: str) -> tuple[nn.Module, open_clip.tokenizer.SimpleTokenizer]:
     state = read_state_dict(checkpoint)
     is_openai = is_openai_format(state)
     for mark in OPENAI_MARKS:

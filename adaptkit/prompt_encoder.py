@@ -25,6 +25,10 @@ class FullEncoder(nn.Module):
     Same call as `TreeEncoder`: ctx (G, S, D_t), deep layer -> (n, D_t) or (G, n, D_t) -> features (G, C, D).
     """
 
+    ids: Tensor
+    slots: Tensor
+    ends: Tensor
+
     def __init__(self, tower: TextTower, prompts: PromptTokens):
         super().__init__()
         self.tower = tower
@@ -45,7 +49,7 @@ class FullEncoder(nn.Module):
         Raises:
             ValueError: if `ctx` does not have the prompts' S tokens.
         """
-        fixed = self.tower.token_embedding(self.ids)  # (C, L, D_t)
+        fixed = self.tower.token_embedding(self.ids).to(self.tower.dtype)  # (C, L, D_t)
         if ctx is None:
             ctx = fixed.new_zeros(1, 0, self.tower.width)
         if ctx.shape[1] != self.n_slots:

@@ -32,6 +32,16 @@ class TreeEncoder(nn.Module):
         memory_budget: bytes of activations above which classes are computed in chunks.
     """
 
+    ids: Tensor
+    slots: Tensor
+    positions: Tensor
+    mask: Tensor
+    ends: Tensor
+    end_mask: Tensor
+    end_of_class: Tensor
+    fixed: Tensor
+    fixed_qkv: Tensor | None
+
     def __init__(
         self,
         tower: TextTower,
@@ -58,7 +68,8 @@ class TreeEncoder(nn.Module):
     def _embed_fixed_tokens(self) -> None:
         """Keep what the fixed tokens are in front of the first block, and what its attention projects them to."""
         tower, first = self.tower, self.tower.blocks[0]
-        fixed = tower.token_embedding(self.ids) + tower.positional_embedding[self.positions]  # (T, D_t)
+        position = tower.positional_embedding[self.positions].to(tower.dtype)
+        fixed = tower.token_embedding(self.ids).to(tower.dtype) + position  # (T, D_t)
         is_frozen = not any(parameter.requires_grad for parameter in first.parameters())
         qkv = attention.project_qkv(first.attn, first.ln_1(fixed)) if is_frozen else None  # (T, 3 * D_t)
         self.register_buffer("fixed", fixed, persistent=False)
@@ -132,7 +143,8 @@ class TreeEncoder(nn.Module):
         """x (g, t, D_t) in front of the first block and its projections (g, t, 3 * D_t), for the tokens in `part`."""
         slots = self.slots[part]
         learnt_at = (slots >= 0).nonzero()[:, 0]
-        learnt = ctx[:, slots[learnt_at]] + self.tower.positional_embedding[self.positions[part[learnt_at]]]
+        position = self.tower.positional_embedding[self.positions[part[learnt_at]]].to(ctx.dtype)
+        learnt = ctx[:, slots[learnt_at]] + position  # (g, m, D_t)
         x = _insert(self.fixed[part], learnt_at, learnt)  # (g, t, D_t)
         if self.fixed_qkv is None:
             return x, None
@@ -155,9 +167,7 @@ class _Tokens:
         return len(self.mask)
 
 
-def _run_blocks(
-    tower: TextTower, x: Tensor, tokens: _Tokens, deep: Mapping[int, Tensor], qkv: Tensor | None
-) -> Tensor:
+def _run_blocks(tower: TextTower, x: Tensor, tokens: _Tokens, deep: Mapping[int, Tensor], qkv: Tensor | None) -> Tensor:
     """x (g, t, D_t) -> features (g, r * E, D) at the ends; `qkv` are the first block's projections, where known."""
     last = len(tower.blocks) - 1
     for layer, block in enumerate(tower.blocks):
@@ -165,14 +175,12 @@ def _run_blocks(
         if layer in deep:
             x = replace_tokens(x, tokens.start, deep[layer])
             qkv = None
-        normed = block.ln_1(x) if qkv is None else None
         if layer < last:
-            if qkv is None:
-                qkv = attention.project_qkv(attn, normed)
-            update = _attend_tree(attn, qkv, tokens)
+            update = _attend_tree(attn, attention.project_qkv(attn, block.ln_1(x)) if qkv is None else qkv, tokens)
         else:
             ends = tokens.ends.flatten()
             if qkv is None:
+                normed = block.ln_1(x)
                 q, kv = attention.project_q(attn, normed[:, ends]), attention.project_kv(attn, normed)
             else:
                 q, kv = qkv[:, ends, : tower.width], qkv[..., tower.width :]
@@ -183,7 +191,7 @@ def _run_blocks(
     return tower.project(tower.ln_final(x))
 
 
-def _attend_tree(attn: nn.Module, qkv: Tensor, tokens: _Tokens) -> Tensor:
+def _attend_tree(attn: attention.AttentionLayer, qkv: Tensor, tokens: _Tokens) -> Tensor:
     """Every token attends to its ancestors: qkv (g, t, 3 * D_t) -> (g, t, D_t)."""
     P, groups = tokens.trunk_length, len(qkv)
     q, k, v = (attention.split_heads(attn, part) for part in qkv[:, :P].chunk(3, dim=-1))  # (g, H, P, d)
@@ -196,7 +204,7 @@ def _attend_tree(attn: nn.Module, qkv: Tensor, tokens: _Tokens) -> Tensor:
     return torch.cat([trunk, branches.unflatten(0, (groups, -1)).flatten(1, 2)], dim=1)
 
 
-def _attend_ends(attn: nn.Module, q: Tensor, kv: Tensor, tokens: _Tokens) -> Tensor:
+def _attend_ends(attn: attention.AttentionLayer, q: Tensor, kv: Tensor, tokens: _Tokens) -> Tensor:
     """The ends attend to their ancestors: q (g, r * E, D_t), kv (g, t, 2 * D_t) -> (g, r * E, D_t)."""
     P, groups = tokens.trunk_length, len(kv)
     k, v = (attention.split_heads(attn, part) for part in kv[:, :P].chunk(2, dim=-1))
@@ -209,7 +217,7 @@ def _attend_ends(attn: nn.Module, q: Tensor, kv: Tensor, tokens: _Tokens) -> Ten
 
 
 def _behind_trunk(trunk: Tensor, rows: Tensor) -> Tensor:
-    """Keys or values of the trunk (g, H, P, d) in front of those of every row (g * r, H, W, d): (g * r, H, P + W, d)."""
+    """Keys or values of the trunk (g, H, P, d) in front of every row's (g * r, H, W, d): (g * r, H, P + W, d)."""
     return torch.cat([trunk.repeat_interleave(len(rows) // len(trunk), dim=0), rows], dim=2)
 
 

@@ -68,7 +68,7 @@ def _special_ids(tokenizer: Callable[..., Tensor]) -> tuple[int | None, int | No
     before, after = full[:start], full[start + len(bare) :]
     if len(before) > 1 or len(after) > 1:
         raise ValueError(
-            f"the tokenizer puts {len(before)} tokens before and {len(after)} after a text; at most one each is supported"
+            f"the tokenizer puts {len(before)} tokens before and {len(after)} after a text; at most one each can be"
         )
     pad = inner.pad_token_id if inner.pad_token_id is not None else 0
     return (before[0] if before else None), (after[0] if after else None), pad

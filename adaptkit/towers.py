@@ -7,9 +7,10 @@ causal. In the last block of the vision tower only the output row is computed pa
 Letters: B images, N texts, L text positions, P patches, n prompt tokens, D joint width, D_t and D_v tower widths.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +20,27 @@ from adaptkit import attention
 NO_PROMPTS: Mapping[int, Tensor] = MappingProxyType({})
 
 
+class Block(Protocol):
+    """A pre-norm transformer block; `ls_1`, `ls_2` and `ln_attn` may be there as well."""
+
+    ln_1: Callable[[Tensor], Tensor]
+    attn: attention.AttentionLayer
+    ln_2: Callable[[Tensor], Tensor]
+    mlp: nn.Module
+
+    def __call__(self, x: Tensor, *, attn_mask: Tensor | None) -> Tensor: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
 @dataclass(frozen=True)
 class TextTower:
     """The parts of an open_clip text tower."""
 
     token_embedding: nn.Embedding
     positional_embedding: Tensor  # (L, D_t); one more row where a class token is appended
-    blocks: Sequence[nn.Module]
-    ln_final: nn.Module
+    blocks: Sequence[Block]
+    ln_final: Callable[[Tensor], Tensor]
     projection: Tensor | nn.Linear | None  # (D_t, D)
     attn_mask: Tensor | None  # additive (L, L), None where every position sees every other
     pool: str  # the row that becomes the feature: "argmax" or "eos" ([EOS]), "first", "last"
@@ -42,6 +56,11 @@ class TextTower:
     @property
     def depth(self) -> int:
         return len(self.blocks)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the blocks' weights, which the tokens are cast to."""
+        return next(parameter.dtype for parameter in self.blocks[0].mlp.parameters() if parameter.ndim == 2)
 
     def is_causal(self) -> bool:
         """Whether the feature depends only on the tokens up to [EOS], each on those before it."""
@@ -71,9 +90,9 @@ class VisionTower:
     conv1: nn.Conv2d
     class_embedding: Tensor  # (D_v,)
     positional_embedding: Tensor  # (1 + P, D_v)
-    ln_pre: nn.Module
-    blocks: Sequence[nn.Module]
-    ln_post: nn.Module
+    ln_pre: Callable[[Tensor], Tensor]
+    blocks: Sequence[Block]
+    ln_post: Callable[[Tensor], Tensor]
     projection: Tensor | None  # (D_v, D)
 
     @property
@@ -85,28 +104,27 @@ class VisionTower:
         return len(self.blocks)
 
 
-def is_supported_block(block: nn.Module) -> bool:
+def is_supported_block(block: object) -> bool:
     """Whether `run_block` computes what the block computes."""
     has_parts = all(hasattr(block, part) for part in ("ln_1", "attn", "ln_2", "mlp"))
-    return has_parts and not hasattr(block, "ln_1_kv") and attention.is_supported(block.attn)
+    return has_parts and not hasattr(block, "ln_1_kv") and attention.is_supported(getattr(block, "attn", None))
 
 
-def add_attention(block: nn.Module, x: Tensor, update: Tensor) -> Tensor:
+def add_attention(block: Block, x: Tensor, update: Tensor) -> Tensor:
     """The residual step of a block's attention, with the layer norm and scale that some blocks put on the update."""
-    if hasattr(block, "ln_attn"):
-        update = block.ln_attn(update)
-    if hasattr(block, "ls_1"):
-        update = block.ls_1(update)
+    for part in ("ln_attn", "ls_1"):
+        step = getattr(block, part, None)
+        update = update if step is None else step(update)
     return x + update
 
 
-def add_mlp(block: nn.Module, x: Tensor) -> Tensor:
+def add_mlp(block: Block, x: Tensor) -> Tensor:
     """The residual step of a block's MLP."""
-    update = block.mlp(block.ln_2(x))
-    return x + (block.ls_2(update) if hasattr(block, "ls_2") else update)
+    update, scale = block.mlp(block.ln_2(x)), getattr(block, "ls_2", None)
+    return x + (update if scale is None else scale(update))
 
 
-def run_block(block: nn.Module, x: Tensor) -> Tensor:
+def run_block(block: Block, x: Tensor) -> Tensor:
     """One pre-norm block on x (B, L, D_v), every row seeing every other."""
     attn = block.attn
     q, k, v = (attention.split_heads(attn, part) for part in attention.project_qkv(attn, block.ln_1(x)).chunk(3, -1))
@@ -114,7 +132,7 @@ def run_block(block: nn.Module, x: Tensor) -> Tensor:
     return add_mlp(block, x)
 
 
-def run_last_block(block: nn.Module, x: Tensor) -> Tensor:
+def run_last_block(block: Block, x: Tensor) -> Tensor:
     """The first row's output of a block on x (B, L, D_v): (B, D_v). The other rows lend keys and values only."""
     attn = block.attn
     normed = block.ln_1(x)
@@ -126,7 +144,7 @@ def run_last_block(block: nn.Module, x: Tensor) -> Tensor:
 
 def embed_patches(tower: VisionTower, images: Tensor) -> Tensor:
     """Images (B, 3, H, W) -> class token and patches in front of the first block (B, 1 + P, D_v)."""
-    patches = tower.conv1(images).flatten(2).transpose(1, 2)  # (B, P, D_v)
+    patches = tower.conv1(images.to(tower.conv1.weight.dtype)).flatten(2).transpose(1, 2)  # (B, P, D_v)
     class_token = tower.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
     return tower.ln_pre(torch.cat([class_token, patches], dim=1) + tower.positional_embedding.to(patches.dtype))
 
@@ -186,7 +204,7 @@ def encode_full_text(
         start: position behind [SOS].
         deep: layer -> (n, D_t); they replace the n tokens from `start` on before their block.
     """
-    mask = tower.attn_mask
+    x, mask = x.to(tower.dtype), tower.attn_mask
     if tower.class_embedding is not None:
         x = torch.cat([x, tower.class_embedding.to(x.dtype).expand(len(x), 1, -1)], dim=1)
     if mask is not None:
@@ -209,7 +227,7 @@ def encode_full_text(
 
 def _hide_padding(tower: TextTower, tokens: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
     """The additive mask (N * heads, L, L) in which nothing sees padding."""
-    seen = tokens != tower.pad_id  # (N, L)
+    seen = tokens.ne(tower.pad_id or 0)  # (N, L)
     if tower.class_embedding is not None:
         always = seen.new_ones(len(seen), 1)
         seen = torch.cat([always, seen] if tower.pads_from_the_front else [seen, always], dim=1)

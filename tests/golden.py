@@ -1,7 +1,7 @@
 """Fixtures recorded from the papers' released code on a tiny CLIP: tensors, and the tolerances they were given."""
 
 import json
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from adaptkit import FrozenCLIP, load_backbone
 FIXTURES = Path(__file__).parent / "parity" / "fixtures"
 
 
-@lru_cache(maxsize=None)
+@cache
 def manifest(folder: str) -> dict:
     return json.loads((FIXTURES / folder / "manifest.json").read_text())
 
@@ -50,7 +50,7 @@ def tiny_state(kind: str) -> dict[str, Tensor]:
     return state | {"token_embedding.weight": table}
 
 
-@lru_cache(maxsize=None)
+@cache
 def tiny_backbone(kind: str, folder: Path) -> FrozenCLIP:
     """The tiny model, loaded as a user would load an archive in OpenAI's format."""
     from safetensors.torch import save_file

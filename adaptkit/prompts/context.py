@@ -117,9 +117,14 @@ def prompt_tokens(
     return PromptTokens(torch.tensor(ids), torch.tensor(slots), torch.tensor(ends), start=len(before))
 
 
-def random_context(backbone: FrozenCLIP, *shape: int, std: float = 0.02) -> Tensor:
-    """Learnt tokens (*shape, D_t) drawn from N(0, std^2) with torch's global generator, in fp32."""
-    return torch.empty(*shape, backbone.text_width, device=backbone.device).normal_(std=std)
+def random_tokens(backbone: FrozenCLIP, *shape: int, std: float = 0.02) -> Tensor:
+    """Learnt tokens of a shape, drawn from N(0, std^2) with torch's global generator, in fp32."""
+    return torch.empty(*shape, device=backbone.device).normal_(std=std)
+
+
+def random_context(backbone: FrozenCLIP, *shape: int) -> Tensor:
+    """Learnt tokens (*shape, D_t), random."""
+    return random_tokens(backbone, *shape, backbone.text_width)
 
 
 def word_context(backbone: FrozenCLIP, words: str) -> Tensor:
@@ -136,3 +141,18 @@ def word_context(backbone: FrozenCLIP, words: str) -> Tensor:
         )
     with torch.no_grad():
         return backbone.embed_tokens(torch.tensor(tokens)).float()
+
+
+def template_context(backbone: FrozenCLIP, template: str, n_ctx: int) -> tuple[Tensor, str]:
+    """Learnt tokens (n_ctx, D_t) in the place of a phrase's first words, and the words left over, which stay fixed.
+
+    A phrase of fewer than n_ctx words, or of none, has no say: the tokens are random and no word is left, as in the
+    released code of MaPLe.
+
+    Raises:
+        ValueError: if one of the first words is not one token of the tokenizer.
+    """
+    words = template.split()
+    if len(words) < n_ctx:
+        return random_context(backbone, n_ctx), ""
+    return word_context(backbone, " ".join(words[:n_ctx])), " ".join(words[n_ctx:])

@@ -38,8 +38,6 @@ def test_the_imagenet_ensemble_is_the_selected_seven():
 def test_class_weights_are_unit_rows(golden_folder):
     golden = Golden("zeroshot", "vit_ensemble_oxfordpets")
     backbone = tiny_backbone("vit", golden_folder)
-    method = create_method(
-        "zero_shot", backbone, golden.settings["classes"], templates=golden.settings["templates"]
-    )
+    method = create_method("zero_shot", backbone, golden.settings["classes"], templates=golden.settings["templates"])
     weights = method.class_weights()
     torch.testing.assert_close(weights, F.normalize(weights, dim=-1))

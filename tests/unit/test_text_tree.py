@@ -27,9 +27,7 @@ def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 def compare(backbone, names, *, n_ctx=4, position="end", class_specific=False, deep_layers=(), **encoder_options):
     dtype = backbone.dtype
     prompts = prompt_tokens(backbone, names, n_ctx, position, class_specific)
-    encoder = (TreeEncoder if backbone.is_causal_text else FullEncoder)(
-        backbone.text_tower, prompts, **encoder_options
-    )
+    encoder = (TreeEncoder if backbone.is_causal_text else FullEncoder)(backbone.text_tower, prompts, **encoder_options)
     ctx = torch.randn(prompts.n_slots, backbone.text_width, dtype=dtype, requires_grad=True)
     deep = {layer: torch.randn(2, backbone.text_width, dtype=dtype, requires_grad=True) for layer in deep_layers}
     ours = encoder(ctx[None], deep)[0]
