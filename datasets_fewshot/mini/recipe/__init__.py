@@ -1,1 +1,1 @@
-"""Build scripts of the embedded suite: fetch, rasterise, pairs, assemble; each runs as `python -m`, none is needed at run time."""
+"""How the embedded suite was made: fetch, rasterise, pairs, assemble; each runs with `python -m`."""

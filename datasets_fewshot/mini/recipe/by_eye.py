@@ -3,11 +3,11 @@
 None drops the icon: its picture shows something else than the emoji of that name.
 """
 
-CLOCKS = {f"clock{hour}thirty": f"{word}-thirty" for hour, word in enumerate(
-    "one two three four five six seven eight nine ten eleven twelve".split(), start=1
-)} | {f"clock{hour}oclock": f"{word} o'clock" for hour, word in enumerate(
-    "one two three four five six seven eight nine ten eleven twelve".split(), start=1
-)}  # fmt: skip
+HOURS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+CLOCKS = {f"clock{hour}oclock": f"{word} o'clock" for hour, word in enumerate(HOURS, start=1)}
+CLOCKS |= {f"clock{hour}thirty": f"{word}-thirty" for hour, word in enumerate(HOURS, start=1)}
+
+SPORT_NOT_INSECT: dict[str, str | None] = {"cricket": "cricket game"}
 
 BY_EYE: dict[str, dict[str, str | None]] = {
     "fxemoji": {
@@ -78,6 +78,9 @@ BY_EYE: dict[str, dict[str, str | None]] = {
         "flexbicep": "flexed biceps",
         "bowing": "person bowing",
     },
+    "emojitwo": SPORT_NOT_INSECT | {"laptop-computer": "laptop", "school-backpack": "backpack"},
+    "emojitwo-mono": SPORT_NOT_INSECT | {"laptop-computer": "laptop", "school-backpack": "backpack"},
+    "noto-v1": SPORT_NOT_INSECT | {"laptop-computer": "laptop", "school-backpack": "backpack"},
     "streamline": {
         "turkey": "türkiye flag",
         "china": "china flag",
@@ -95,3 +98,18 @@ BY_EYE: dict[str, dict[str, str | None]] = {
         "crazy-face": "zany face",
     },
 }
+
+# Beginnings of clip-art file names whose picture is broken, shows something else than its folder says, or shows a
+# private person.
+CLIPART_LEFT_OUT = (
+    "stylized_yoga_person", "duck_yellow_i", "tux_didier", "manager_mimooh", "wing_mitchell", "virus_andreas",
+    "crossroads", "curve_ahead", "cycle_lane", "cycle_route", "lighthouse", "parking_romus", "quay_sign",
+    "shelby_cobra", "tsunami_warning", "houses_jon", "cactus_linda", "cartoon_tree", "noi_due_insieme", "baby_bottle",
+    "sexy_lady", "stripper", "van_gogh", "symbol_for_a_church", "safety_pin", "samoa_tatoo", "fingerprint", "blue_eye",
+    "left_hand_print", "right_hand_print", "fire_engine", "feet_in_sandals", "gender_jakob", "don_t_panic", "skull",
+    "eyes_", "woman_eye", "3_faces", "hygieia", "sailing_kids", "handshake", "water_fight", "reminder-hand",
+    "a_happy_boy", "a_man_singing", "a_youngster", "grandpa", "martin_luther", "john_coltrane", "silvia_",
+    "garmin", "gps_", "magelan", "spyglass", "calebasse", "canada_umbrella", "eclipse", "eiffel", "ayers_rock",
+    "teide", "war_drum", "moon_charles", "mountain_seal", "mount_hood", "basque_patricia", "ukrainian_map_under",
+    "arrow1_sergio", "bluepane", "cross_hand", "user_frederic", "reunion_", "lotion", "ink_ff77", "milimetered",
+)  # fmt: skip

@@ -20,11 +20,13 @@ KEYWORD_GROUPS = frozenset(
     {"smileys-emotion", "animals-nature", "food-drink", "travel-places", "activities", "objects", "people-body"}
 )
 # Keywords that an icon of the same name draws as something else (often a logo) or that show nothing.
-MISLEADING = frozenset(
-    "steam safari data medium alpha angle style tabs split compress slash vibrate transform focus zoom zip point "
-    "horizontal left right down up open close move sort list text emoji shape record view save help file "
-    "build contact assembly license push board room log block post body work like dislike safe".split()
-)
+MISLEADING = frozenset({
+    "steam", "safari", "data", "medium", "alpha", "angle", "style", "tabs", "split", "compress", "slash", "vibrate",
+    "transform", "focus", "zoom", "zip", "point", "horizontal", "left", "right", "down", "up", "open", "close",
+    "move", "sort", "list", "text", "emoji", "shape", "record", "view", "save", "help", "file", "build", "contact",
+    "assembly", "license", "push", "board", "room", "log", "block", "post", "body", "work", "like", "dislike",
+    "safe",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Draw every emoji of every drawing family once: WORK/drawings/<key>.npy (N, 64, 64, 4) and <key>.json (hexcodes).
 
 python -m datasets_fewshot.mini.recipe.rasterise --work WORK
+
+Took 35 s on 2 CPU cores: 21,000 drawings. Needs resvg_py and fonttools.
 """
 
 import argparse
