@@ -6,6 +6,8 @@ from datasets_fewshot.facts import imagenet_labels
 from datasets_fewshot.feature_store import FeatureKey, FeatureStore
 from datasets_fewshot.files_hash import files_hash
 from datasets_fewshot.images import BadImageError, load_image
+from datasets_fewshot.mini_suite import MINI_DATASETS
+from datasets_fewshot.own_data import load_own_data
 from datasets_fewshot.paper import DatasetNotFoundError, PaperDataset
 from datasets_fewshot.paper_suite import PAPER_DATASETS
 from datasets_fewshot.registry import list_datasets, load_dataset, register_dataset, suites
@@ -14,6 +16,7 @@ from datasets_fewshot.transforms import eval_transform, train_transform
 from datasets_fewshot.validation import SplitError
 
 __all__ = [
+    "MINI_DATASETS",
     "PAPER_DATASETS",
     "BadImageError",
     "DatasetNotFoundError",
@@ -34,6 +37,7 @@ __all__ = [
     "list_draws",
     "load_dataset",
     "load_image",
+    "load_own_data",
     "read_split",
     "register_dataset",
     "select_classes",

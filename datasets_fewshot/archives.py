@@ -4,7 +4,6 @@ Archives stay open, once per process: opening one means reading its whole table 
 own, because parent and child would move one shared file position under each other.
 """
 
-import hashlib
 import os
 import tarfile
 import zipfile
@@ -22,14 +21,15 @@ class _TarMembers:
     def __init__(self, path: str):
         self._lock = Lock()
         self._file = Path(path).open("rb")  # noqa: SIM115  kept open for the life of the process
+        self._changed = Path(path).stat().st_mtime_ns
         with tarfile.open(path, "r:") as tar:
             self._places = {member.name: (member.offset_data, member.size) for member in tar if member.isfile()}
 
     def namelist(self) -> list[str]:
         return list(self._places)
 
-    def checksums(self) -> dict[str, str]:
-        return {name: hashlib.sha256(self.read(name)).hexdigest() for name in self._places}
+    def marks(self) -> dict[str, str]:
+        return {name: f"{offset} {size} {self._changed}" for name, (offset, size) in self._places.items()}
 
     def read(self, name: str) -> bytes:
         offset, size = self._places[name]
@@ -63,12 +63,12 @@ def list_members(archive: str | Path) -> list[str]:
         raise OSError(f"archive {str(archive)!r} is damaged or compressed ({error}); plain .tar is read") from error
 
 
-def member_checksums(archive: str) -> dict[str, str]:
-    """Member name -> a checksum of its bytes: a zip's table holds CRC-32s, a tar file's members are hashed."""
+def member_marks(archive: str) -> dict[str, str]:
+    """Member name -> what changes with its bytes: a zip's table holds CRC-32s; in a tar file, place and file time."""
     opened = _open_archive(archive)
     if isinstance(opened, zipfile.ZipFile):
         return {info.filename: f"{info.file_size} {info.CRC:08x}" for info in opened.infolist()}
-    return opened.checksums()
+    return opened.marks()
 
 
 def split_archive(path: str | Path) -> tuple[str | None, str]:

@@ -66,7 +66,7 @@ def read_mat(path: Path, key: str) -> np.ndarray:
 
     Raises:
         ImportError: if scipy is not installed.
-        KeyError: if the file has no such variable.
+        ValueError: if the file has no such variable.
     """
     try:
         from scipy.io import loadmat
@@ -74,7 +74,7 @@ def read_mat(path: Path, key: str) -> np.ndarray:
         raise ImportError(f"reading {path} needs scipy; run: pip install scipy") from error
     content = loadmat(str(path), squeeze_me=True)
     if key not in content:
-        raise KeyError(f"{path} has no variable {key!r}; it has {sorted(k for k in content if k[0] != '_')}")
+        raise ValueError(f"{path} has no variable {key!r}; it has {sorted(k for k in content if k[0] != '_')}")
     return np.atleast_1d(content[key])
 
 

@@ -4,21 +4,26 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from datasets_fewshot.archives import archive_at, member_checksums
+from datasets_fewshot.archives import member_marks, split_archive
 from datasets_fewshot.dataset import Item
 
 
 def files_hash(image_root: Path, items: Iterable[Item]) -> str:
-    """SHA-256 in hex over the files in order: path, size and change time, or an archive member's own checksum.
+    """SHA-256 in hex over the files in order: path, size and change time, or what an archive says of its member.
 
     Two data sets with equal relative paths, or one whose images were replaced, get different hashes; labels and
     names do not enter, because features do not depend on them. A missing file counts as empty.
     """
     digest = hashlib.sha256()
-    archive = archive_at(image_root)
-    marks = member_checksums(archive) if archive else None
+    archives: dict[str, dict[str, str]] = {}
     for item in items:
-        mark = marks.get(item.path, "") if marks is not None else _file_mark(image_root / item.path)
+        archive, member = split_archive(f"{image_root.as_posix()}/{item.path}")
+        if archive is None:
+            mark = _file_mark(Path(member))
+        else:
+            if archive not in archives:
+                archives[archive] = member_marks(archive)
+            mark = archives[archive].get(member, "")
         digest.update(f"{item.path}\t{mark}\n".encode())
     return digest.hexdigest()
 

@@ -6,6 +6,7 @@ from datasets_fewshot.dataset import Item, Split
 from datasets_fewshot.fallback import hold_out_val, read_lines
 from datasets_fewshot.layouts import Layout, Place
 from datasets_fewshot.paper import DRIVE, PaperDataset
+from datasets_fewshot.validation import SplitError
 
 
 def scene_name(folder: str) -> str:
@@ -19,6 +20,8 @@ def read_list(place: Place, name: str, label: dict[str, int]) -> list[Item]:
     for line in read_lines(place.file(name, f"Partitions/{name}")):
         path = line.removeprefix("/")
         folder = path.rsplit("/", 1)[0]
+        if folder not in label:
+            raise SplitError(f"{name} lists {line!r}, whose folder is not in ClassName.txt; get both files anew")
         items.append(Item(path, label[folder], scene_name(folder)))
     return items
 

@@ -7,6 +7,7 @@ from datasets_fewshot.dataset import Item, Split
 from datasets_fewshot.fallback import hold_out_val, read_lines
 from datasets_fewshot.layouts import Layout, Place
 from datasets_fewshot.paper import DRIVE, PaperDataset
+from datasets_fewshot.validation import SplitError
 
 
 def action_name(camel_case: str) -> str:
@@ -19,6 +20,8 @@ def read_list(place: Place, name: str, label: dict[str, int]) -> list[Item]:
     items = []
     for line in read_lines(place.file(f"ucfTrainTestlist/{name}")):
         action, video = line.split()[0].split("/")
+        if action not in label:
+            raise SplitError(f"{name} lists {line!r}, whose action is not in classInd.txt; get both files anew")
         folder = action_name(action)
         items.append(Item(f"{folder}/{video.removesuffix('.avi')}.jpg", label[action], folder))
     return items

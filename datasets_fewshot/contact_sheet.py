@@ -1,0 +1,51 @@
+"""A sheet of small pictures with names and labels: the quickest way to see that data and names agree."""
+
+import random
+
+from PIL import Image, ImageDraw, ImageOps
+
+from datasets_fewshot.dataset import FewShotDataset, Item
+
+CELL, CAPTION, MARGIN = 112, 26, 6  # pixels
+LETTERS = 18  # of a name that fit below a picture
+
+
+def contact_sheet(dataset: FewShotDataset, pictures: int = 48, columns: int = 8, seed: int = 0) -> Image.Image:
+    """Pictures of `pictures` classes (or several of each, where there are fewer classes), captions "label name".
+
+    Raises:
+        BadImageError: if one of the images cannot be read.
+    """
+    items = _choose(dataset, pictures, random.Random(seed))
+    rows = -(-len(items) // columns)
+    width, height = CELL + MARGIN, CELL + CAPTION + MARGIN
+    sheet = Image.new("RGB", (columns * width + MARGIN, rows * height + MARGIN), "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, item in enumerate(items):
+        left, top = MARGIN + index % columns * width, MARGIN + index // columns * height
+        picture = ImageOps.contain(dataset.load(item), (CELL, CELL))
+        sheet.paste(picture, (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2))
+        draw.text((left, top + CELL), _caption(item), fill="black")
+    return sheet
+
+
+def _choose(dataset: FewShotDataset, pictures: int, rng: random.Random) -> list[Item]:
+    """Classes evenly spread over the labels, images drawn at random within a class; sorted by label."""
+    groups: dict[int, list[Item]] = {}
+    for items in dataset.split:
+        for item in items:
+            groups.setdefault(item.label, []).append(item)
+    labels = sorted(groups)
+    chosen = [labels[place * len(labels) // pictures] for place in range(pictures)]
+    return [
+        item
+        for label in sorted(set(chosen))
+        for item in rng.sample(groups[label], min(chosen.count(label), len(groups[label])))
+    ]
+
+
+def _caption(item: Item) -> str:
+    name = item.classname.replace("_", " ")
+    # PIL's smallest built-in font has Latin letters only.
+    readable = name.encode("latin-1", "replace").decode("latin-1")
+    return f"{item.label}\n{readable if len(readable) <= LETTERS else readable[: LETTERS - 1] + '.'}"

@@ -1,0 +1,146 @@
+"""What is there of a data set, what is missing, and what to do about it."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from datasets_fewshot.dataset import FewShotDataset, Split
+from datasets_fewshot.facts import draw_differences, facts
+from datasets_fewshot.images import BadImageError
+from datasets_fewshot.paper import DatasetNotFoundError, PaperDataset
+from datasets_fewshot.paper_suite import PAPER_DATASETS
+from datasets_fewshot.registry import load_dataset
+from datasets_fewshot.validation import NAMES_SHOWN, SplitError
+
+Level = Literal["ok", "differs", "missing", "example"]
+SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a report."""
+
+    level: Level
+    text: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that was found about one data set."""
+
+    title: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0: as in the papers; 1: usable, but not what the papers used; 2: not usable."""
+        levels = {finding.level for finding in self.findings}
+        return 2 if "missing" in levels else 1 if "differs" in levels else 0
+
+    def __str__(self) -> str:
+        width = max(len(finding.level) for finding in self.findings)
+        lines = [self.title]
+        for finding in self.findings:
+            first, *more = finding.text.splitlines()
+            lines.append(f"  {finding.level:<{width}}  {first}")
+            lines += [f"  {'':<{width}}  {line}" for line in more]
+        return "\n".join(lines)
+
+
+def examine(name: str, root: Path | None) -> Report:
+    """Look a data set over: its place, split, names, sizes, files, published draws and a few images."""
+    if name not in PAPER_DATASETS:
+        dataset = load_dataset(name, root)
+        return Report(f"{name} (embedded)", tuple(_sizes(dataset) + _samples(dataset)))
+    paper = PAPER_DATASETS[name]
+    title = f"{paper.title} ({name})"
+    try:
+        place = paper.find(root)
+    except DatasetNotFoundError as error:
+        return Report(title, (Finding("missing", str(error)), *_root_hint(paper, root)))
+    findings = [Finding("ok", f"{place.layout.name} layout in {place.folder}, images in {place.image_root}")]
+    try:
+        if paper.split_file:
+            findings.append(Finding("ok", f"split file {paper.find_split(place)}"))
+        dataset = paper.load(root)
+    except (DatasetNotFoundError, SplitError, FileNotFoundError) as error:
+        return Report(title, (*findings, Finding("missing", str(error))))
+    findings.append(Finding("ok", f"all {sum(map(len, dataset.split))} images are there"))
+    findings += _compare(paper, dataset) + _samples(dataset)
+    return Report(title, tuple(findings))
+
+
+def _root_hint(paper: PaperDataset, root: Path | None) -> tuple[Finding, ...]:
+    if root is None:
+        return ()
+    if not root.is_dir():
+        return (Finding("missing", f"there is no folder {str(root)!r}"),)
+    for layout in paper.layouts:
+        if layout.folder and layout.images and (root / layout.images).is_dir():
+            return (
+                Finding(
+                    "missing",
+                    f"{str(root)!r} itself has a folder {layout.images!r}: if this is {paper.title}, name the folder "
+                    f"{layout.folder!r} and point --root at its parent",
+                ),
+            )
+    return ()
+
+
+def _compare(paper: PaperDataset, dataset: FewShotDataset) -> list[Finding]:
+    known = facts(paper.name)
+    findings = [_compare_names(dataset.classnames, known.classnames)]
+    sizes = [len(items) for items in dataset.split]
+    wanted = [known.train, known.val, known.test]
+    text = "{} train, {} val, {} test images".format(*sizes)
+    if sizes == wanted:
+        findings.append(Finding("ok", f"{text}, as in the papers"))
+    else:
+        findings.append(Finding("differs", f"{text}; the papers have {wanted[0]}, {wanted[1]}, {wanted[2]}"))
+    if known.draws:
+        findings.append(_compare_draws(paper, dataset.split))
+    findings += [Finding("ok", note) for note in paper.notes]
+    return findings
+
+
+def _compare_names(names: tuple[str, ...], wanted: tuple[str, ...]) -> Finding:
+    if names == wanted:
+        return Finding("ok", f"{len(names)} classes, named as in the papers")
+    if len(names) != len(wanted):
+        return Finding("differs", f"{len(names)} classes; the papers have {len(wanted)}")
+    different = [label for label, (ours, theirs) in enumerate(zip(names, wanted, strict=True)) if ours != theirs]
+    shown = ", ".join(f"{label}: {names[label]!r} (papers: {wanted[label]!r})" for label in different[:NAMES_SHOWN])
+    return Finding("differs", f"{len(different)} of {len(names)} class names are not the papers': {shown}")
+
+
+def _compare_draws(paper: PaperDataset, split: Split) -> Finding:
+    draws = facts(paper.name).draws
+    different = draw_differences(paper.name, split, paper.layouts[0].images)
+    if not different:
+        return Finding("ok", f"all {len(draws)} published few-shot draws come out the same, image by image")
+    return Finding(
+        "differs",
+        f"{len(different)} of {len(draws)} published few-shot draws come out otherwise; get the split file anew: "
+        f"{paper.split_link or paper.source}",
+    )
+
+
+def _sizes(dataset: FewShotDataset) -> list[Finding]:
+    sizes = ", ".join(
+        f"{len(items)} {part}" for part, items in zip(("train", "val", "test"), dataset.split, strict=True)
+    )
+    return [Finding("ok", f"{len(dataset.classnames)} classes; {sizes} images in {dataset.image_root}")]
+
+
+def _samples(dataset: FewShotDataset) -> list[Finding]:
+    """Open a few images; the same ones each time."""
+    items = [item for part in dataset.split for item in part]
+    findings = []
+    for item in random.Random(0).sample(items, min(SAMPLES, len(items))):
+        try:
+            width, height = dataset.load(item).size
+            findings.append(Finding("example", f"{item.path}: {item.classname!r}, {width} x {height}"))
+        except BadImageError as error:
+            findings.append(Finding("missing", str(error)))
+    return findings

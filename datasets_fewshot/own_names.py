@@ -1,0 +1,68 @@
+"""Names for the classes of own data.
+
+Four forms: a sequence in sorted order of classes; a mapping class -> name; a JSON file with either; a text file with
+one line per class, "class<TAB>name" or "class name", or only names in sorted order of classes.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+DEFAULT_FILES = ("classnames.json", "classnames.txt")
+
+Names = str | Path | Sequence[str] | Mapping[str, str] | None
+
+
+def read_names(names: Names, home: Path, classes: Sequence[str]) -> dict[str, str]:
+    """Class -> name, for every class.
+
+    Args:
+        names: see above; None looks for classnames.json and classnames.txt in `home`, and without them a class is
+            its own name.
+
+    Raises:
+        ValueError: if a sequence has another length than there are classes, or a mapping knows none of them.
+        FileNotFoundError: if a file is named that does not exist.
+    """
+    if names is None:
+        names = next((home / file for file in DEFAULT_FILES if (home / file).is_file()), {})
+    where = "classnames"
+    if isinstance(names, str | Path):
+        where = str(names)
+        names = _read_file(Path(names), classes)
+    if not isinstance(names, Mapping):
+        if len(names) != len(classes):
+            raise ValueError(
+                f"{where}: {len(names)} names for {len(classes)} classes; give one name each, in this order: "
+                f"{', '.join(classes)}"
+            )
+        names = dict(zip(classes, names, strict=True))
+    if names and not set(names) & set(classes):
+        raise ValueError(
+            f"{where}: names {', '.join(list(names)[:5])} but the data have the classes {', '.join(classes[:5])}"
+        )
+    return {name: names.get(name, name) for name in classes}
+
+
+def _read_file(path: Path, classes: Sequence[str]) -> Sequence[str] | dict[str, str]:
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix.lower() == ".json":
+        content = json.loads(text)
+        if isinstance(content, dict):
+            return {str(key): str(value) for key, value in content.items()}
+        if isinstance(content, list):
+            return [str(name) for name in content]
+        raise ValueError(f"{path} holds a JSON {type(content).__name__}; expected a list of names or class: name")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    pairs = [_pair(line, classes) for line in lines]
+    return {pair[0]: pair[1] for pair in pairs if pair} if all(pairs) else lines
+
+
+def _pair(line: str, classes: Sequence[str]) -> tuple[str, str] | None:
+    """ "n01440764 tench" -> ("n01440764", "tench") if a class is called so; the longest class that fits."""
+    if "\t" in line:
+        name, _, written = line.partition("\t")
+        return name.strip(), written.strip()
+    fitting = [name for name in classes if line.startswith(f"{name} ")]
+    longest = max(fitting, key=len, default=None)
+    return (longest, line[len(longest) :].strip()) if longest is not None else None

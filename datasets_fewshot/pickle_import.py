@@ -1,0 +1,103 @@
+"""Read the old few-shot pickles of CoOp's code (split_fewshot/shot_16-seed_1.pkl) without running what is in them.
+
+Unpickling runs code of the file's choosing. Here the only name a file may ask for is the record type of Dassl, and it
+gets an empty object in its place; anything else ends the reading. Paths in those files are absolute, of the machine
+that wrote them, and are re-rooted at the data set's own image folder.
+"""
+
+import io
+import pickle
+from pathlib import Path
+
+from datasets_fewshot.dataset import Split
+from datasets_fewshot.paper import PaperDataset
+from datasets_fewshot.validation import SplitError, check_split, parse_items
+
+RECORD = ("dassl.data.datasets.base_dataset", "Datum")
+MAX_BYTES = 256 * 2**20  # the largest such file, of ImageNet, is half as big
+
+
+def import_pickle(path: str | Path, dataset: PaperDataset) -> Split:
+    """The lists of an old few-shot pickle; those it lacks (usually test) are empty.
+
+    Raises:
+        SplitError: if the file asks for anything but the record type, is no such pickle, or lists images of
+            another data set.
+    """
+    content = _load(Path(path))
+    if not isinstance(content, dict) or not content or set(content) - {"train", "val", "test"}:
+        raise SplitError(f"{path}: holds no lists named train, val or test")
+    lists = []
+    for key in ("train", "val", "test"):
+        records = content.get(key, [])
+        if not isinstance(records, list):
+            raise SplitError(f"{path}: {key} is a {type(records).__name__}; expected a list")
+        where = f"{path}: {key}"
+        rows = [_row(record, dataset, f"{where}[{index}]") for index, record in enumerate(records)]
+        lists.append(tuple(parse_items(rows, where)))
+    split = Split(*lists)
+    check_split(split, str(path))
+    return split
+
+
+def _load(path: Path) -> object:
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise SplitError(f"{path}: {size} bytes are more than any few-shot list has ({MAX_BYTES}); not read")
+    try:
+        return _RecordUnpickler(io.BytesIO(path.read_bytes())).load()
+    # What a broken or hostile pickle can raise while nothing but plain objects is built.
+    except (
+        pickle.UnpicklingError,
+        AttributeError,
+        EOFError,
+        ImportError,
+        IndexError,
+        KeyError,
+        MemoryError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise SplitError(f"{path}: not a few-shot list of CoOp's code ({error}); nothing in it was run") from error
+
+
+class _RecordUnpickler(pickle.Unpickler):
+    """Gives out one empty class, made anew for each file, so that nothing a file does to it outlives the file."""
+
+    def __init__(self, file: io.BytesIO):
+        super().__init__(file)
+        self._record = type("Record", (), {})
+
+    def find_class(self, module: str, name: str) -> type:
+        if (module, name) != RECORD:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return self._record
+
+    def persistent_load(self, pid: object) -> object:
+        raise pickle.UnpicklingError("it refers to objects outside the file")
+
+
+def _row(record: object, dataset: PaperDataset, place: str) -> list[object]:
+    fields = getattr(record, "__dict__", {})
+    path, label, classname = (fields.get(name) for name in ("_impath", "_label", "_classname"))
+    kinds = [type(field) for field in (path, label, classname)]
+    if type(record).__name__ != "Record" or not isinstance(path, str) or kinds != [str, int, str]:
+        # Types only: what a hostile file put there may be endless when it is written out.
+        raise SplitError(
+            f"{place} is no record of an image: {[kind.__name__ for kind in kinds]}, not path, label, name"
+        )
+    return [_reroot(path, dataset, place), label, classname]
+
+
+def _reroot(path: str, dataset: PaperDataset, place: str) -> str:
+    """The part of an absolute path below the image folder of whichever layout wrote it."""
+    posix = path.replace("\\", "/")
+    for layout in dataset.layouts:
+        folder = "/".join(part for part in (layout.folder, layout.images) if part)
+        if folder:
+            _, found, rest = posix.rpartition(f"/{folder}/")
+            if found:
+                return rest
+    raise SplitError(f"{place}: {path!r} is not below a folder of {dataset.title}; is this its pickle?")

@@ -1,0 +1,70 @@
+"""Fetch a data set with torchvision's downloader where it has one, and lay links as CoOp's code expects them."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from datasets_fewshot.layouts import Place, find_places
+from datasets_fewshot.paper import PaperDataset
+
+# What torchvision's classes are called; each makes the folder of the "torchvision" layout below the root.
+DOWNLOADERS = {
+    "caltech101": "Caltech101",
+    "oxford_pets": "OxfordIIITPet",
+    "oxford_flowers": "Flowers102",
+    "food101": "Food101",
+    "fgvc_aircraft": "FGVCAircraft",
+    "sun397": "SUN397",
+    "dtd": "DTD",
+    "eurosat": "EuroSAT",
+}
+
+
+def prepare(dataset: PaperDataset, root: Path, say: Callable[[str], None]) -> None:
+    """Download what is missing and lay the links; what is there already is left alone, so a second call resumes.
+
+    Args:
+        say: told, in a sentence, of each step.
+
+    Raises:
+        ValueError: if there is no downloader for this data set; the message says where to get it.
+        OSError: if the download fails.
+    """
+    if not find_places(root, dataset.layouts):
+        _download(dataset, root, say)
+    place = dataset.find(root)
+    say(f"{dataset.title} is in {place.folder}")
+    _link(dataset, root, place, say)
+
+
+def _download(dataset: PaperDataset, root: Path, say: Callable[[str], None]) -> None:
+    if dataset.name not in DOWNLOADERS:
+        raise ValueError(
+            f"torchvision cannot download {dataset.title}; get it from {dataset.source} and put it into "
+            f"{root / dataset.layouts[0].folder / dataset.layouts[0].images}"
+        )
+    from torchvision import datasets
+
+    root.mkdir(parents=True, exist_ok=True)
+    say(f"downloading {dataset.title} with torchvision into {root}; a download that stopped goes on from its archives")
+    try:
+        getattr(datasets, DOWNLOADERS[dataset.name])(str(root), download=True)
+    except (RuntimeError, OSError) as error:
+        raise OSError(
+            f"torchvision could not download {dataset.title} ({error}); get it from {dataset.source}"
+        ) from error
+
+
+def _link(dataset: PaperDataset, root: Path, place: Place, say: Callable[[str], None]) -> None:
+    """CoOp's folder, or its image folder alone where the folder itself is in use, as a relative link."""
+    coop = dataset.layouts[0]
+    if place.layout == coop:
+        return
+    link, target = root / coop.folder, place.folder
+    if place.layout.images != coop.images or link.exists():
+        link, target = root / coop.folder / coop.images, place.image_root
+    if link.exists() or link == target:
+        return
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)
+    say(f"linked {link} to {target}")

@@ -1,0 +1,347 @@
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from datasets_fewshot import SplitError, load_own_data, read_split
+from datasets_fewshot.auto_split import auto_split
+from datasets_fewshot.dataset import Item
+from datasets_fewshot.own_data import SPLIT_FILE
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("ADAPTKIT_CACHE", str(folder))
+    return folder
+
+
+def picture(path: Path, color: tuple[int, ...] = (200, 30, 10), mode: str = "RGB") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, (8, 6), color).save(path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Two classes of ten images, one of them nested."""
+    root = tmp_path / "my photos"
+    for index in range(10):
+        picture(root / "cat" / f"{index}.png", (index, 0, 0))
+        picture(root / "Müllers Hund" / "2024" / "july" / f"IMG {index}.JPG", (0, index, 0))
+    return root
+
+
+def test_class_folders_become_classes_and_the_split_is_stratified_and_kept(photos):
+    dataset = load_own_data(photos)
+    assert dataset.name == "my photos"
+    assert dataset.classnames == ("Müllers Hund", "cat")
+    assert [len(items) for items in dataset.split] == [10, 4, 6]
+    assert {sum(item.label == 0 for item in items) * 2 - len(items) for items in dataset.split} == {0}
+    assert read_split(photos / SPLIT_FILE) == dataset.split
+    assert load_own_data(photos, seed=99).split == dataset.split  # the kept one
+    assert "seed 1" in dataset.notes[0]
+    assert dataset.load(dataset.split.test[0]).size == (8, 6)
+
+
+def test_another_seed_gives_another_split(photos):
+    first = load_own_data(photos, seed=1).split
+    (photos / SPLIT_FILE).unlink()
+    assert load_own_data(photos, seed=2).split != first
+
+
+def test_images_that_came_after_the_split_are_counted_in_the_notes(photos):
+    load_own_data(photos)
+    picture(photos / "cat" / "new.png")
+    assert any("1 images are newer" in note for note in load_own_data(photos).notes)
+
+
+def test_a_removed_image_is_named(photos):
+    gone = load_own_data(photos).split.train[0].path
+    (photos / gone).unlink()
+    with pytest.raises(SplitError, match="1 of 20 images") as caught:
+        load_own_data(photos)
+    assert gone in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_written_still_loads(photos, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("datasets_fewshot.own_data.write_split", refuse)
+    assert "not kept" in load_own_data(photos).notes[0]
+
+
+def test_train_val_and_test_folders_are_taken_as_they_are(tmp_path):
+    for part, count in (("train", 3), ("Validation", 1), ("test", 2)):
+        for name in ("dog", "cat"):
+            for index in range(count):
+                picture(tmp_path / part / name / f"{part}{index}.png")
+    dataset = load_own_data(tmp_path)
+    assert [len(items) for items in dataset.split] == [6, 2, 4]
+    assert dataset.classnames == ("cat", "dog")
+    assert not (tmp_path / SPLIT_FILE).exists()
+
+
+def test_a_class_that_is_called_test_is_a_class(tmp_path):
+    for name in ("test", "exam"):
+        for index in range(4):
+            picture(tmp_path / name / f"{index}.png")
+    assert load_own_data(tmp_path).classnames == ("exam", "test")
+
+
+def test_links_are_followed_once_and_loops_end(photos):
+    (photos / "cat" / "again.png").symlink_to(photos / "cat" / "0.png")
+    (photos / "cat" / "loop").symlink_to(photos / "cat", target_is_directory=True)
+    (photos / "owl").symlink_to(photos / "owls elsewhere", target_is_directory=True)
+    picture(photos.parent / "attic" / "owl.png")
+    (photos / "tawny owl").symlink_to(photos.parent / "attic", target_is_directory=True)
+    dataset = load_own_data(photos)
+    assert sum(len(items) for items in dataset.split) == 21
+    assert "tawny owl" in dataset.classnames
+
+
+def test_one_file_in_two_classes_is_refused(photos):
+    (photos / "dog").mkdir()
+    (photos / "dog" / "0.png").symlink_to(photos / "cat" / "0.png")
+    with pytest.raises(SplitError, match=r"'cat/0\.png' and 'dog/0\.png' are one file"):
+        load_own_data(photos)
+
+
+def test_hidden_files_and_empty_classes_are_left_out(photos):
+    picture(photos / "cat" / "._0.png")
+    picture(photos / ".thumbnails" / "0.png")
+    (photos / "dodo").mkdir()
+    dataset = load_own_data(photos)
+    assert sum(len(items) for items in dataset.split) == 20
+    assert any("1 class folders hold no image: dodo" in note for note in dataset.notes)
+
+
+def test_a_folder_without_class_folders_says_what_to_do(tmp_path):
+    picture(tmp_path / "a.png")
+    with pytest.raises(SplitError, match="put the images of each class into a folder"):
+        load_own_data(tmp_path)
+
+
+def test_a_path_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing at"):
+        load_own_data(tmp_path / "nowhere")
+
+
+def test_photos_are_turned_upright_and_transparency_is_white(tmp_path):
+    for index in range(3):
+        photo = Image.new("RGB", (8, 6))
+        exif = photo.getexif()
+        exif[0x0112] = 8
+        (tmp_path / "a").mkdir(exist_ok=True)
+        photo.save(tmp_path / "a" / f"{index}.jpg", exif=exif)
+        picture(tmp_path / "b" / f"{index}.png", (9, 9, 9, 0), "RGBA")
+    dataset = load_own_data(tmp_path)
+    images = {item.label: dataset.load(item) for items in dataset.split for item in items}
+    assert images[0].size == (6, 8)
+    assert images[1].getpixel((0, 0)) == (255, 255, 255)
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def test_unreadable_images_are_named_and_skipped_only_where_asked(photos):
+    damage(photos / "cat" / "3.png")
+    (photos / "cat" / "4.png").write_text("no image")
+    with pytest.raises(ValueError, match=r"2 images cannot be read: 'cat/3.png', 'cat/4.png'; .*--skip-bad"):
+        load_own_data(photos)
+    dataset = load_own_data(photos, skip_bad=True)
+    assert sum(len(items) for items in dataset.split) == 18
+    assert "2 unreadable images were left out" in dataset.notes
+    assert "2 unreadable images were left out" in load_own_data(photos, skip_bad=True).notes
+
+
+def test_images_are_decoded_once_and_again_after_a_change(photos, monkeypatch):
+    load_own_data(photos)
+    decoded: list[Path] = []
+    monkeypatch.setattr("datasets_fewshot.bad_images._is_readable", lambda path: decoded.append(path) or True)
+    load_own_data(photos)
+    assert decoded == []
+    os.utime(photos / "cat" / "0.png", ns=(0, 0))
+    load_own_data(photos)
+    assert len(decoded) == 20
+
+
+def test_a_split_of_ones_own_is_used(photos):
+    rows = [[f"cat/{index}.png", 0, "cat"] for index in range(3)]
+    own = photos.parent / "own.json"
+    own.write_text(json.dumps({"train": rows[:2], "val": [], "test": rows[2:]}))
+    dataset = load_own_data(photos, split=own)
+    assert [len(items) for items in dataset.split] == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("classnames.txt", "cat\ttabby cat\nMüllers Hund\tthe neighbour's dog\n"),
+        ("classnames.txt", "cat tabby cat\nMüllers Hund the neighbour's dog\n"),
+        ("classnames.txt", "the neighbour's dog\ntabby cat\n"),
+        ("classnames.json", '{"cat": "tabby cat", "Müllers Hund": "the neighbour\'s dog"}'),
+        ("classnames.json", '["the neighbour\'s dog", "tabby cat"]'),
+    ],
+)
+def test_classes_are_named_by_a_file(photos, file, content):
+    (photos / file).write_text(content, encoding="utf-8")
+    assert load_own_data(photos).classnames == ("the neighbour's dog", "tabby cat")
+
+
+def test_classes_are_named_by_the_caller(photos):
+    assert load_own_data(photos, classnames=["dog", "tabby"]).classnames == ("dog", "tabby")
+    assert load_own_data(photos, classnames={"cat": "lynx"}).classnames == ("Müllers Hund", "lynx")
+
+
+def test_names_that_do_not_fit_are_refused(photos):
+    with pytest.raises(ValueError, match="3 names for 2 classes; give one name each, in this order: Müllers Hund, cat"):
+        load_own_data(photos, classnames=["a", "b", "c"])
+    with pytest.raises(ValueError, match="names kat but the data have the classes"):
+        load_own_data(photos, classnames={"kat": "cat"})
+
+
+TABLES = {
+    "headed.csv": "path,class\na/1.png,cat\na/2.png,dog\na/3.png,cat\n",
+    "bare.csv": "a/1.png,cat\na/2.png,dog\na/3.png,cat\n",
+    "tabbed.tsv": "filename\tlabel\tnotes\na/1.png\tcat\t\na/2.png\tdog\tblurred\na/3.png\tcat\t\n",
+    "lines.jsonl": '{"path": "a/1.png", "class": "cat"}\n\n{"image": "a/2.png", "label": "dog"}\n'
+    '{"file_name": "a/3.png", "category": "cat"}\n',
+    "marked.csv": "\ufeffPath,Class\r\na/1.png,cat\r\na/2.png,dog\r\na/3.png,cat\r\n",
+}
+
+
+@pytest.mark.parametrize("file", TABLES)
+def test_a_table_lists_images(tmp_path, file):
+    for index in (1, 2, 3):
+        picture(tmp_path / "a" / f"{index}.png")
+    (tmp_path / file).write_text(TABLES[file], encoding="utf-8", newline="")
+    dataset = load_own_data(tmp_path / file)
+    assert dataset.classnames == ("cat", "dog")
+    assert {item.path: item.classname for items in dataset.split for item in items} == {
+        "a/1.png": "cat",
+        "a/2.png": "dog",
+        "a/3.png": "cat",
+    }
+    assert (tmp_path / file).with_suffix(".split.json").is_file()
+
+
+def test_a_table_may_name_the_parts(tmp_path):
+    for index in (1, 2):
+        picture(tmp_path / f"{index}.png")
+    table = tmp_path / "table.csv"
+    table.write_text("path,class,split\n1.png,cat,train\n2.png,cat,test\n")
+    assert [len(items) for items in load_own_data(table).split] == [1, 0, 1]
+    table.write_text("path,class,split\n1.png,cat,train\n2.png,cat,\n")
+    with pytest.raises(SplitError, match=r"'2\.png' and 0 more images have no part"):
+        load_own_data(table)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("t.csv", "path,class\n1.png,\n", r"line 2 has the columns \['class', 'path'\]; it needs a path and a class"),
+        ("t.csv", "path,class\n/etc/1.png,cat\n", "line 2: the path '/etc/1.png' is empty or absolute"),
+        ("t.csv", "path,class\n../1.png,cat\n", "line 2: .* climbs out"),
+        ("t.csv", "path,class,split\n1.png,cat,dev\n", "line 2: the part is 'dev'; use train, val or test"),
+        ("t.csv", "path,class\n", "lists no image"),
+        ("t.jsonl", '{"path": "1.png"\n', "line 1 is not JSON"),
+        ("t.jsonl", '["1.png", "cat"]\n', "line 1 is .*; expected"),
+    ],
+)
+def test_a_broken_table_is_refused_at_its_line(tmp_path, file, content, message):
+    (tmp_path / file).write_text(content)
+    with pytest.raises(SplitError, match=message):
+        load_own_data(tmp_path / file)
+
+
+def shard(path: Path, samples: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, content in samples.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+@pytest.fixture
+def shards(tmp_path) -> Path:
+    image = picture(tmp_path / "source" / "1.png").read_bytes()
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    shard(folder / "a-000.tar", {"0001.png": image, "0001.cls": b"0\n", "0002.png": image, "0002.cls": b"1"})
+    shard(folder / "a-001.tar", {"x/0003.png": image, "x/0003.json": b'{"label": 1}', "x/0003.txt.gz": b""})
+    (folder / "classnames.txt").write_text("cat\ndog\n")
+    return folder
+
+
+def test_webdataset_shards_are_read_in_place(shards):
+    dataset = load_own_data(shards)
+    assert dataset.classnames == ("cat", "dog")
+    items = [item for part in dataset.split for item in part]
+    assert sorted(item.path for item in items) == ["a-000.tar/0001.png", "a-000.tar/0002.png", "a-001.tar/x/0003.png"]
+    assert dataset.load(items[0]).getpixel((0, 0)) == (200, 30, 10)
+
+
+def test_a_list_of_shards_names_the_ones_to_read(shards):
+    (shards / "list.txt").write_text("a-001.tar\n")
+    with pytest.raises(ValueError, match="2 names for 1 classes"):
+        load_own_data(shards / "list.txt")
+    assert load_own_data(shards / "list.txt", classnames=["dog"]).classnames == ("dog",)
+
+
+def test_a_sample_without_a_class_is_named(shards):
+    shard(shards / "a-002.tar", {"0009.png": b"", "0009.width": b"3"})
+    with pytest.raises(SplitError, match="sample '0009' has no class"):
+        load_own_data(shards)
+
+
+def test_a_damaged_shard_is_named(shards):
+    (shards / "a-003.tar").write_bytes(b"\x1f\x8b compressed")
+    with pytest.raises(SplitError, match=r"a-003\.tar"):
+        load_own_data(shards)
+
+
+def test_a_hugging_face_folder_is_read_where_its_library_is_installed(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    rows = {
+        "image": [str(picture(tmp_path / "source" / f"{index}.png", (index, 9, 9))) for index in range(6)],
+        "label": [0, 1] * 3,
+    }
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["indoor/outdoor", "cat"])}
+    )
+    table = datasets.Dataset.from_dict(rows, features=features)
+    datasets.DatasetDict({"train": table, "test": table}).save_to_disk(str(tmp_path / "hf"))
+    dataset = load_own_data(tmp_path / "hf")
+    assert dataset.classnames == ("cat", "indoor/outdoor")
+    assert [len(items) for items in dataset.split] == [6, 0, 6]
+    assert {dataset.load(item).getpixel((0, 0)) for item in dataset.split.train} == {(i, 9, 9) for i in range(6)}
+
+
+def test_a_hugging_face_folder_without_its_library_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "datasets", None)
+    (tmp_path / "state.json").write_text("{}")
+    with pytest.raises(ImportError, match="pip install datasets"):
+        load_own_data(tmp_path)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(0, 999), st.randoms())
+def test_a_drawn_split_uses_every_image_once_in_any_order_of_the_list(sizes, seed, random):
+    items = [Item(f"{label}/{i}", label, str(label)) for label, size in enumerate(sizes) for i in range(size)]
+    split = auto_split(items, seed)
+    assert sorted(i.path for part in split for i in part) == sorted(i.path for i in items)
+    for label, size in enumerate(sizes):
+        n_train, n_val, n_test = (sum(item.label == label for item in part) for part in split)
+        assert n_train >= 1
+        assert n_test >= min(1, size - 1)
+        assert n_val >= min(1, max(0, size - 2))
+    random.shuffle(items)
+    assert auto_split(items, seed) == split

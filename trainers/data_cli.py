@@ -1,0 +1,232 @@
+"""The verbs `adaptkit data ...` and `adaptkit cache ...`. Heavy imports stay inside the verbs."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datasets_fewshot import FewShotDataset
+    from datasets_fewshot.feature_store import Entry, FeatureStore
+
+OK, DIFFERS, FAILED = 0, 1, 2
+
+
+def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `data` and `cache` to a command's verbs; each sets `run`, a function of the arguments -> exit code."""
+    data = verbs.add_parser("data", help="list, check, fetch and show data sets").add_subparsers(
+        dest="data_verb", required=True, metavar="VERB"
+    )
+    _add_list(data)
+    _add_doctor(data)
+    _add_prepare(data)
+    _add_show(data)
+    _add_import(data)
+    cache = verbs.add_parser("cache", help="list, check and remove stored features").add_subparsers(
+        dest="cache_verb", required=True, metavar="VERB"
+    )
+    _add_cache(cache)
+
+
+def _add_list(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser("list", help="list the data sets, and which of them are below a root")
+    parser.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
+    parser.set_defaults(run=_list)
+
+
+def _add_doctor(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser(
+        "doctor",
+        help="say what of a data set is there, what is missing and what to do",
+        epilog="exit code: 0 as in the papers, 1 usable but not what the papers used, 2 not usable",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="data sets; `adaptkit data list` names them")
+    parser.add_argument("--all", action="store_true", help="all data sets of the papers")
+    parser.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
+    parser.set_defaults(run=_doctor)
+
+
+def _add_prepare(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser("prepare", help="download a data set where torchvision can, lay links, check")
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--root", type=Path, required=True, help="the folder that holds the data sets of the papers")
+    parser.set_defaults(run=_prepare)
+
+
+def _add_show(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser("show", help="draw a sheet of images with their names and labels")
+    parser.add_argument("name", metavar="NAME", help="a data set, or a path to your own data")
+    parser.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
+    parser.add_argument("--split", choices=("paper", "fallback"), default="paper", help="of the papers' data sets")
+    parser.add_argument("--out", type=Path, help="the PNG to write (default: NAME.png)")
+    parser.add_argument("--pictures", type=int, default=48, help="how many (default: 48)")
+    parser.set_defaults(run=_show)
+
+
+def _add_import(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser(
+        "import", help="turn an old split_fewshot/*.pkl into a JSON split, without running what is in it"
+    )
+    parser.add_argument("pickle", type=Path, metavar="FILE", help="such as split_fewshot/shot_16-seed_1.pkl")
+    parser.add_argument("--dataset", required=True, help="the data set it was drawn from")
+    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
+    parser.set_defaults(run=_import)
+
+
+def _add_cache(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    for verb, run, text in (
+        ("ls", _cache_ls, "list what is stored"),
+        ("rm", _cache_rm, "remove stored features"),
+        ("verify", _cache_verify, "check all checksums; exit code 1 if something is damaged"),
+    ):
+        parser = verbs.add_parser(verb, help=text)
+        parser.add_argument("--folder", type=Path, help="the store (default: features/ in $ADAPTKIT_CACHE)")
+        parser.set_defaults(run=run)
+        if verb == "rm":
+            parser.add_argument("entries", nargs="*", metavar="ENTRY", help="names from `adaptkit cache ls`")
+            parser.add_argument("--all", action="store_true", help="everything")
+
+
+def _list(args: argparse.Namespace) -> int:
+    from datasets_fewshot import PAPER_DATASETS, list_datasets, load_dataset, suites
+    from datasets_fewshot.facts import facts
+    from datasets_fewshot.layouts import find_places
+
+    for suite in suites():
+        print(suite)
+        for name in list_datasets(suite):
+            if name in PAPER_DATASETS:
+                known = facts(name)
+                sizes = [len(known.classnames), known.train, known.val, known.test]
+                places = find_places(args.root, PAPER_DATASETS[name].layouts) if args.root else []
+                found = f"in {places[0].folder}" if places else "not found" if args.root else ""
+            else:
+                dataset = load_dataset(name)
+                sizes = [len(dataset.classnames), *(len(items) for items in dataset.split)]
+                found = ""
+            print("  {:<18} {:>4} classes {:>8} train {:>6} val {:>6} test  ".format(name, *sizes) + found)
+    return OK
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from datasets_fewshot import PAPER_DATASETS
+    from datasets_fewshot.doctor import examine
+
+    if bool(args.names) == args.all:
+        raise ValueError("name one or more data sets, or ask for --all")
+    codes = []
+    for name in PAPER_DATASETS if args.all else args.names:
+        report = examine(name, args.root)
+        print(report, end="\n\n")
+        codes.append(report.exit_code)
+    if len(codes) > 1:
+        print(f"{codes.count(OK)} as in the papers, {codes.count(DIFFERS)} differ, {codes.count(FAILED)} not usable")
+    return max(codes)
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from datasets_fewshot import PAPER_DATASETS
+    from datasets_fewshot.doctor import examine
+    from datasets_fewshot.prepare import prepare
+
+    if args.name not in PAPER_DATASETS:
+        raise ValueError(f"{args.name!r} is no data set of the papers; use one of {', '.join(PAPER_DATASETS)}")
+    prepare(PAPER_DATASETS[args.name], args.root, print)
+    report = examine(args.name, args.root)
+    print(report)
+    return report.exit_code
+
+
+def _show(args: argparse.Namespace) -> int:
+    from datasets_fewshot.contact_sheet import contact_sheet
+
+    dataset = _dataset(args)
+    out = args.out or Path(f"{dataset.name}.png")
+    contact_sheet(dataset, args.pictures).save(out)
+    print(f"wrote {out}: {len(dataset.classnames)} classes of {dataset.name}")
+    return OK
+
+
+def _dataset(args: argparse.Namespace) -> "FewShotDataset":
+    from datasets_fewshot import PAPER_DATASETS, list_datasets, load_dataset, load_own_data
+
+    if args.name not in list_datasets() and Path(args.name).exists():
+        return load_own_data(args.name)
+    if args.name in PAPER_DATASETS:
+        return load_dataset(args.name, args.root, split=args.split)
+    return load_dataset(args.name, args.root)
+
+
+def _import(args: argparse.Namespace) -> int:
+    from datasets_fewshot import PAPER_DATASETS, write_split
+    from datasets_fewshot.pickle_import import import_pickle
+
+    if args.dataset not in PAPER_DATASETS:
+        raise ValueError(f"{args.dataset!r} is no data set of the papers; use one of {', '.join(PAPER_DATASETS)}")
+    split = import_pickle(args.pickle, PAPER_DATASETS[args.dataset])
+    write_split(split, args.out, notes=[f"imported from {args.pickle.name}"])
+    print(f"wrote {args.out}: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test images")
+    return OK
+
+
+def _store(args: argparse.Namespace) -> "FeatureStore":
+    from datasets_fewshot import FeatureStore
+    from datasets_fewshot.cache_folder import cache_folder
+
+    return FeatureStore(args.folder or cache_folder() / "features")
+
+
+def _entries(store: "FeatureStore") -> "list[Entry]":
+    """The readable entries; the others are named on stderr."""
+    from datasets_fewshot.feature_store import DamagedEntryError
+
+    entries = []
+    for entry in store.entries():
+        if isinstance(entry, DamagedEntryError):
+            print(f"damaged: {entry}", file=sys.stderr)
+        else:
+            entries.append(entry)
+    return entries
+
+
+def _cache_ls(args: argparse.Namespace) -> int:
+    store = _store(args)
+    entries = _entries(store)
+    for entry in entries:
+        print(f"{entry.folder.name}  {entry.size / 2**20:8.1f} MiB  {entry.count} x {entry.dim} {entry.key.dtype}")
+        print(f"  weights {entry.key.weights_hash[:12]}, files {entry.key.items_hash[:12]}: {entry.key.transform}")
+    total = sum(entry.size for entry in entries) / 2**20
+    print(f"{len(entries)} entries, {total:.1f} MiB in {store.folder}")
+    return OK
+
+
+def _cache_rm(args: argparse.Namespace) -> int:
+    if bool(args.entries) == args.all:
+        raise ValueError("name the entries to remove, or ask for --all")
+    store = _store(args)
+    folders = [path for path in store.folder.glob("[!.]*") if path.is_dir()] if args.all else []
+    names = sorted(path.name for path in folders) or args.entries
+    for name in names:
+        store.remove(name)
+    print(f"removed {len(names)} entries from {store.folder}")
+    return OK
+
+
+def _cache_verify(args: argparse.Namespace) -> int:
+    from datasets_fewshot.feature_store import DamagedEntryError, verify_entry
+
+    store = _store(args)
+    damaged = 0
+    for entry in store.entries():
+        if isinstance(entry, DamagedEntryError):
+            print(f"damaged  {entry}")
+            damaged += 1
+            continue
+        try:
+            verify_entry(entry)
+            print(f"ok       {entry.folder.name}")
+        except DamagedEntryError as error:
+            print(f"damaged  {entry.folder.name}: {error}")
+            damaged += 1
+    print(f"{damaged} damaged in {store.folder}; they are encoded again when they are next needed")
+    return DIFFERS if damaged else OK
