@@ -25,14 +25,18 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from trainers.peers import Peers
+
+ALONE = Peers()
+
 
 @dataclass(frozen=True)
 class PairBatch:
     """Image i belongs to caption i, and to every caption whose label equals its own."""
 
-    images: Tensor  # (B, 3, H, W) float32, normalised
-    tokens: Tensor  # (B, L) int64, L at most the model's context length
-    labels: Tensor  # (B,) int64
+    images: Tensor  # (B, 3, H, W) float32, normalised; this process's share of them
+    tokens: Tensor  # (B, L) int64, L at most the model's context length; likewise
+    labels: Tensor  # (B,) int64, of the whole batch
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ def train_contrastive(
     averaged: Model,
     checkpoint: Path | None = None,
     report: Report[Model] | None = None,
+    peers: Peers = ALONE,
 ) -> ContrastiveRun:
     """Train `model` in place, keep the moving average of its weights in `averaged`, and say what was run.
 
@@ -83,6 +88,7 @@ def train_contrastive(
         averaged: a second instance of the model's class; it leaves with the averaged weights, which evaluate better.
         checkpoint: file to resume from where it exists and to write to, atomically; None: no checkpoints.
         report: called after every `log_steps` steps, after every checkpoint and at the end.
+        peers: the processes that share each batch; the first writes, reports and keeps the time.
 
     Raises:
         FloatingPointError: if the loss is not finite.
@@ -97,8 +103,8 @@ def train_contrastive(
         run = _resume(checkpoint, model, averaged, optimizer)
     model.train()
     started, last_saved, recent = time.monotonic() - run.seconds, time.monotonic(), list[float]()
-    while (progress := progress_at(run.step, run.seconds, config)) < 1.0:
-        torch.manual_seed(config.seed * 1_000_003 + run.step)
+    while (progress := peers.agree(progress_at(run.step, run.seconds, config))) < 1.0:
+        torch.manual_seed((config.seed * 1_000_003 + run.step) * peers.count + peers.rank)
         batch = batch_at(run.step)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(run.step, progress, config)
@@ -109,6 +115,7 @@ def train_contrastive(
             loss = loss_fn(model, batch, progress)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        peers.sum_gradients(model)
         nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
         optimizer.step()
         _average(averaged, model, min(config.ema_decay, (1 + run.step) / (10 + run.step)))
@@ -120,14 +127,14 @@ def train_contrastive(
         if run.step % config.log_steps == 0:
             run.curve.append((run.step, sum(recent) / len(recent)))
             recent.clear()
-            _tell(report, run, averaged, "log")
-        if checkpoint is not None and time.monotonic() - last_saved > config.checkpoint_seconds:
+            _tell(report, run, averaged, "log", peers)
+        if checkpoint is not None and peers.rank == 0 and time.monotonic() - last_saved > config.checkpoint_seconds:
             _save(checkpoint, run, model, averaged, optimizer)
-            _tell(report, run, averaged, "checkpoint")
+            _tell(report, run, averaged, "checkpoint", peers)
             last_saved = time.monotonic()
-    if checkpoint is not None:
+    if checkpoint is not None and peers.rank == 0:
         _save(checkpoint, run, model, averaged, optimizer)
-    _tell(report, run, averaged, "end")
+    _tell(report, run, averaged, "end", peers)
     return run
 
 
@@ -177,8 +184,8 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(list(averaged.parameters()), [p.detach() for p in model.parameters()], 1.0 - decay)
 
 
-def _tell(report: Report[Model] | None, run: ContrastiveRun, averaged: Model, event: Event) -> None:
-    if report is not None:
+def _tell(report: Report[Model] | None, run: ContrastiveRun, averaged: Model, event: Event, peers: Peers) -> None:
+    if report is not None and peers.rank == 0:
         report(run, averaged, event)
 
 

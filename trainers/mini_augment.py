@@ -39,8 +39,8 @@ def random_views(rgba: Tensor, mono: Tensor, flippable: Tensor, size: int) -> Te
     stroke = _strokes(background)
     colour = torch.where(mono[:, None, None, None], stroke * cover, _recoloured(colour, cover))
     image = colour + (1 - cover) * background
-    image = torch.where(_chosen(len(image), 0.15)[:, None, None, None], _blurred(image), image)
-    image = image + 0.04 * torch.rand(len(image), 1, 1, 1) ** 2 * torch.randn_like(image)
+    image = torch.where(_chosen(len(image), 0.08)[:, None, None, None], _blurred(image), image)
+    image = image + 0.03 * torch.rand(len(image), 1, 1, 1) ** 2 * torch.randn_like(image)
     return _normalised(image.clamp(0, 1))
 
 
@@ -64,17 +64,17 @@ def _uniform(count: int, low: float, high: float) -> Tensor:
 def _warps(flippable: Tensor, size: int) -> Tensor:
     """Sampling grids (B, size, size, 2): rotation, stretch, shear, shift and a smooth bend."""
     count = len(flippable)
-    angle = torch.randn(count).clamp(-2.5, 2.5) * math.radians(9)
-    zoom = _uniform(count, 0.88, 1.45)  # above 1 the drawing shrinks
-    stretch = _uniform(count, -0.16, 0.16).exp()
+    angle = torch.randn(count).clamp(-2.5, 2.5) * math.radians(5)
+    zoom = _uniform(count, 0.92, 1.25)  # above 1 the drawing shrinks
+    stretch = _uniform(count, -0.08, 0.08).exp()
     mirror = 1 - 2 * (_chosen(count, 0.4) & flippable).float()
-    shear = _uniform(count, -0.14, 0.14)
+    shear = _uniform(count, -0.06, 0.06)
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
-    shift = 0.14 * (2 * torch.rand(count, 2) - 1) * zoom[:, None]
+    shift = 0.07 * (2 * torch.rand(count, 2) - 1) * zoom[:, None]
     across = torch.stack([mirror * stretch * cos, mirror * (shear - sin), shift[:, 0]], dim=1)
     down = torch.stack([sin + shear, cos / stretch, shift[:, 1]], dim=1)
     grid = F.affine_grid(torch.stack([across, down], dim=1), [count, 1, size, size], align_corners=False)
-    bend = 0.09 * torch.rand(count, 1, 1, 1) * torch.randn(count, 2, 4, 4)
+    bend = 0.06 * torch.rand(count, 1, 1, 1) * torch.randn(count, 2, 4, 4)
     return grid + F.interpolate(bend, size=(size, size), mode="bilinear", align_corners=True).permute(0, 2, 3, 1)
 
 
@@ -82,13 +82,13 @@ def _recoloured(colour: Tensor, cover: Tensor) -> Tensor:
     """Random contrast, brightness, saturation and hue of premultiplied colours (B, 3, H, W)."""
     count = len(colour)
     luma = torch.tensor(LUMA).expand(3, 3)
-    saturation = _uniform(count, 0.5, 1.4)
-    saturation[_chosen(count, 0.1)] = 0.0
+    saturation = _uniform(count, 0.6, 1.3)
+    saturation[_chosen(count, 0.04)] = 0.0
     saturation = saturation[:, None, None]
     matrix = saturation * torch.eye(3) + (1 - saturation) * luma
-    matrix = matrix @ _hue_turn(torch.randn(count) * 0.16)
-    contrast = _uniform(count, 0.7, 1.25)[:, None, None]
-    offset = (0.5 * (1 - contrast) + _uniform(count, -0.12, 0.12)[:, None, None])[..., None]
+    matrix = matrix @ _hue_turn(torch.randn(count) * 0.12)
+    contrast = _uniform(count, 0.75, 1.2)[:, None, None]
+    offset = (0.5 * (1 - contrast) + _uniform(count, -0.08, 0.08)[:, None, None])[..., None]
     turned = torch.einsum("bij,bjhw->bihw", contrast * matrix, colour) + offset * cover
     return torch.minimum(turned.clamp(min=0), cover)
 
@@ -101,11 +101,11 @@ def _hue_turn(angle: Tensor) -> Tensor:
 
 
 def _backgrounds(count: int, size: int) -> Tensor:
-    """Half white, the rest one random colour or a blend of four: (B, 3, size, size)."""
+    """Two thirds white, the rest one random colour or a blend of four: (B, 3, size, size)."""
     corners = torch.rand(count, 3, 2, 2)
     corners = torch.where(_chosen(count, 0.5)[:, None, None, None], corners, corners[:, :, :1, :1])
     corners = torch.where(_chosen(count, 0.3)[:, None, None, None], 0.75 + 0.25 * corners, corners)
-    corners = torch.where(_chosen(count, 0.5)[:, None, None, None], torch.ones(()), corners)
+    corners = torch.where(_chosen(count, 0.67)[:, None, None, None], torch.ones(()), corners)
     return F.interpolate(corners, size=(size, size), mode="bilinear", align_corners=True)
 
 

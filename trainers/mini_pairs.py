@@ -1,7 +1,7 @@
 """The image-text pairs that adaptkit-mini is trained on: which drawing, and which words for it, at which step.
 
 A name is drawn first and one of its drawings second, so that an emoji with nine renderings is not seen nine times as
-often as an icon with one. Half of a batch comes from one group of emoji: neighbours are the negatives that count.
+often as an icon with one. A third of a batch comes from one group of emoji: neighbours are the negatives that count.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ EVALUATED_GROUPS = (
     "objects",
     "smileys-emotion",
 )
-GROUP_WEIGHTS = {"people-body": 0.5, "symbols": 0.5, "flags": 0.25, None: 0.35}  # None: not an emoji; the others: 1
-MONO_WEIGHT = 0.5
-ICON_WEIGHT = 0.4
+GROUP_WEIGHTS = {"people-body": 0.4, "symbols": 0.4, "flags": 0.15, None: 0.15}  # None: not an emoji; the others: 1
+MONO_WEIGHT = 0.35
+ICON_WEIGHT = 0.3
 BARE_KINDS = frozenset({"animal-", "place-", "plant-", "food-fruit", "food-vegetable"})  # a mammal, a building, a fruit
 TURNED_KINDS = frozenset({"face", "food", "transport"})  # "face-smiling" is a smiling face
-FOCUS_SHARE = 0.5  # of a batch, from one group
+FOCUS_SHARE = 0.33  # of a batch, from one group
 
 NAME_TEMPLATES = (
     "a photo of a {}.",
@@ -143,15 +143,15 @@ def caption(pair: Pair, rng: np.random.Generator) -> str:
     """One of the many ways to say what the drawing shows."""
     choice = rng.random()
     kind = kind_of(pair.subgroup) if pair.subgroup else None
-    if choice < 0.08 and kind:
+    if choice < 0.04 and kind:
         return _pick(NAME_TEMPLATES, rng).format(kind)
-    if choice < 0.20 and pair.keywords:
+    if choice < 0.11 and pair.keywords:
         return _pick(NAME_TEMPLATES, rng).format(_pick(pair.keywords, rng))
-    if choice < 0.28 and kind:
+    if choice < 0.19 and kind:
         return _pick(KIND_TEMPLATES, rng).format(pair.name, kind)
-    if choice < 0.38 and pair.keywords:
+    if choice < 0.27 and pair.keywords:
         return _pick(KIND_TEMPLATES, rng).format(pair.name, _pick(pair.keywords, rng))
-    if choice < 0.55 and pair.mono:
+    if choice < 0.50 and pair.mono:
         return _pick(MONO_TEMPLATES, rng).format(pair.name)
     return _pick(NAME_TEMPLATES, rng).format(pair.name)
 

@@ -1,8 +1,8 @@
 """Build the embedded model adaptkit-mini: pre-train a small CLIP on named drawings and write its folder.
 
-    python -m trainers.pretrain_mini --pairs DIR --out DIR [--steps N] [--minutes M] [--resume FILE]
+    python -m trainers.pretrain_mini --pairs DIR --out DIR [--steps N] [--minutes M] [--resume FILE] [--processes P]
 
-DIR of the pairs holds images.npy and pairs.jsonl as `datasets_fewshot.mini.build` assembles them. The folder that comes
+The pairs are images.npy and pairs.jsonl as `datasets_fewshot.mini.recipe` assembles them. The folder that comes
 out follows open_clip's local-dir convention. What was run, and how long it took, is in its training.json.
 
 On Linux set MALLOC_MMAP_MAX_=0 and MALLOC_TRIM_THRESHOLD_=100000000000: glibc otherwise returns every freed batch to
@@ -43,6 +43,7 @@ from trainers.contrastive import (
 )
 from trainers.mini_augment import MEAN, STD, on_white, random_views
 from trainers.mini_pairs import EVALUATED_GROUPS, Pair, PairSampler, caption, hold_out, read_pairs
+from trainers.peers import Peers, run_peers
 
 MERGES = 8192
 IMAGE_SIZE = 48
@@ -72,11 +73,15 @@ VOCABULARY_FILE = "bpe_simple_vocab_8192.txt.gz"
 WEIGHTS_FILE = "open_clip_model.safetensors"
 
 
-def write_vocabulary(folder: Path) -> SimpleTokenizer:
-    """Cut CLIP's own byte-pair merges to the most frequent ones and return the tokenizer that reads them."""
+def write_vocabulary(folder: Path) -> None:
+    """Cut CLIP's own byte-pair merges to the most frequent ones."""
     lines = gzip.decompress(Path(default_bpe()).read_bytes()).decode("utf-8").split("\n")
     text = "\n".join(lines[: 1 + MERGES])  # the first line is a header; a trailing newline would add an empty merge
     (folder / VOCABULARY_FILE).write_bytes(gzip.compress(text.encode("utf-8"), mtime=0))
+
+
+def read_vocabulary(folder: Path) -> SimpleTokenizer:
+    """The tokenizer over the cut merges."""
     return SimpleTokenizer(bpe_path=str(folder / VOCABULARY_FILE), context_length=CONTEXT_LENGTH)
 
 
@@ -90,27 +95,33 @@ def build_model(seed: int) -> CLIP:
 
 def patch_dropout_at(progress: float) -> float:
     """Share of patches left out: half at first, for speed, and none at the end, as the model is used."""
-    return 0.5 if progress < 0.55 else 0.25 if progress < 0.8 else 0.0
+    return 0.5 if progress < 0.4 else 0.25 if progress < 0.75 else 0.0
 
 
-def drawing_loss(model: CLIP, batch: PairBatch, progress: float) -> Tensor:
+def drawing_loss(model: CLIP, batch: PairBatch, progress: float, peers: Peers) -> Tensor:
     """Contrastive loss of one batch at the patch dropout of this moment."""
     assert isinstance(model.visual.patch_dropout, PatchDropout)
     model.visual.patch_dropout.prob = patch_dropout_at(progress)
     with torch.no_grad():
         model.logit_scale.clamp_(max=float(np.log(100.0)))
-    return clip_loss(
-        model.encode_image(batch.images), encode_short_text(model, batch.tokens), model.logit_scale, batch.labels
-    )
+    image_features = peers.gather(model.encode_image(batch.images).float())
+    text_features = peers.gather(encode_short_text(model, batch.tokens).float())
+    return clip_loss(image_features, text_features, peers.shared(model.logit_scale), batch.labels)
 
 
 class DrawingBatches:
     """step -> batch; the same step always gives the same pairs, captions and (under its seed) views."""
 
     def __init__(
-        self, images: np.ndarray, pairs: list[Pair], indices: np.ndarray, tokenizer: SimpleTokenizer, seed: int
+        self,
+        images: np.ndarray,
+        pairs: list[Pair],
+        indices: np.ndarray,
+        tokenizer: SimpleTokenizer,
+        seed: int,
+        peers: Peers,
     ):
-        self.images, self.pairs, self.seed = images, pairs, seed
+        self.images, self.pairs, self.seed, self.peers = images, pairs, seed, peers
         self.sampler = PairSampler(pairs, indices)
         self.mono = torch.tensor([pair.mono for pair in pairs])
         self.flippable = torch.tensor([pair.flippable for pair in pairs])
@@ -119,6 +130,7 @@ class DrawingBatches:
     def __call__(self, step: int) -> PairBatch:
         rng = np.random.default_rng((self.seed, step))
         rows, labels = self.sampler.draw(BATCH_SIZE, rng)
+        rows = rows[self.peers.share(BATCH_SIZE)]
         tokens = shortened(torch.stack([self.encode(caption(self.pairs[row], rng)) for row in rows]))
         rgba = torch.from_numpy(self.images[rows])
         views = random_views(rgba, self.mono[rows], self.flippable[rows], IMAGE_SIZE)
@@ -178,7 +190,7 @@ def write_checksums(folder: Path) -> None:
 
 
 def training_record(
-    run: ContrastiveRun, config: ContrastiveConfig, pairs: int, accuracy: dict[str, float]
+    run: ContrastiveRun, config: ContrastiveConfig, pairs: int, accuracy: dict[str, float], peers: Peers
 ) -> dict[str, object]:
     """What was run and on what, with at most 100 points of the loss curve."""
     thinned = run.curve[:: max(1, -(-len(run.curve) // 100))]
@@ -196,8 +208,32 @@ def training_record(
             "torch": torch.__version__,
             "open_clip": open_clip.__version__,
         },
-        "hardware": f"{torch.get_num_threads()} CPU threads, {platform.machine()}",
+        "hardware": f"{peers.count * torch.get_num_threads()} CPU threads, {platform.machine()}",
     }
+
+
+def pretrain(args: argparse.Namespace, peers: Peers) -> None:
+    """Train as the command line asks, in this process's share, and leave the model's folder behind."""
+    config = ContrastiveConfig(steps=args.steps, minutes=args.minutes, seed=args.seed)
+    tokenizer = read_vocabulary(args.out)
+    images, pairs = read_pairs(args.pairs)
+    images = np.ascontiguousarray(images)  # random rows of a memory map would wait for the disk
+    train_rows, dev_rows = hold_out(pairs, args.seed)
+
+    def report(run: ContrastiveRun, averaged: CLIP, event: Event) -> None:
+        line = f"step {run.step} pairs {run.pairs} seconds {run.seconds:.0f}"
+        line += f" loss {run.curve[-1][1]:.3f}" if run.curve else ""
+        if event != "log":
+            accuracy = development_accuracy(averaged, images, pairs, dev_rows, tokenizer)
+            export(averaged, args.out, training_record(run, config, len(train_rows), accuracy, peers))
+            line += f" dev {np.mean(list(accuracy.values())):.2f} {accuracy}"
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    batches = DrawingBatches(images, pairs, train_rows, tokenizer, args.seed, peers)
+    model, averaged = build_model(args.seed), build_model(args.seed)
+    loss_fn = functools.partial(drawing_loss, peers=peers)
+    train_contrastive(model, batches, config, loss_fn, averaged, args.resume, report, peers)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -208,28 +244,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=None, help="deadline; the schedule then follows the clock")
     parser.add_argument("--resume", type=Path, default=None, help="checkpoint to write, and to go on from if it exists")
     parser.add_argument("--seed", type=int, default=ContrastiveConfig.seed)
+    parser.add_argument("--processes", type=int, default=1, help="of one thread each; 1 uses torch's own threads")
     args = parser.parse_args(arguments)
-
-    config = ContrastiveConfig(steps=args.steps, minutes=args.minutes, seed=args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
-    tokenizer = write_vocabulary(args.out)
-    images, pairs = read_pairs(args.pairs)
-    images = np.ascontiguousarray(images)  # random rows of a memory map would wait for the disk
-    train_rows, dev_rows = hold_out(pairs, args.seed)
-
-    def report(run: ContrastiveRun, averaged: CLIP, event: Event) -> None:
-        line = f"step {run.step} pairs {run.pairs} seconds {run.seconds:.0f}"
-        line += f" loss {run.curve[-1][1]:.3f}" if run.curve else ""
-        if event != "log":
-            accuracy = development_accuracy(averaged, images, pairs, dev_rows, tokenizer)
-            export(averaged, args.out, training_record(run, config, len(train_rows), accuracy))
-            line += f" dev {np.mean(list(accuracy.values())):.2f} {accuracy}"
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-
-    batches = DrawingBatches(images, pairs, train_rows, tokenizer, args.seed)
-    model = build_model(args.seed)
-    train_contrastive(model, batches, config, drawing_loss, build_model(args.seed), args.resume, report)
+    write_vocabulary(args.out)
+    run_peers(functools.partial(pretrain, args), args.processes)
 
 
 if __name__ == "__main__":
