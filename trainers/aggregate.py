@@ -14,6 +14,8 @@ import numpy as np
 from trainers.evaluate import harmonic_mean
 from trainers.records import ResultRecord, run_id
 
+BASELINE = "zero_shot"
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -55,7 +57,8 @@ def by_label(records: Sequence[ResultRecord], tell_shots: bool = True) -> dict[s
     is off where shots have columns of their own.
     """
     labelled: dict[str, list[ResultRecord]] = {}
-    for method in dict.fromkeys(record.method for record in records):
+    methods = dict.fromkeys(record.method for record in records)
+    for method in sorted(methods, key=lambda method: method != BASELINE):  # the baseline first
         own = [record for record in records if record.method == method]
         many_shots = tell_shots and _several((record.dataset, record.shots) for record in own)
         many_settings = _several(((record.dataset, record.shots), settings_hash(record)) for record in own)

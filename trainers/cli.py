@@ -74,6 +74,9 @@ def _add_bench(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     bench.add_argument("--pretrained", help="the tag of the backbone's weights, such as openai")
     bench.add_argument("--checkpoint", help="a local file with the backbone's weights")
     bench.add_argument("--root", help="the folder that holds the data sets of the papers")
+    bench.add_argument(
+        "--split", help="paper (default), or fallback: build one where the papers' split file is missing"
+    )
     bench.add_argument("--device", help="auto (default), cpu, cuda or cuda:1")
     bench.add_argument("--out", type=Path, default=Path("runs"), help="folder for records (default: runs)")
     bench.add_argument("--fresh", action="store_true", help="compute finished runs again")
@@ -93,6 +96,7 @@ def bench_overrides(args: argparse.Namespace) -> list[str]:
         "BACKBONE.PRETRAINED": args.pretrained,
         "BACKBONE.CHECKPOINT": args.checkpoint,
         "DATA.ROOT": args.root,
+        "DATA.SPLIT": args.split,
     }
     pairs: list[str] = []
     for key, listed in lists.items():

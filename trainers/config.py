@@ -78,6 +78,8 @@ def load_bench(config_file: str | Path | None = None, overrides: Sequence[str] =
     settings = _with_datasets(_settings(node))
     data = _from_node(DataConfig, node.DATA, "DATA")
     check_name("DATA.DRAW", data.draw, list_draws())
+    if data.split == "fallback" and settings.suite == "mini":
+        raise ConfigError("DATA.SPLIT is 'fallback', but the embedded suite brings its splits; leave it out")
     runs: list[RunConfig] = []
     for dataset in settings.datasets:
         for method in settings.methods:
@@ -124,6 +126,8 @@ def _with_datasets(settings: BenchSettings) -> BenchSettings:
     for method in settings.methods:
         check_name("METHODS", method, list_methods())
     known = list_datasets(settings.suite)
+    if not known:
+        raise ConfigError(f"suite {settings.suite!r} has no data set; use another one of {', '.join(suites())}")
     for dataset in settings.datasets:
         for other in suites():
             if dataset not in known and dataset in list_datasets(other):
@@ -131,8 +135,6 @@ def _with_datasets(settings: BenchSettings) -> BenchSettings:
                     f"data set {dataset!r} is not in suite {settings.suite!r}; it is in {other!r}: add --suite {other}"
                 )
         check_name("DATASETS", dataset, known)
-    if not known:
-        raise ConfigError(f"suite {settings.suite!r} has no data set; use another one of {', '.join(suites())}")
     unique = {name: list(dict.fromkeys(getattr(settings, name))) for name in ("methods", "datasets")}
     return dataclasses.replace(settings, methods=tuple(unique["methods"]), datasets=tuple(unique["datasets"] or known))
 

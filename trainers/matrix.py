@@ -13,6 +13,7 @@ from trainers.precision import choose_device, choose_precision
 from trainers.protocols import PROTOCOLS, Task
 from trainers.records import RecordError, ResultRecord, read_record
 from trainers.run import Bench, Run, execute, make_run, uses_training
+from trainers.seeds import seeded
 from trainers.settings import BenchConfig, DataclassInstance, DataConfig, RunConfig
 
 Kind = tuple[str, DataclassInstance]  # a method and its options
@@ -87,7 +88,8 @@ def _probe(settings: RunConfig, bench: Bench, probed: dict[Kind, bool]) -> bool:
     """Whether training images matter to the method; tried out on two classes, so that refusals come before any run."""
     kind = (settings.method, settings.options)
     if kind not in probed:
-        method = create_method(settings.method, bench.backbone, PROBE_CLASSES, settings.options)
+        with seeded(0, bench.backbone.device):
+            method = create_method(settings.method, bench.backbone, PROBE_CLASSES, settings.options)
         if settings.protocol == "base_to_novel":
             try:
                 method.set_classes(PROBE_CLASSES[::-1])

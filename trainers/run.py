@@ -1,5 +1,6 @@
 """One run: train a method on its task, test it, keep what it learnt and a record of it."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,6 +92,7 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, uses_traini
             "optim": asdict(config.optim),
             "views": asdict(config.views),
         }
+    identity = json.loads(json.dumps(identity))  # as a record gives it back
     return Run(config, dataset, task, uses_training, identity, run_folder(bench.out, identity))
 
 

@@ -27,7 +27,7 @@ class DataConfig:
     """Where images come from and how shots are drawn."""
 
     root: str | None = None  # the folder that holds the papers' data sets; the embedded ones need none
-    split: Literal["file", "fallback"] = "file"  # "fallback" builds a split where the papers' split file is missing
+    split: Literal["paper", "fallback"] = "paper"  # "fallback" builds a split where the papers' split file is missing
     draw: str = "coop"  # whose few-shot draw
     workers: int = 0  # processes that decode images; the results do not depend on it
 

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 
 from trainers.aggregate import (
+    BASELINE,
     Cell,
     accuracy_cell,
     average_cell,
@@ -17,7 +19,6 @@ from trainers.aggregate import (
 from trainers.records import ResultRecord
 
 MISSING = "–"
-BASELINE = "zero_shot"
 AVERAGE = "average"
 
 
@@ -38,12 +39,18 @@ class Table:
         return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)]).rstrip() + "\n"
 
     def rich(self) -> RichTable:
-        """For a terminal; the notes are left to whoever prints it."""
-        table = RichTable(title=self.title, title_justify="left", title_style="bold", header_style="bold")
+        """For 80 columns: tight, and a data set is named once. The notes are left to whoever prints it."""
+        table = RichTable(
+            title=self.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0, show_edge=False
+        )
         for column, header in enumerate(self.headers):
-            table.add_column(header, justify="left" if column < 2 else "right", no_wrap=column < 2)
+            table.add_column(header, justify="left" if column < 2 else "right", no_wrap=column < 2, max_width=16)
+        above = ""
         for number, row in enumerate(self.rows, start=1):
-            table.add_row(*row, end_section=number in self.sections)
+            first = "" if row[0] == above else row[0]
+            cells = [cell.replace(" ± ", "±").replace(" + ", "+") for cell in row[1:]]
+            table.add_row(first, *cells, end_section=number in self.sections)
+            above = row[0]
         return table
 
 
@@ -98,7 +105,7 @@ def base_to_novel_table(records: Sequence[ResultRecord], datasets: Sequence[str]
                 _seconds(own),
             )
         )
-    headers = ("data set", "method", "shots", "base", "novel", "H", "test images", "seeds", "seconds a run")
+    headers = ("data set", "method", "shots", "base", "novel", "H", "test images", "seeds", "s/run")
     sections = tuple(range(len(labelled), len(rows), len(labelled)))
     return Table(_title("Base to novel", records), headers, tuple(rows), notes(records), sections)
 
@@ -128,7 +135,7 @@ def few_shot_table(records: Sequence[ResultRecord], datasets: Sequence[str]) -> 
         averages = [average_cell(_by_dataset([r for r in own if r.shots == k]), datasets, "all") for k in shots]
         cells = [format_cell(average) for average in averages]
         rows.append((f"{AVERAGE} of {len(datasets)}", label, *cells, MISSING, _seconds(own)))
-    headers = ("data set", "method", *(f"{k} shots" for k in shots), "test images", "seconds a run")
+    headers = ("data set", "method", *(f"{k} shots" for k in shots), "test images", "s/run")
     sections = tuple(range(len(labelled), len(rows), len(labelled)))
     return Table(_title("Few shot", records), headers, tuple(rows), notes(records), sections)
 
@@ -141,14 +148,12 @@ def pooled_table(records: Sequence[ResultRecord], tests: Sequence[str]) -> list[
         for shots in sorted({record.shots for record in own}):
             pooled = [pooled_difference([r for r in own if r.shots == shots], baseline, test) for test in tests]
             if any(difference is not None for difference in pooled):
-                cells = [
-                    MISSING if d is None else f"{d.difference:+.2f} ± {d.standard_error:.2f} ({d.images} images)"
-                    for d in pooled
-                ]
+                cells = [MISSING if d is None else f"{d.difference:+.2f} ± {d.standard_error:.2f}" for d in pooled]
+                images = " + ".join(MISSING if d is None else str(d.images) for d in pooled)
                 first = next(difference for difference in pooled if difference is not None)
-                rows.append((label, str(shots), *cells, str(first.datasets), str(first.seeds)))
+                rows.append((label, str(shots), *cells, images, str(first.datasets), str(first.seeds)))
     names = {"new": "novel"}
-    headers = ("method", "shots", *(names.get(test, test) for test in tests), "data sets", "seeds")
+    headers = ("method", "shots", *(names.get(test, test) for test in tests), "test images", "data sets", "seeds")
     explanation = (
         "percentage points above zero-shot on the same test images, data sets of equal shots pooled; ± is one standard "
         "error over test images and seeds"
@@ -163,7 +168,8 @@ def notes(records: Sequence[ResultRecord]) -> tuple[str, ...]:
     weights, precision = str(first.identity["weights"])[:12], first.identity["precision"]
     lines = [
         "accuracy in percent: mean ± population standard deviation over seeds; H is the harmonic mean of the means",
-        f"backbone {first.backbone} (weights {weights}), {precision}; the model of the last epoch is tested",
+        f"backbone {first.backbone} (weights {weights}), {precision}; the model of the last epoch is tested; s/run is "
+        "the mean of a run's seconds, encoding included where nothing was cached",
     ]
     for label, own in by_label(records).items():
         if all(record.deterministic for record in own):
@@ -206,7 +212,7 @@ def _number(value: float | None) -> str:
 def _seeds(cell: Cell | None) -> str:
     if cell is None:
         return MISSING
-    return "any" if cell.seeds == (0,) else ", ".join(str(seed) for seed in cell.seeds)
+    return "any" if cell.seeds == (0,) else ",".join(str(seed) for seed in cell.seeds)
 
 
 def _seconds(records: Sequence[ResultRecord]) -> str:

@@ -1,0 +1,126 @@
+import subprocess
+import sys
+
+import pytest
+
+import trainers.bench
+import trainers.matrix
+from datasets_fewshot import registry
+from tests.synthetic import synthetic_dataset
+from trainers.cli import main
+
+SHORT = ["--shots", "2", "--seeds", "1,2", "--device", "cpu", "OPTIM.EPOCHS", "2"]
+
+
+@pytest.fixture
+def noise(monkeypatch, tiny_clip, tmp_path):
+    """One data set of four classes, a tiny backbone, and a working folder of the test's own."""
+    loader = lambda root, **options: synthetic_dataset(tmp_path / "images")  # noqa: E731
+    monkeypatch.setattr(registry, "_LOADERS", {"noise": ("mini", loader)})
+    monkeypatch.setattr(trainers.matrix, "load_backbone", lambda *args, **options: tiny_clip)
+    monkeypatch.setenv("ADAPTKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_help_and_parser_need_no_torch():
+    heavy = "torch", "open_clip", "torchvision", "numpy", "PIL", "rich", "yaml"
+    code = f"import sys, trainers.cli; trainers.cli.build_parser(); print([m for m in {heavy} if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_bench_prints_a_table_and_writes_it(noise, capsys):
+    assert main(["bench", *SHORT]) == 0
+    printed = capsys.readouterr()
+    assert "Base to novel, suite mini" in printed.out
+    assert "3 runs: 3 to do" in printed.err
+    assert "3/3 noise coop seed 2: base" in printed.err
+    assert "| noise | coop | 2 |" in (noise / "runs" / "base_to_novel.md").read_text()
+
+
+def test_a_second_bench_reuses_the_runs(noise, capsys):
+    main(["bench", *SHORT])
+    capsys.readouterr()
+    assert main(["bench", *SHORT]) == 0
+    assert "3 runs: 3 finished before and reused (--fresh computes them again), 0 to do" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_finished_runs_and_leaves_nothing_half_written(noise, capsys, monkeypatch):
+    execute, calls = trainers.matrix.execute, []
+
+    def interrupted(run, bench, on_epoch=None):
+        calls.append(run)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return execute(run, bench, on_epoch)
+
+    monkeypatch.setattr(trainers.matrix, "execute", interrupted)
+    assert main(["bench", *SHORT]) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+    assert len(list((noise / "runs").glob("*/*/*/record.json"))) == 2
+    assert [path for path in noise.rglob(".*") if path.is_file()] == []
+    assert main(["bench", *SHORT]) == 0
+    assert "3 runs: 2 finished before and reused" in capsys.readouterr().err
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["bench", "--methods", "cop"], "METHODS: there is no 'cop'; did you mean coop"),
+        (["bench", "--datasets", "noice"], "DATASETS: there is no 'noice'; did you mean noise?"),
+        (["bench", "COOP.N_CTXS", "3"], "did you mean COOP.N_CTX"),
+        (["bench", "--device", "tpu"], "device is 'tpu'; use auto, cpu, cuda or cuda:1"),
+        (["bench", "--seeds", "1,x"], "SEEDS is [1, 'x'] on the command line; expected a list"),
+        (["bench", "--config", "none.yaml"], "cannot read the config file 'none.yaml'"),
+        (["report", "nowhere"], "no finished run below 'nowhere'"),
+        (["backbones", "ViT-Q*"], "no backbone is called like 'ViT-Q*'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(noise, capsys, words, message):
+    assert main(words) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("adaptkit: error: ")
+    assert printed.err.count("\n") == 1
+    assert message in printed.err
+
+
+@pytest.mark.parametrize("words", [["bench", "--method", "coop", "--sheeds", "1"], ["methods", "extra"], ["benhc"]])
+def test_an_unknown_option_is_exit_code_2(noise, capsys, words):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+
+
+def test_overrides_may_stand_between_options(noise, capsys):
+    words = ["bench", "OPTIM.EPOCHS", "1", "--shots", "2", "COOP.N_CTX", "2", "--seeds", "1", "--device", "cpu"]
+    assert main([*words, "--methods", "coop"]) == 0
+    notes = (noise / "runs" / "base_to_novel.md").read_text()
+    assert "coop: OPTIM.EPOCHS is 1 (recipe: 200)" in notes
+    assert "coop: COOP.N_CTX is 2 (recipe: 4)" in notes
+
+
+def test_a_traceback_is_shown_when_asked_for(noise, capsys):
+    assert main(["--traceback", "bench", "--methods", "cop"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_report_makes_the_table_from_records_alone(noise, capsys):
+    main(["bench", *SHORT])
+    capsys.readouterr()
+    assert main(["report", "runs"]) == 0
+    assert capsys.readouterr().out == (noise / "runs" / "base_to_novel.md").read_text() + "\n"
+
+
+def test_methods_lists_every_method_with_its_options(capsys):
+    assert main(["methods"]) == 0
+    printed = capsys.readouterr().out
+    assert "coop: CoOp: " in printed
+    assert "n_ctx=16" in printed
+
+
+def test_backbones_lists_tags(capsys):
+    assert main(["backbones", "ViT-B-16*"]) == 0
+    assert "ViT-B-16: " in capsys.readouterr().out

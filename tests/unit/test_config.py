@@ -1,0 +1,164 @@
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from adaptkit import list_methods
+from datasets_fewshot import list_datasets
+from trainers.config import load_bench
+from trainers.config_values import ConfigError, fit
+
+PAPER = ("SUITE", "paper", "DATASETS", "[dtd]")
+
+
+def only(bench):
+    """The single choice of settings among a bench's runs, whatever the seed."""
+    (settings,) = {(run.method, run.options, run.optim, run.views, run.shots) for run in bench.runs}
+    return settings
+
+
+def test_defaults_are_the_main_job():
+    bench = load_bench()
+    assert (bench.settings.protocol, bench.settings.suite, bench.backbone.name) == (
+        "base_to_novel",
+        "mini",
+        "adaptkit-mini",
+    )
+    assert bench.settings.datasets == tuple(list_datasets("mini"))
+    assert {"zero_shot", "coop"} <= set(bench.settings.methods)
+    assert {run.seed for run in bench.runs} == {1, 2, 3}
+
+
+def test_coop_in_base_to_novel_is_the_one_that_the_papers_compare():
+    _, options, optim, views, shots = only(load_bench(overrides=[*PAPER, "METHODS", "[coop]"]))
+    assert (options.n_ctx, options.ctx_init) == (4, "a photo of a")
+    assert (optim.lr, optim.batch_size, optim.epochs, shots, views.augment) == (0.002, 32, 200, 16, "exact")
+
+
+def test_coop_in_few_shot_trains_longer_with_more_shots():
+    bench = load_bench(overrides=[*PAPER, "METHODS", "[coop]", "PROTOCOL", "few_shot"])
+    assert {run.shots: run.optim.epochs for run in bench.runs} == {1: 50, 2: 100, 4: 100, 8: 200, 16: 200}
+    assert {run.options.n_ctx for run in bench.runs} == {16}
+
+
+def test_later_layers_win(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("OPTIM: {LR: 1e-1, EPOCHS: 7}\n")
+    bench = load_bench(file, [*PAPER, "METHODS", "[coop]", "OPTIM.EPOCHS", "3"])
+    optim = only(bench)[2]
+    assert (optim.lr, optim.epochs, optim.batch_size) == (0.1, 3, 32)
+
+
+def test_a_case_applies_to_its_runs_only(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("WHEN:\n- {DATASET: [dtd], METHOD: coop, THEN: {OPTIM: {EPOCHS: 3}, SEEDS: [5]}}\n")
+    bench = load_bench(file, ["SUITE", "paper", "DATASETS", "[dtd, eurosat]", "METHODS", "[coop]"])
+    assert {(run.dataset, run.optim.epochs, run.seed) for run in bench.runs} == {
+        ("dtd", 3, 5), ("eurosat", 200, 1), ("eurosat", 200, 2), ("eurosat", 200, 3),
+    }  # fmt: skip
+
+
+def test_departures_from_the_recipe_are_kept():
+    bench = load_bench(overrides=[*PAPER, "METHODS", "[coop]", "OPTIM.EPOCHS", "10", "COOP.N_CTX", "4"])
+    assert {run.departures for run in bench.runs} == {("OPTIM.EPOCHS is 10 (recipe: 200)",)}
+    recipe = load_bench(overrides=[*PAPER, "METHODS", "[coop]"])
+    assert {run.departures for run in recipe.runs} == {()}
+
+
+def test_text_that_looks_like_a_number_stays_text():
+    assert load_bench(overrides=[*PAPER, "BACKBONE.PRETRAINED", "'007'"]).backbone.pretrained == "007"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["METHODS", "[cop]"], "METHODS: there is no 'cop'; did you mean coop"),
+        (["SUITE", "papers"], "SUITE: there is no 'papers'; did you mean paper?"),
+        (["PROTOCOL", "base_to_new"], "PROTOCOL: there is no 'base_to_new'; did you mean base_to_novel?"),
+        (["SUITE", "paper", "DATASETS", "[caltech]"], "DATASETS: there is no 'caltech'; did you mean caltech101?"),
+        (["DATASETS", "[dtd]"], "data set 'dtd' is not in suite 'mini'; it is in 'paper': add --suite paper"),
+        (["OPTIM.LRR", "1"], r"there is no setting OPTIM.LRR \(on the command line\); did you mean OPTIM.LR"),
+        (["OPTM.LR", "1"], "there is no setting OPTM .*did you mean OPTIM"),
+        (["COOP.N_CTXS", "1"], "did you mean COOP.N_CTX"),
+        (["OPTIM.LR", "fast"], "OPTIM.LR is 'fast' on the command line; expected a number"),
+        (["OPTIM.EPOCHS", "1.5"], "OPTIM.EPOCHS is 1.5 on the command line; expected a whole number"),
+        (["OPTIM.EPOCHS", "true"], "OPTIM.EPOCHS is True on the command line; expected a whole number"),
+        (["OPTIM.NAME", "sdg"], "expected one of sgd, adam, adamw"),
+        (["COOP.CLASS_SPECIFIC", "1"], "expected true or false"),
+        (["SHOTS", "[0]"], r"SHOTS is \[0\]; expected different whole numbers from 1 on"),
+        (["SEEDS", "[1, 1]"], r"SEEDS is \[1, 1\]"),
+        (["METHODS", "[]"], "METHODS is empty"),
+        (["OPTIM.LR"], "'OPTIM.LR' has no value"),
+        (["OPTIM.LR", "-1"], r"OPTIM: optim.lr is -1.0; expected more than 0"),
+        (["COOP.N_CTX", "0"], "COOP: n_ctx=0"),
+        (["OPTIM", "3"], "OPTIM is 3 on the command line; expected a section"),
+        (["DATA.DRAW", "koop"], "DATA.DRAW: there is no 'koop'; did you mean coop"),
+        (["DATA.SPLIT", "fallback"], "the embedded suite brings its splits"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_answered_with_what_is_valid(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load_bench(overrides=overrides)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("OPTIM: {LRR: 1}", "there is no setting OPTIM.LRR"),
+        ("- 1\n- 2", "holds a list; expected KEY: value pairs"),
+        ("OPTIM: {LR: 1", "is not YAML"),
+        ("WHEN: {DATASET: dtd}", "expected a list of cases"),
+        ("WHEN: [{DATASET: dtd}]", "expected conditions and THEN"),
+        ("WHEN: [{DATSET: dtd, THEN: {SHOTS: [1]}}]", "there is no 'DATSET'; did you mean DATASET"),
+        ("WHEN: [{SHOTS: 1, THEN: {SHOTS: [2]}}]", "sets SHOTS, which cannot differ"),
+        ("WHEN: [{METHOD: coop, THEN: {BACKBONE: {NAME: RN50}}}]", "sets BACKBONE, which cannot differ"),
+    ],
+)
+def test_a_mistake_in_a_file_names_the_file(tmp_path, text, message):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message) as error:
+        load_bench(file)
+    assert "mine.yaml" in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot read the config file .*none\.yaml"):
+        load_bench(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("suite", ["mini", "paper"])
+@pytest.mark.parametrize("protocol", ["base_to_novel", "few_shot"])
+def test_packaged_files_fit_every_method(suite, protocol):
+    bench = load_bench(overrides=["SUITE", suite, "PROTOCOL", protocol, "METHODS", f"[{', '.join(list_methods())}]"])
+    assert {run.method for run in bench.runs} == set(list_methods())
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "expected"),
+    [
+        (1, float, 1.0),
+        ("1e-5", float, 1e-5),
+        (None, str | None, None),
+        ("x", str | None, "x"),
+        ([1, 2], tuple[int, ...], (1, 2)),
+        (3, tuple[int, ...], (3,)),
+        ("a", Literal["a", "b"], "a"),
+    ],
+)
+def test_values_fit_their_declared_types(value, hint, expected):
+    assert fit(value, hint, "KEY", "here") == expected
+
+
+@dataclass(frozen=True)
+class Unfit:
+    value: object
+    hint: object
+
+
+@pytest.mark.parametrize(
+    "case", [Unfit("1", int), Unfit(1, str), Unfit(True, float), Unfit(1, bool), Unfit([1, "x"], tuple[int, ...])]
+)
+def test_values_of_other_types_are_refused(case):
+    with pytest.raises(ConfigError, match=r"KEY is .* here; expected"):
+        fit(case.value, case.hint, "KEY", "here")

@@ -1,0 +1,135 @@
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from tests.records_for_tests import make_record
+from trainers.aggregate import accuracy_cell, average_cell, by_label, harmonic_cell, pooled_difference
+from trainers.tables import MISSING, base_to_novel_table, few_shot_table, tables
+
+
+def cells_of(table, first, second):
+    return next(row for row in table.rows if row[:2] == (first, second))
+
+
+def test_mean_and_population_std_over_seeds():
+    records = [make_record(seed=seed, base=base) for seed, base in ((1, 50.0), (2, 60.0), (3, 70.0))]
+    cell = accuracy_cell(records, "base")
+    assert cell.mean == 60.0
+    assert cell.std == pytest.approx(np.std([50, 60, 70]))
+    assert cell.seeds == (1, 2, 3)
+
+
+def test_average_row_has_the_harmonic_mean_of_the_means():
+    records = [make_record(dataset="a", base=90.0, new=80.0), make_record(dataset="b", base=50.0, new=20.0)]
+    base = average_cell({"a": records[:1], "b": records[1:]}, ["a", "b"], "base")
+    new = average_cell({"a": records[:1], "b": records[1:]}, ["a", "b"], "new")
+    assert (base.mean, new.mean) == (70.0, 50.0)
+    assert harmonic_cell(base, new) == pytest.approx(2 * 70 * 50 / 120)
+
+
+def test_average_spread_is_of_the_averages_per_seed():
+    records = [make_record(dataset=d, seed=s, base=b) for d, s, b in
+               (("a", 1, 40.0), ("a", 2, 60.0), ("b", 1, 60.0), ("b", 2, 40.0))]  # fmt: skip
+    cell = average_cell({"a": records[:2], "b": records[2:]}, ["a", "b"], "base")
+    assert (cell.mean, cell.std) == (50.0, 0.0)
+
+
+def test_missing_data_set_shows_and_empties_the_average():
+    table = base_to_novel_table([make_record(dataset="a")], ["a", "b"])
+    assert cells_of(table, "b", "coop")[2:] == (MISSING,) * 7
+    assert cells_of(table, "average of 2", "coop")[3:6] == (MISSING,) * 3
+
+
+def test_missing_seed_shows_and_empties_the_average():
+    records = [make_record(dataset="a", seed=1), make_record(dataset="a", seed=2), make_record(dataset="b", seed=1)]
+    table = base_to_novel_table(records, ["a", "b"])
+    assert cells_of(table, "b", "coop")[7] == "1"
+    assert cells_of(table, "average of 2", "coop")[3] == MISSING
+
+
+def test_zero_shot_stands_for_every_seed():
+    table = base_to_novel_table([make_record(method="zero_shot", seed=0, shots=0)], ["a"])
+    row = cells_of(table, "a", "zero_shot")
+    assert row[2] == "0"
+    assert row[7] == "any"
+    assert "±" not in row[3]
+    assert any("deterministic" in note for note in table.notes)
+
+
+def test_different_settings_of_one_method_are_never_averaged():
+    records = [make_record(seed=1), make_record(seed=2), make_record(seed=1, epochs=5), make_record(seed=2, epochs=5)]
+    labels = by_label(records)
+    assert len(labels) == 2
+    assert all(label.startswith("coop #") and len(own) == 2 for label, own in labels.items())
+
+
+def test_data_sets_may_have_shots_of_their_own():
+    assert list(by_label([make_record(dataset="a", shots=4), make_record(dataset="b", shots=16)])) == ["coop"]
+    assert list(by_label([make_record(shots=4), make_record(shots=16)])) == ["coop, 4 shots", "coop, 16 shots"]
+
+
+def test_few_shot_table_has_a_column_per_number_of_shots():
+    records = [make_record(protocol="few_shot", shots=shots, base=base) for shots, base in ((1, 40.0), (2, 50.0))]
+    records.append(make_record(protocol="few_shot", method="zero_shot", shots=0, seed=0, base=30.0))
+    table = few_shot_table(records, ["a"])
+    assert table.headers[2:5] == ("0 shots", "1 shots", "2 shots")
+    assert cells_of(table, "a", "coop")[2:5] == (MISSING, "40.00", "50.00")
+    assert cells_of(table, "a", "zero_shot")[2:5] == ("30.00", MISSING, MISSING)
+
+
+def test_pooled_difference_weighs_images_and_pairs_them():
+    ours = [make_record(dataset="a", base=60.0, total=10), make_record(dataset="b", base=50.0, total=30)]
+    theirs = [
+        make_record(dataset="a", method="zero_shot", seed=0, base=50.0, total=10),
+        make_record(dataset="b", method="zero_shot", seed=0, base=40.0, total=30),
+    ]
+    pooled = pooled_difference(ours, theirs, "base")
+    assert (pooled.images, pooled.datasets, pooled.seeds) == (40, 2, 1)
+    assert pooled.difference == pytest.approx(10.0)
+    differences = np.array([1.0] * 4 + [0.0] * 36)  # the same images right in both, but for 1 of 10 and 3 of 30
+    assert pooled.standard_error == pytest.approx(100 * differences.std(ddof=1) / np.sqrt(40))
+
+
+def test_spread_over_seeds_widens_the_standard_error():
+    theirs = [make_record(method="zero_shot", seed=0, base=50.0)]
+    steady = pooled_difference([make_record(seed=s, base=60.0) for s in (1, 2)], theirs, "base")
+    shaky = pooled_difference([make_record(seed=s, base=b) for s, b in ((1, 50.0), (2, 70.0))], theirs, "base")
+    assert shaky.difference == pytest.approx(steady.difference)
+    assert shaky.standard_error > steady.standard_error
+
+
+def test_pooling_refuses_other_test_images():
+    ours, theirs = make_record(base=60.0), make_record(method="zero_shot", seed=0)
+    other = dataclasses.replace(theirs, scores=tuple(dataclasses.replace(s, items_hash="x") for s in theirs.scores))
+    assert pooled_difference([ours], [other], "base") is None
+
+
+def test_departures_from_the_recipe_are_told_with_their_data_sets():
+    records = [make_record(dataset="a", notes=("OPTIM.EPOCHS is 5 (recipe: 200)",)), make_record(dataset="b")]
+    notes = base_to_novel_table(records, ["a", "b"]).notes
+    assert "coop on a: OPTIM.EPOCHS is 5 (recipe: 200)" in notes
+
+
+def test_markdown_is_a_table_with_its_notes():
+    made = tables([make_record(base=50.0, new=25.0)])
+    assert len(made) == 1
+    text = made[0].markdown()
+    assert "| a | coop | 16 | 50.00 | 25.00 | 33.33 | 20 + 20 | 1 | 1.0 |" in text
+    assert text.startswith("### Base to novel")
+
+
+def test_protocols_and_backbones_get_tables_of_their_own():
+    records = [make_record(), make_record(backbone="other"), make_record(protocol="few_shot")]
+    assert len(tables(records)) == 3
+
+
+def test_terminal_table_names_a_data_set_once():
+    records = [make_record(), make_record(method="zero_shot", seed=0, shots=0)]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(base_to_novel_table(records, ["a"]).rich())
+    lines = console.export_text().splitlines()
+    assert sum("average of 1" in line for line in lines) == 1
+    assert max(map(len, lines)) <= 80
