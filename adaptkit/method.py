@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ Consumes = Literal["features", "images"]
 
 @dataclass(frozen=True)
 class Support:
-    """The labelled few-shot examples: x is what the method consumes, labels (N,) int64."""
+    """Labelled examples: x is what the method consumes, (N, ...) or (N, V, ...) for V views each; labels (N,) int64."""
 
     x: Tensor
     labels: Tensor
@@ -27,10 +27,11 @@ class AdaptedCLIP(nn.Module, ABC):
     """A frozen CLIP with something learnt around it; the learnt tensors are its only parameters that need gradients.
 
     A method writes `consumes`, `logits` and `loss`, and `set_classes` and `class_weights` where they make sense. It may
-    write `prepare`, `backward` and `after_epoch`; the rest stays as it is here.
+    write `prepare`, `tune`, `backward` and `after_epoch`; the rest stays as it is here.
     """
 
-    consumes: ClassVar[Consumes]  # "features" (B, D) where the image tower is untouched, else "images" (B, 3, H, W)
+    consumes: Consumes  # "features" (B, D) where the image tower is untouched, else "images" (B, 3, H, W)
+    support_views: int = 0  # V random views of each support image that `prepare` wants; 0: the image as it is
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet):
         super().__init__()
@@ -68,6 +69,10 @@ class AdaptedCLIP(nn.Module, ABC):
 
     def prepare(self, support: Support) -> None:
         """See all of the support set once, before training."""
+        return None
+
+    def tune(self, validation: Support) -> None:
+        """Choose the method's own hyper-parameters on validation images, after training; never on test images."""
         return None
 
     def backward(self, x: Tensor, labels: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ class TextTower:
         """(..., D_t) -> (..., D)."""
         if self.projection is None:
             return x
-        return self.projection(x) if isinstance(self.projection, nn.Linear) else x @ self.projection
+        return x @ self.projection if isinstance(self.projection, Tensor) else self.projection(x)
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,15 @@ def add_mlp(block: Block, x: Tensor) -> Tensor:
     return x + (update if scale is None else scale(update))
 
 
-def run_block(block: Block, x: Tensor) -> Tensor:
-    """One pre-norm block on x (B, L, D_v), every row seeing every other."""
+def run_block(block: Block, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """One pre-norm block on x (N, L, width); without a mask every row sees every other.
+
+    Args:
+        mask: what `attention.attend` takes, or the same as numbers that are added to the scores.
+    """
     attn = block.attn
     q, k, v = (attention.split_heads(attn, part) for part in attention.project_qkv(attn, block.ln_1(x)).chunk(3, -1))
-    x = add_attention(block, x, attention.project_out(attn, attention.attend(attn, q, k, v)))
+    x = add_attention(block, x, attention.project_out(attn, attention.attend(attn, q, k, v, mask)))
     return add_mlp(block, x)
 
 
