@@ -1,40 +1,13 @@
 import os
-import pickle
 import sys
-import types
 
 import pytest
 
 from datasets_fewshot import PAPER_DATASETS, Item, SplitError
 from datasets_fewshot.pickle_import import import_pickle
+from tests.old_pickles import MODULE, Datum, pickled
 
 DTD = PAPER_DATASETS["dtd"]
-MODULE = "dassl.data.datasets.base_dataset"
-
-
-class Datum:
-    """Pickled as Dassl's record of an image would be."""
-
-    def __init__(self, path: object, label: object = 0, classname: object = "banded"):
-        self._impath, self._label, self._domain, self._classname = path, label, 0, classname
-
-
-# Only while pickling is there such a module; while importing there is none, as on most machines.
-Datum.__module__ = MODULE
-
-
-def pickled(content: object, protocol: int = 4) -> bytes:
-    modules = {}
-    parts = MODULE.split(".")
-    for end in range(1, len(parts) + 1):
-        modules[".".join(parts[:end])] = types.ModuleType(".".join(parts[:end]))
-    modules[MODULE].Datum = Datum  # type: ignore[attr-defined]
-    sys.modules.update(modules)
-    try:
-        return pickle.dumps(content, protocol)
-    finally:
-        for name in modules:
-            del sys.modules[name]
 
 
 def written(tmp_path, content: bytes):
