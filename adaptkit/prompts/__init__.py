@@ -1,6 +1,31 @@
 """Methods whose gradient enters before the towers: learnt tokens."""
 
+from adaptkit.prompts.cocoop import CoCoOp, CoCoOpConfig
 from adaptkit.prompts.context import LearnedContext
 from adaptkit.prompts.coop import CoOp, CoOpConfig
+from adaptkit.prompts.ivlp import IVLP, IVLPConfig
+from adaptkit.prompts.kgcoop import KgCoOp, KgCoOpConfig
+from adaptkit.prompts.maple import MaPLe, MaPLeConfig
+from adaptkit.prompts.prograd import ProGrad, ProGradConfig
+from adaptkit.prompts.promptsrc import PromptSRC, PromptSRCConfig
+from adaptkit.prompts.vpt import VPT, VPTConfig
 
-__all__ = ["CoOp", "CoOpConfig", "LearnedContext"]
+__all__ = [
+    "IVLP",
+    "VPT",
+    "CoCoOp",
+    "CoCoOpConfig",
+    "CoOp",
+    "CoOpConfig",
+    "IVLPConfig",
+    "KgCoOp",
+    "KgCoOpConfig",
+    "LearnedContext",
+    "MaPLe",
+    "MaPLeConfig",
+    "ProGrad",
+    "ProGradConfig",
+    "PromptSRC",
+    "PromptSRCConfig",
+    "VPTConfig",
+]

@@ -143,7 +143,7 @@ def word_context(backbone: FrozenCLIP, words: str) -> Tensor:
         return backbone.embed_tokens(torch.tensor(tokens)).float()
 
 
-def template_context(backbone: FrozenCLIP, template: str, n_ctx: int) -> tuple[Tensor, str]:
+def phrase_context(backbone: FrozenCLIP, phrase: str, n_ctx: int) -> tuple[Tensor, str]:
     """Learnt tokens (n_ctx, D_t) in the place of a phrase's first words, and the words left over, which stay fixed.
 
     A phrase of fewer than n_ctx words, or of none, has no say: the tokens are random and no word is left, as in the
@@ -152,7 +152,7 @@ def template_context(backbone: FrozenCLIP, template: str, n_ctx: int) -> tuple[T
     Raises:
         ValueError: if one of the first words is not one token of the tokenizer.
     """
-    words = template.split()
+    words = phrase.split()
     if len(words) < n_ctx:
         return random_context(backbone, n_ctx), ""
     return word_context(backbone, " ".join(words[:n_ctx])), " ".join(words[n_ctx:])

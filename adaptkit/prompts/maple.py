@@ -1,0 +1,78 @@
+"""MaPLe: prompts in the first blocks of both towers, the vision prompts a linear image of the text prompts.
+
+Khattak et al., "MaPLe: Multi-modal Prompt Learning", arXiv:2210.03117. With blocks L_i of the text tower over words W,
+blocks V_i of the vision tower over a class token c and patches E, and prompt depth J:
+    [P_i, W_i] = L_i([P_i-1, W_i-1])    with new P_i-1 in front of each of the first J blocks
+    [c_i, E_i, _] = V_i([c_i-1, E_i-1, F_i-1(P_i-1)])    i = 1 .. J
+    F_i(P) = A_i P + b_i, the coupling function of block i
+Cross-entropy over cosines trains all P and F.
+
+Departure: like the released code, P_0 replaces the first words of "a photo of a [CLASS]." only; with two tokens "of a"
+    stays in every prompt as it is.
+Departure: like the released code, the vision prompts stand behind the patches, and F_1 .. F_J-1 start as copies of one.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet
+from adaptkit.method import AdaptedCLIP
+from adaptkit.prompts.context import LearnedContext, phrase_context
+from adaptkit.prompts.deep import by_layer, deep_text_prompts
+from adaptkit.registry import register_method
+
+
+@dataclass(frozen=True)
+class MaPLeConfig:
+    n_ctx: int = 2  # learnt tokens per text block, and as many vision tokens
+    depth: int = 9  # J, blocks of either tower that get prompts, at most as many as the shorter tower has
+    ctx_init: str = "a photo of a"  # the words in front of the name; random tokens if they are fewer than n_ctx
+
+    def __post_init__(self) -> None:
+        if self.n_ctx < 1 or self.depth < 1:
+            raise ValueError(f"n_ctx={self.n_ctx}, depth={self.depth}; MaPLe learns at least 1 token in 1 block")
+
+
+@register_method("maple", MaPLeConfig)
+class MaPLe(AdaptedCLIP):
+    """Image features (B, D) and text features (C, D) of two towers with coupled prompts."""
+
+    consumes = "images"
+
+    def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: MaPLeConfig):
+        super().__init__(backbone, classes)
+        vision = backbone.require_vit_blocks("maple")
+        depth = min(config.depth, backbone.text_depth, vision.depth)
+        ctx, words = phrase_context(backbone, config.ctx_init, config.n_ctx)  # (n_ctx, D_t)
+        self.context = LearnedContext(backbone, classes, ctx, words=words)
+        self.text_prompts = deep_text_prompts(backbone, config.n_ctx, depth)
+        first, later = (nn.Linear(backbone.text_width, vision.width, device=backbone.device) for _ in range(2))
+        self.couplings = nn.ModuleList([first, *(copy.deepcopy(later) for _ in self.text_prompts)])
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> logits (B, C)."""
+        image_features = self.backbone.encode_image(images, self.vision_prompts())  # (B, D)
+        return self.backbone.logits(image_features, self.current_class_weights())
+
+    def vision_prompts(self) -> dict[int, Tensor]:
+        """What the couplings make of the text prompts: block -> (n_ctx, D_v)."""
+        text_prompts = [self.context.ctx, *self.text_prompts]
+        return {
+            layer: coupling(prompt)
+            for layer, (coupling, prompt) in enumerate(zip(self.couplings, text_prompts, strict=True))
+        }
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.logits(images), labels)
+
+    def class_weights(self) -> Tensor:
+        return F.normalize(self.context(deep=by_layer(self.text_prompts, first=1)), dim=-1)  # (C, D)
+
+    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
+        self.classes = self._class_set(classes, self.classes)
+        self.context.set_classes(self.backbone, self.classes)

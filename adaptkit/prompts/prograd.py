@@ -1,0 +1,148 @@
+"""ProGrad: CoOp whose gradient may not oppose the direction that keeps CLIP's general knowledge.
+
+Zhu et al., "Prompt-aligned Gradient for Prompt Tuning", arXiv:2205.14865, with z the learnt, z_0 the zero-shot logits:
+    L_ce = cross-entropy(z, y)        L_kl = KL(softmax(z_0 / T) || softmax(z / T))
+    G_d = gradient of L_ce, G_g = gradient of L_kl
+    G = G_d                                               if their angle is at most 90 degrees
+    G = G_d - lambda * (G_d . G_g) / |G_g|^2 * G_g        otherwise
+and only G trains the context.
+
+Departure: like the released code, L_kl lacks the entropy of the zero-shot side, which has no gradient, and is T^2 times
+    as large; the direction of G_g is the same.
+Departure: like the released code, words to start from stand in the last of the n_ctx tokens and the others start at
+    zero; a template of more tokens than words (its comma is one) leaves its last words behind the learnt tokens, fixed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.method import AdaptedCLIP
+from adaptkit.prompts.context import ClassTokenPosition, LearnedContext, random_context
+from adaptkit.registry import register_method
+
+
+@dataclass(frozen=True)
+class ProGradConfig:
+    n_ctx: int = 16  # learnt tokens, at least as many as the template has words
+    words_init: bool = True  # start from the template's words in front of the name, instead of random tokens
+    template: str = ""  # to start from and for z_0; "": the data set's, the first of several to start from
+    strength: float = 1.0  # lambda, the share of the opposing part that is taken away
+    temperature: float = 1.0  # T
+    class_specific: bool = False  # one context per class (CSC), for random tokens only
+    class_token_position: ClassTokenPosition = "end"  # where the class name stands among the learnt tokens
+
+    def __post_init__(self) -> None:
+        if self.n_ctx < 1:
+            raise ValueError(f"n_ctx={self.n_ctx}; ProGrad learns at least 1 token")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature={self.temperature}; expected more than 0")
+
+
+@register_method("prograd", ProGradConfig)
+class ProGrad(AdaptedCLIP):
+    """Frozen image features (B, D) against the text features (C, D) of prompts with learnt tokens (n_ctx, D_t)."""
+
+    consumes = "features"
+
+    def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: ProGradConfig):
+        super().__init__(backbone, classes)
+        self.config = config
+        words = self._templates()[0].partition("{}")[0].strip()
+        left_over = ""
+        if config.words_init and words:
+            ctx, left_over = padded_context(backbone, words, config.n_ctx)  # (n_ctx, D_t)
+        elif config.class_specific:
+            ctx = random_context(backbone, len(classes), config.n_ctx)  # (C, n_ctx, D_t)
+        else:
+            ctx = random_context(backbone, config.n_ctx)  # (n_ctx, D_t)
+        self.context = LearnedContext(backbone, classes, ctx, config.class_token_position, left_over)
+        self.register_buffer("zero_shot_weights", self._zero_shot_weights(), persistent=False)  # (C, D), unit rows
+
+    def _templates(self) -> tuple[str, ...]:
+        return (self.config.template,) if self.config.template else self.classes.templates
+
+    def _zero_shot_weights(self) -> Tensor:
+        return class_weights(self.backbone, ClassSet(self.classes.classnames, self._templates()))
+
+    def logits(self, image_features: Tensor) -> Tensor:
+        """Frozen image features (B, D), fresh or from the cache -> logits (B, C)."""
+        return self.backbone.logits(image_features, self.current_class_weights())
+
+    def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
+        """L_ce alone: L_kl bends its gradient, in `backward`, and adds nothing to it."""
+        return F.cross_entropy(self.logits(image_features), labels)
+
+    def zero_shot_divergence(self, image_features: Tensor, logits: Tensor) -> Tensor:
+        """L_kl of logits (B, C), up to a constant."""
+        T = self.config.temperature
+        zero_shot = self.backbone.logits(image_features, self.zero_shot_weights)  # (B, C)
+        return T**2 * F.cross_entropy(logits / T, (zero_shot / T).softmax(dim=-1))
+
+    def backward(self, image_features: Tensor, labels: Tensor) -> Tensor:
+        """Leave G in the context's `.grad`; returns L_ce, detached."""
+        cross_entropy, domain, general = self.gradients(image_features, labels)
+        gradient = align(domain, general, self.config.strength)
+        ctx = self.context.ctx
+        ctx.grad = gradient if ctx.grad is None else ctx.grad + gradient
+        return cross_entropy
+
+    def gradients(self, image_features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """L_ce, detached, and G_d and G_g, both shaped like the context: one forward pass, two backward passes."""
+        weights = self.class_weights()  # (C, D), the only way from the losses to the context
+        logits = self.backbone.logits(image_features, weights)  # (B, C)
+        cross_entropy = F.cross_entropy(logits, labels)
+        divergence = self.zero_shot_divergence(image_features, logits)
+        (domain,) = torch.autograd.grad(cross_entropy, self.context.ctx, retain_graph=True)
+        (general,) = torch.autograd.grad(divergence, self.context.ctx)
+        return cross_entropy.detach(), domain, general
+
+    def class_weights(self) -> Tensor:
+        return F.normalize(self.context(), dim=-1)  # (C, D)
+
+    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
+        if self.context.ctx.ndim == 3:
+            raise TypeError(
+                "class-specific contexts belong to the classes they were learnt on and say nothing about other names; "
+                "train with class_specific=False to transfer"
+            )
+        self.classes = self._class_set(classes, self.classes)
+        self.context.set_classes(self.backbone, self.classes)
+        self.zero_shot_weights = self._zero_shot_weights()
+
+
+def align(domain: Tensor, general: Tensor, strength: float) -> Tensor:
+    """G: `domain` without the share `strength` of the part that opposes `general`; all of it where that is zero."""
+    direction = F.normalize(general.flatten(), dim=0)  # zero stays zero
+    opposing = (domain.flatten() @ direction).clamp(max=0)
+    return domain - strength * opposing * direction.view_as(domain)
+
+
+def padded_context(backbone: FrozenCLIP, words: str, n_ctx: int) -> tuple[Tensor, str]:
+    """Zeros, then the embeddings of a phrase's first tokens, as many as it has words: (n_ctx, D_t); and the rest of it.
+
+    Raises:
+        ValueError: if the phrase has more than n_ctx words, or its rest begins inside a word.
+    """
+    listed = words.split()
+    if len(listed) > n_ctx:
+        raise ValueError(f"template {words!r} has {len(listed)} words and n_ctx={n_ctx}; raise n_ctx, or shorten it")
+    tokens = backbone.tokenizer.words(words)
+    first, rest = tokens[: len(listed)], tokens[len(listed) :]
+    left_over = next(
+        (text for n in range(len(listed) + 1) if backbone.tokenizer.words(text := " ".join(listed[n:])) == rest), None
+    )
+    if left_over is None:
+        raise ValueError(
+            f"template {words!r} has {len(tokens)} tokens, and the one at place {len(listed)} ends inside a word; use "
+            "words that are one token each"
+        )
+    ctx = torch.zeros(n_ctx, backbone.text_width, device=backbone.device)
+    with torch.no_grad():
+        ctx[n_ctx - len(first) :] = backbone.embed_tokens(torch.tensor(first)).float()
+    return ctx, left_over

@@ -1,0 +1,143 @@
+"""PromptSRC: prompts in both towers, held near the frozen model in three ways.
+
+Khattak et al., "Self-regulating Prompts: Foundational Model Adaptation without Forgetting", arXiv:2307.06948. With
+f_p, g_p the prompted and f, g the frozen features of an image and a class, all of unit length, p and q the softmax over
+the prompted and the frozen logits:
+    L = L_ce + lambda_2 |g_p - g| + lambda_1 |f_p - f| + KL(q || p)            mutual agreement
+    P = sum_e w_e P_e,   w_e ~ N(e; mu, sigma^2), sum_e w_e = 1                 averages of the prompts over epochs
+    g = the mean over 60 templates                                             textual diversity
+The prompts stand as in ivlp.py.
+
+In training mode the prompts are those that the optimiser steps; in eval mode they are P, the average over the epochs so
+far, which is what is tested, saved and deployed.
+
+Departure: like the released code, |.| is the mean over all entries of the C and B features, KL is the sum over B and C
+    divided by B * C, and g is averaged before it is brought to unit length.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from open_clip import OPENAI_IMAGENET_TEMPLATES
+from torch import Tensor
+
+from adaptkit import towers
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet, template_features
+from adaptkit.method import AdaptedCLIP
+from adaptkit.prompts.averaging import EpochAverage
+from adaptkit.prompts.context import LearnedContext, phrase_context
+from adaptkit.prompts.deep import by_layer, deep_text_prompts, vision_prompts
+from adaptkit.registry import register_method
+
+Self = TypeVar("Self", bound="PromptSRC")
+
+TEMPLATES = tuple(  # "a photo of a {}." and the others of the released code are CLIP's first 60 for ImageNet
+    template("{}") for template in OPENAI_IMAGENET_TEMPLATES[:60]
+)
+
+
+@dataclass(frozen=True)
+class PromptSRCConfig:
+    n_ctx_text: int = 4  # learnt tokens per text block
+    n_ctx_vision: int = 4  # learnt tokens per vision block
+    depth_text: int = 9  # text blocks that get their own tokens, at most as many as the tower has
+    depth_vision: int = 9  # likewise in the vision tower
+    ctx_init: str = "a photo of a"  # the words in front of the name; random tokens if they are fewer than n_ctx_text
+    text_weight: float = 25.0  # lambda_2
+    image_weight: float = 10.0  # lambda_1
+    logits_weight: float = 1.0  # of the KL term
+    average_mean: float = 15.0  # mu, the epoch, counted from 1, that counts most in the average
+    average_std: float = 1.0  # sigma, in epochs
+
+    def __post_init__(self) -> None:
+        if min(self.n_ctx_text, self.n_ctx_vision, self.depth_text, self.depth_vision) < 1:
+            raise ValueError(
+                f"n_ctx_text={self.n_ctx_text}, n_ctx_vision={self.n_ctx_vision}, depth_text={self.depth_text}, "
+                f"depth_vision={self.depth_vision}; PromptSRC learns at least 1 token in 1 block of either tower"
+            )
+        if self.average_std <= 0:
+            raise ValueError(f"average_std={self.average_std}; expected more than 0 epochs")
+
+
+@register_method("promptsrc", PromptSRCConfig)
+class PromptSRC(AdaptedCLIP):
+    """Prompted image features (B, D) against the text features (C, D) of prompts with learnt tokens."""
+
+    consumes = "images"
+    frozen_weights: Tensor | None
+
+    def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: PromptSRCConfig):
+        super().__init__(backbone, classes)
+        self.config = config
+        ctx, words = phrase_context(backbone, config.ctx_init, config.n_ctx_text)  # (n_ctx_text, D_t)
+        self.context = LearnedContext(backbone, classes, ctx, words=words)
+        self.text_prompts = deep_text_prompts(backbone, config.n_ctx_text, config.depth_text)
+        self.vision_prompts = vision_prompts(backbone, config.n_ctx_vision, config.depth_vision, "promptsrc")
+        self.average = EpochAverage(self._learnt(), config.average_mean, config.average_std)
+        self.register_buffer("frozen_weights", None, persistent=False)  # g (C, D), made when first needed
+
+    def _learnt(self) -> list[Tensor]:
+        return [self.context.ctx, *self.text_prompts, *self.vision_prompts]
+
+    def train(self: Self, mode: bool = True) -> Self:
+        """Eval mode has the average over the epochs in the prompts, training mode what the optimiser steps."""
+        if mode != self.training:
+            self.average.swap(self._learnt())
+        return super().train(mode)
+
+    def after_epoch(self, epoch: int) -> None:
+        was_training = self.training
+        self.train()
+        self.average.add(self._learnt(), epoch)
+        self.train(was_training)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> logits (B, C)."""
+        image_features = self.backbone.encode_image(images, by_layer(self.vision_prompts, first=0))  # (B, D)
+        return self.backbone.logits(image_features, self.current_class_weights())
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        return torch.stack(list(self.losses(images, labels).values())).sum()
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The four terms of L, weighted, by what they look at; scalars."""
+        config, tower = self.config, self.backbone.require_vit_blocks("promptsrc")
+        prompted_text, frozen_text = self.class_weights(), self._frozen_class_weights()  # (C, D)
+        patches = towers.embed_patches(tower, images)  # (B, 1 + P, D_v), the same for both image features
+        prompts = by_layer(self.vision_prompts, first=0)
+        prompted_image = F.normalize(towers.encode_patches(tower, patches, prompts), dim=-1)  # (B, D)
+        prompted_logits = self.backbone.logits(prompted_image, prompted_text)  # (B, C)
+        with torch.no_grad():
+            frozen_image = F.normalize(towers.encode_patches(tower, patches), dim=-1)  # (B, D)
+            frozen_logits = self.backbone.logits(frozen_image, frozen_text)  # (B, C)
+        log_p, log_q = prompted_logits.log_softmax(dim=-1), frozen_logits.log_softmax(dim=-1)
+        divergence = F.kl_div(log_p, log_q, reduction="sum", log_target=True) / log_p.numel()
+        return {
+            "labels": F.cross_entropy(prompted_logits, labels),
+            "text": config.text_weight * F.l1_loss(prompted_text, frozen_text),
+            "image": config.image_weight * F.l1_loss(prompted_image, frozen_image),
+            "logits": config.logits_weight * divergence,
+        }
+
+    def _frozen_class_weights(self) -> Tensor:
+        if self.frozen_weights is None:
+            self.frozen_weights = F.normalize(mean_template_features(self.backbone, self.classes), dim=-1)
+        return self.frozen_weights
+
+    def class_weights(self) -> Tensor:
+        return F.normalize(self.context(deep=by_layer(self.text_prompts, first=1)), dim=-1)  # (C, D)
+
+    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
+        self.classes = self._class_set(classes, self.classes)
+        self.context.set_classes(self.backbone, self.classes)
+        self.frozen_weights = None
+
+
+def mean_template_features(backbone: FrozenCLIP, classes: ClassSet) -> Tensor:
+    """The frozen features (C, D), averaged over the 60 templates before they are normalised; in full precision."""
+    with torch.autocast(backbone.device.type, enabled=False):
+        return torch.stack([template_features(backbone, classes, template) for template in TEMPLATES]).mean(dim=0)

@@ -1,0 +1,68 @@
+"""VPT: learnt tokens in the vision tower, shallow or deep; the texts stay as they are.
+
+Jia et al., "Visual Prompt Tuning", arXiv:2203.12119, for blocks L_i over a class token x, patches E and prompts P:
+    shallow  [x_1, E_1, Z_1] = L_1([x_0, E_0, P]),        [x_i, E_i, Z_i] = L_i([x_i-1, E_i-1, Z_i-1])
+    deep     [x_i, E_i, _]   = L_i([x_i-1, E_i-1, P_i-1])
+On CLIP as MaPLe's authors compare it (Khattak et al., arXiv:2210.03117): cross-entropy over cosines with the features
+of "a photo of a [CLASS].", which are encoded once.
+
+Departure: the paper trains a head on the class token; like MaPLe's released code, this keeps CLIP's cosines.
+Departure: the paper puts the prompts behind the class token; like that code, this puts them behind the patches. They
+    have no position there, and those of the first block pass the tower's first layer norm.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.method import AdaptedCLIP
+from adaptkit.prompts.deep import by_layer, vision_prompts
+from adaptkit.registry import register_method
+from adaptkit.templates import DEFAULT_TEMPLATE
+
+
+@dataclass(frozen=True)
+class VPTConfig:
+    n_ctx: int = 8  # learnt tokens per block
+    depth: int = 12  # blocks that get their own tokens, at most as many as the tower has; 1 is shallow
+    templates: tuple[str, ...] = (DEFAULT_TEMPLATE,)  # for every data set; none: the data set's
+
+    def __post_init__(self) -> None:
+        if self.n_ctx < 1 or self.depth < 1:
+            raise ValueError(f"n_ctx={self.n_ctx}, depth={self.depth}; VPT learns at least 1 token in 1 block")
+
+
+@register_method("vpt", VPTConfig)
+class VPT(AdaptedCLIP):
+    """Prompted image features (B, D) against fixed class weights (C, D)."""
+
+    consumes = "images"
+
+    def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: VPTConfig):
+        super().__init__(backbone, classes)
+        self.templates = config.templates
+        self.vision_prompts = vision_prompts(backbone, config.n_ctx, config.depth, "vpt")
+        self.register_buffer("weights", self._weights(), persistent=False)  # (C, D), unit rows
+
+    def _weights(self) -> Tensor:
+        templates = self.templates or self.classes.templates
+        return class_weights(self.backbone, ClassSet(self.classes.classnames, templates))
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> logits (B, C)."""
+        image_features = self.backbone.encode_image(images, by_layer(self.vision_prompts, first=0))  # (B, D)
+        return self.backbone.logits(image_features, self.weights)
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.logits(images), labels)
+
+    def class_weights(self) -> Tensor:
+        return self.weights
+
+    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
+        self.classes = self._class_set(classes, self.classes)
+        self.weights = self._weights()

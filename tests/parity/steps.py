@@ -1,0 +1,63 @@
+"""What the fixtures of learnt prompts have in common: losses, gradients, and five optimiser steps on five batches."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from adaptkit import AdaptedCLIP
+from tests.golden import Golden, batch
+from trainers.optim import OptimConfig, build_optimizer
+
+Names = Mapping[str, str]  # our learnt tensor -> its name in the released code
+Batches = Callable[[int], tuple[Tensor, Tensor]]  # step -> what the method consumes, labels
+
+
+def batches_for(method: AdaptedCLIP, images: slice = slice(None)) -> Batches:
+    """The recorded batches as the method consumes them, `images` of each."""
+
+    def take(step: int) -> tuple[Tensor, Tensor]:
+        x, labels = batch(step)
+        x = x[images].float()
+        return method.backbone.encode_image(x) if method.consumes == "features" else x, labels[images]
+
+    return take
+
+
+def load_initial(golden: Golden, method: AdaptedCLIP, names: Names) -> None:
+    """Start where the recorded run started; the names cover all that is learnt, there and here."""
+    assert {f"init/{name}" for name in names.values()} == {name for name in golden.tensors if name.startswith("init/")}
+    method.load_learnt_state({ours: golden[f"init/{name}"] for ours, name in names.items()})
+
+
+def check_gradients(golden: Golden, method: AdaptedCLIP, names: Names, batches: Batches) -> None:
+    """One `backward` on batch 0 leaves the recorded gradients."""
+    method.zero_grad()
+    method.backward(*batches(0))
+    learnt = method.learnt_parameters()
+    for ours, name in names.items():
+        golden.check(f"grad/{name}", learnt[ours].grad)
+    method.zero_grad()
+
+
+def check_steps(golden: Golden, method: AdaptedCLIP, names: Names, batches: Batches, loss: str = "loss") -> None:
+    """SGD on batches 0 to 4 gives the recorded losses, and the recorded tensors after steps 1 and 5."""
+    optim = golden.settings["optim"]
+    config = OptimConfig(
+        lr=optim["LR"], momentum=optim["MOMENTUM"], weight_decay=optim["WEIGHT_DECAY"], warmup_epochs=0
+    )
+    learnt = method.learnt_parameters()
+    optimizer = build_optimizer(learnt.values(), config)
+    losses = []
+    for step in range(5):
+        optimizer.zero_grad()
+        losses.append(method.backward(*batches(step)))
+        optimizer.step()
+        if step + 1 in (1, 5):
+            for ours, name in names.items():
+                golden.check(f"step{step + 1}/{name}", learnt[ours])
+            with torch.no_grad():
+                golden.check(f"step{step + 1}/loss_batch0/{loss}", method.loss(*batches(0)))
+    golden.check(f"train_losses/{loss}", torch.stack(losses))
+    if "step5/logits" in golden:
+        golden.check("step5/logits", method.logits(batches(0)[0]))
