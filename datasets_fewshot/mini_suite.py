@@ -1,8 +1,8 @@
 """The embedded data sets: small, real, openly licensed images inside the package, read without unpacking.
 
-Six data sets of emoji by group, emoji subgroups, clip art and a sample of Fashion-MNIST. The drawings are of families
-that the embedded model never saw in pre-training; mini/NOTICE names their authors and licences, mini/suite.json their
-sizes. Every emoji's path begins with its family: `emojitwo`, `noto-v1`, `emojitwo-mono`, `symbola` or `twemoji`.
+Six data sets of emoji by group, emoji subgroups, clip art, icons and a sample of Fashion-MNIST. The drawings are of
+families that the embedded model never saw in pre-training; mini/NOTICE names their authors and licences,
+mini/suite.json their sizes. The path of an emoji or icon begins with its family, such as `emojitwo` or `twemoji`.
 """
 
 import json

@@ -12,7 +12,7 @@ from datasets_fewshot.registry import list_datasets, load_dataset
 
 NAMES = sorted(MINI_DATASETS)
 EMOJI = [name for name in NAMES if name.startswith("emoji_")]
-SIXTEEN_SHOTS = ["emoji_subgroups", "fashion_mnist", "openclipart"]
+SIXTEEN_SHOTS = ["emoji_subgroups", "fashion_mnist", "icons", "openclipart"]
 
 
 def shipped_files() -> dict[str, Path]:
@@ -99,6 +99,11 @@ def test_families_can_be_chosen_for_generalisation_over_styles():
     split = load_dataset("emoji_food", train_families="emojitwo,noto-v1", test_family="symbola").split
     assert {mini_suite.family_of(item) for item in split.train} == {"emojitwo", "noto-v1"}
     assert {mini_suite.family_of(item) for item in split.test} == {"symbola"}
+
+
+def test_no_icon_set_is_on_two_sides():
+    families = [{mini_suite.family_of(item) for item in part} for part in load_embedded("icons").split]
+    assert len(set.union(*families)) == sum(len(part) for part in families)
 
 
 def test_an_unknown_family_is_refused_with_the_known_ones():
