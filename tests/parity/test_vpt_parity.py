@@ -1,4 +1,4 @@
-"""VPT on CLIP against numbers recorded from MaPLe's released code (muzairkhattak/multimodal-prompt-learning 69bce21)."""
+"""VPT on CLIP against numbers from MaPLe's released code (muzairkhattak/multimodal-prompt-learning 69bce21)."""
 
 import pytest
 
