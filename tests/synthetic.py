@@ -11,11 +11,11 @@ NAMES = ("red panda", "green_tea", "blue whale", "grey wolf")
 COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200), (128, 128, 128))
 
 
-def synthetic_dataset(folder: Path, name: str = "noise", train: int = 5, test: int = 3) -> FewShotDataset:
-    """Four classes with `train` and `test` images each, written below the folder unless they are there."""
+def synthetic_dataset(folder: Path, name: str = "noise", train: int = 5, val: int = 2, test: int = 3) -> FewShotDataset:
+    """Four classes with so many images each, written below the folder unless they are there."""
     rng = np.random.default_rng(0)
     lists: dict[str, tuple[Item, ...]] = {}
-    for part, count in (("train", train), ("test", test)):
+    for part, count in (("train", train), ("val", val), ("test", test)):
         items = []
         for label, colour in enumerate(COLOURS):
             for index in range(count):
@@ -26,4 +26,4 @@ def synthetic_dataset(folder: Path, name: str = "noise", train: int = 5, test: i
                     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / path)
                 items.append(Item(path, label, NAMES[label]))
         lists[part] = tuple(items)
-    return FewShotDataset(name, folder, Split(lists["train"], (), lists["test"]))
+    return FewShotDataset(name, folder, Split(lists["train"], lists["val"], lists["test"]))

@@ -46,7 +46,7 @@ class PooledDifference:
 
 def settings_hash(record: ResultRecord) -> str:
     """What sets apart two runs of one method on one data set with equal shots, other than the seed."""
-    changing = ("seed", "train", "dataset", "tests", "templates", "shots")
+    changing = ("seed", "train", "val", "dataset", "tests", "templates", "shots")
     return run_id({key: value for key, value in record.identity.items() if key not in changing})[:6]
 
 

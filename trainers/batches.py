@@ -23,15 +23,19 @@ class FeatureBatches:
     labels: Tensor  # (N,) int64
     views: ViewConfig
     batch_size: int
+    drop_last: bool
     seed: int
     epoch: int = 0
+
+    def __len__(self) -> int:
+        return len(batch_bounds(len(self.labels), self.batch_size, self.drop_last))
 
     def __iter__(self) -> Iterator[Batch]:
         order, view = epoch_order(len(self.labels), self.views, self.seed, self.epoch)
         self.epoch += 1
         features = self.features[order.to(self.features.device), view.to(self.features.device)]  # (N, D)
         labels = self.labels[order.to(self.labels.device)]
-        for start, end in batch_bounds(len(labels), self.batch_size):
+        for start, end in batch_bounds(len(labels), self.batch_size, self.drop_last):
             yield features[start:end], labels[start:end]
 
 
@@ -44,9 +48,13 @@ class ImageBatches:
     preprocess: PreprocessConfig
     views: ViewConfig
     batch_size: int
+    drop_last: bool
     seed: int
     workers: int = 0
     epoch: int = 0
+
+    def __len__(self) -> int:
+        return len(batch_bounds(len(self.items), self.batch_size, self.drop_last))
 
     def __iter__(self) -> Iterator[Batch]:
         order, view = epoch_order(len(self.items), self.views, self.seed, self.epoch)
@@ -55,7 +63,7 @@ class ImageBatches:
         labels = torch.tensor([item.label for item in items])
         places = tuple((item, (v,)) for item, v in zip(items, view.tolist(), strict=True))
         images = ViewImages(self.dataset, places, self.preprocess, self.views.augment != "none", self.seed)
-        bounds = batch_bounds(len(items), self.batch_size)
+        bounds = batch_bounds(len(items), self.batch_size, self.drop_last)
         for (start, end), pixels in zip(bounds, load_batches(images, bounds, self.workers), strict=True):
             yield pixels, labels[start:end]
 

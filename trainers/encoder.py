@@ -83,8 +83,11 @@ class ImageEncoder:
 
     def plain_features(self, dataset: FewShotDataset, items: Sequence[Item]) -> Tensor:
         """Features of the images as they are, without augmentation: (N, D) fp32 on the CPU, not normalised."""
-        places = tuple((item, (0,)) for item in items)
-        return self._features(ViewImages(dataset, places, self.backbone.preprocess_cfg, False, 0), items, 1)[:, 0]
+        ordered = sorted(items, key=lambda item: item.path)  # seeds that draw the same images share their features
+        rows = {item.path: row for row, item in enumerate(ordered)}
+        places = tuple((item, (0,)) for item in ordered)
+        features = self._features(ViewImages(dataset, places, self.backbone.preprocess_cfg, False, 0), ordered, 1)
+        return features[[rows[item.path] for item in items], 0]
 
     def view_features(
         self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int, epochs: int

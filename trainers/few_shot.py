@@ -1,14 +1,16 @@
 """The training loop: one, flat, for every method. It steps whatever has `requires_grad` and knows no method by name."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from adaptkit.method import AdaptedCLIP, Support
-from trainers.optim import OptimConfig, build_optimizer, learning_rate, set_learning_rate
+from trainers.optim import OptimConfig, build_optimizer, set_learning_rate, step_learning_rate
 from trainers.precision import Precision, autocast
 
 CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
@@ -16,6 +18,14 @@ CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the d
 
 class DivergedError(ArithmeticError):
     """A loss that is not finite; the message says where and what to change."""
+
+
+class Batches(Protocol):
+    """(x, labels), x being what the method consumes; every pass over them is one epoch."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class TrainLog:
 
 def train(
     method: AdaptedCLIP,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Batches,
     optim: OptimConfig,
     support: Support | None = None,
     precision: Precision = "fp32",
@@ -37,28 +47,31 @@ def train(
     """Train a method's learnt tensors in place.
 
     Args:
-        batches: (x, labels), x being what the method consumes; passed over once per epoch.
+        batches: such as a list of (x, labels), passed over once per epoch.
         support: all training items at once, for methods that build a cache from them.
         on_epoch: called with the number of epochs done.
 
     Raises:
         DivergedError: if a loss is not finite.
-        ValueError: if an epoch has no batch.
+        ValueError: if there is no batch.
     """
     if support is not None:
         method.prepare(support)
     learnt = list(method.learnt_parameters().values())
-    if not learnt or not optim.epochs:
+    if not learnt or not (optim.epochs or optim.steps):
         return TrainLog(0, ())
+    if not len(batches):
+        raise ValueError("there is no batch to train on; `batches` must give some in every pass over it")
     device = method.backbone.device
     optimizer = build_optimizer(learnt, optim)
     method.train()
+    step_count = optim.step_count(len(batches))
     steps, losses = 0, []
-    for epoch in range(optim.epochs):
-        lr = learning_rate(optim, epoch)
-        set_learning_rate(optimizer, lr)
+    for epoch in range(optim.epoch_count(len(batches))):
         epoch_losses: list[Tensor] = []
-        for x, labels in batches:
+        for x, labels in islice(batches, step_count - steps):
+            lr = step_learning_rate(optim, steps, epoch, step_count)
+            set_learning_rate(optimizer, lr)
             optimizer.zero_grad(set_to_none=True)
             with autocast(device, precision):
                 loss = method.backward(x.to(device, non_blocking=True), labels.to(device, non_blocking=True))
@@ -67,8 +80,6 @@ def train(
             steps += 1
             if steps % CHECK_EVERY == 0:
                 _check_finite(epoch_losses, steps, epoch, lr)
-        if not epoch_losses:
-            raise ValueError(f"epoch {epoch} has no batch; `batches` must give some in every pass over it")
         _check_finite(epoch_losses, steps, epoch, lr)
         losses.append(torch.stack(epoch_losses).mean().item())
         method.after_epoch(epoch)

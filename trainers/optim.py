@@ -4,7 +4,7 @@ The rate is a function of the epoch, so nothing has to be stepped, saved or rest
     epoch < w:  the warm-up's rate
     epoch >= w: LR / 2 * (1 + cos(pi * (epoch - w) / E))
 with w warm-up epochs and E epochs in all. The cosine starts after the warm-up and keeps the period E, so it never ends
-at 0.
+at 0. CLIP-LoRA and Tip-Adapter-F count steps instead: "cosine_steps" goes from LR to `min_lr` over all the steps.
 """
 
 import math
@@ -24,10 +24,14 @@ class OptimConfig:
     lr: float = 0.002  # the rate after the warm-up
     momentum: float = 0.9  # read by sgd
     weight_decay: float = 5e-4  # on every learnt tensor
+    adam_eps: float = 1e-8  # read by adam and adamw
     epochs: int = 200
+    steps: int = 0  # where not 0: train for so many steps, whatever `epochs` says; the last epoch may be cut
     batch_size: int = 32
-    lr_scheduler: Literal["cosine", "constant"] = "cosine"  # after the warm-up
-    warmup_epochs: int = 1  # 0 starts at `lr`
+    drop_last: bool = True  # drop a short last batch, unless it is the only one
+    lr_scheduler: Literal["cosine", "constant", "cosine_steps"] = "cosine"
+    min_lr: float = 0.0  # where cosine_steps ends
+    warmup_epochs: int = 1  # of cosine and constant; 0 starts at `lr`
     warmup_type: Literal["constant", "linear"] = "constant"
     warmup_cons_lr: float = 1e-5  # the rate of a constant warm-up
     warmup_min_lr: float = 1e-5  # the rate of epoch 0 in a linear warm-up
@@ -37,7 +41,17 @@ class OptimConfig:
         for name in ("lr", "batch_size"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"optim.{name} is {getattr(self, name)}; expected more than 0")
-        for name in ("momentum", "weight_decay", "epochs", "warmup_epochs", "warmup_cons_lr", "warmup_min_lr"):
+        for name in (
+            "momentum",
+            "weight_decay",
+            "adam_eps",
+            "epochs",
+            "steps",
+            "min_lr",
+            "warmup_epochs",
+            "warmup_cons_lr",
+            "warmup_min_lr",
+        ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"optim.{name} is {getattr(self, name)}; expected 0 or more")
         if not self.warmup_recount and self.warmup_epochs >= self.epochs > 0:
@@ -46,9 +60,24 @@ class OptimConfig:
                 "warmup_recount no epoch is left for the cosine; lower warmup_epochs"
             )
 
+    def epoch_count(self, n_batches: int) -> int:
+        """Epochs of a training whose epochs have so many batches."""
+        return math.ceil(self.steps / n_batches) if self.steps else self.epochs
+
+    def step_count(self, n_batches: int) -> int:
+        """Optimiser steps of a training whose epochs have so many batches."""
+        return self.steps or self.epochs * n_batches
+
+
+def step_learning_rate(config: OptimConfig, step: int, epoch: int, step_count: int) -> float:
+    """The rate of one optimiser step; steps and epochs count from 0."""
+    if config.lr_scheduler == "cosine_steps":
+        return config.min_lr + (config.lr - config.min_lr) * _half_cosine(step, step_count)
+    return learning_rate(config, epoch)
+
 
 def learning_rate(config: OptimConfig, epoch: int) -> float:
-    """The rate of every optimiser step in an epoch, counted from 0."""
+    """The rate of every optimiser step in an epoch, counted from 0, of the schedules that go by epochs."""
     warmup = config.warmup_epochs
     if epoch < warmup:
         if config.warmup_type == "constant":
@@ -68,7 +97,7 @@ def _half_cosine(epoch: int, period: int) -> float:
 
 
 def build_optimizer(parameters: Iterable[Parameter], config: OptimConfig) -> torch.optim.Optimizer:
-    """The optimiser over the learnt tensors, at the rate of epoch 0.
+    """The optimiser over the learnt tensors; `set_learning_rate` gives every step its rate.
 
     Raises:
         ValueError: if there is nothing to learn.
@@ -76,12 +105,11 @@ def build_optimizer(parameters: Iterable[Parameter], config: OptimConfig) -> tor
     learnt = list(parameters)
     if not learnt:
         raise ValueError("the method has no learnt tensor to optimise; evaluate it without training")
-    lr = learning_rate(config, 0)
     if config.name == "sgd":
-        return torch.optim.SGD(learnt, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay)
+        return torch.optim.SGD(learnt, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
     if config.name == "adam":
-        return torch.optim.Adam(learnt, lr=lr, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(learnt, lr=lr, weight_decay=config.weight_decay)
+        return torch.optim.Adam(learnt, lr=config.lr, eps=config.adam_eps, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(learnt, lr=config.lr, eps=config.adam_eps, weight_decay=config.weight_decay)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

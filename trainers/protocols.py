@@ -24,6 +24,7 @@ class Task:
     """One training and its tests. The classes of the training are all that the method sees while it learns."""
 
     train: tuple[Item, ...]
+    val: tuple[Item, ...]  # at most 4 per class of the training, for methods that tune themselves; may be empty
     classnames: tuple[str, ...]  # of the training, in label order
     tests: tuple[EvalSet, ...]
 
@@ -36,14 +37,14 @@ def base_to_novel(dataset: FewShotDataset, shots: int, seed: int, draw_name: str
     drawn = draw(draw_name, dataset.split, shots, seed)
     base, new = select_classes(drawn, "base"), select_classes(drawn, "new")
     tests = (EvalSet("base", base.test, classnames_of(base)), EvalSet("new", new.test, classnames_of(new)))
-    return Task(base.train, classnames_of(base), tests)
+    return Task(base.train, base.val, classnames_of(base), tests)
 
 
 def few_shot(dataset: FewShotDataset, shots: int, seed: int, draw_name: str = "coop") -> Task:
     """Train on K shots of every class; test on all test images."""
     drawn = draw(draw_name, dataset.split, shots, seed)
     names = classnames_of(drawn)
-    return Task(drawn.train, names, (EvalSet("all", drawn.test, names),))
+    return Task(drawn.train, drawn.val, names, (EvalSet("all", drawn.test, names),))
 
 
 def classnames_of(split: Split) -> tuple[str, ...]:

@@ -2,12 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import save_file
@@ -16,7 +17,7 @@ from torch import Tensor
 from adaptkit import AdaptedCLIP, ClassSet, FrozenCLIP, Support, create_method, templates_for
 from datasets_fewshot import FewShotDataset, Item, items_hash
 from trainers.batches import Batch, FeatureBatches, ImageBatches, evaluation_batches
-from trainers.encoder import ImageEncoder, eval_view
+from trainers.encoder import ImageEncoder, ViewImages
 from trainers.environment import hardware, peak_memory_mb, versions
 from trainers.evaluate import EVAL_BATCH, predict, score
 from trainers.few_shot import TrainLog, train
@@ -36,6 +37,7 @@ from trainers.records import (
 )
 from trainers.seeds import derived_seed, seeded
 from trainers.settings import RunConfig
+from trainers.views import ViewConfig, batch_bounds
 
 IMAGE_EVAL_BATCH = 100  # images per test batch, as the papers' code has it
 
@@ -87,6 +89,7 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, uses_traini
     if uses_training:
         identity |= {
             "train": _fingerprint(task.train, task.classnames),
+            "val": _fingerprint(task.val, task.classnames),
             "shots": config.shots,
             "seed": config.seed,
             "optim": asdict(config.optim),
@@ -102,7 +105,7 @@ def _fingerprint(items: tuple[Item, ...], classnames: tuple[str, ...]) -> Json:
 
 def uses_training(method: AdaptedCLIP) -> bool:
     """Whether a method learns tensors or keeps anything of the training images."""
-    return bool(method.learnt_parameters()) or type(method).prepare is not AdaptedCLIP.prepare
+    return bool(method.learnt_parameters()) or _writes(method, "prepare") or _writes(method, "tune")
 
 
 def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = None) -> ResultRecord:
@@ -121,6 +124,9 @@ def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = Non
                 batches, support = _training_data(run, bench, method)
             with clock.phase("train"):
                 log = train(method, batches, config.optim, support, bench.precision, on_epoch)
+            if _writes(method, "tune") and run.task.val:
+                with clock.phase("tune"):
+                    method.tune(_support(run, bench, method, run.task.val, 0))
         learnt = method.learnt_state()
         scores = tuple(_test(method, run, test, bench, clock) for test in run.task.tests)
     if learnt:
@@ -133,24 +139,37 @@ def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = Non
 
 def _training_data(run: Run, bench: Bench, method: AdaptedCLIP) -> tuple[FeatureBatches | ImageBatches, Support | None]:
     config, items = run.config, run.task.train
-    device, optim = bench.backbone.device, config.optim
-    labels = torch.tensor([item.label for item in items], device=device)
-    wants_support = type(method).prepare is not AdaptedCLIP.prepare
+    support = _support(run, bench, method, items, method.support_views) if _writes(method, "prepare") else None
+    views, size, drop_last, seed = config.views, config.optim.batch_size, config.optim.drop_last, config.seed
     if method.consumes == "features":
-        support = (
-            Support(bench.encoder.plain_features(run.dataset, items).to(device), labels) if wants_support else None
-        )
-        features = bench.encoder.view_features(run.dataset, items, config.views, config.seed, optim.epochs)
-        return FeatureBatches(features.to(device), labels, config.views, optim.batch_size, config.seed), support
+        device = bench.backbone.device
+        epochs = config.optim.epoch_count(len(batch_bounds(len(items), size, drop_last)))
+        features = bench.encoder.view_features(run.dataset, items, views, seed, epochs).to(device)
+        return FeatureBatches(features, _labels(items).to(device), views, size, drop_last, seed), support
     preprocess = bench.backbone.preprocess_cfg
-    support = Support(_all_images(run, bench).to(device), labels) if wants_support else None
-    images = ImageBatches(run.dataset, items, preprocess, config.views, optim.batch_size, config.seed, bench.workers)
-    return images, support
+    return ImageBatches(run.dataset, items, preprocess, views, size, drop_last, seed, bench.workers), support
 
 
-def _all_images(run: Run, bench: Bench) -> Tensor:
-    """The training images without augmentation: (N, 3, H, W)."""
-    return torch.stack([eval_view(run.dataset.load(item), bench.backbone.preprocess_cfg) for item in run.task.train])
+def _support(run: Run, bench: Bench, method: AdaptedCLIP, items: Sequence[Item], n_views: int) -> Support:
+    """All the items at once as the method consumes them: (N, ...), or (N, V, ...) where it asks for random views."""
+    views = ViewConfig("pool", n_views) if n_views else ViewConfig("none")
+    if method.consumes == "features":
+        x = bench.encoder.view_features(run.dataset, items, views, run.config.seed, epochs=0)  # (N, V, D)
+    else:
+        places = tuple((item, tuple(range(max(1, n_views)))) for item in items)
+        images = ViewImages(run.dataset, places, bench.backbone.preprocess_cfg, bool(n_views), run.config.seed)
+        x = torch.stack([images[index] for index in range(len(images))])  # (N, V, 3, H, W)
+    device = bench.backbone.device
+    return Support((x if n_views else x[:, 0]).to(device), _labels(items).to(device))
+
+
+def _labels(items: Sequence[Item]) -> Tensor:
+    return torch.tensor([item.label for item in items], dtype=torch.int64)
+
+
+def _writes(method: AdaptedCLIP, name: Literal["prepare", "tune"]) -> bool:
+    """Whether the method has its own version of an optional part of the contract."""
+    return getattr(type(method), name) is not getattr(AdaptedCLIP, name)
 
 
 def _test(method: AdaptedCLIP, run: Run, test: EvalSet, bench: Bench, clock: "_Clock") -> TestScore:
@@ -169,8 +188,7 @@ def _test_batches(method: AdaptedCLIP, run: Run, test: EvalSet, bench: Bench) ->
             run.dataset, test.items, bench.backbone.preprocess_cfg, IMAGE_EVAL_BATCH, bench.workers
         )
     features = bench.encoder.test_features(run.dataset, test.items)
-    labels = torch.tensor([item.label for item in test.items], dtype=torch.int64)
-    return zip(features.split(EVAL_BATCH), labels.split(EVAL_BATCH), strict=True)
+    return zip(features.split(EVAL_BATCH), _labels(test.items).split(EVAL_BATCH), strict=True)
 
 
 class _Clock:

@@ -55,7 +55,8 @@ def epoch_order(count: int, views: ViewConfig, seed: int, epoch: int) -> tuple[T
     return order, torch.full((count,), epoch if views.augment == "exact" else 0)
 
 
-def batch_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
-    """Where batches start and end; like the papers, drop a short last batch unless it is the only one."""
-    full = [(start, start + batch_size) for start in range(0, count - batch_size + 1, batch_size)]
-    return full or [(0, count)]
+def batch_bounds(count: int, batch_size: int, drop_last: bool) -> list[tuple[int, int]]:
+    """Where batches start and end; `drop_last` drops a short last batch unless it is the only one."""
+    bounds = [(start, min(start + batch_size, count)) for start in range(0, count, batch_size)]
+    short = bool(count % batch_size)
+    return bounds[:-1] if drop_last and short and len(bounds) > 1 else bounds

@@ -162,3 +162,33 @@ class Unfit:
 def test_values_of_other_types_are_refused(case):
     with pytest.raises(ConfigError, match=r"KEY is .* here; expected"):
         fit(case.value, case.hint, "KEY", "here")
+
+
+def recipe(method, *overrides):
+    """The optimiser's settings that the packaged files give a method on DTD."""
+    return load_bench(overrides=[*PAPER, "METHODS", f"[{method}]", *overrides]).runs[-1].optim
+
+
+@pytest.mark.parametrize(
+    ("method", "lr", "batch_size", "epochs"),
+    [
+        ("cocoop", 0.002, 1, 10),
+        ("kgcoop", 0.002, 128, 100),
+        ("prograd", 0.002, 32, 100),
+        ("vpt", 0.0025, 4, 5),
+        ("ivlp", 0.0035, 4, 5),
+        ("maple", 0.0035, 4, 5),
+        ("promptsrc", 0.0025, 4, 20),
+    ],
+)
+def test_base_to_novel_recipes_are_the_papers(method, lr, batch_size, epochs):
+    optim = recipe(method)
+    assert (optim.lr, optim.batch_size, optim.epochs, optim.momentum, optim.weight_decay) == (
+        lr, batch_size, epochs, 0.9, 5e-4,
+    )  # fmt: skip
+
+
+def test_promptsrc_averages_later_on_fine_grained_few_shot():
+    bench = load_bench(overrides=["SUITE", "paper", "PROTOCOL", "few_shot", "METHODS", "[promptsrc]"])
+    means = {run.dataset: run.options.average_mean for run in bench.runs}
+    assert (means["dtd"], means["caltech101"], {run.optim.epochs for run in bench.runs}) == (45, 30, {50})

@@ -94,6 +94,13 @@ def test_a_loss_that_is_not_finite_stops_and_names_step_and_rate(tiny_clip, feat
         train(Recorder(tiny_clip), bad, OptimConfig(epochs=1))
 
 
-def test_an_exhausted_iterator_is_refused(tiny_clip, features):
-    with pytest.raises(ValueError, match="epoch 1 has no batch"):
-        train(Recorder(tiny_clip), iter([features]), OptimConfig(epochs=2))
+def test_no_batch_is_refused(tiny_clip):
+    with pytest.raises(ValueError, match="no batch to train on"):
+        train(Recorder(tiny_clip), [], OptimConfig(epochs=2))
+
+
+def test_a_number_of_steps_cuts_the_last_epoch(tiny_clip, features):
+    method = Recorder(tiny_clip)
+    log = train(method, [features, features], OptimConfig(steps=3, epochs=1))
+    assert log.steps == 3
+    assert method.diary == ["batch 8", "batch 8", "epoch 0", "batch 8", "epoch 1"]

@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import load_file
 
 import trainers.matrix
-from adaptkit import method_class
+from adaptkit import list_methods, method_class
 from datasets_fewshot import registry
 from tests.synthetic import NAMES, synthetic_dataset
 from trainers.config import load_bench
@@ -154,15 +154,34 @@ def test_class_bound_methods_are_refused_before_any_run(bench):
         plan(config, shared)
 
 
-def test_a_method_that_keeps_training_images_gets_them_without_augmentation(bench, monkeypatch):
+@pytest.mark.parametrize(("n_views", "shape"), [(0, (4, 32)), (3, (4, 3, 32))])
+def test_a_method_that_keeps_training_images_gets_them_in_the_views_it_asks_for(bench, monkeypatch, n_views, shape):
     seen = []
+    zero_shot = method_class("zero_shot")
+    monkeypatch.setattr(zero_shot, "prepare", lambda self, support: seen.append(support), raising=False)
+    monkeypatch.setattr(zero_shot, "support_views", n_views, raising=False)
     config, shared = bench("METHODS", "[zero_shot]")
-    monkeypatch.setattr(method_class("zero_shot"), "prepare", lambda self, support: seen.append(support), raising=False)
     records, _ = run_quietly(config, shared)
-    assert len(records) == 2  # it depends on the shots now, so every seed counts
-    task = base_to_novel(synthetic_dataset(shared.out / "images"), 2, 1)
+    assert [record.seed for record in records] == [1, 2]  # it depends on the shots now, so every seed counts
+    task = base_to_novel(synthetic_dataset(shared.out.parent / "images"), 2, 1)
     assert seen[0].labels.tolist() == [item.label for item in task.train]
-    assert seen[0].x.shape == (4, shared.backbone.embed_dim)
+    assert seen[0].x.shape == shape
+
+
+def test_a_method_that_tunes_itself_gets_validation_images_of_its_classes(bench, monkeypatch):
+    seen = []
+    zero_shot = method_class("zero_shot")
+    monkeypatch.setattr(zero_shot, "tune", lambda self, validation: seen.append(validation), raising=False)
+    run_quietly(*bench("METHODS", "[zero_shot]", "SEEDS", "[1]"))
+    assert seen[0].labels.tolist() == [0, 0, 1, 1]
+    assert seen[0].x.shape == (4, 32)
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_every_method_runs_through_the_same_loop(bench, name):
+    records, _ = run_quietly(*bench("PROTOCOL", "few_shot", "METHODS", f"[{name}]", "SEEDS", "[1]"))
+    assert records[0].scores[0].total == 12
+    assert bool(records[0].steps) == bool(records[0].trainable_parameters)
 
 
 def test_records_of_methods_that_learn_nothing_say_so(bench):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trainers.optim import OptimConfig, build_optimizer, learning_rate, set_learning_rate
+from trainers.optim import OptimConfig, build_optimizer, learning_rate, set_learning_rate, step_learning_rate
 
 
 def test_cosine_starts_after_the_warm_up_and_never_reaches_zero():
@@ -17,6 +17,22 @@ def test_two_epochs_are_the_warm_up_and_the_full_rate():
 def test_constant_schedule_keeps_the_rate_after_the_warm_up():
     config = OptimConfig(lr=0.1, epochs=4, lr_scheduler="constant", warmup_epochs=2, warmup_type="linear")
     assert [learning_rate(config, epoch) for epoch in range(4)] == [1e-5, 0.05, 0.1, 0.1]
+
+
+def test_cosine_over_steps_is_that_of_torch():
+    config = OptimConfig(lr=2e-4, min_lr=1e-6, lr_scheduler="cosine_steps", steps=50)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.lr)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50, eta_min=config.min_lr)
+    for step in range(51):
+        assert step_learning_rate(config, step, epoch=0, step_count=50) == pytest.approx(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+
+
+def test_steps_take_the_place_of_epochs():
+    config = OptimConfig(epochs=3, steps=10)
+    assert (config.epoch_count(4), config.step_count(4)) == (3, 10)
+    assert (OptimConfig(epochs=3).epoch_count(4), OptimConfig(epochs=3).step_count(4)) == (3, 12)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])

@@ -23,8 +23,8 @@ def test_cached_features_are_those_of_the_views_that_the_image_loader_draws(view
     items, epochs = dataset.split.train, 2
     features = encoder.view_features(dataset, items, views, seed=1, epochs=epochs)
     labels = torch.tensor([item.label for item in items])
-    from_cache = FeatureBatches(features, labels, views, batch_size=8, seed=1)
-    from_images = ImageBatches(dataset, items, tiny_clip.preprocess_cfg, views, batch_size=8, seed=1)
+    from_cache = FeatureBatches(features, labels, views, batch_size=8, drop_last=True, seed=1)
+    from_images = ImageBatches(dataset, items, tiny_clip.preprocess_cfg, views, batch_size=8, drop_last=True, seed=1)
     for _ in range(epochs):
         for (x, y), (images, image_labels) in zip(from_cache, from_images, strict=True):
             assert torch.equal(y, image_labels)
@@ -59,7 +59,7 @@ def test_encoding_again_reads_the_store(encoder, tmp_path, monkeypatch):
 def test_number_of_decoding_processes_does_not_change_the_views(tiny_clip, tmp_path):
     dataset = synthetic_dataset(tmp_path)
     batches = [
-        ImageBatches(dataset, dataset.split.train[:4], tiny_clip.preprocess_cfg, ViewConfig(), 4, 1, workers)
+        ImageBatches(dataset, dataset.split.train[:4], tiny_clip.preprocess_cfg, ViewConfig(), 4, True, 1, workers)
         for workers in (0, 1)
     ]
     (alone, _), (with_worker, _) = (next(iter(epoch)) for epoch in batches)
@@ -69,7 +69,7 @@ def test_number_of_decoding_processes_does_not_change_the_views(tiny_clip, tmp_p
 def test_drawing_views_leaves_the_global_generator_alone(tiny_clip, tmp_path):
     dataset = synthetic_dataset(tmp_path)
     before = torch.random.get_rng_state()
-    list(ImageBatches(dataset, dataset.split.train, tiny_clip.preprocess_cfg, ViewConfig(), 8, 1))
+    list(ImageBatches(dataset, dataset.split.train, tiny_clip.preprocess_cfg, ViewConfig(), 8, True, 1))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -96,9 +96,10 @@ def test_pool_draws_among_its_views_only():
 
 
 def test_short_last_batch_is_dropped_unless_it_is_the_only_one():
-    assert batch_bounds(70, 32) == [(0, 32), (32, 64)]
-    assert batch_bounds(64, 32) == [(0, 32), (32, 64)]
-    assert batch_bounds(20, 32) == [(0, 20)]
+    assert batch_bounds(70, 32, drop_last=True) == [(0, 32), (32, 64)]
+    assert batch_bounds(64, 32, drop_last=True) == [(0, 32), (32, 64)]
+    assert batch_bounds(20, 32, drop_last=True) == [(0, 20)]
+    assert batch_bounds(70, 32, drop_last=False) == [(0, 32), (32, 64), (64, 70)]
 
 
 def test_no_view_is_refused():
