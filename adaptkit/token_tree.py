@@ -1,16 +1,17 @@
-"""The prompts of all classes packed into one token tree: a shared trunk and one branch per class.
+"""The prompts of all classes packed into one token tree: a shared trunk, and bushes of branches.
 
-In a causal text tower a position depends only on itself and the positions before it. So what stands in front of every
-class name ([SOS], learnt context, fixed words) is computed once, as the trunk, and the rest of each prompt hangs on it
-as a branch. Branches lie side by side in rows of about `ROW_LENGTH` tokens; every token keeps the position it has in
-its own prompt, and sees the trunk and its own branch up to itself. 1,000 ImageNet prompts of 77 positions become
-4,171 tokens, and the result is the same in exact arithmetic. Nothing here knows a tower: these are indices only.
+In a causal text tower a position depends only on itself and the positions before it. So what several prompts begin
+with is computed once: the trunk ([SOS], learnt context, fixed words) for all classes, and a bush for the classes whose
+names begin alike ("great white shark", "great grey owl"). Bushes lie side by side in rows of about `ROW_LENGTH` tokens;
+every token keeps the position it has in its own prompt, and sees the tokens before it in that prompt. 1,000 ImageNet
+prompts of 77 positions become 4,112 tokens, and the result is the same in exact arithmetic. Nothing here knows a
+tower: these are indices only.
 
-Letters: C classes, L prompt tokens, P trunk tokens, R rows, W tokens in the longest row, E branches in the fullest.
+Letters: C classes, L prompt tokens, P trunk tokens, R rows, W tokens in the longest row, E ends in the fullest row.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ class TokenTree:
         trunk_length: P.
         row_length: W.
         mask: (R, W, P + W) bool, True where a token of a row may see a token of the trunk or of its row.
-        ends: (R, E) number of the [EOS] of each branch of each row; rows with fewer branches repeat their last.
+        ends: (R, E) number of each [EOS] of each row; rows with fewer of them repeat their last.
         end_mask: (R, E, P + W) bool, the rows of `mask` that belong to `ends`.
         end_of_class: (C,) index into the R * E ends; classes with equal prompts share one.
     """
@@ -88,72 +89,111 @@ def build_tree(prompts: PromptTokens, row_length: int = ROW_LENGTH) -> TokenTree
     """
     if len(prompts) == 0:
         raise ValueError("no classes: give at least one class name")
-    sequences = [
-        [(int(token), int(slot), position) for position, (token, slot) in enumerate(zip(ids, slots, strict=True))]
-        for ids, slots in (
-            # a learnt token has no id of its own, so equal slots compare equal whatever placeholder stands in `ids`
-            (torch.where(slots >= 0, 0, ids)[: end + 1].tolist(), slots[: end + 1].tolist())
-            for ids, slots, end in zip(prompts.ids, prompts.slots, prompts.ends.tolist(), strict=True)
-        )
-    ]
-    trunk_length = _shared_prefix_length(sequences)
-    trunk = sequences[0][:trunk_length]
-    branches = [tuple(sequence[trunk_length:]) for sequence in sequences]
-    unique = list(dict.fromkeys(branches))
-    rows = pack_rows([len(branch) for branch in unique], row_length)
-    number = {branch: index for index, branch in enumerate(unique)}
-    return _lay_out(trunk, unique, rows, branch_of_class=[number[branch] for branch in branches])
+    nodes, leaves = _grow(prompts)
+    trunk = _shared_prefix(nodes)
+    bushes = [_below(nodes, child) for child in nodes[trunk[-1] if trunk else ROOT].children.values()]
+    rows = pack_rows([len(bush) for bush in bushes], row_length)
+    return _lay_out(nodes, leaves, trunk, [[node for bush in row for node in bushes[bush]] for row in rows])
 
 
-def _shared_prefix_length(sequences: Sequence[list[tuple[int, int, int]]]) -> int:
-    """How many first tokens all prompts share; [EOS] always stays in a branch, so that each class keeps its own."""
-    shortest = min(len(sequence) for sequence in sequences)
-    length = 0
-    while length < shortest - 1 and len({sequence[length] for sequence in sequences}) == 1:
-        length += 1
-    return length
+@dataclass
+class _Node:
+    """A token that some prompts share: the same token behind the same tokens."""
+
+    token: tuple[int, int]  # id, slot
+    position: int
+    parent: int
+    is_end: bool = False
+    children: dict[tuple[int, int], int] = field(default_factory=dict)  # token -> node
+
+
+ROOT = 0  # in front of every prompt; stands for no token
+
+
+def _grow(prompts: PromptTokens) -> tuple[list[_Node], list[int]]:
+    """All nodes, and the node at which each class ends."""
+    nodes, leaves = [_Node(token=(0, -1), position=-1, parent=-1)], []
+    # a learnt token has no id of its own, so equal slots are equal whatever placeholder stands in `ids`
+    all_ids = torch.where(prompts.slots >= 0, 0, prompts.ids).tolist()
+    for ids, slots, end in zip(all_ids, prompts.slots.tolist(), prompts.ends.tolist(), strict=True):
+        node = ROOT
+        for position, token in enumerate(zip(ids[: end + 1], slots[: end + 1], strict=True)):
+            if token not in nodes[node].children:
+                nodes[node].children[token] = len(nodes)
+                nodes.append(_Node(token, position, parent=node))
+            node = nodes[node].children[token]
+        nodes[node].is_end = True
+        leaves.append(node)
+    return nodes, leaves
+
+
+def _shared_prefix(nodes: list[_Node]) -> list[int]:
+    """The nodes that all prompts pass through; [EOS] always stays outside, where features are read."""
+    trunk: list[int] = []
+    node = ROOT
+    while len(nodes[node].children) == 1:
+        (node,) = nodes[node].children.values()
+        if nodes[node].is_end:
+            break
+        trunk.append(node)
+    return trunk
+
+
+def _below(nodes: list[_Node], top: int) -> list[int]:
+    """A node and all behind it, every parent before its children."""
+    found, waiting = [], [top]
+    while waiting:
+        node = waiting.pop()
+        found.append(node)
+        waiting.extend(nodes[node].children.values())
+    return found
 
 
 def pack_rows(lengths: Sequence[int], row_length: int) -> list[list[int]]:
-    """Distribute branches over rows: the longest first, each into the emptiest row; indices into `lengths` per row."""
+    """Distribute bushes over rows: the longest first, each into the emptiest row; indices into `lengths` per row."""
     n_rows = max(1, round(sum(lengths) / max(row_length, *lengths)))
     rows: list[list[int]] = [[] for _ in range(n_rows)]
     filled = [0] * n_rows
-    for branch in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+    for bush in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         emptiest = filled.index(min(filled))
-        rows[emptiest].append(branch)
-        filled[emptiest] += lengths[branch]
-    return rows
+        rows[emptiest].append(bush)
+        filled[emptiest] += lengths[bush]
+    return [row for row in rows if row]
 
 
-def _lay_out(
-    trunk: list[tuple[int, int, int]],
-    branches: list[tuple[tuple[int, int, int], ...]],
-    rows: list[list[int]],
-    branch_of_class: list[int],
-) -> TokenTree:
-    P = len(trunk)
-    W = max(sum(len(branches[branch]) for branch in row) for row in rows)
+def _lay_out(nodes: list[_Node], leaves: list[int], trunk: list[int], rows: list[list[int]]) -> TokenTree:
+    P, W = len(trunk), max(len(row) for row in rows)
+    E = max(sum(nodes[node].is_end for node in row) for row in rows)
     tokens = torch.zeros(P + len(rows) * W, 3, dtype=torch.int64)
     tokens[:, 1] = -1
-    tokens[:P] = torch.tensor(trunk, dtype=torch.int64).reshape(P, 3)
     mask = torch.zeros(len(rows), W, P + W, dtype=torch.bool)
     mask[:, :, :P] = True
-    # A padded token sees itself too: without a trunk its scores would all be -inf, and softmax of that is NaN.
-    mask[:, torch.arange(W), P + torch.arange(W)] = True
-    E = max(len(row) for row in rows)
     ends = torch.zeros(len(rows), E, dtype=torch.int64)
-    place = [0] * len(branches)
+    place: dict[int, int] = {}  # end node -> index into the R * E ends
     for r, row in enumerate(rows):
-        start = 0
-        for e, branch in enumerate(row):
-            stop = start + len(branches[branch])
-            tokens[P + r * W + start : P + r * W + stop] = torch.tensor(branches[branch], dtype=torch.int64)
-            mask[r, start:stop, P + start : P + stop] = torch.ones(stop - start, stop - start, dtype=torch.bool).tril()
-            ends[r, e:] = P + r * W + stop - 1  # the slots after the row's last branch repeat it
-            place[branch] = r * E + e
-            start = stop
+        column = {node: index for index, node in enumerate(row)}
+        n_ends = 0
+        for index, node in enumerate(row):
+            if nodes[node].parent in column:
+                mask[r, index] = mask[r, column[nodes[node].parent]]
+            mask[r, index, P + index] = True
+            if nodes[node].is_end:
+                ends[r, n_ends:] = P + r * W + index  # the places behind the row's last end repeat it
+                place[node] = r * E + n_ends
+                n_ends += 1
+        tokens[P + r * W : P + r * W + len(row)] = _describe(nodes, row)
+        for index in range(len(row), W):
+            # A padded token sees itself: were there no trunk, its scores would all be -inf, and softmax of that is NaN.
+            mask[r, index, P + index] = True
+    tokens[:P] = _describe(nodes, trunk)
     end_mask = torch.stack([row_mask[row_ends] for row_mask, row_ends in zip(mask, (ends - P) % W, strict=True)])
     ids, slots, positions = tokens.unbind(dim=1)
-    end_of_class = torch.tensor([place[branch] for branch in branch_of_class], dtype=torch.int64)
-    return TokenTree(ids, slots, positions, P, W, mask, ends, end_mask, end_of_class)
+    return TokenTree(
+        ids, slots, positions, P, W, mask, ends, end_mask, end_of_class=torch.tensor([place[leaf] for leaf in leaves])
+    )
+
+
+def _describe(nodes: list[_Node], order: list[int]) -> Tensor:
+    """(id, slot, position) of some nodes: (n, 3) int64."""
+    rows = [(*nodes[node].token, nodes[node].position) for node in order]
+    return torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
