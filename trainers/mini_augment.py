@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
+from datasets_fewshot.transforms import CLIP_MEAN, CLIP_STD
+
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -50,7 +50,7 @@ def _premultiplied(rgba: Tensor) -> Tensor:
 
 
 def _normalised(image: Tensor) -> Tensor:
-    return (image - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    return (image - torch.tensor(CLIP_MEAN)[:, None, None]) / torch.tensor(CLIP_STD)[:, None, None]
 
 
 def _chosen(count: int, share: float) -> Tensor:

@@ -32,6 +32,7 @@ from open_clip.transformer import PatchDropout
 from safetensors.torch import save_file
 from torch import Tensor
 
+from datasets_fewshot.transforms import CLIP_MEAN, CLIP_STD
 from trainers.contrastive import (
     ContrastiveConfig,
     ContrastiveRun,
@@ -41,7 +42,7 @@ from trainers.contrastive import (
     encode_short_text,
     train_contrastive,
 )
-from trainers.mini_augment import MEAN, STD, on_white, random_views
+from trainers.mini_augment import on_white, random_views
 from trainers.mini_pairs import EVALUATED_GROUPS, Pair, PairSampler, caption, hold_out, read_pairs
 from trainers.peers import Peers, run_peers
 
@@ -64,8 +65,8 @@ MODEL_CONFIG = {
 PREPROCESS_CONFIG = {
     "size": IMAGE_SIZE,
     "mode": "RGB",
-    "mean": list(MEAN),
-    "std": list(STD),
+    "mean": list(CLIP_MEAN),
+    "std": list(CLIP_STD),
     "interpolation": "bicubic",
     "resize_mode": "shortest",
 }

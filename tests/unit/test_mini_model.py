@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from importlib.resources import files
@@ -54,7 +55,7 @@ def test_shipped_vocabulary_is_the_head_of_clips_own_and_ends_with_eot() -> None
 def test_vocabulary_is_cut_the_same_way_every_time(tmp_path: Path) -> None:
     write_vocabulary(tmp_path)
     name = "bpe_simple_vocab_8192.txt.gz"
-    assert (tmp_path / name).read_bytes() == (MINI / name).read_bytes()
+    assert gzip.decompress((tmp_path / name).read_bytes()) == gzip.decompress((MINI / name).read_bytes())
 
 
 def test_training_record_names_what_was_run() -> None:
