@@ -1,0 +1,65 @@
+"""The whole command on fake trees of the papers' eleven data sets, with real class lists and the embedded model."""
+
+import json
+
+import pytest
+
+from datasets_fewshot import PAPER_DATASETS, list_datasets
+from datasets_fewshot.paper import FALLBACK_NOTE
+from tests.fake_trees import make_tree
+from trainers.cli import main
+
+QUICK = ["OPTIM.EPOCHS", "1", "--shots", "1", "--seeds", "1"]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADAPTKIT_CACHE", str(tmp_path / "cache"))
+
+
+def records_below(folder):
+    return [json.loads(path.read_text()) for path in sorted(folder.rglob("record.json"))]
+
+
+def shorten_names(tree):
+    """The embedded model's text tower has 24 positions; five names of StanfordCars need up to 28."""
+    file = tree.folder / PAPER_DATASETS["stanford_cars"].split_file
+    lists = {
+        part: [[path, label, " ".join(name.split()[:4])] for path, label, name in rows]
+        for part, rows in tree.lists.items()
+    }
+    file.write_text(json.dumps(lists))
+
+
+def test_bench_runs_all_eleven_data_sets_of_the_papers(tmp_path, capsys):
+    for name in list_datasets("paper"):
+        tree = make_tree(name, tmp_path / "data", PAPER_DATASETS[name].layouts[0], counts=(1, 0, 1))
+        if name == "stanford_cars":
+            shorten_names(tree)
+    out = tmp_path / "runs"
+    command = ["bench", "--suite", "paper", "--root", str(tmp_path / "data"), "--methods", "zero_shot,coop"]
+    assert main([*command, "--out", str(out), *QUICK]) == 0
+    records = records_below(out)
+    assert {record["dataset"] for record in records} == set(list_datasets("paper"))
+    assert len(records) == 22
+    assert all("papers" in " ".join(record["notes"]) for record in records)
+
+
+def test_a_record_says_that_its_split_is_a_fallback(tmp_path):
+    make_tree("eurosat", tmp_path / "data", PAPER_DATASETS["eurosat"].layouts[0], counts=(5, 2, 3), split_file=False)
+    out = tmp_path / "runs"
+    command = [
+        "bench",
+        "--suite",
+        "paper",
+        "--datasets",
+        "eurosat",
+        "--root",
+        str(tmp_path / "data"),
+        "--out",
+        str(out),
+    ]
+    assert main([*command, "--methods", "zero_shot"]) == 2
+    assert main([*command, "--methods", "zero_shot", "DATA.SPLIT", "fallback"]) == 0
+    (record,) = records_below(out)
+    assert FALLBACK_NOTE in record["notes"]
