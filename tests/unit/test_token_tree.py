@@ -10,7 +10,6 @@ from adaptkit.prompts.context import prompt_tokens
 from adaptkit.token_tree import PromptTokens, build_tree, pack_rows
 from tests.models import build
 
-
 EOS = 9
 
 

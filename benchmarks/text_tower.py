@@ -1,0 +1,91 @@
+"""The text side of a CoOp step at ViT-B/16 size: the token tree against 77 positions of every class.
+
+    python -m benchmarks.text_tower [--repeats 5] [--threads 1]
+
+Forward and backward to the learnt context, real ImageNet names, random weights, fp32. The plain path is the released
+code's: every class, every position, unmodified blocks. 1,000 classes of it keep some 38 GB, so it runs 100 classes at a
+time there, ten times a step, and its kept activations are ten times those of one part (it needs them all at once).
+"Same GEMM" switches the oneDNN linears off for both; the plain path never uses them.
+"""
+
+import argparse
+from collections.abc import Callable
+
+import open_clip
+import torch
+
+from adaptkit import ClassSet, FrozenCLIP
+from adaptkit.linears import onednn_helps, use_onednn
+from adaptkit.prompts.context import LearnedContext
+from benchmarks.timing import Comparison, gflop, interleave, kept_mb, write
+
+N_CTX = 16
+PART = 100  # classes that the plain path runs at once
+
+
+def plain_step(model: torch.nn.Module, names: list[str], ctx: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """The released code's step: assemble all prompts, run all positions, read off the end."""
+    tokens = open_clip.tokenize([" ".join(["X"] * N_CTX) + f" {name}." for name in names])
+    embedded = model.token_embedding(tokens).detach()
+
+    def forward() -> torch.Tensor:
+        shared = ctx.expand(len(names), -1, -1)
+        x = torch.cat([embedded[:, :1], shared, embedded[:, 1 + N_CTX :]], dim=1) + model.positional_embedding
+        x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask))
+        return x[torch.arange(len(x)), tokens.argmax(dim=-1)] @ model.text_projection
+
+    return forward
+
+
+def compare(model: torch.nn.Module, backbone: FrozenCLIP, n_classes: int, repeats: int, same_gemm: bool) -> Comparison:
+    names = open_clip.IMAGENET_CLASSNAMES[:: 1000 // n_classes]
+    ctx = torch.nn.Parameter(torch.randn(N_CTX, backbone.text_width) * 0.02)
+    parts = n_classes // PART
+    plain = plain_step(model, names[:PART], ctx)
+    context = LearnedContext(backbone, ClassSet(tuple(names)), ctx.detach().clone())
+    difference = (context()[:PART] - plain()).abs().max() / plain().abs().max()
+    assert difference < 1e-4, f"the two paths differ by {difference}"
+
+    def run_plain() -> None:
+        for _ in range(parts):
+            plain().sum().backward()
+
+    with use_onednn(not same_gemm):
+        plain_seconds, fast_seconds = interleave(run_plain, lambda: context().sum().backward(), repeats)
+    plain_gflop = parts * gflop(lambda: plain().sum().backward())
+    fast_gflop = gflop(lambda: context().sum().backward())
+    plain_mb, fast_mb = parts * kept_mb(plain), kept_mb(context)
+    return Comparison(
+        f"CoOp, {N_CTX} tokens, {n_classes} classes, {'same GEMM' if same_gemm else 'oneDNN linears'}",
+        plain_seconds,
+        fast_seconds,
+        plain_seconds / fast_seconds,
+        plain_gflop,
+        fast_gflop,
+        plain_gflop / fast_gflop,
+        plain_mb,
+        fast_mb,
+        plain_mb / fast_mb,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each path; the median counts")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    model = open_clip.create_model("ViT-B-16-quickgelu", load_weights=False).requires_grad_(False).eval()
+    twin = open_clip.create_model("ViT-B-16-quickgelu", load_weights=False)
+    twin.load_state_dict(model.state_dict())  # the plain path keeps torch's own linear layers
+    backbone = FrozenCLIP(twin, open_clip.get_tokenizer("ViT-B-16"), "ViT-B-16, random weights")
+    rows = []
+    for n_classes, repeats in ((100, args.repeats), (1000, min(args.repeats, 2))):
+        for same_gemm in (True, False) if onednn_helps() else (True,):
+            rows.append(compare(model, backbone, n_classes, repeats, same_gemm))
+    write("text_tower", "Text side of one CoOp step (forward and backward), plain against token tree", rows)
+
+
+if __name__ == "__main__":
+    main()

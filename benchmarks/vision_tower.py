@@ -1,0 +1,100 @@
+"""The image tower at ViT-B/16 size: only the class token leaves the last block, against open_clip's own forward.
+
+    python -m benchmarks.vision_tower [--repeats 5] [--threads 1] [--batch 8]
+
+Random weights, fp32, no gradients (a frozen tower); then with vision prompts and their gradients, against the obvious
+path in which every row goes through every block.
+"""
+
+import argparse
+from collections.abc import Callable
+
+import open_clip
+import torch
+
+from adaptkit import FrozenCLIP
+from adaptkit.linears import onednn_helps, use_onednn
+from benchmarks.timing import Comparison, gflop, interleave, kept_mb, write
+
+
+def plain_prompts(visual: torch.nn.Module, images: torch.Tensor, prompts: dict[int, torch.Tensor]) -> torch.Tensor:
+    """Prompts behind the patches, replaced before their block; every row through every block."""
+    x = visual.conv1(images).flatten(2).transpose(1, 2)
+    x = torch.cat([visual.class_embedding.expand(len(x), 1, -1), x], dim=1) + visual.positional_embedding
+    n = len(prompts[0])
+    x = visual.ln_pre(torch.cat([x, prompts[0].expand(len(x), -1, -1)], dim=1))
+    for layer, block in enumerate(visual.transformer.resblocks):
+        if layer > 0 and layer in prompts:
+            x = torch.cat([x[:, :-n], prompts[layer].expand(len(x), -1, -1)], dim=1)
+        x = block(x)
+    return visual.ln_post(x)[:, 0] @ visual.proj
+
+
+def compare(
+    name: str, plain: Callable[[], torch.Tensor], fast: Callable[[], torch.Tensor], repeats: int, same_gemm: bool
+) -> Comparison:
+    def whole(forward: Callable[[], torch.Tensor]) -> Callable[[], object]:
+        def step() -> None:
+            output = forward()
+            if output.requires_grad:
+                output.sum().backward()
+
+        return step
+
+    difference = (plain() - fast()).abs().max() / plain().abs().max()
+    assert difference < 1e-4, f"the two paths differ by {difference}"
+    with use_onednn(not same_gemm):
+        plain_seconds, fast_seconds = interleave(whole(plain), whole(fast), repeats)
+    plain_gflop, fast_gflop = gflop(whole(plain)), gflop(whole(fast))
+    plain_mb, fast_mb = kept_mb(plain), kept_mb(fast)
+    return Comparison(
+        f"{name}, {'same GEMM' if same_gemm else 'oneDNN linears'}",
+        plain_seconds,
+        fast_seconds,
+        plain_seconds / fast_seconds,
+        plain_gflop,
+        fast_gflop,
+        plain_gflop / fast_gflop,
+        plain_mb,
+        fast_mb,
+        plain_mb / fast_mb if fast_mb else None,  # a frozen tower keeps nothing
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each path; the median counts")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--batch", type=int, default=8, help="images")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    model = open_clip.create_model("ViT-B-16-quickgelu", load_weights=False).requires_grad_(False).eval()
+    twin = open_clip.create_model("ViT-B-16-quickgelu", load_weights=False)
+    twin.load_state_dict(model.state_dict())  # the plain path keeps torch's own linear layers
+    backbone = FrozenCLIP(twin, open_clip.get_tokenizer("ViT-B-16"), "ViT-B-16, random weights")
+    images = torch.randn(args.batch, 3, 224, 224)
+    prompts = {layer: torch.nn.Parameter(torch.randn(2, backbone.vision_width) * 0.02) for layer in range(9)}
+    rows = []
+    for same_gemm in (True, False) if onednn_helps() else (True,):
+        frozen = f"frozen, batch {args.batch}"
+        rows.append(
+            compare(
+                frozen, lambda: model.visual(images), lambda: backbone.encode_image(images), args.repeats, same_gemm
+            )
+        )
+        deep = f"2 prompts in 9 layers with gradients, batch {args.batch}"
+        rows.append(
+            compare(
+                deep,
+                lambda: plain_prompts(model.visual, images, prompts),
+                lambda: backbone.encode_image(images, prompts),
+                args.repeats,
+                same_gemm,
+            )
+        )
+    write("vision_tower", "Image tower, open_clip's forward or the obvious prompt path against ours", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""What every registered method promises, on every family of backbones; there is no list to edit here."""
+
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from adaptkit import AdaptedCLIP, FrozenCLIP, Support, create_method, list_methods, method_class, method_config
+from tests.conftest import CLASSES
+from tests.models import build
+
+FAMILIES = {"clip_vit": 32, "modified_resnet": 64, "timm_tower": 160, "siglip_style": 160}  # image size in pixels
+NOVEL = ("tabby cat", "violin", "sushi")
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> tuple[FrozenCLIP, Tensor, Tensor]:
+    """A backbone, images (10, 3, H, W) and labels (10,), two of each class."""
+    size = FAMILIES[request.param]
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(len(CLASSES)).repeat(2)
+    images = torch.randn(len(CLASSES), 3, size, size, generator=generator)[labels]
+    return build(request.param), images + 0.1 * torch.randn(images.shape, generator=generator), labels
+
+
+def made(name: str, backbone: FrozenCLIP) -> AdaptedCLIP:
+    """The method, or a skip where the backbone lacks what it needs: then the refusal is what is tested."""
+    torch.manual_seed(0)
+    try:
+        return create_method(name, backbone, CLASSES)
+    except ValueError as refusal:
+        assert backbone.name in str(refusal), f"the refusal does not name the backbone: {refusal}"
+        pytest.skip(f"refused: {refusal}")
+
+
+def consumed(method: AdaptedCLIP, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return method.backbone.encode_image(images) if method.consumes == "features" else images
+
+
+def prepared(name: str, backbone: FrozenCLIP, images: Tensor, labels: Tensor) -> tuple[AdaptedCLIP, Tensor]:
+    method = made(name, backbone)
+    x = consumed(method, images)
+    method.prepare(Support(x, labels))
+    return method, x
+
+
+def train(method: AdaptedCLIP, x: Tensor, labels: Tensor, steps: int = 8) -> list[float]:
+    learnt = list(method.learnt_parameters().values())
+    optimizer = torch.optim.Adam(learnt, lr=2e-3) if learnt else None
+    losses = []
+    for _ in range(steps):
+        if optimizer is not None:
+            optimizer.zero_grad()
+        losses.append(float(method.backward(x, labels)))
+        if optimizer is not None:
+            optimizer.step()
+    method.after_epoch(0)
+    return losses
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_it_works_or_says_what_the_backbone_lacks(name, family):
+    backbone, images, labels = family
+    method, x = prepared(name, backbone, images, labels)
+    method.eval()
+    with torch.no_grad():
+        logits, forward = method.logits(x), method(images)
+    assert logits.shape == (len(images), len(CLASSES))
+    assert logits.isfinite().all()
+    torch.testing.assert_close(forward, logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_it_learns_a_batch_and_leaves_the_backbone_untouched(name, family):
+    backbone, images, labels = family
+    before = [(parameter, parameter.clone()) for parameter in backbone.parameters()]
+    method, x = prepared(name, backbone, images, labels)
+    method.train()
+    losses = train(method, x, labels)
+    assert all(torch.equal(parameter, value) for parameter, value in before)
+    assert all(parameter.grad is None for parameter in backbone.parameters())
+    assert torch.isfinite(torch.tensor(losses)).all()
+    if method.learnt_parameters():
+        assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_one_backbone_serves_many_methods(name, family):
+    backbone, images, labels = family
+    with torch.no_grad():
+        before = backbone.encode_image(images[:2]), backbone.encode_text(["a photo of a cat."])
+    method, x = prepared(name, backbone, images, labels)
+    train(method.train(), x, labels, steps=2)
+    with torch.no_grad():
+        after = backbone.encode_image(images[:2]), backbone.encode_text(["a photo of a cat."])
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_learnt_tensors_alone_restore_it(name, family):
+    backbone, images, labels = family
+    method, x = prepared(name, backbone, images, labels)
+    train(method.train(), x, labels, steps=2)
+    torch.manual_seed(1)  # another start
+    other = create_method(name, backbone, CLASSES)
+    other.prepare(Support(x, labels))
+    other.load_learnt_state(method.learnt_state())
+    with torch.no_grad():
+        torch.testing.assert_close(other.eval().logits(x), method.eval().logits(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_other_classes_are_told_apart_or_refused_with_a_reason(name, family):
+    backbone, images, labels = family
+    method, x = prepared(name, backbone, images, labels)
+    learnt = method.learnt_state()
+    try:
+        method.set_classes(NOVEL)
+    except TypeError as refusal:
+        assert len(str(refusal)) > 30  # a sentence
+        assert method.logits(x).shape[1] == len(CLASSES)
+    else:
+        assert method.eval().logits(x).shape == (len(images), len(NOVEL))
+        assert method.classes.classnames == NOVEL
+        assert all(torch.equal(value, learnt[key]) for key, value in method.learnt_state().items())
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_class_weights_are_unit_rows_where_there_are_any(name, family):
+    backbone, images, labels = family
+    method, x = prepared(name, backbone, images, labels)
+    try:
+        weights = method.class_weights()
+    except TypeError as refusal:
+        assert len(str(refusal)) > 30
+        return
+    assert weights.shape == (len(CLASSES), backbone.embed_dim)
+    torch.testing.assert_close(weights.norm(dim=-1), torch.ones(len(CLASSES)))
+    method.eval()
+    with torch.no_grad():
+        expected = method.logits(x)
+        with method.encode_classes_once():
+            torch.testing.assert_close(method.logits(x), expected)
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_a_name_is_the_stem_of_its_file_and_of_its_options(name):
+    assert method_class(name).__module__.rsplit(".", 1)[-1] == name
+    assert (Path(str(resources.files("configs"))) / "methods" / f"{name}.yaml").is_file()
+    assert "arXiv" in (sys.modules[method_class(name).__module__].__doc__ or "")
+    assert method_config(name)() is not None
