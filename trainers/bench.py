@@ -96,9 +96,9 @@ class _Display:
 
     def start(self, run: Run) -> None:
         config = run.config
-        epochs = config.optim.epochs if run.uses_training else 0
+        epochs = None if config.optim.steps else config.optim.epochs  # None: the bar moves without an end in sight
         label = f"{config.dataset} {config.method}" + (f" seed {config.seed}" if run.uses_training else "")
-        self.progress.reset(self.epochs, total=max(epochs, 1), description=label, visible=True)
+        self.progress.reset(self.epochs, total=epochs, description=label, visible=run.uses_training)
 
     def epoch(self, run: Run, done: int) -> None:
         self.progress.update(self.epochs, completed=done)

@@ -189,3 +189,12 @@ def test_records_of_methods_that_learn_nothing_say_so(bench):
     zero_shot = records[0]
     assert (zero_shot.deterministic, zero_shot.shots, zero_shot.seed, zero_shot.train_items) == (True, 0, 0, 0)
     assert zero_shot.notes == ()
+
+
+@pytest.mark.parametrize("name", ["coop", "maple"])
+def test_towers_may_run_in_bf16_while_learnt_tensors_stay_fp32(bench, name):
+    config, shared = bench("METHODS", f"[{name}]", "SEEDS", "[1]", "PRECISION", "bf16")
+    records, _ = run_quietly(config, shared)
+    assert records[0].identity["precision"] == "bf16"
+    learnt = load_file(plan(config, shared).runs[0].folder / LEARNT_FILE)
+    assert {tensor.dtype for tensor in learnt.values()} == {torch.float32}
