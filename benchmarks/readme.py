@@ -1,0 +1,77 @@
+"""Put measured results into README.md, between its markers; a number there comes from a file here and nowhere else.
+
+    python -m benchmarks.readme
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from adaptkit import list_methods, method_class
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def main() -> None:
+    sections = {
+        "bench": bench_section(),
+        "zero_shot": zero_shot_section(),
+        "speed": speed_section(),
+        "methods": methods_section(),
+    }
+    text = (ROOT / "README.md").read_text()
+    for name, section in sections.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"README.md has no markers <!-- {name} --> ... <!-- /{name} -->")
+        text = pattern.sub(lambda match, body=section: f"{match[1]}\n{body.strip()}\n\n{match[2]}", text)
+    (ROOT / "README.md").write_text(text)
+
+
+def bench_section() -> str:
+    """The tables as `adaptkit bench` wrote them, headings one level down."""
+    return (RESULTS / "base_to_novel.md").read_text().replace("### ", "#### ")
+
+
+def zero_shot_section() -> str:
+    result = json.loads((RESULTS / "mini_zero_shot.json").read_text())
+    lines = ["| data set | classes | chance | zero-shot top-1 | test images |", "|---|---|---|---|---|"]
+    for name, row in result["datasets"].items():
+        cell = row["cells"]["single"]
+        lines.append(
+            f"| {name} | {row['classes']} | {100 / row['classes']:.1f} | "
+            f"{cell['top1']:.1f} ± {cell['standard_error']:.1f} | {cell['count']} |"
+        )
+    return "\n".join(lines)
+
+
+def speed_section() -> str:
+    lines = ["| step | time, seconds | | GFLOP | | kept activations, MB | |", "|---|---|---|---|---|---|---|"]
+    hardware = ""
+    for name in ("text_tower", "vision_tower"):
+        result = json.loads((RESULTS / f"{name}.json").read_text())
+        hardware = f"{result['hardware']['processor']}, {result['hardware']['threads']} thread, fp32"
+        for row in result["comparisons"]:
+            memory = f"{row['memory_ratio']:.1f}x" if row["memory_ratio"] else "–"
+            lines.append(
+                f"| {row['name']} | {row['plain_seconds']:.2f} → {row['fast_seconds']:.3f} | "
+                f"**{row['time_ratio']:.1f}x** | {row['plain_gflop']:.0f} → {row['fast_gflop']:.1f} | "
+                f"{row['flop_ratio']:.1f}x | {row['plain_kept_mb']:.0f} → {row['fast_kept_mb']:.0f} | {memory} |"
+            )
+    return "\n".join([*lines, "", f"Measured on {hardware}."])
+
+
+def methods_section() -> str:
+    """One row per method: what it is, as its module's first line says, and what it trains on."""
+    lines = ["| name | what is learnt | trains on |", "|---|---|---|"]
+    for name in list_methods():
+        doc = sys.modules[method_class(name).__module__].__doc__ or ""
+        what = doc.strip().splitlines()[0].rstrip(".")
+        lines.append(f"| `{name}` | {what} | {method_class(name).consumes} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
