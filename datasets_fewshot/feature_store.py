@@ -5,6 +5,7 @@ An entry is a folder named by the hash of its key. It holds `features.bin`, the 
 that the whole table maps as one tensor, while a damaged place is found and named shard by shard.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -83,7 +84,7 @@ class FeatureStore:
             ValueError: if `encode` yields another number of rows, or batches of unequal width.
         """
         folder = self.folder / key.digest()
-        if key.digest() not in self._verified:
+        if key.digest() not in self._verified or not folder.is_dir():
             try:
                 entry = read_entry(folder)
                 _check_entry(entry, key, count)
@@ -124,7 +125,7 @@ class FeatureStore:
         temporary.mkdir()
         try:
             _write_entry(temporary, key, count, encode())
-            if target.exists():
+            with contextlib.suppress(FileNotFoundError):  # there is none, or another process took it away
                 _discard(target)
             try:
                 temporary.rename(target)

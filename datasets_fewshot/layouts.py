@@ -50,4 +50,5 @@ def find_places(root: Path, layouts: tuple[Layout, ...]) -> list[Place]:
 
 def describe_layouts(root: Path, layouts: tuple[Layout, ...]) -> str:
     """One line per layout: the folder that would have been taken."""
-    return "\n".join(f"  {root / layout.folder / layout.images / layout.marker}  ({layout.name})" for layout in layouts)
+    folders = [(root / layout.folder / layout.images / layout.marker, layout.name) for layout in layouts]
+    return ",\n".join(f"  {folder} ({name})" for folder, name in folders)

@@ -75,8 +75,8 @@ class PaperDataset:
         places = find_places(root, self.layouts)
         if not places:
             raise DatasetNotFoundError(
-                f"found no {self.title} below {str(root)!r}; looked for\n{describe_layouts(root, self.layouts)}\n"
-                f"get it from {self.source}"
+                f"found no {self.title} below {str(root)!r}; looked for\n{describe_layouts(root, self.layouts)}.\n"
+                f"Get it from {self.source}"
             )
         return places[0]
 
@@ -98,11 +98,11 @@ class PaperDataset:
         for path in candidates:
             if path.is_file():
                 return path
-        looked = "\n".join(f"  {path}" for path in candidates)
+        looked = ",\n".join(f"  {path}" for path in candidates)
         raise DatasetNotFoundError(
             f"{self.title} is in {str(place.folder)!r}, but the papers' split file {self.split_file} is not; looked "
-            f"for\n{looked}\nget it from {self.split_link} and put it in the first place, or ask for a fallback split "
-            "(--split fallback), whose images are not the papers'"
+            f"for\n{looked}.\nGet it from {self.split_link} and put it in the first place, or ask for a split by the "
+            "papers' rule, which has other images (--split fallback; in a bench, DATA.SPLIT fallback)"
         )
 
     def _read(self, path: Path, place: Place) -> Split:

@@ -5,6 +5,7 @@ test sets of domain generalisation, which have no training images.
 """
 
 import difflib
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -55,10 +56,14 @@ def load_dataset(name: str, root: str | Path | None = None, **options: Option) -
         options: the loader's own, such as `split="fallback"`.
 
     Raises:
-        ValueError: if there is no such data set; the message names the nearest ones.
+        ValueError: if there is no such data set (the message names the nearest ones), or it has no such option.
     """
     if name not in _LOADERS:
         near = difflib.get_close_matches(name, _LOADERS, n=3, cutoff=0.4) or sorted(_LOADERS)
         raise ValueError(f"no data set is named {name!r}; did you mean {' or '.join(near)}?")
     _, loader = _LOADERS[name]
+    known = [option for option in inspect.signature(loader).parameters if option != "root"]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f"{name} has no option {unknown[0]!r}; its options are: {', '.join(known) or 'none'}")
     return loader(None if root is None else Path(root).expanduser(), **options)

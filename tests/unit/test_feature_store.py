@@ -164,3 +164,11 @@ def test_entries_lists_good_and_damaged_ones_and_remove_deletes(tmp_path):
     assert len(store.entries()) == 1
     with pytest.raises(FileNotFoundError, match="no entry"):
         store.remove("../junk")
+
+
+def test_an_entry_that_was_removed_meanwhile_is_encoded_again(tmp_path):
+    store, encoder = FeatureStore(tmp_path), Encoder()
+    store.features(KEY, 10, encoder)
+    FeatureStore(tmp_path).remove(KEY.digest())
+    assert torch.equal(store.features(KEY, 10, encoder), ROWS)
+    assert encoder.calls == 2

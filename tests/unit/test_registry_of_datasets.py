@@ -41,3 +41,9 @@ def test_a_name_is_registered_once():
     registry.register_dataset("owls", "paper", load_owls)
     with pytest.raises(ValueError, match="'owls' is already registered"):
         registry.register_dataset("owls", "mini", load_owls)
+
+
+def test_an_option_that_a_loader_lacks_is_refused_with_those_it_has():
+    registry.register_dataset("owls", "paper", load_owls)
+    with pytest.raises(ValueError, match="owls has no option 'split'; its options are: size"):
+        registry.load_dataset("owls", split="fallback")
