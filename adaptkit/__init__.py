@@ -1,6 +1,6 @@
 """adaptkit: prompt learning and efficient adaptation of frozen CLIP models, as plugins."""
 
-from adaptkit import features, prompts
+from adaptkit import features, prompts, weights
 from adaptkit.backbone import FrozenCLIP, PreprocessConfig
 from adaptkit.classifier import ClassSet, class_weights
 from adaptkit.loading import list_backbones, list_pretrained, load_backbone
@@ -28,4 +28,5 @@ __all__ = [
     "prompts",
     "register_method",
     "templates_for",
+    "weights",
 ]

@@ -3,7 +3,7 @@
 Serves `torch.nn.MultiheadAttention(batch_first=True)`, open_clip's own `Attention`, and any replacement layer that has
 the same attributes: `in_proj_weight` (3D, D), `in_proj_bias` (3D,) or None, `out_proj`, `num_heads`, and optionally
 `ln_q`, `ln_k` (per head), `head_scale` (heads, 1, 1) and `ln_inner`. A replacement layer may instead bring its own
-`project_qkv(x) -> (..., 3D)` (low-rank adapters do).
+`project_qkv(x) -> (..., 3D)`, and `project_q` and `project_kv` (low-rank adapters do).
 
 Letters: N rows, L queries, S keys, D width, H heads, d = D // H.
 """
@@ -43,11 +43,17 @@ def project_qkv(attn: AttentionLayer, x: Tensor) -> Tensor:
 
 def project_q(attn: AttentionLayer, x: Tensor) -> Tensor:
     """Queries of x (..., D): (..., D)."""
+    own = getattr(attn, "project_q", None)
+    if own is not None:
+        return own(x)
     return _project_part(attn, x, slice(0, x.shape[-1]))
 
 
 def project_kv(attn: AttentionLayer, x: Tensor) -> Tensor:
     """Keys and values of x (..., D) side by side: (..., 2D)."""
+    own = getattr(attn, "project_kv", None)
+    if own is not None:
+        return own(x)
     return _project_part(attn, x, slice(x.shape[-1], 3 * x.shape[-1]))
 
 

@@ -1,0 +1,7 @@
+"""Methods whose gradient enters inside the towers: layers that learn."""
+
+from adaptkit.weights.adapter import Adapter, AdapterConfig
+from adaptkit.weights.clip_lora import CLIPLoRA, CLIPLoRAConfig
+from adaptkit.weights.peft import PEFT, PEFTConfig, peft_settings
+
+__all__ = ["PEFT", "Adapter", "AdapterConfig", "CLIPLoRA", "CLIPLoRAConfig", "PEFTConfig", "peft_settings"]

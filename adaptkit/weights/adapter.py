@@ -1,0 +1,158 @@
+"""Bottleneck adapters: two small linear layers in every block, behind its sublayers or beside its MLP.
+
+    A(x) = s (W_up act(W_down x + b_down) + b_up),    W_up and b_up zero at the start
+serial, Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", arXiv:1902.00751, on the updates y of a block's
+attention and of its MLP, before they are added to the residual stream:
+    y' = y + A(y)
+parallel, Chen et al., "AdaptFormer: Adapting Vision Transformers for Scalable Visual Recognition", arXiv:2205.13535,
+on what enters the MLP's half of a block:
+    x' = x + MLP(LN(x)) + A(x)
+Here both stand in CLIP's towers, and cross-entropy over cosines trains them. The defaults are AdaptFormer's (bottleneck
+64, s 0.1, dropout 0.1 behind the activation); Houlsby's are form "serial", scale 1, dropout 0.
+
+Departure: like AdaptFormer's released code, A takes x before the layer norm; its paper's formula normalises it first.
+Departure: Houlsby's adapters start near zero and train the layer norms too; ours start at zero and train no more.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet
+from adaptkit.method import AdaptedCLIP, Consumes
+from adaptkit.registry import register_method
+from adaptkit.towers import Block, TextTower, VisionTower
+from adaptkit.weights.block_view import BlockView, chosen_layers, require_text_blocks
+from adaptkit.weights.class_prompts import ClassPrompts, TemplateSet, TextNoise
+
+Tower = TypeVar("Tower", TextTower, VisionTower)
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    form: Literal["parallel", "serial"] = "parallel"  # beside the MLP, or behind attention and MLP
+    bottleneck: int = 64  # width between the two layers
+    activation: Literal["relu", "gelu"] = "relu"
+    scale: float = 0.1  # of what is added
+    dropout: float = 0.1  # behind the activation, in training
+    encoder: Literal["both", "text", "vision"] = "both"  # towers with adapters
+    text_blocks: tuple[int, ...] = ()  # blocks with adapters, negative ones from the last; none: all
+    vision_blocks: tuple[int, ...] = ()  # likewise in the vision tower
+    text_noise: TextNoise = "per_class"  # dropout of the words that prompts share: of each class, or once
+    template_set: TemplateSet = "classes"  # the classes' own templates, or "a photo of a {}." for every data set
+
+    def __post_init__(self) -> None:
+        if self.bottleneck < 1:
+            raise ValueError(f"bottleneck={self.bottleneck}; an adapter is at least 1 wide")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout}; expected a share from 0 to below 1")
+
+
+class Bottleneck(nn.Module):
+    """x (..., width) -> A(x) (..., width)."""
+
+    def __init__(self, width: int, config: AdapterConfig, device: torch.device):
+        super().__init__()
+        self.down = nn.Linear(width, config.bottleneck, device=device)
+        self.up = nn.Linear(config.bottleneck, width, device=device)
+        nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
+        for zero in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(zero)
+        self.activation = nn.ReLU() if config.activation == "relu" else nn.GELU()
+        self.dropout, self.scale = nn.Dropout(config.dropout), config.scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.linear(x, self.down.weight.to(x.dtype), self.down.bias.to(x.dtype))
+        hidden = self.dropout(self.activation(hidden))  # (..., bottleneck)
+        return self.scale * F.linear(hidden, self.up.weight.to(x.dtype), self.up.bias.to(x.dtype))
+
+
+class Behind(nn.Module):
+    """A sublayer's update, scaled where its block does so, and the adapter's share of it."""
+
+    def __init__(self, layer_scale: nn.Module, adapter: nn.Module):
+        super().__init__()
+        self.layer_scale, self.adapter = layer_scale, adapter
+
+    def forward(self, update: Tensor) -> Tensor:
+        update = self.layer_scale(update)
+        return update + self.adapter(update)
+
+
+class Beside(nn.Module):
+    """The MLP's half of a block from its layer norm on, and the adapter on the same input."""
+
+    def __init__(self, ln: nn.Module, mlp: nn.Module, layer_scale: nn.Module, adapter: nn.Module):
+        super().__init__()
+        self.ln, self.mlp, self.layer_scale, self.adapter = ln, mlp, layer_scale, adapter
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer_scale(self.mlp(self.ln(x))) + self.adapter(x)
+
+
+@register_method("adapter", AdapterConfig)
+class Adapter(AdaptedCLIP):
+    """Image features (B, D) against the text features (C, D) of hand-written prompts, through towers with adapters."""
+
+    consumes: Consumes = "images"
+
+    def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: AdapterConfig):
+        text, vision = backbone.text_tower, backbone.vision_tower
+        text_adapters, vision_adapters = nn.ModuleDict(), nn.ModuleDict()
+        if config.encoder != "vision":
+            text = require_text_blocks(backbone, "adapter")
+            layers = chosen_layers(config.text_blocks, text.depth, "text_blocks")
+            text, text_adapters = _with_adapters(text, layers, config)
+        if config.encoder != "text":
+            vision = backbone.require_vit_blocks("adapter")
+            layers = chosen_layers(config.vision_blocks, vision.depth, "vision_blocks")
+            vision, vision_adapters = _with_adapters(vision, layers, config)
+        super().__init__(backbone.with_towers(text=text, vision=vision), classes)
+        self.text_adapters, self.vision_adapters = text_adapters, vision_adapters  # layer -> Bottlenecks
+        if config.encoder == "text":
+            self.consumes = "features"
+        noise = config.text_noise if config.dropout else "shared"
+        learns = config.encoder != "vision"
+        self.prompts = ClassPrompts(self.backbone, classes, config.template_set, learns=learns, noise=noise)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Images (B, 3, H, W), or their features (B, D) where only the text tower has adapters -> logits (B, C)."""
+        image_features = self.backbone.encode_image(x) if self.consumes == "images" else x  # (B, D)
+        return self.backbone.logits(image_features, self.current_class_weights())
+
+    def loss(self, x: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.logits(x), labels)
+
+    def class_weights(self) -> Tensor:
+        return self.prompts()  # (C, D)
+
+    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
+        self.classes = self._class_set(classes, self.classes)
+        self.prompts.set_classes(self.backbone, self.classes)
+
+
+def _with_adapters(tower: Tower, layers: Sequence[int], config: AdapterConfig) -> tuple[Tower, nn.ModuleDict]:
+    """The same tower with adapters in some blocks, and these adapters: layer -> one, or those of both sublayers."""
+    device, blocks = tower.positional_embedding.device, list[Block](tower.blocks)
+    adapters = nn.ModuleDict()
+    for layer in layers:
+        block = blocks[layer]
+        attention_scale, mlp_scale = (getattr(block, name, None) or nn.Identity() for name in ("ls_1", "ls_2"))
+        if config.form == "serial":
+            pair = nn.ModuleList(Bottleneck(tower.width, config, device) for _ in range(2))
+            blocks[layer] = BlockView(block, ls_1=Behind(attention_scale, pair[0]), ls_2=Behind(mlp_scale, pair[1]))
+            adapters[str(layer)] = pair
+        else:
+            adapter = Bottleneck(tower.width, config, device)
+            ln = block.ln_2
+            assert isinstance(ln, nn.Module)
+            mlp = Beside(ln, block.mlp, mlp_scale, adapter)
+            blocks[layer] = BlockView(block, ln_2=nn.Identity(), mlp=mlp, ls_2=nn.Identity())
+            adapters[str(layer)] = adapter
+    return replace(tower, blocks=blocks), adapters

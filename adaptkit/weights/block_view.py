@@ -1,0 +1,66 @@
+"""BlockView: a frozen block with some of its parts replaced. The block itself, and the backbone, stay as they are."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from adaptkit.attention import AttentionLayer
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.towers import Block, TextTower, is_supported_block, run_block
+
+
+class BlockView(nn.Module):
+    """A block that shares every part of another, except for those given.
+
+    Args:
+        block: a frozen pre-norm block.
+        parts: replacements by name, such as `attn` or `mlp`.
+    """
+
+    ln_1: Callable[[Tensor], Tensor]
+    attn: AttentionLayer
+    ln_2: Callable[[Tensor], Tensor]
+    mlp: nn.Module
+
+    def __init__(self, block: Block, **parts: nn.Module):
+        super().__init__()
+        assert isinstance(block, nn.Module)
+        for name, part in {**dict(block.named_children()), **parts}.items():
+            self.add_module(name, part)
+
+    def forward(self, x: Tensor, *, attn_mask: Tensor | None = None) -> Tensor:
+        """x (N, L, width) -> (N, L, width), as the block computes it.
+
+        Args:
+            attn_mask: added to the scores, (L, L) or (N * heads, L, L).
+        """
+        if attn_mask is not None and attn_mask.ndim == 3:
+            attn_mask = attn_mask.unflatten(0, (len(x), -1))
+        return run_block(self, x, attn_mask)
+
+
+def require_text_blocks(backbone: FrozenCLIP, asked_by: str) -> TextTower:
+    """The text tower, for what puts learnt layers into its blocks.
+
+    Raises:
+        ValueError: if the text tower has no blocks whose parts can be replaced.
+    """
+    tower = backbone.text_tower
+    if tower is None or not all(is_supported_block(block) for block in tower.blocks):
+        raise ValueError(
+            f"{asked_by} needs a text tower with open_clip's pre-norm blocks, and that of {backbone.name} has none; "
+            'use encoder="vision", or a method that works on features such as clip_adapter'
+        )
+    return tower
+
+
+def chosen_layers(asked: Sequence[int], depth: int, option: str) -> list[int]:
+    """Layer numbers in ascending order: all where none is asked for; negative ones count from the last.
+
+    Raises:
+        ValueError: if a layer is not in the tower.
+    """
+    for layer in asked:
+        if not -depth <= layer < depth:
+            raise ValueError(f"{option} names block {layer}; the tower has blocks 0 to {depth - 1} (or -1 to -{depth})")
+    return sorted({layer % depth for layer in asked}) if asked else list(range(depth))

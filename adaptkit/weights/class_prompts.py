@@ -1,0 +1,77 @@
+"""ClassPrompts: the class weights of a backbone whose text tower may be learning.
+
+Without dropout the prompts of all classes share their first words exactly. With dropout in the blocks, a shared word
+would also share its noise, and the papers' code draws it for each class: `noise="per_class"` keeps the words apart
+while the method trains, at about twice the tokens. Evaluation has no noise and always shares.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.templates import DEFAULT_TEMPLATE
+from adaptkit.token_tree import PromptTokens
+
+TextNoise = Literal["per_class", "shared"]
+TemplateSet = Literal["classes", "default"]
+
+
+class ClassPrompts(nn.Module):
+    """Hand-written prompts of C classes -> class weights (C, D), unit rows.
+
+    Args:
+        backbone: the backbone as the method sees it, with its learnt layers in.
+        template_set: the classes' own templates, or the default one whatever theirs are.
+        learns: whether the text tower changes; if not, the weights are encoded once.
+        noise: whether dropout is drawn once or for each class on the words that all prompts share.
+    """
+
+    fixed: Tensor | None
+    first: Tensor
+
+    def __init__(
+        self, backbone: FrozenCLIP, classes: ClassSet, template_set: TemplateSet, *, learns: bool, noise: TextNoise
+    ):
+        super().__init__()
+        self.template_set, self.learns, self.noise = template_set, learns, noise
+        self.register_buffer("fixed", None, persistent=False)
+        self.set_classes(backbone, classes)
+
+    def set_classes(self, backbone: FrozenCLIP, classes: ClassSet) -> None:
+        """Encode, or prepare to encode, the prompts of other names."""
+        if self.template_set == "default":
+            classes = ClassSet(classes.classnames, (DEFAULT_TEMPLATE,))
+        if not self.learns:
+            self.fixed = class_weights(backbone, classes)
+            return
+        tower = backbone.text_tower
+        assert tower is not None
+        self.n_templates = len(classes.templates)
+        tokens = backbone.tokenize(
+            [template.format(name) for template in classes.templates for name in classes.readable]
+        )
+        fixed, ends = torch.full_like(tokens, -1), tower.ends(tokens)
+        self.encoder = backbone.prompt_encoder(PromptTokens(tokens, fixed, ends))
+        self.separate = None
+        if self.noise == "per_class" and backbone.is_causal_text:
+            # A prompt whose first token is marked as its own shares nothing with the others: each is a whole branch.
+            apart = fixed.index_copy(1, torch.tensor([0]), torch.arange(len(tokens))[:, None])
+            self.separate = backbone.prompt_encoder(PromptTokens(tokens, apart, ends))
+            self.register_buffer("first", backbone.embed_tokens(tokens[:, 0]), persistent=False)  # (templates * C, D_t)
+
+    def forward(self) -> Tensor:
+        """Class weights (C, D), unit rows; several templates are averaged as `classifier.class_weights` does."""
+        if self.fixed is not None:
+            return self.fixed
+        if self.training and self.separate is not None:
+            features = self.separate(self.first[None])[0]  # (templates * C, D)
+        else:
+            features = self.encoder()[0]
+        per_template = F.normalize(features, dim=-1).unflatten(0, (self.n_templates, -1))  # (templates, C, D)
+        if self.n_templates == 1:
+            return per_template[0]
+        return F.normalize(per_template.mean(dim=0), dim=-1)

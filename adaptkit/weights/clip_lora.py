@@ -1,0 +1,163 @@
+"""CLIP-LoRA: low-rank updates of the attention projections of both towers.
+
+Zanella and Ben Ayed, "Low-Rank Few-Shot Adaptation of Vision-Language Models", arXiv:2405.18541. For a frozen
+projection W, b of an attention layer's input x:
+    y = W x + b + s B A drop(x),    s = alpha / sqrt(r),    A (r, width) random, B (width, r) zero at the start
+trained by cross-entropy over cosines.
+
+Departure: like the released code, s is alpha / sqrt(r) and not the usual alpha / r.
+Departure: the released code adds s B A to the frozen weights to merge and subtracts it again, which leaves rounding
+    behind; here the merged weights are copies.
+Departure: with dropout 0 the released code's gradients take the layers above as if they had no update. Ours are exact.
+Departure: the released code multiplies cosines by 100; this takes CLIP's own scale, which is 100 for OpenAI's models.
+Departure: "all" blocks are all of them; the released list for ViT-L/14 ends three blocks early.
+"""
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet
+from adaptkit.method import AdaptedCLIP, Consumes
+from adaptkit.registry import register_method
+from adaptkit.towers import Block, TextTower, VisionTower
+from adaptkit.weights.block_view import BlockView, chosen_layers, require_text_blocks
+from adaptkit.weights.class_prompts import ClassPrompts, TemplateSet, TextNoise
+from adaptkit.weights.lora_attention import LoRAAttention, LowRank
+
+Tower = TypeVar("Tower", TextTower, VisionTower)
+
+
+@dataclass(frozen=True)
+class CLIPLoRAConfig:
+    r: int = 2  # rank of the updates
+    alpha: float = 1.0  # the updates are scaled by alpha / sqrt(r)
+    dropout: float = 0.25  # of the updates' input, in training
+    params: tuple[Literal["q", "k", "v", "o"], ...] = ("q", "k", "v")  # projections that are updated
+    encoder: Literal["both", "text", "vision"] = "both"  # towers that are updated
+    text_blocks: tuple[int, ...] = ()  # blocks that are updated, negative ones from the last; none: all
+    vision_blocks: tuple[int, ...] = ()  # likewise in the vision tower
+    text_noise: TextNoise = "per_class"  # dropout of the words that prompts share: as released, or once (half the work)
+    template_set: TemplateSet = "classes"  # the classes' own, or "a photo of a {}." for every data set, as released
+
+    def __post_init__(self) -> None:
+        if self.r < 1:
+            raise ValueError(f"r={self.r}; CLIP-LoRA's updates have at least rank 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout}; expected a share from 0 to below 1")
+        if not self.params or not set(self.params) <= set("qkvo"):
+            raise ValueError(f"params={self.params}; expected some of q, k, v and o")
+
+
+@register_method("clip_lora", CLIPLoRAConfig)
+class CLIPLoRA(AdaptedCLIP):
+    """Image features (B, D) against the text features (C, D) of hand-written prompts, through updated towers."""
+
+    consumes: Consumes = "images"
+
+    def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CLIPLoRAConfig):
+        text, vision = backbone.text_tower, backbone.vision_tower
+        text_updates, vision_updates = nn.ModuleDict(), nn.ModuleDict()
+        if config.encoder != "vision":
+            text = require_text_blocks(backbone, "clip_lora")
+            text_updates = _updates(text, chosen_layers(config.text_blocks, text.depth, "text_blocks"), config)
+            text = _with_updates(text, text_updates)
+        if config.encoder != "text":
+            vision = backbone.require_vit_blocks("clip_lora")
+            vision_updates = _updates(
+                vision, chosen_layers(config.vision_blocks, vision.depth, "vision_blocks"), config
+            )
+            vision = _with_updates(vision, vision_updates)
+        super().__init__(backbone.with_towers(text=text, vision=vision), classes)
+        self.frozen_towers = backbone.text_tower, backbone.vision_tower
+        self.text_updates, self.vision_updates = text_updates, vision_updates  # layer -> projection -> LowRank
+        if config.encoder == "text":
+            self.consumes = "features"
+        noise = config.text_noise if config.dropout else "shared"
+        learns = config.encoder != "vision"
+        self.prompts = ClassPrompts(self.backbone, classes, config.template_set, learns=learns, noise=noise)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Images (B, 3, H, W), or their features (B, D) where only the text tower is updated -> logits (B, C)."""
+        image_features = self.backbone.encode_image(x) if self.consumes == "images" else x  # (B, D)
+        return self.backbone.logits(image_features, self.current_class_weights())
+
+    def loss(self, x: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.logits(x), labels)
+
+    def class_weights(self) -> Tensor:
+        return self.prompts()  # (C, D)
+
+    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
+        self.classes = self._class_set(classes, self.classes)
+        self.prompts.set_classes(self.backbone, self.classes)
+
+    def merge(self) -> None:
+        """Fold the updates into copies of the weights: same logits in less time. Training or loading undoes it."""
+        for _, attn in (*_updated(self.backbone.text_tower), *_updated(self.backbone.vision_tower)):
+            attn.merge()
+
+    def unmerge(self) -> None:
+        """Put the updates beside the frozen weights again, which have not changed."""
+        for _, attn in (*_updated(self.backbone.text_tower), *_updated(self.backbone.vision_tower)):
+            attn.unmerge()
+
+    def train(self, mode: bool = True) -> "CLIPLoRA":
+        if mode:
+            self.unmerge()
+        return super().train(mode)
+
+    def load_learnt_state(self, state: dict[str, Tensor]) -> None:
+        self.unmerge()
+        super().load_learnt_state(state)
+
+    def merge_and_unload(self) -> FrozenCLIP:
+        """A plain backbone whose own weights have the updates folded in; this method stays as it is."""
+        text, vision = self.frozen_towers
+        plain = copy.deepcopy(self.backbone.with_towers(text=text, vision=vision))
+        plain.__dict__.pop("weights_hash", None)
+        plain.name = f"{self.backbone.name}+clip_lora"
+        for ours, theirs in (
+            (self.backbone.text_tower, plain.text_tower),
+            (self.backbone.vision_tower, plain.vision_tower),
+        ):
+            for layer, attn in _updated(ours):
+                assert theirs is not None
+                attn.write_into(theirs.blocks[layer].attn)
+        return plain
+
+
+def _updates(tower: TextTower | VisionTower, layers: Sequence[int], config: CLIPLoRAConfig) -> nn.ModuleDict:
+    """Fresh updates of some blocks: layer -> projection -> LowRank."""
+    device, scale = tower.positional_embedding.device, config.alpha / math.sqrt(config.r)
+    return nn.ModuleDict(
+        {
+            str(layer): nn.ModuleDict(
+                {name: LowRank(tower.width, config.r, scale, config.dropout, device) for name in config.params}
+            )
+            for layer in layers
+        }
+    )
+
+
+def _with_updates(tower: Tower, updates: nn.ModuleDict) -> Tower:
+    """The same tower with updates beside the projections of its blocks."""
+    blocks: list[Block] = list(tower.blocks)
+    for layer, by_projection in updates.items():
+        block = blocks[int(layer)]
+        assert isinstance(by_projection, nn.ModuleDict)
+        blocks[int(layer)] = BlockView(block, attn=LoRAAttention(block.attn, by_projection))
+    return replace(tower, blocks=blocks)
+
+
+def _updated(tower: TextTower | VisionTower | None) -> Iterator[tuple[int, LoRAAttention]]:
+    """The layers of a tower that have updates."""
+    for layer, block in enumerate(tower.blocks if tower is not None else ()):
+        if isinstance(block.attn, LoRAAttention):
+            yield layer, block.attn

@@ -1,0 +1,134 @@
+"""A frozen attention layer with low-rank updates beside its projections (Hu et al., arXiv:2106.09685):
+    y = W x + b + s B A drop(x)
+Only the update's input passes the dropout. Merged, the layer computes (W + s B A) x + b with copies of W.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaptkit import attention
+from adaptkit.attention import AttentionLayer
+from adaptkit.linears import FrozenLinear, linear
+
+
+class LowRank(nn.Module):
+    """x (..., width) -> s B A drop(x) (..., width); 0 at the start, because B is.
+
+    Args:
+        r: rank of the update.
+        scale: s.
+        dropout: share of the input that is dropped in training.
+    """
+
+    def __init__(self, width: int, r: int, scale: float, dropout: float, device: torch.device):
+        super().__init__()
+        self.A = nn.Parameter(torch.empty(r, width, device=device))
+        self.B = nn.Parameter(torch.zeros(width, r, device=device))
+        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+        self.scale = scale
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * F.linear(F.linear(self.dropout(x), self.A.to(x.dtype)), self.B.to(x.dtype))
+
+    def delta(self) -> Tensor:
+        """s B A, (width, width)."""
+        return self.scale * (self.B @ self.A)
+
+
+class LoRAAttention(nn.Module):
+    """A frozen attention layer with updates, for the functions of `adaptkit.attention`.
+
+    Args:
+        frozen: the layer, which stays as it is.
+        updates: a `LowRank` for each of some of "q", "k", "v" and "o".
+    """
+
+    def __init__(self, frozen: AttentionLayer, updates: nn.ModuleDict):
+        super().__init__()
+        self.frozen, self.updates, self.num_heads = frozen, updates, frozen.num_heads
+        self.out_proj = (
+            LoRAOutput(frozen.out_proj, self.update("o")) if "o" in updates else FrozenLinear(frozen.out_proj)
+        )
+        for part in ("ln_q", "ln_k", "head_scale", "ln_inner"):
+            setattr(self, part, getattr(frozen, part, None))
+        self.merged: Tensor | None = None  # (3 * width, width), in place of the frozen weights
+
+    def update(self, projection: str) -> LowRank:
+        """The update of one of the projections that have one."""
+        update = self.updates[projection]
+        assert isinstance(update, LowRank)
+        return update
+
+    def project_qkv(self, x: Tensor) -> Tensor:
+        """Queries, keys and values of x (..., width) side by side: (..., 3 * width)."""
+        if self.merged is not None:
+            return linear(x, self.merged, self.frozen.in_proj_bias)
+        return self._updated(x, attention.project_qkv(self.frozen, x), "qkv")
+
+    def project_q(self, x: Tensor) -> Tensor:
+        """Queries of x (..., width): (..., width)."""
+        if self.merged is not None:
+            return self.project_qkv(x)[..., : x.shape[-1]]
+        return self._updated(x, attention.project_q(self.frozen, x), "q")
+
+    def project_kv(self, x: Tensor) -> Tensor:
+        """Keys and values of x (..., width) side by side: (..., 2 * width)."""
+        if self.merged is not None:
+            return self.project_qkv(x)[..., x.shape[-1] :]
+        return self._updated(x, attention.project_kv(self.frozen, x), "kv")
+
+    def _updated(self, x: Tensor, projected: Tensor, names: str) -> Tensor:
+        """What the frozen layer projects x to, with the updates of those projections added."""
+        parts = zip(names, projected.split(x.shape[-1], dim=-1), strict=True)
+        return torch.cat([y + self.update(name)(x) if name in self.updates else y for name, y in parts], dim=-1)
+
+    @torch.no_grad()
+    def merged_weight(self) -> Tensor:
+        """W + s B A of queries, keys and values: (3 * width, width)."""
+        weight = self.frozen.in_proj_weight.clone()
+        for name, rows in zip("qkv", weight.chunk(3), strict=True):
+            if name in self.updates:
+                rows += self.update(name).delta().to(rows.dtype)
+        return weight
+
+    def merge(self) -> None:
+        """Compute with W + s B A from now on, without dropout; later changes of A and B are not seen."""
+        self.merged = self.merged_weight()
+        if isinstance(self.out_proj, LoRAOutput):
+            self.out_proj.merged = self.out_proj.merged_weight()
+
+    def unmerge(self) -> None:
+        """Compute with the frozen weights and the updates again."""
+        self.merged = None
+        if isinstance(self.out_proj, LoRAOutput):
+            self.out_proj.merged = None
+
+    @torch.no_grad()
+    def write_into(self, attn: AttentionLayer) -> None:
+        """Put W + s B A in the place of another layer's own weights."""
+        attn.in_proj_weight.copy_(self.merged_weight())
+        if isinstance(self.out_proj, LoRAOutput):
+            attn.out_proj.weight.copy_(self.out_proj.merged_weight())
+
+
+class LoRAOutput(nn.Module):
+    """The frozen output projection of an attention layer with an update."""
+
+    def __init__(self, frozen: nn.Linear, update: LowRank):
+        super().__init__()
+        self.frozen, self.update = frozen, update
+        self.merged: Tensor | None = None  # (width, width), in place of the frozen weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.merged is not None:
+            return linear(x, self.merged, self.frozen.bias)
+        return linear(x, self.frozen.weight, self.frozen.bias) + self.update(x)
+
+    @torch.no_grad()
+    def merged_weight(self) -> Tensor:
+        """W + s B A: (width, width)."""
+        return self.frozen.weight + self.update.delta().to(self.frozen.weight.dtype)

@@ -1,0 +1,221 @@
+"""PEFT: any layer tuner of the PEFT library (LoRA, DoRA, IA3, LN tuning, VeRA, OFT ...) in CLIP's towers.
+
+https://github.com/huggingface/peft; each tuner's paper is in its documentation. Cross-entropy over the cosines of image
+and text features trains what the tuner adds. PEFT finds the layers by the names of `split_towers`:
+    {text,vision}.blocks.<n>.attn.{q_proj,k_proj,v_proj,out_proj}, .blocks.<n>.mlp.{c_fc,c_proj}, .blocks.<n>.ln_{1,2},
+    text.ln_final, vision.{conv1,ln_pre,ln_post}
+The backbone's modules and weights stay as they are: PEFT works on copies of the modules over the same memory.
+
+A tuner takes part through its layers alone: what PEFT does between steps (AdaLoRA's rank allocation) or adds to a
+language model's loss is left out. Prompt tuners are refused, and so is what a tower would never run.
+"""
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet
+from adaptkit.method import AdaptedCLIP, Consumes
+from adaptkit.registry import register_method
+from adaptkit.weights.block_view import require_text_blocks
+from adaptkit.weights.class_prompts import ClassPrompts, TemplateSet, TextNoise
+from adaptkit.weights.split_towers import SplitTower, give_own_memory
+
+if TYPE_CHECKING:  # importing it takes seconds, and few users of adaptkit need it
+    import peft
+
+PACKED_LAYERS = {"attn", "in_proj", "in_proj_weight", "in_proj_bias"}  # open_clip's names for q, k and v together
+
+
+@dataclass(frozen=True)
+class PEFTConfig:
+    # A PEFT config as JSON, the content of its adapter_config.json; `peft_settings` makes it from a config object.
+    settings: str = '{"peft_type": "LORA", "r": 4, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"]}'
+    encoder: Literal["both", "text", "vision"] = "both"  # towers that PEFT sees
+    text_noise: TextNoise = "per_class"  # dropout of the words that prompts share: of each class, or once
+    template_set: TemplateSet = "classes"  # the classes' own templates, or "a photo of a {}." for every data set
+
+    def __post_init__(self) -> None:
+        try:
+            settings = json.loads(self.settings)
+        except (TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"settings {self.settings!r} is no JSON ({error}); make it with peft_settings") from None
+        if not isinstance(settings, dict) or not isinstance(settings.get("peft_type"), str):
+            raise ValueError(f'settings {self.settings!r} name no tuner; add a "peft_type", such as "LORA"')
+
+
+def peft_settings(config: "peft.PeftConfig") -> str:
+    """A PEFT config object as the JSON that `PEFTConfig.settings` takes."""
+    content = {
+        key: sorted(value) if isinstance(value, set) else value
+        for key, value in config.to_dict().items()
+        if key != "runtime_config"
+    }
+    return json.dumps(content, sort_keys=True)
+
+
+@register_method("peft", PEFTConfig)
+class PEFT(AdaptedCLIP):
+    """Image features (B, D) against the text features (C, D) of hand-written prompts, through tuned towers."""
+
+    consumes: Consumes = "images"
+
+    def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: PEFTConfig):
+        tuner = _tuner(config.settings)
+        layers = _layers(backbone, config.encoder)
+        peft_model = _wrap(layers, tuner)
+        give_own_memory(layers, backbone)
+        super().__init__(_view(backbone, layers), classes)
+        self.frozen_towers = backbone.text_tower, backbone.vision_tower
+        self.encoder, self.peft_model = config.encoder, peft_model
+        learns_text, learns_vision = (_learns(getattr(layers, tower, None)) for tower in ("text", "vision"))
+        if not learns_vision:
+            self.consumes = "features"
+        self._refuse_unreached()
+        drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in layers.modules())
+        noise = config.text_noise if drops else "shared"
+        self.prompts = ClassPrompts(self.backbone, classes, config.template_set, learns=learns_text, noise=noise)
+
+    def _refuse_unreached(self) -> None:
+        """Raise a ValueError if something would learn that no output depends on."""
+        self.peft_model.eval()
+        height, width = self.backbone.preprocess_cfg.image_size
+        image = torch.zeros(1, 3, height, width, device=self.device)
+        learnt = self.learnt_parameters()
+        with torch.enable_grad():
+            features = self.backbone.encode_image(image), self.backbone.encode_text(["a photo of a thing."])
+            outputs = [feature.sum() for feature in features if feature.requires_grad]
+            gradients = torch.autograd.grad(outputs, list(learnt.values()), allow_unused=True)
+        unreached = [name for name, gradient in zip(learnt, gradients, strict=True) if gradient is None]
+        self.peft_model.train()
+        if unreached:
+            raise ValueError(
+                f"PEFT would train {unreached[0]} and {len(unreached) - 1} more that the towers never run; choose "
+                "target_modules among linear layers and layer norms of the blocks"
+            )
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Images (B, 3, H, W), or their features (B, D) where PEFT tunes the text tower alone -> logits (B, C)."""
+        image_features = self.backbone.encode_image(x) if self.consumes == "images" else x  # (B, D)
+        return self.backbone.logits(image_features, self.current_class_weights())
+
+    def loss(self, x: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.logits(x), labels)
+
+    def class_weights(self) -> Tensor:
+        return self.prompts()  # (C, D)
+
+    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
+        self.classes = self._class_set(classes, self.classes)
+        self.prompts.set_classes(self.backbone, self.classes)
+
+    def print_trainable_parameters(self) -> None:
+        """PEFT's own line: how many parameters learn, of those in the tuned towers."""
+        self.peft_model.print_trainable_parameters()
+
+    @torch.no_grad()
+    def merge_and_unload(self) -> FrozenCLIP:
+        """A plain backbone whose own weights have the tuning folded in; this method stays as it is.
+
+        Raises:
+            TypeError: if the tuner changes more than weights, so that PEFT cannot fold it in.
+        """
+        merged = dict(copy.deepcopy(self.peft_model).merge_and_unload().named_parameters())
+        text, vision = self.frozen_towers
+        plain = copy.deepcopy(self.backbone.with_towers(text=text, vision=vision))
+        plain.__dict__.pop("weights_hash", None)
+        plain.name = f"{self.backbone.name}+peft"
+        own = dict(_layers(plain, self.encoder).named_parameters())  # on the memory of the plain backbone's weights
+        if merged.keys() != own.keys():
+            left = sorted(merged.keys() ^ own.keys())
+            raise TypeError(
+                f"PEFT cannot fold this tuner into CLIP's weights: {left[0]} and {len(left) - 1} more differ"
+            )
+        for name, weight in own.items():
+            weight.data.copy_(merged[name])
+        return plain
+
+
+def _tuner(settings: str) -> "peft.PeftConfig":
+    """The PEFT config of a tuner of layers, ready to train.
+
+    Raises:
+        ValueError: if PEFT does not know it, or it is none of layers, or it names layers that are packed here.
+    """
+    import peft
+
+    content = json.loads(settings) | {"inference_mode": False}
+    known = sorted(str(kind.value) for kind in peft.PeftType)
+    if content["peft_type"] not in known:
+        raise ValueError(f"peft_type {content['peft_type']!r} is unknown to PEFT {peft.__version__}; known: {known}")
+    try:
+        tuner = peft.get_peft_config(content)
+    except TypeError as error:
+        raise ValueError(f"settings do not fit PEFT {peft.__version__}: {error}") from None
+    if tuner.is_prompt_learning:
+        raise ValueError(
+            f"{content['peft_type']} learns a language model's prompts, and CLIP's towers take none from PEFT; "
+            "use coop, vpt or maple"
+        )
+    targets = content.get("target_modules") or []
+    for target in [targets] if isinstance(targets, str) else targets:
+        if target.split(".")[-1] in PACKED_LAYERS:
+            raise ValueError(
+                f"target module {target!r} is open_clip's packed attention, whose weights no layer of its own applies; "
+                "name q_proj, k_proj, v_proj or out_proj instead"
+            )
+    if content.get("target_parameters"):
+        raise ValueError(
+            f"target_parameters {content['target_parameters']} are weights without a layer of their own; "
+            "name layers in target_modules"
+        )
+    return tuner
+
+
+def _layers(backbone: FrozenCLIP, encoder: str) -> nn.Module:
+    """The modules that PEFT sees: `text` and `vision`, over the backbone's weights."""
+    layers = nn.Module()
+    if encoder != "vision":
+        layers.add_module("text", SplitTower(require_text_blocks(backbone, "peft")))
+    if encoder != "text":
+        layers.add_module("vision", SplitTower(backbone.require_vit_blocks("peft")))
+    return layers
+
+
+def _wrap(layers: nn.Module, tuner: "peft.PeftConfig") -> "peft.PeftModel":
+    """Let PEFT put its layers in, in place.
+
+    Raises:
+        ValueError: if it finds no layer for one of the tuner's targets.
+    """
+    import peft
+
+    paths = [path for path, _ in layers.named_modules()]
+    targets = getattr(tuner, "target_modules", None)
+    for target in [] if isinstance(targets, str) else targets or []:
+        if not any(path == target or path.endswith(f".{target}") for path in paths):  # PEFT passes over some misses
+            names = sorted({name.split(".")[-2] for name, _ in layers.named_parameters()})
+            raise ValueError(f"target module {target!r} is not in these towers, which have {', '.join(names)}")
+    return peft.get_peft_model(layers, tuner)
+
+
+def _learns(layers: nn.Module | None) -> bool:
+    return layers is not None and any(parameter.requires_grad for parameter in layers.parameters())
+
+
+def _view(backbone: FrozenCLIP, layers: nn.Module) -> FrozenCLIP:
+    """The backbone through the layers as PEFT left them."""
+    text, vision = backbone.text_tower, backbone.vision_tower
+    own_text, own_vision = getattr(layers, "text", None), getattr(layers, "vision", None)
+    if own_text is not None and text is not None:
+        text = own_text.in_place_of(text)
+    if own_vision is not None and vision is not None:
+        vision = own_vision.in_place_of(vision)
+    return backbone.with_towers(text=text, vision=vision)

@@ -1,0 +1,96 @@
+"""Towers whose every projection is a linear layer of its own, over the frozen weights: what layer tuners can wrap.
+
+open_clip's attention keeps queries, keys and values in one packed weight, and `nn.MultiheadAttention` never calls its
+output layer: a tuner has nothing to wrap there. A `SplitTower` has the modules of a tower under the tower's own names,
+such as `blocks.3.attn.q_proj` or `blocks.3.mlp.c_fc`. Its modules are new, its weights are those of the backbone.
+"""
+
+import copy
+import dataclasses
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from adaptkit.attention import AttentionLayer
+from adaptkit.linears import FrozenLinear
+from adaptkit.towers import Block, TextTower, VisionTower
+from adaptkit.weights.block_view import BlockView
+
+Tower = TypeVar("Tower", TextTower, VisionTower)
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class SplitTower(nn.Module):
+    """The modules of a tower that tuners can reach, with split attention layers; embeddings of tokens stay out."""
+
+    blocks: nn.ModuleList
+
+    def __init__(self, tower: TextTower | VisionTower):
+        super().__init__()
+        for field in dataclasses.fields(tower):
+            part = getattr(tower, field.name)
+            if isinstance(part, nn.Module) and not isinstance(part, nn.Embedding | nn.ModuleList | nn.Sequential):
+                self.add_module(field.name, copy_over_same_weights(part))
+        self.blocks = nn.ModuleList(_split_block(block) for block in tower.blocks)
+
+    def in_place_of(self, tower: Tower) -> Tower:
+        """The tower with these modules, as they are now, in the place of its own."""
+        return dataclasses.replace(tower, **dict(self.named_children()))  # type: ignore[arg-type]
+
+
+class SplitAttention(nn.Module):
+    """An attention layer with a linear layer for each projection, for the functions of `adaptkit.attention`."""
+
+    def __init__(self, attn: AttentionLayer):
+        super().__init__()
+        weights = attn.in_proj_weight.chunk(3)  # (width, width) each
+        biases: tuple[Tensor | None, ...] = (None, None, None)
+        if attn.in_proj_bias is not None:
+            biases = attn.in_proj_bias.chunk(3)
+        self.q_proj, self.k_proj, self.v_proj = (_linear(*parts) for parts in zip(weights, biases, strict=True))
+        self.out_proj = _linear(attn.out_proj.weight, attn.out_proj.bias)
+        self.num_heads = attn.num_heads
+        for part in ("ln_q", "ln_k", "head_scale", "ln_inner"):
+            setattr(self, part, getattr(attn, part, None))
+
+    def project_qkv(self, x: Tensor) -> Tensor:
+        """Queries, keys and values of x (..., width) side by side: (..., 3 * width)."""
+        return torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], dim=-1)
+
+    def project_q(self, x: Tensor) -> Tensor:
+        """Queries of x (..., width): (..., width)."""
+        return self.q_proj(x)
+
+    def project_kv(self, x: Tensor) -> Tensor:
+        """Keys and values of x (..., width) side by side: (..., 2 * width)."""
+        return torch.cat([self.k_proj(x), self.v_proj(x)], dim=-1)
+
+
+def copy_over_same_weights(module: Module) -> Module:
+    """New modules with new parameters that lie on the same memory; the new ones may be frozen, wrapped or replaced."""
+    memo: dict[int, object] = {id(buffer): buffer for buffer in module.buffers()}
+    memo |= {id(weight): nn.Parameter(weight.detach(), requires_grad=False) for weight in module.parameters()}
+    return copy.deepcopy(module, memo)
+
+
+def give_own_memory(module: nn.Module, frozen: nn.Module) -> None:
+    """Move the parameters of `module` that learn off the memory of `frozen`, which must not change with them."""
+    shared = {weight.untyped_storage().data_ptr() for weight in frozen.parameters()}
+    for parameter in module.parameters():
+        if parameter.requires_grad and parameter.untyped_storage().data_ptr() in shared:
+            parameter.data = parameter.data.clone()
+
+
+def _split_block(block: Block) -> BlockView:
+    own = copy_over_same_weights(BlockView(block))
+    return BlockView(own, attn=SplitAttention(own.attn))
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A linear layer on the memory of weight (O, I) and bias (O,)."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    layer.weight = nn.Parameter(weight.detach(), requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.detach(), requires_grad=False)
+    return FrozenLinear(layer)
