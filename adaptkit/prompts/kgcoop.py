@@ -30,7 +30,7 @@ class KgCoOpConfig:
     ctx_init: str = "a photo of a"  # words to start from; they set n_ctx; "" starts from random tokens
     guidance: float = 8.0  # lambda, the weight of L_kg
     distance: Distance = "cosine"  # 1 - cosine as released, or the squared distance of the paper, twice as large
-    templates: tuple[str, ...] = ()  # of w_clip; none: the data set's
+    clip_templates: tuple[str, ...] = ()  # of w_clip; none: the data set's
 
     def __post_init__(self) -> None:
         if self.n_ctx < 1:
@@ -53,7 +53,7 @@ class KgCoOp(AdaptedCLIP):
         self.register_buffer("clip_weights", self._clip_weights(), persistent=False)  # (C, D), unit rows
 
     def _clip_weights(self) -> Tensor:
-        templates = self.config.templates or self.classes.templates
+        templates = self.config.clip_templates or self.classes.templates
         return class_weights(self.backbone, ClassSet(self.classes.classnames, templates))
 
     def logits(self, image_features: Tensor) -> Tensor:

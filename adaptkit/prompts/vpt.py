@@ -29,7 +29,7 @@ from adaptkit.templates import DEFAULT_TEMPLATE
 class VPTConfig:
     n_ctx: int = 8  # learnt tokens per block
     depth: int = 12  # blocks that get their own tokens, at most as many as the tower has; 1 is shallow
-    templates: tuple[str, ...] = (DEFAULT_TEMPLATE,)  # for every data set; none: the data set's
+    fixed_templates: tuple[str, ...] = (DEFAULT_TEMPLATE,)  # for every data set; none: the data set's
 
     def __post_init__(self) -> None:
         if self.n_ctx < 1 or self.depth < 1:
@@ -44,12 +44,12 @@ class VPT(AdaptedCLIP):
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: VPTConfig):
         super().__init__(backbone, classes)
-        self.templates = config.templates
+        self.fixed_templates = config.fixed_templates
         self.vision_prompts = vision_prompts(backbone, config.n_ctx, config.depth, "vpt")
         self.register_buffer("weights", self._weights(), persistent=False)  # (C, D), unit rows
 
     def _weights(self) -> Tensor:
-        templates = self.templates or self.classes.templates
+        templates = self.fixed_templates or self.classes.templates
         return class_weights(self.backbone, ClassSet(self.classes.classnames, templates))
 
     def logits(self, images: Tensor) -> Tensor:

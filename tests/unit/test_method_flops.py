@@ -1,0 +1,138 @@
+"""What a training step costs at ViT-B/16 size, in counted FLOPs, against the plain path of the released code; and how
+many scalars it learns.
+
+The plain path runs 77 positions of every class (and image, in CoCoOp) and the image tower in every step. Its shapes
+suffice to count it, so it runs on the meta device; ours is counted while it computes.
+"""
+
+from collections.abc import Callable, Iterator
+
+import open_clip
+import pytest
+import torch
+from open_clip.model import CLIP
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from adaptkit import AdaptedCLIP, FrozenCLIP, create_method
+from adaptkit.linears import use_onednn
+
+NAMES = tuple(open_clip.IMAGENET_CLASSNAMES)  # spread over the list: its first names are longer than most
+VISION = {"image_size": 224, "patch_size": 16, "layers": 12, "width": 768}
+TEXT = {"context_length": 77, "vocab_size": 49408, "layers": 12, "width": 512, "heads": 8}
+
+
+def vit_b_16(device: str) -> CLIP:
+    """Weights are constants: what is counted does not depend on them."""
+    with torch.device("meta"):
+        model = CLIP(512, VISION, TEXT, quick_gelu=True)
+    if device != "meta":
+        model = model.to_empty(device=device)
+        for tensor in [*model.parameters(), *model.buffers()]:
+            tensor.data.fill_(0.01)
+        model.attn_mask = torch.full((77, 77), float("-inf")).triu(1)
+    return model.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> FrozenCLIP:
+    return FrozenCLIP(vit_b_16("cpu"), open_clip.SimpleTokenizer(context_length=77), "ViT-B-16")
+
+
+@pytest.fixture(autouse=True)
+def _countable() -> Iterator[None]:
+    with use_onednn(False), sdpa_kernel(SDPBackend.MATH):  # fused kernels hide their products from the counter
+        yield
+
+
+def flops(step: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops()
+
+
+def step_flops(method: AdaptedCLIP, x: Tensor) -> int:
+    """Forward and backward of one batch."""
+    return flops(lambda: method.backward(x, torch.arange(len(x)) % len(method.classes)))
+
+
+def run_plain(blocks: nn.ModuleList, x: Tensor, ctx: Tensor, start: int, depth: int) -> Tensor:
+    """All rows of x (N, L, D) through all blocks, learnt tokens in rows from `start` on before the first `depth`."""
+    for layer, block in enumerate(blocks):
+        if layer < depth:
+            x = torch.cat([x[:, :start], ctx.expand(len(x), -1, -1), x[:, start + len(ctx) :]], dim=1)
+        x = block(x)
+    return x
+
+
+def plain_text_step(n_prompts: int, n_ctx: int, depth: int = 1) -> int:
+    """77 positions of every prompt, forward and backward."""
+    model = vit_b_16("meta")
+    ctx = torch.empty(n_ctx, 512, device="meta", requires_grad=True)
+
+    def step() -> None:
+        x = torch.empty(n_prompts, 77, 512, device="meta")
+        x = run_plain(model.transformer.resblocks, x, ctx, start=1, depth=depth)
+        (model.ln_final(x)[:, 0] @ model.text_projection).sum().backward()
+
+    return flops(step)
+
+
+def plain_image_step(batch_size: int, n_ctx: int = 0, depth: int = 0) -> int:
+    """197 rows and the prompts of every image: forward, and backward where there are prompts."""
+    visual = vit_b_16("meta").visual
+    ctx = torch.empty(n_ctx, 768, device="meta", requires_grad=n_ctx > 0)
+
+    def step() -> None:
+        patches = visual.conv1(torch.empty(batch_size, 3, 224, 224, device="meta"))
+        x = torch.empty(batch_size, 1 + patches[0, 0].numel() + n_ctx, 768, device="meta")
+        x = run_plain(visual.transformer.resblocks, x, ctx, start=197, depth=depth)
+        features = visual.ln_post(x)[:, 0] @ visual.proj
+        if n_ctx:
+            features.sum().backward()
+
+    return flops(step)
+
+
+@pytest.mark.parametrize(("name", "n_ctx"), [("coop", 16), ("kgcoop", 4)])
+def test_100_classes_on_fixed_views_cost_a_thirty_fifth(name, n_ctx, backbone):
+    method = create_method(name, backbone, NAMES[::10])
+    plain = plain_text_step(100, n_ctx) + plain_image_step(32)
+    assert plain >= 35 * step_flops(method, torch.randn(32, 512))
+
+
+def test_cocoop_with_the_image_tower_costs_a_tenth_and_with_cached_features_a_twentieth(backbone):
+    method = create_method("cocoop", backbone, NAMES[::20])
+    images, features = torch.randn(1, 3, 224, 224), torch.randn(1, 512)
+    plain = plain_text_step(50, n_ctx=4) + plain_image_step(1)
+    ours = step_flops(method, features)
+    assert plain >= 20 * ours
+    assert plain >= 10 * (ours + flops(lambda: backbone.encode_image(images)))
+
+
+def test_maple_costs_a_third(backbone):
+    method = create_method("maple", backbone, NAMES[::20])
+    plain = plain_text_step(50, n_ctx=2, depth=9) + plain_image_step(4, n_ctx=2, depth=9)
+    ours = step_flops(method, torch.randn(4, 3, 224, 224))
+    assert plain >= 2.95 * ours
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("coop", {}, 8_192),
+        ("cocoop", {}, 35_360),
+        ("kgcoop", {}, 2_048),
+        ("prograd", {}, 8_192),
+        ("vpt", {}, 73_728),
+        ("ivlp", {}, 30_720),
+        ("ivlp", {"n_ctx_text": 4, "n_ctx_vision": 0}, 24_576),
+        ("maple", {}, 3_555_072),
+        ("maple", {"depth": 3}, 1_185_024),
+        ("promptsrc", {}, 46_080),
+    ],
+)
+def test_as_many_scalars_learn_as_the_papers_count(name, options, expected, backbone):
+    method = create_method(name, backbone, NAMES[:2], **options)
+    assert sum(parameter.numel() for parameter in method.learnt_parameters().values()) == expected
