@@ -1,0 +1,74 @@
+"""The recipes of the published tables fit the options that exist, and the methods' own files agree with them."""
+
+import re
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trainers.config import load_bench
+from trainers.protocols import PROTOCOLS
+
+FOLDER = Path(str(resources.files("configs"))) / "paper"
+RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def content(recipe):
+    return yaml.safe_load((FOLDER / f"{recipe}.yaml").read_text())
+
+
+def runs(recipe):
+    """Of the recipe's own protocol, or of any where there is none of that name yet."""
+    protocol = [] if content(recipe)["PROTOCOL"] in PROTOCOLS else ["PROTOCOL", "few_shot"]
+    return load_bench(FOLDER / f"{recipe}.yaml", protocol).runs
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_is_named_after_its_method_and_protocol(recipe):
+    settings = content(recipe)
+    assert recipe == f"{settings['METHODS'][0]}_{settings['PROTOCOL']}"
+    assert {run.method for run in runs(recipe)} == set(settings["METHODS"])
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_states_every_option_of_its_method(recipe):
+    options = runs(recipe)[0].options
+    assert set(content(recipe)[content(recipe)["METHODS"][0].upper()]) == {name.upper() for name in vars(options)}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_opens_with_its_source_and_its_command(recipe):
+    text = (FOLDER / f"{recipe}.yaml").read_text()
+    assert re.match(r"# .*arXiv:\d{4}\.\d{5}", text)
+    assert f"--config configs/paper/{recipe}.yaml" in text
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if content(recipe)["PROTOCOL"] in PROTOCOLS])
+def test_a_method_s_own_file_says_the_same(recipe):
+    assert {departure for run in runs(recipe) for departure in run.departures} == set()
+
+
+def options_by_dataset(recipe, shots):
+    return {run.dataset: run for run in runs(recipe) if run.shots == shots}
+
+
+def test_prograd_has_its_own_templates_and_yields_less_on_three_data_sets():
+    by_dataset = options_by_dataset("prograd_few_shot", 16)
+    assert by_dataset["food101"].options.template == "a type of food, a photo of {}."
+    assert by_dataset["caltech101"].options.template == ""
+    softer = {name for name, run in by_dataset.items() if run.options.strength == 0.8}
+    assert softer == {"oxford_flowers", "dtd", "eurosat"}
+    assert {run.options.strength for run in options_by_dataset("prograd_few_shot", 4).values()} == {1.0}
+
+
+def test_epochs_grow_with_the_shots_but_on_imagenet():
+    assert {run.optim.epochs for run in options_by_dataset("coop_few_shot", 1).values()} == {50}
+    by_dataset = options_by_dataset("coop_few_shot", 16)
+    assert (by_dataset["dtd"].optim.epochs, by_dataset["imagenet"].optim.epochs) == (200, 50)
+
+
+def test_promptsrc_averages_later_on_five_data_sets():
+    by_dataset = options_by_dataset("promptsrc_few_shot", 16)
+    late = {name for name, run in by_dataset.items() if run.options.average_mean == 45}
+    assert late == {"stanford_cars", "oxford_flowers", "fgvc_aircraft", "dtd", "eurosat"}
