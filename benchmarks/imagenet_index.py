@@ -1,4 +1,4 @@
-"""Seconds (on the clock, and of CPU time) to load the item list of a tree as large as ImageNet (1.3 million entries), first and later times.
+"""Seconds to load the item list of a tree as large as ImageNet (1.3 million entries), first and later times.
 
     python benchmarks/imagenet_index.py [--folder FOLDER]
 
