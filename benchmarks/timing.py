@@ -4,7 +4,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,16 +35,47 @@ class Comparison:
     memory_ratio: float | None
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What one path takes."""
+
+    seconds: float
+    gflop: float
+    kept_mb: float
+
+
+def compared(name: str, plain: Cost, fast: Cost) -> Comparison:
+    """Two costs with their ratios; evaluation keeps nothing, and has no ratio of what it keeps."""
+    return Comparison(
+        name,
+        plain.seconds,
+        fast.seconds,
+        plain.seconds / fast.seconds,
+        plain.gflop,
+        fast.gflop,
+        plain.gflop / fast.gflop,
+        plain.kept_mb,
+        fast.kept_mb,
+        plain.kept_mb / fast.kept_mb if fast.kept_mb else None,
+    )
+
+
 def interleave(plain: Step, fast: Step, repeats: int) -> tuple[float, float]:
     """Median seconds of two steps, run in turn after one warm-up each."""
     plain(), fast()
-    seconds: tuple[list[float], list[float]] = ([], [])
+    plain_seconds, fast_seconds = medians((plain, fast), repeats)
+    return plain_seconds, fast_seconds
+
+
+def medians(steps: Sequence[Step], repeats: int) -> list[float]:
+    """Median seconds of warm steps that run in turn."""
+    seconds: list[list[float]] = [[] for _ in steps]
     for _ in range(repeats):
-        for step, times in zip((plain, fast), seconds, strict=True):
+        for step, times in zip(steps, seconds, strict=True):
             start = time.perf_counter()
             step()
             times.append(time.perf_counter() - start)
-    return statistics.median(seconds[0]), statistics.median(seconds[1])
+    return [statistics.median(times) for times in seconds]
 
 
 def gflop(step: Step) -> float:
@@ -89,15 +120,26 @@ def hardware() -> dict[str, str | int]:
     }
 
 
-def write(name: str, description: str, comparisons: list[Comparison]) -> None:
-    """Print the comparisons and write them to benchmarks/results/<name>.json."""
+def report(comparisons: Sequence[Comparison]) -> None:
+    """Print one line each."""
     for row in comparisons:
         print(
             f"{row.name:58s} time {row.plain_seconds:8.3f} -> {row.fast_seconds:7.3f} s {row.time_ratio:6.1f}x   "
             f"GFLOP {row.plain_gflop:8.1f} -> {row.fast_gflop:7.1f} {row.flop_ratio:5.1f}x   "
-            f"kept {row.plain_kept_mb:8.0f} -> {row.fast_kept_mb:6.0f} MB {row.memory_ratio or 0:5.1f}x"
+            f"kept {row.plain_kept_mb:8.0f} -> {row.fast_kept_mb:6.0f} MB {row.memory_ratio or 0:5.1f}x",
+            flush=True,
         )
+
+
+def save(name: str, description: str, comparisons: Sequence[Comparison]) -> None:
+    """Write the comparisons to benchmarks/results/<name>.json."""
     RESULTS.mkdir(exist_ok=True)
     content = {"what": description, "hardware": hardware(), "comparisons": [asdict(row) for row in comparisons]}
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     print(f"written to {RESULTS / f'{name}.json'}")
+
+
+def write(name: str, description: str, comparisons: Sequence[Comparison]) -> None:
+    """Print the comparisons and write them to benchmarks/results/<name>.json."""
+    report(comparisons)
+    save(name, description, comparisons)
