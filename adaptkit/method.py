@@ -72,7 +72,10 @@ class AdaptedCLIP(nn.Module, ABC):
         return None
 
     def tune(self, validation: Support) -> None:
-        """Choose the method's own hyper-parameters on validation images, after training; never on test images."""
+        """Choose the method's own hyper-parameters on validation images, after training.
+
+        Test images are for a comparison that is called "oracle" wherever its result stands.
+        """
         return None
 
     def backward(self, x: Tensor, labels: Tensor) -> Tensor:

@@ -1,5 +1,25 @@
 """Methods whose gradient enters after the towers: they train on cached features."""
 
+from adaptkit.features.clap import CLAP, CLAPConfig
+from adaptkit.features.clip_adapter import CLIPAdapter, CLIPAdapterConfig
+from adaptkit.features.linear_probe import LinearProbe, LinearProbeConfig
+from adaptkit.features.taskres import TaskRes, TaskResConfig
+from adaptkit.features.tip_adapter import TipAdapter, TipAdapterConfig
+from adaptkit.features.tip_adapter_f import TipAdapterF
 from adaptkit.features.zero_shot import ZeroShot, ZeroShotConfig
 
-__all__ = ["ZeroShot", "ZeroShotConfig"]
+__all__ = [
+    "CLAP",
+    "CLAPConfig",
+    "CLIPAdapter",
+    "CLIPAdapterConfig",
+    "LinearProbe",
+    "LinearProbeConfig",
+    "TaskRes",
+    "TaskResConfig",
+    "TipAdapter",
+    "TipAdapterConfig",
+    "TipAdapterF",
+    "ZeroShot",
+    "ZeroShotConfig",
+]

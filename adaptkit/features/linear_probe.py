@@ -1,0 +1,113 @@
+"""Linear probe: logistic regression on frozen image features, its penalty chosen on validation images.
+
+Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", arXiv:2103.00020, in the
+few-shot form that CoOp compares with (Zhou et al., arXiv:2109.01134, lpclip). For features x_i as they are:
+    minimise over W, b:   sum_i CE(softmax(W x_i + b), y_i) + |W|^2 / (2 c)
+c is the best of {10^6, 10^4, ..., 10^-6} on validation images, the largest of equals; then the interval of [c/10, 10 c]
+is halved eight times on a log scale, towards the end that is better on validation images.
+
+Departure: like the released code, a coarse grid of 7 and 8 halvings, where CLIP's paper sweeps 96 values.
+Departure: like the released code, halving compares the two ends only, so it may leave the best of the coarse grid.
+Departure: the released code calls scikit-learn; this is the same objective in torch (`logistic_regression`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet
+from adaptkit.features.logistic_regression import fit, objective
+from adaptkit.method import AdaptedCLIP, Support
+from adaptkit.registry import register_method
+
+COARSE_EXPONENTS = (6.0, 4.0, 2.0, 0.0, -2.0, -4.0, -6.0)
+
+
+@dataclass(frozen=True)
+class LinearProbeConfig:
+    c: float = 1.0  # inverse strength of the penalty where there are no validation images; scikit-learn's C
+    halvings: int = 8  # of the interval of c on a log scale; 0 keeps the best of the coarse grid
+    max_iter: int = 1000  # steps of L-BFGS for each fit
+    tol: float = 1e-4  # largest component of the gradient at which a fit ends
+
+    def __post_init__(self) -> None:
+        if not self.c > 0:
+            raise ValueError(f"c={self.c}; the penalty is |W|^2 / (2 c), so expected more than 0")
+        if self.halvings < 0:
+            raise ValueError(f"halvings={self.halvings}; expected 0 or more")
+
+
+@register_method("linear_probe", LinearProbeConfig)
+class LinearProbe(AdaptedCLIP):
+    """Frozen image features (B, D) through a linear layer (C, D) that `prepare` fits to the support set."""
+
+    consumes = "features"
+
+    def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: LinearProbeConfig):
+        super().__init__(backbone, classes)
+        self.config, self.c = config, config.c
+        self.weight = nn.Parameter(torch.zeros(len(classes), backbone.embed_dim, device=backbone.device))
+        self.bias = nn.Parameter(torch.zeros(len(classes), device=backbone.device))
+        self._support: Support | None = None
+
+    def prepare(self, support: Support) -> None:
+        self._support = support
+        self._keep(self.c, *self._fit(self.c))
+
+    def tune(self, validation: Support) -> None:
+        """Search c on validation images and keep that fit.
+
+        Raises:
+            ValueError: if `prepare` has not seen a support set.
+        """
+        fits: dict[float, tuple[Tensor, Tensor]] = {}
+
+        def right_at(exponent: float) -> int:
+            if exponent not in fits:
+                fits[exponent] = self._fit(10**exponent)
+            return _correct(*fits[exponent], validation)
+
+        best = max(COARSE_EXPONENTS, key=right_at)  # the first of equals
+        low, high = best - 1, best + 1
+        for _ in range(self.config.halvings):
+            if right_at(low) < right_at(high):
+                best, low = high, (low + high) / 2
+            else:
+                best, high = low, (low + high) / 2
+        self._keep(10**best, *fits[best])
+
+    def _fit(self, c: float) -> tuple[Tensor, Tensor]:
+        if self._support is None:
+            raise ValueError("linear_probe has no support set to fit; call prepare before tune")
+        return fit(self._support.x, self._support.labels, len(self.classes), c, self.config.max_iter, self.config.tol)
+
+    @torch.no_grad()
+    def _keep(self, c: float, weight: Tensor, bias: Tensor) -> None:
+        self.c = c
+        self.weight.copy_(weight)
+        self.bias.copy_(bias)
+
+    def logits(self, image_features: Tensor) -> Tensor:
+        """Frozen image features (B, D), not normalised -> logits (B, C)."""
+        with torch.autocast(image_features.device.type, enabled=False):
+            return F.linear(image_features.to(self.weight.dtype), self.weight, self.bias)
+
+    def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
+        """The objective of the fit on a batch, divided by its size."""
+        return objective(self.weight, self.bias, image_features.to(self.weight.dtype), labels, self.c)
+
+    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
+        raise TypeError(
+            f"the linear layer has a row for each of the {len(self.classes)} classes it was fitted to and none for "
+            "others; use zero_shot or coop for new names"
+        )
+
+
+def _correct(weight: Tensor, bias: Tensor, examples: Support) -> int:
+    """How many examples a fit gets right."""
+    predicted = (examples.x.to(weight) @ weight.T + bias).argmax(dim=1)
+    return int((predicted == examples.labels.to(predicted)).sum())

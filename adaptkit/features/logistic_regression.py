@@ -1,0 +1,56 @@
+"""Multinomial logistic regression by full-batch L-BFGS, with scikit-learn's objective and stopping rules.
+
+    minimise over W (C, D), b (C,):   c * sum_i CE(softmax(W x_i + b), y_i) + |W|^2 / 2
+`c` is scikit-learn's C, the inverse strength of the penalty; b is not penalised. From zero, in float64; the gradient
+that stops the fit is the one of this objective divided by c N, as in scikit-learn.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MEMORY = 10  # steps that L-BFGS remembers
+
+
+def objective(weight: Tensor, bias: Tensor, x: Tensor, labels: Tensor, c: float) -> Tensor:
+    """The objective divided by c N: mean cross-entropy + |W|^2 / (2 c N)."""
+    return F.cross_entropy(x @ weight.T + bias, labels) + weight.square().sum() / (2 * c * len(x))
+
+
+@torch.enable_grad()
+def fit(
+    x: Tensor, labels: Tensor, n_classes: int, c: float, max_iter: int = 1000, tol: float = 1e-4
+) -> tuple[Tensor, Tensor]:
+    """Features (N, D), labels (N,) -> W (C, D), b (C,), float64.
+
+    Args:
+        c: inverse strength of the penalty.
+        max_iter: steps of L-BFGS at most.
+        tol: stop where no component of the gradient is larger.
+
+    Raises:
+        ValueError: if there are no features, or c is not above 0.
+    """
+    if not len(x) or not c > 0:
+        raise ValueError(f"logistic regression needs features and c above 0; got {len(x)} features and c={c}")
+    x, labels = x.detach().double(), labels.to(x.device)
+    weight = x.new_zeros(n_classes, x.shape[1]).requires_grad_()
+    bias = x.new_zeros(n_classes).requires_grad_()
+    solver = torch.optim.LBFGS(
+        [weight, bias],
+        max_iter=max_iter,
+        max_eval=20 * max_iter,
+        tolerance_grad=tol,
+        tolerance_change=64 * torch.finfo(torch.float64).eps,
+        history_size=MEMORY,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        loss = objective(weight, bias, x, labels, c)
+        loss.backward()
+        return loss
+
+    solver.step(closure)
+    return weight.detach(), bias.detach()

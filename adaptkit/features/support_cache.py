@@ -1,0 +1,140 @@
+"""The cache of Tip-Adapter, support features as keys and their labels as values, and the search of alpha and beta.
+
+Zhang et al., "Tip-Adapter", arXiv:2111.03930. For a query f and keys k_n, all of unit length, with one-hot labels v_n:
+    cache logits = sum_n exp(-beta (1 - f . k_n)) v_n,    logits = 100 f . w_c + alpha * cache logits
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaptkit.method import Support
+
+CLIP_SCALE = 100.0  # of the cosines with the class weights: written out in the released code, whatever CLIP's own is
+SEARCH_BYTES = 2**28  # logits that the search holds at a time
+
+
+@dataclass(frozen=True)
+class SearchGrid:
+    """Where to look: `steps` values from 0.1 up to, but not including, the maximum."""
+
+    beta_max: float
+    alpha_max: float
+    beta_steps: int
+    alpha_steps: int
+
+    @property
+    def betas(self) -> list[float]:
+        return [0.1 + step * (self.beta_max - 0.1) / self.beta_steps for step in range(self.beta_steps)]
+
+    @property
+    def alphas(self) -> list[float]:
+        return [0.1 + step * (self.alpha_max - 0.1) / self.alpha_steps for step in range(self.alpha_steps)]
+
+
+class SupportCache(nn.Module):
+    """Keys (N, D) with labels (N,), empty until `fill`; `alpha` and `beta` are what `search` may change.
+
+    Args:
+        n_classes: C.
+        like: any tensor of the device and dtype to compute in, its last dimension D.
+        learns: whether the keys are parameters.
+    """
+
+    keys: Tensor
+    labels: Tensor
+    alpha: Tensor
+    beta: Tensor
+
+    def __init__(self, n_classes: int, like: Tensor, alpha: float, beta: float, *, learns: bool):
+        super().__init__()
+        self.n_classes = n_classes
+        keys = like.new_zeros(0, like.shape[-1])
+        if learns:
+            self.keys = nn.Parameter(keys)
+        else:
+            self.register_buffer("keys", keys)
+        self.register_buffer("labels", torch.zeros(0, dtype=torch.int64, device=like.device))
+        for name, value in (("alpha", alpha), ("beta", beta)):
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float64, device=like.device))
+
+    def fill(self, support: Support) -> None:
+        """Make keys of support features (N, D), or (N, V, D): the mean over the views as they are, then unit length.
+
+        Raises:
+            ValueError: if a label is none of the C classes, or the features are not D wide.
+        """
+        x, labels, width = support.x, support.labels, self.keys.shape[-1]
+        if x.ndim not in (2, 3) or x.shape[-1] != width or len(x) != len(labels):
+            raise ValueError(
+                f"support features {tuple(x.shape)} with labels {tuple(labels.shape)}; "
+                f"expected (N, {width}) or (N, V, {width}) with (N,)"
+            )
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.n_classes:
+            raise ValueError(
+                f"support labels reach from {labels.min()} to {labels.max()}; there are {self.n_classes} classes"
+            )
+        x = x.to(self.keys).detach()
+        self._hold(F.normalize(x.mean(dim=1) if x.ndim == 3 else x, dim=-1), labels.to(self.labels))
+
+    def _hold(self, keys: Tensor, labels: Tensor) -> None:
+        self.keys = nn.Parameter(keys) if isinstance(self.keys, nn.Parameter) else keys
+        self.labels = labels
+
+    @property
+    def values(self) -> Tensor:
+        """One-hot labels (N, C)."""
+        return F.one_hot(self.labels, self.n_classes).to(self.keys.dtype)
+
+    def cache_logits(self, query: Tensor) -> Tensor:
+        """Cache logits (B, C) of queries (B, D) of unit length, without alpha."""
+        return torch.exp(-self.beta * (1 - query @ self.keys.T)) @ self.values
+
+    def forward(self, query: Tensor, class_weights: Tensor) -> Tensor:
+        """Logits (B, C) of queries (B, D) of unit length, with class weights (C, D)."""
+        return CLIP_SCALE * query @ class_weights.T + self.alpha * self.cache_logits(query)
+
+    @torch.no_grad()
+    def search(self, class_weights: Tensor, examples: Support, grid: SearchGrid) -> None:
+        """Set alpha and beta to the first pair of the grid, beta by beta, that gets most examples right.
+
+        Where no pair gets any right both become 0, which is zero-shot, as in the released code.
+        """
+        query, labels = F.normalize(examples.x.to(class_weights), dim=-1), examples.labels.to(self.labels)
+        clip_logits = CLIP_SCALE * query @ class_weights.T  # (B, C)
+        alphas = clip_logits.new_tensor(grid.alphas)[:, None, None]
+        affinity, values = query @ self.keys.T, self.values
+        rows = max(1, SEARCH_BYTES // (clip_logits.element_size() * len(grid.alphas) * self.n_classes))
+        correct = torch.zeros(len(grid.betas), len(grid.alphas), dtype=torch.int64, device=query.device)
+        for row, beta in enumerate(grid.betas):
+            cache_logits = torch.exp(-beta * (1 - affinity)) @ values  # (B, C)
+            for start in range(0, len(query), rows):
+                part = slice(start, start + rows)
+                predicted = (clip_logits[part] + alphas * cache_logits[part]).argmax(dim=-1)  # (alphas, b)
+                correct[row] += (predicted == labels[part]).sum(dim=-1)
+        beta, alpha = divmod(int(correct.argmax()), len(grid.alphas))  # argmax takes the first of equals
+        found = bool(correct.any())
+        self.beta.fill_(grid.betas[beta] if found else 0.0)
+        self.alpha.fill_(grid.alphas[alpha] if found else 0.0)
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of keys, labels, alpha and beta: all that has to be kept."""
+        return {name: tensor.detach().clone() for name, tensor in self.state_dict(prefix="cache.").items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state` gave.
+
+        Raises:
+            ValueError: if it is not that of such a cache.
+        """
+        if state.keys() != self.state().keys():
+            raise ValueError(f"learnt tensors {sorted(state)} do not belong here; expected {sorted(self.state())}")
+        keys, labels = state["cache.keys"], state["cache.labels"]
+        if keys.shape != (len(labels), self.keys.shape[-1]):
+            raise ValueError(f"cache.keys has shape {tuple(keys.shape)}; expected {(len(labels), self.keys.shape[-1])}")
+        self._hold(keys.to(self.keys).clone(), labels.to(self.labels).clone())
+        self.alpha.copy_(state["cache.alpha"])
+        self.beta.copy_(state["cache.beta"])

@@ -1,0 +1,83 @@
+"""TaskRes: an additive residual on the text features.
+
+Yu et al., "Task Residual for Tuning Vision-Language Models", arXiv:2211.10277. For base text features t (C, D):
+    t' = t + alpha x,    logits = exp(logit_scale) * cos(f, t')
+trained by cross-entropy over the residual x (C, D), which starts at 0.
+
+Departure: like the released code, t is not normalised, and several templates are averaged without normalising; the
+    paper's t has unit length. So alpha is tied to the length of CLIP's text features.
+Departure: like the released code, class names keep their underscores unless asked otherwise.
+Departure: the "enhanced base", a text projection tuned beforehand, is left out: how to tune it is not released.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet
+from adaptkit.method import AdaptedCLIP
+from adaptkit.registry import register_method
+from adaptkit.templates import IMAGENET_SELECTED
+
+
+@dataclass(frozen=True)
+class TaskResConfig:
+    alpha: float = 0.5  # scale of the residual
+    underscores: Literal["keep", "replace"] = "keep"  # in class names, as released, or by spaces as elsewhere
+    base: Literal["features", "unit"] = "features"  # text features as they are, as released, or of unit length
+    # The classes' own templates, or ImageNet's seven selected ones in front of them, as released for ImageNet.
+    template_set: Literal["classes", "imagenet_selected"] = "classes"
+
+
+@register_method("taskres", TaskResConfig)
+class TaskRes(AdaptedCLIP):
+    """Frozen image features (B, D) against text features (C, D) with a learnt residual."""
+
+    consumes = "features"
+    base: Tensor
+
+    def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: TaskResConfig):
+        super().__init__(backbone, classes)
+        self.alpha = config.alpha
+        base = base_text_features(backbone, classes, config)  # (C, D)
+        self.register_buffer("base", base, persistent=False)
+        self.residual = nn.Parameter(torch.zeros_like(base))
+
+    def text_features(self) -> Tensor:
+        """t' (C, D), not normalised."""
+        return self.base + self.alpha * self.residual
+
+    def logits(self, image_features: Tensor) -> Tensor:
+        """Frozen image features (B, D), fresh or from the cache -> logits (B, C)."""
+        with torch.autocast(image_features.device.type, enabled=False):
+            return self.backbone.logits(image_features.to(self.base), self.text_features())
+
+    def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.logits(image_features), labels)
+
+    def class_weights(self) -> Tensor:
+        return F.normalize(self.text_features(), dim=-1)  # (C, D)
+
+    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
+        raise TypeError(
+            f"the residual has a row for each of the {len(self.classes)} classes it was learnt on and none for others, "
+            "which would be zero-shot; use coop or clip_adapter to transfer"
+        )
+
+
+def base_text_features(backbone: FrozenCLIP, classes: ClassSet, config: TaskResConfig) -> Tensor:
+    """t (C, D) in fp32 or better: the mean of the text features over the templates."""
+    names = classes.classnames if config.underscores == "keep" else classes.readable
+    templates = classes.templates
+    if config.template_set == "imagenet_selected":
+        templates = (*IMAGENET_SELECTED, *templates)
+    with torch.no_grad():
+        features = backbone.encode_text([template.format(name) for template in templates for name in names])
+    features = features.to(torch.promote_types(features.dtype, torch.float32)).unflatten(0, (len(templates), -1))
+    base = features.mean(dim=0)  # (C, D) of (templates, C, D)
+    return F.normalize(base, dim=-1) if config.base == "unit" else base

@@ -1,0 +1,98 @@
+"""Tip-Adapter: a cache of the support set beside CLIP's zero-shot classifier; nothing is trained.
+
+Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification", arXiv:2111.03930:
+    logits = 100 f . w_c + alpha * sum_n exp(-beta (1 - f . k_n)) [y_n = c]
+with f and the keys k_n of unit length; alpha and beta are searched on validation images.
+
+Departure: like the released code, a key is the mean of the features of 10 random views, normalised afterwards.
+Departure: the released code searches ImageNet's alpha and beta on the test set; the search is for validation images,
+    and a bench does what that code does under the name "oracle" only.
+Departure: the released code runs in fp16, where exp underflows at large beta; this is fp32.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.features.support_cache import SearchGrid, SupportCache
+from adaptkit.method import AdaptedCLIP, Support
+from adaptkit.registry import register_method
+from adaptkit.templates import IMAGENET_SELECTED
+
+
+@dataclass(frozen=True)
+class TipAdapterConfig:
+    alpha: float = 1.17  # share of the cache, until a search; the defaults are those of ImageNet
+    beta: float = 1.0  # sharpness of the cache, until a search
+    search: Literal["validation", "none"] = "validation"  # whether validation images choose alpha and beta
+    alpha_max: float = 3.0  # the search looks from 0.1 to below this
+    beta_max: float = 7.0  # likewise
+    alpha_steps: int = 20
+    beta_steps: int = 200
+    augment_views: int = 10  # random views of a support image in its key; 0: the image as it is
+    template_set: Literal["classes", "imagenet_selected"] = "classes"  # the classes' own templates, or ImageNet's seven
+
+    def __post_init__(self) -> None:
+        for name, least in (("alpha_steps", 1), ("beta_steps", 1), ("augment_views", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)}; expected at least {least}")
+
+    @property
+    def grid(self) -> SearchGrid:
+        """Where the search looks."""
+        return SearchGrid(self.beta_max, self.alpha_max, self.beta_steps, self.alpha_steps)
+
+
+@register_method("tip_adapter", TipAdapterConfig)
+class TipAdapter(AdaptedCLIP):
+    """Frozen image features (B, D) against class weights (C, D) and a cache of the support set."""
+
+    consumes = "features"
+    weights: Tensor
+
+    def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: TipAdapterConfig):
+        super().__init__(backbone, classes)
+        weights = tip_class_weights(backbone, classes, config)  # (C, D)
+        self.register_buffer("weights", weights, persistent=False)
+        self.cache = SupportCache(len(classes), weights, config.alpha, config.beta, learns=False)
+        self.config, self.support_views = config, config.augment_views
+
+    def prepare(self, support: Support) -> None:
+        self.cache.fill(support)
+
+    def logits(self, image_features: Tensor) -> Tensor:
+        """Frozen image features (B, D) -> logits (B, C); zero-shot until `prepare`."""
+        with torch.autocast(image_features.device.type, enabled=False):
+            return self.cache(F.normalize(image_features.to(self.weights), dim=-1), self.weights)
+
+    def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.logits(image_features), labels)
+
+    def tune(self, validation: Support) -> None:
+        if self.config.search == "validation":
+            self.cache.search(self.weights, validation, self.config.grid)
+
+    def learnt_state(self) -> dict[str, Tensor]:
+        return self.cache.state()
+
+    def load_learnt_state(self, state: dict[str, Tensor]) -> None:
+        self.cache.restore(state)
+
+    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
+        raise TypeError(
+            f"the cache holds images of the {len(self.classes)} classes it was filled with and none of others; "
+            "make a new tip_adapter and prepare it with images of the new classes"
+        )
+
+
+def tip_class_weights(backbone: FrozenCLIP, classes: ClassSet, config: TipAdapterConfig) -> Tensor:
+    """The zero-shot classifier (C, D) beside the cache, in fp32 or better."""
+    templates = classes.templates if config.template_set == "classes" else IMAGENET_SELECTED
+    weights = class_weights(backbone, ClassSet(classes.classnames, templates))
+    return weights.to(torch.promote_types(weights.dtype, torch.float32))

@@ -1,0 +1,65 @@
+"""Tip-Adapter-F: Tip-Adapter whose keys are trained, starting from the cache.
+
+Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification", arXiv:2111.03930:
+    logits = 100 f . w_c + alpha * sum_n exp(-beta (1 - f . k_n)) [y_n = c]
+trained by cross-entropy over the keys k_n (N, D) at the initial alpha and beta, which are searched afterwards. The keys
+start at unit length and are not normalised again; labels and class weights stay.
+
+Departure: the released code keeps the epoch with the best test accuracy; this keeps the last.
+Departure: see tip_adapter for views, search and precision.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet
+from adaptkit.features.support_cache import SupportCache
+from adaptkit.features.tip_adapter import TipAdapterConfig, tip_class_weights
+from adaptkit.method import AdaptedCLIP, Support
+from adaptkit.registry import register_method
+
+
+@register_method("tip_adapter_f", TipAdapterConfig)
+class TipAdapterF(AdaptedCLIP):
+    """Frozen image features (B, D) against class weights (C, D) and learnt keys (N, D) of the support set."""
+
+    consumes = "features"
+    weights: Tensor
+
+    def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: TipAdapterConfig):
+        super().__init__(backbone, classes)
+        weights = tip_class_weights(backbone, classes, config)  # (C, D)
+        self.register_buffer("weights", weights, persistent=False)
+        self.cache = SupportCache(len(classes), weights, config.alpha, config.beta, learns=True)
+        self.config, self.support_views = config, config.augment_views
+
+    def prepare(self, support: Support) -> None:
+        self.cache.fill(support)
+
+    def logits(self, image_features: Tensor) -> Tensor:
+        """Frozen image features (B, D), fresh or from the cache -> logits (B, C); zero-shot until `prepare`."""
+        with torch.autocast(image_features.device.type, enabled=False):
+            return self.cache(F.normalize(image_features.to(self.weights), dim=-1), self.weights)
+
+    def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.logits(image_features), labels)
+
+    def tune(self, validation: Support) -> None:
+        if self.config.search == "validation":
+            self.cache.search(self.weights, validation, self.config.grid)
+
+    def learnt_state(self) -> dict[str, Tensor]:
+        return self.cache.state()
+
+    def load_learnt_state(self, state: dict[str, Tensor]) -> None:
+        self.cache.restore(state)
+
+    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
+        raise TypeError(
+            f"the keys are images of the {len(self.classes)} classes they were made from and none of others; "
+            "make a new tip_adapter_f and prepare it with images of the new classes"
+        )
