@@ -1,0 +1,122 @@
+"""Steps on a device: how long they take, what they hold, whether the host waits for them, and CUDA graphs of them."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from adaptkit import AdaptedCLIP
+from benchmarks.timing import kept_mb
+from trainers.optim import OptimConfig, build_optimizer
+from trainers.precision import Precision, autocast
+
+Step = Callable[[], object]
+WARM_UP = 3  # steps
+
+
+class TrainStep:
+    """An optimiser step of a method on one batch, as `trainers.few_shot.train` takes it: SGD, learnt tensors in fp32.
+
+    Args:
+        x: what the method consumes; write new batches into it with `copy_`.
+        compiled: run the loss through torch.compile.
+    """
+
+    def __init__(self, method: AdaptedCLIP, x: Tensor, labels: Tensor, precision: Precision, *, compiled: bool = False):
+        self.method, self.x, self.labels, self.precision = method.train(), x, labels, precision
+        self.optimizer = build_optimizer(method.learnt_parameters().values(), OptimConfig())
+        self.compiled_loss = torch.compile(method.loss) if compiled else None
+
+    def __call__(self) -> Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        with autocast(self.x.device, self.precision):
+            if self.compiled_loss is None:
+                loss = self.method.backward(self.x, self.labels)
+            else:
+                loss = self.compiled_loss(self.x, self.labels)
+                loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds_per_step(step: Step, device: torch.device, seconds: float) -> float:
+    """Mean over warm steps, as many as fit into so many seconds, at least one."""
+    for _ in range(WARM_UP):
+        step()
+    one = timed(step, 1, device)
+    return timed(step, max(1, int(seconds / one)), device)
+
+
+def timed(step: Step, count: int, device: torch.device) -> float:
+    """Mean seconds of `count` steps."""
+    synchronise(device)
+    start = time.perf_counter()
+    for _ in range(count):
+        step()
+    synchronise(device)
+    return (time.perf_counter() - start) / count
+
+
+def memory(step: Step, device: torch.device) -> dict[str, float]:
+    """On CUDA the peak of the allocated memory in MB, weights included, and what of it the step adds.
+
+    Elsewhere the activations that a step keeps for its backward pass, by count.
+    """
+    if device.type != "cuda":
+        return {"kept_mb": kept_mb(step)}
+    synchronise(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    step()
+    synchronise(device)
+    peak = torch.cuda.max_memory_allocated(device)
+    return {"peak_mb": peak / 1e6, "step_mb": (peak - before) / 1e6}
+
+
+def waits_for_device(step: Step) -> str | None:
+    """What makes the host wait for the CUDA device in a warm step, in torch's words; None if nothing does."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return None
+
+
+class GraphStep:
+    """A warm step that never waits for the device, as one CUDA graph: it computes on what its tensors hold when called.
+
+    The steps that warm up move learnt tensors and momentum on; capturing computes nothing.
+    """
+
+    def __init__(self, step: Step):
+        self.step = step  # owns the optimiser, whose state the graph writes to
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP):
+                step()
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            step()
+
+    def __call__(self) -> None:
+        self.graph.replay()
+
+
+def fastest(step: Step, device: torch.device) -> tuple[Step, str]:
+    """The step as a CUDA graph where it can be one, else as it is; and how it runs, with the reason."""
+    if device.type != "cuda":
+        return step, "eager: no CUDA device"
+    step()
+    reason = waits_for_device(step)
+    return (GraphStep(step), "CUDA graph") if reason is None else (step, f"eager: {reason}")
