@@ -13,8 +13,9 @@ import open_clip
 import torch
 
 from adaptkit import FrozenCLIP
-from adaptkit.linears import onednn_helps, use_onednn
-from benchmarks.timing import Comparison, gflop, interleave, kept_mb, write
+from adaptkit.linears import onednn_helps
+from benchmarks.text_tower import under
+from benchmarks.timing import Comparison, Cost, Step, compared, gflop, kept_mb, medians, write
 
 
 def plain_prompts(visual: torch.nn.Module, images: torch.Tensor, prompts: dict[int, torch.Tensor]) -> torch.Tensor:
@@ -31,9 +32,11 @@ def plain_prompts(visual: torch.nn.Module, images: torch.Tensor, prompts: dict[i
 
 
 def compare(
-    name: str, plain: Callable[[], torch.Tensor], fast: Callable[[], torch.Tensor], repeats: int, same_gemm: bool
-) -> Comparison:
-    def whole(forward: Callable[[], torch.Tensor]) -> Callable[[], object]:
+    name: str, plain: Callable[[], torch.Tensor], fast: Callable[[], torch.Tensor], repeats: int
+) -> list[Comparison]:
+    """One comparison per GEMM library."""
+
+    def whole(forward: Callable[[], torch.Tensor]) -> Step:
         def step() -> None:
             output = forward()
             if output.requires_grad:
@@ -43,22 +46,17 @@ def compare(
 
     difference = (plain() - fast()).abs().max() / plain().abs().max()
     assert difference < 1e-4, f"the two paths differ by {difference}"
-    with use_onednn(not same_gemm):
-        plain_seconds, fast_seconds = interleave(whole(plain), whole(fast), repeats)
-    plain_gflop, fast_gflop = gflop(whole(plain)), gflop(whole(fast))
-    plain_mb, fast_mb = kept_mb(plain), kept_mb(fast)
-    return Comparison(
-        f"{name}, {'same GEMM' if same_gemm else 'oneDNN linears'}",
-        plain_seconds,
-        fast_seconds,
-        plain_seconds / fast_seconds,
-        plain_gflop,
-        fast_gflop,
-        plain_gflop / fast_gflop,
-        plain_mb,
-        fast_mb,
-        plain_mb / fast_mb if fast_mb else None,  # a frozen tower keeps nothing
-    )
+    modes = {"same GEMM": False, "oneDNN linears": True} if onednn_helps() else {"same GEMM": False}
+    steps = [whole(plain), *(under(onednn, whole(fast)) for onednn in modes.values())]
+    for step in steps:
+        step()
+    plain_seconds, *fast_seconds = medians(steps, repeats)
+    plain_cost = Cost(plain_seconds, gflop(whole(plain)), kept_mb(plain))
+    fast_gflop, fast_mb = gflop(whole(fast)), kept_mb(fast)
+    return [
+        compared(f"{name}, {mode}", plain_cost, Cost(seconds, fast_gflop, fast_mb))
+        for mode, seconds in zip(modes, fast_seconds, strict=True)
+    ]
 
 
 def main() -> None:
@@ -75,24 +73,16 @@ def main() -> None:
     backbone = FrozenCLIP(twin, open_clip.get_tokenizer("ViT-B-16"), "ViT-B-16, random weights")
     images = torch.randn(args.batch, 3, 224, 224)
     prompts = {layer: torch.nn.Parameter(torch.randn(2, backbone.vision_width) * 0.02) for layer in range(9)}
-    rows = []
-    for same_gemm in (True, False) if onednn_helps() else (True,):
-        frozen = f"frozen, batch {args.batch}"
-        rows.append(
-            compare(
-                frozen, lambda: model.visual(images), lambda: backbone.encode_image(images), args.repeats, same_gemm
-            )
-        )
-        deep = f"2 prompts in 9 layers with gradients, batch {args.batch}"
-        rows.append(
-            compare(
-                deep,
-                lambda: plain_prompts(model.visual, images, prompts),
-                lambda: backbone.encode_image(images, prompts),
-                args.repeats,
-                same_gemm,
-            )
-        )
+    rows: list[Comparison] = []
+    rows += compare(
+        f"frozen, batch {args.batch}", lambda: model.visual(images), lambda: backbone.encode_image(images), args.repeats
+    )
+    rows += compare(
+        f"2 prompts in 9 layers with gradients, batch {args.batch}",
+        lambda: plain_prompts(model.visual, images, prompts),
+        lambda: backbone.encode_image(images, prompts),
+        args.repeats,
+    )
     write("vision_tower", "Image tower, open_clip's forward or the obvious prompt path against ours", rows)
 
 
