@@ -26,7 +26,8 @@ class LearnedContext(nn.Module):
     Args:
         ctx: initial tokens, (n_ctx, D_t) shared by all classes or (C, n_ctx, D_t), one set per class.
         position: where the class name stands.
-        words: fixed words in front of the class name; in position "end" they follow the learnt tokens.
+        words: fixed words in front of the class name, or their token ids; in position "end" they follow the learnt
+            tokens.
 
     Raises:
         ValueError: if a prompt is longer than the text tower's context, or the position is unknown.
@@ -38,7 +39,7 @@ class LearnedContext(nn.Module):
         classes: ClassSet,
         ctx: Tensor,
         position: ClassTokenPosition = "end",
-        words: str = "",
+        words: str | Sequence[int] = "",
     ):
         super().__init__()
         if position not in get_args(ClassTokenPosition):
@@ -60,8 +61,8 @@ class LearnedContext(nn.Module):
         class_specific = self.ctx.ndim == 3
         if class_specific and len(self.ctx) != len(classes):
             raise ValueError(f"{len(self.ctx)} class-specific contexts cannot stand for {len(classes)} classes")
-        names = [f"{self.words} {name}".strip() for name in classes.readable]
-        prompts = prompt_tokens(backbone, names, self.n_ctx, self.position, class_specific)
+        lead = backbone.tokenizer.words(self.words) if isinstance(self.words, str) else self.words
+        prompts = prompt_tokens(backbone, classes.readable, self.n_ctx, self.position, class_specific, lead)
         self.encoder = backbone.prompt_encoder(prompts)
 
     def forward(self, ctx: Tensor | None = None, deep: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
@@ -77,9 +78,17 @@ class LearnedContext(nn.Module):
 
 
 def prompt_tokens(
-    backbone: FrozenCLIP, names: Sequence[str], n_ctx: int, position: ClassTokenPosition, class_specific: bool
+    backbone: FrozenCLIP,
+    names: Sequence[str],
+    n_ctx: int,
+    position: ClassTokenPosition,
+    class_specific: bool,
+    lead: Sequence[int] = (),
 ) -> PromptTokens:
     """The prompts "v_1 .. v_n NAME." of C classes, token by token; slots count learnt tokens class by class.
+
+    Args:
+        lead: token ids that every name begins with.
 
     Raises:
         ValueError: if a prompt does not fit into the context.
@@ -90,8 +99,10 @@ def prompt_tokens(
     placeholder = tokenizer.words("X")[0]  # where a learnt token stands; padding would be hidden in some towers
     ids, slots, ends = [], [], []
     for label, name in enumerate(names):
-        words = tokenizer.words(f"{name}.")
-        n_name = min(len(tokenizer.words(name)), len(words))  # a name may end in punctuation that swallows the stop
+        words = [*lead, *tokenizer.words(f"{name}.")]
+        n_name = min(
+            len(lead) + len(tokenizer.words(name)), len(words)
+        )  # a name may end in punctuation that swallows the stop
         learnt = [label * n_ctx * class_specific + index for index in range(n_ctx)]
         n_before = {"end": n_ctx, "middle": n_ctx // 2, "front": 0}[position]
         n_split = 0 if position == "end" else n_name
@@ -105,9 +116,9 @@ def prompt_tokens(
         ]
         padding = backbone.context_length - len(layout)
         if padding < 0:
-            room = backbone.context_length - len(before) - len(after) - n_ctx
+            room = backbone.context_length - len(before) - len(after) - n_ctx - len(lead)
             raise ValueError(
-                f"class name {name!r} needs {len(words)} tokens with its full stop and {max(room, 0)} remain beside "
+                f"class name {name!r} needs {len(words) - len(lead)} tokens with its full stop and {max(room, 0)} remain beside "
                 f"n_ctx={n_ctx}; lower n_ctx or shorten the name"
             )
         ends.append(len(layout) - 1)

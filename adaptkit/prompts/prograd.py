@@ -10,7 +10,7 @@ and only G trains the context.
 Departure: like the released code, L_kl lacks the entropy of the zero-shot side, which has no gradient, and is T^2 times
     as large; the direction of G_g is the same.
 Departure: like the released code, words to start from stand in the last of the n_ctx tokens and the others start at
-    zero; a template of more tokens than words (its comma is one) leaves its last words behind the learnt tokens, fixed.
+    zero; a template of more tokens than words (its comma is one) leaves its last tokens behind the learnt ones, fixed.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class ProGrad(AdaptedCLIP):
         super().__init__(backbone, classes)
         self.config = config
         words = self._templates()[0].partition("{}")[0].strip()
-        left_over = ""
+        left_over: list[int] = []
         if config.words_init and words:
             ctx, left_over = padded_context(backbone, words, config.n_ctx)  # (n_ctx, D_t)
         elif config.class_specific:
@@ -123,26 +123,17 @@ def align(domain: Tensor, general: Tensor, strength: float) -> Tensor:
     return domain - strength * opposing * direction.view_as(domain)
 
 
-def padded_context(backbone: FrozenCLIP, words: str, n_ctx: int) -> tuple[Tensor, str]:
-    """Zeros, then the embeddings of a phrase's first tokens, as many as it has words: (n_ctx, D_t); and the rest of it.
+def padded_context(backbone: FrozenCLIP, words: str, n_ctx: int) -> tuple[Tensor, list[int]]:
+    """Zeros, then the embeddings of a phrase's first tokens, as many as it has words: (n_ctx, D_t); and its other ids.
 
     Raises:
-        ValueError: if the phrase has more than n_ctx words, or its rest begins inside a word.
+        ValueError: if the phrase has more than n_ctx words.
     """
-    listed = words.split()
-    if len(listed) > n_ctx:
-        raise ValueError(f"template {words!r} has {len(listed)} words and n_ctx={n_ctx}; raise n_ctx, or shorten it")
+    n_words = len(words.split())
+    if n_words > n_ctx:
+        raise ValueError(f"template {words!r} has {n_words} words and n_ctx={n_ctx}; raise n_ctx, or shorten it")
     tokens = backbone.tokenizer.words(words)
-    first, rest = tokens[: len(listed)], tokens[len(listed) :]
-    left_over = next(
-        (text for n in range(len(listed) + 1) if backbone.tokenizer.words(text := " ".join(listed[n:])) == rest), None
-    )
-    if left_over is None:
-        raise ValueError(
-            f"template {words!r} has {len(tokens)} tokens, and the one at place {len(listed)} ends inside a word; use "
-            "words that are one token each"
-        )
     ctx = torch.zeros(n_ctx, backbone.text_width, device=backbone.device)
     with torch.no_grad():
-        ctx[n_ctx - len(first) :] = backbone.embed_tokens(torch.tensor(first)).float()
-    return ctx, left_over
+        ctx[n_ctx - n_words :] = backbone.embed_tokens(torch.tensor(tokens[:n_words])).float()
+    return ctx, tokens[n_words:]
