@@ -1,6 +1,6 @@
 """Put measured results into README.md, between its markers; a number there comes from a file here and nowhere else.
 
-    python -m benchmarks.readme
+python -m benchmarks.readme
 """
 
 import json
