@@ -44,6 +44,11 @@ def zero_shot_section() -> str:
             f"| {name} | {row['classes']} | {100 / row['classes']:.1f} | "
             f"{cell['top1']:.1f} ± {cell['standard_error']:.1f} | {cell['count']} |"
         )
+    mean = result["mean"]
+    lines.append(
+        f"| mean | | {mean['chance']:.1f} | {mean['single']:.1f} ± {mean['standard_error']:.1f} "
+        f"({mean['times_chance']:.0f} times chance) | |"
+    )
     return "\n".join(lines)
 
 
