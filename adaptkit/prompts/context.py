@@ -100,9 +100,8 @@ def prompt_tokens(
     ids, slots, ends = [], [], []
     for label, name in enumerate(names):
         words = [*lead, *tokenizer.words(f"{name}.")]
-        n_name = min(
-            len(lead) + len(tokenizer.words(name)), len(words)
-        )  # a name may end in punctuation that swallows the stop
+        # A name may end in punctuation that swallows the full stop.
+        n_name = min(len(lead) + len(tokenizer.words(name)), len(words))
         learnt = [label * n_ctx * class_specific + index for index in range(n_ctx)]
         n_before = {"end": n_ctx, "middle": n_ctx // 2, "front": 0}[position]
         n_split = 0 if position == "end" else n_name
@@ -116,10 +115,11 @@ def prompt_tokens(
         ]
         padding = backbone.context_length - len(layout)
         if padding < 0:
-            room = backbone.context_length - len(before) - len(after) - n_ctx - len(lead)
+            needed = len(words) - len(lead)
+            room = max(0, needed + padding)
             raise ValueError(
-                f"class name {name!r} needs {len(words) - len(lead)} tokens with its full stop and {max(room, 0)} remain beside "
-                f"n_ctx={n_ctx}; lower n_ctx or shorten the name"
+                f"class name {name!r} needs {needed} tokens with its full stop and {room} remain beside n_ctx={n_ctx}; "
+                "lower n_ctx or shorten the name"
             )
         ends.append(len(layout) - 1)
         layout += [(tokenizer.pad_id, -1)] * padding

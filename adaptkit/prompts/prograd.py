@@ -85,22 +85,26 @@ class ProGrad(AdaptedCLIP):
         return T**2 * F.cross_entropy(logits / T, (zero_shot / T).softmax(dim=-1))
 
     def backward(self, image_features: Tensor, labels: Tensor) -> Tensor:
-        """Leave G in the context's `.grad`; returns L_ce, detached."""
+        """Leave G in `.grad` of each learnt tensor; returns L_ce, detached."""
         cross_entropy, domain, general = self.gradients(image_features, labels)
-        gradient = align(domain, general, self.config.strength)
-        ctx = self.context.ctx
-        ctx.grad = gradient if ctx.grad is None else ctx.grad + gradient
+        for name, parameter in self.learnt_parameters().items():
+            gradient = align(domain[name], general[name], self.config.strength)
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         return cross_entropy
 
-    def gradients(self, image_features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """L_ce, detached, and G_d and G_g, both shaped like the context: one forward pass, two backward passes."""
-        weights = self.class_weights()  # (C, D), the only way from the losses to the context
-        logits = self.backbone.logits(image_features, weights)  # (B, C)
+    def gradients(self, image_features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """L_ce, detached, and G_d and G_g of each learnt tensor: one forward pass, two backward passes."""
+        learnt = self.learnt_parameters()
+        logits = self.logits(image_features)  # (B, C)
         cross_entropy = F.cross_entropy(logits, labels)
         divergence = self.zero_shot_divergence(image_features, logits)
-        (domain,) = torch.autograd.grad(cross_entropy, self.context.ctx, retain_graph=True)
-        (general,) = torch.autograd.grad(divergence, self.context.ctx)
-        return cross_entropy.detach(), domain, general
+        domain = torch.autograd.grad(cross_entropy, list(learnt.values()), retain_graph=True)
+        general = torch.autograd.grad(divergence, list(learnt.values()))
+        return (
+            cross_entropy.detach(),
+            dict(zip(learnt, domain, strict=True)),
+            dict(zip(learnt, general, strict=True)),
+        )
 
     def class_weights(self) -> Tensor:
         return F.normalize(self.context(), dim=-1)  # (C, D)
