@@ -64,15 +64,19 @@ def train_transform(
     mean: Sequence[float] = CLIP_MEAN,
     std: Sequence[float] = CLIP_STD,
     interpolation: str = "bicubic",
+    min_area: float = 0.08,
 ) -> Transform:
     """The papers': a random crop of 8 to 100 % of the area, resized, flipped half the time: PIL -> (3, size, size).
 
     Draws from torch's global generator, in the papers' order: `torch.manual_seed` before a call fixes the view.
 
+    Args:
+        min_area: the smallest crop, as a share of the area; Tip-Adapter's is 0.5.
+
     Raises:
         ValueError: if `interpolation` is not "bicubic", "bilinear" or "nearest".
     """
-    crop = RandomResizedCrop(size, scale=(0.08, 1.0), interpolation=_interpolation(interpolation))
+    crop = RandomResizedCrop(size, scale=(min_area, 1.0), interpolation=_interpolation(interpolation))
     return Compose([_to_rgb, crop, RandomHorizontalFlip(0.5), ToTensor(), Normalize(mean, std)])
 
 

@@ -75,9 +75,9 @@ def _several(choices: Iterable[tuple[Hashable, Hashable]]) -> bool:
     return any(seen.setdefault(place, value) != value for place, value in choices)
 
 
-def accuracy_cell(records: Iterable[ResultRecord], test: str) -> Cell | None:
-    """Accuracy in percent over the seeds of one method on one data set; None without records."""
-    by_seed = {record.seed: record.score(test).accuracy for record in records}
+def accuracy_cell(records: Iterable[ResultRecord], *tests: str) -> Cell | None:
+    """Accuracy in percent over the seeds of one method on one data set, the mean of the tests; None without records."""
+    by_seed = {record.seed: _mean_accuracy(record, tests) for record in records}
     return _cell(by_seed) if by_seed else None
 
 
@@ -86,9 +86,13 @@ def _cell(by_seed: Mapping[int, float]) -> Cell:
     return Cell(fmean(values), pstdev(values), tuple(sorted(by_seed)))
 
 
-def average_cell(by_dataset: Mapping[str, Sequence[ResultRecord]], datasets: Sequence[str], test: str) -> Cell | None:
-    """Mean over all the data sets, spread over seeds; None unless every data set has the same seeds."""
-    per_dataset = [{r.seed: r.score(test).accuracy for r in by_dataset.get(name, ())} for name in datasets]
+def _mean_accuracy(record: ResultRecord, tests: Sequence[str]) -> float:
+    return fmean(record.score(test).accuracy for test in tests)
+
+
+def average_cell(by_dataset: Mapping[str, Sequence[ResultRecord]], datasets: Sequence[str], *tests: str) -> Cell | None:
+    """Mean over all the data sets and tests, spread over seeds; None unless every data set has the same seeds."""
+    per_dataset = [{r.seed: _mean_accuracy(r, tests) for r in by_dataset.get(name, ())} for name in datasets]
     seeds = set(per_dataset[0]) if per_dataset else set()
     if not seeds or any(set(own) != seeds for own in per_dataset):
         return None

@@ -62,7 +62,8 @@ class ImageBatches:
         items = [self.items[index] for index in order.tolist()]
         labels = torch.tensor([item.label for item in items])
         places = tuple((item, (v,)) for item, v in zip(items, view.tolist(), strict=True))
-        images = ViewImages(self.dataset, places, self.preprocess, self.views.augment != "none", self.seed)
+        augmented, min_area = self.views.augment != "none", self.views.min_area
+        images = ViewImages(self.dataset, places, self.preprocess, augmented, self.seed, min_area)
         bounds = batch_bounds(len(items), self.batch_size, self.drop_last)
         for (start, end), pixels in zip(bounds, load_batches(images, bounds, self.workers), strict=True):
             yield pixels, labels[start:end]

@@ -27,7 +27,7 @@ def bench(config: BenchConfig, out: Path, cache: Path, fresh: bool = False) -> l
     console, messages = Console(), Console(stderr=True, highlight=False)
     shared = open_bench(config, out, cache)
     todo = plan(config, shared, fresh)
-    for problem in todo.problems:
+    for problem in (*todo.problems, *todo.notes):
         messages.print(f"note: {problem}", soft_wrap=True)
     reused = f"{len(todo.finished)} finished before and reused (--fresh computes them again), " if todo.finished else ""
     messages.print(
@@ -35,7 +35,7 @@ def bench(config: BenchConfig, out: Path, cache: Path, fresh: bool = False) -> l
     )
     with _display(todo, messages) as display:
         records = run_all(todo, shared, display.start, display.epoch, display.done)
-    made = tables(records, config.settings.datasets)
+    made = tables(records, config.settings.datasets, todo.notes)
     written = write_tables(made, records, out, config.settings.protocol)
     print_tables(made, console)
     messages.print(f"written to {' and '.join(str(path) for path in written)}", soft_wrap=True)

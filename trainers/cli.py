@@ -62,12 +62,22 @@ def _add_bench(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "bench",
         help="run methods over data sets, shots and seeds, and print the table",
         description="Train and test methods over data sets, shots and seeds, and print the table. Without options: "
-        "zero_shot and coop, base to novel, on the embedded suite. Finished runs are reused.",
+        "every method that can take part, base to novel, on the embedded suite. Finished runs are reused.",
     )
-    bench.add_argument("--protocol", help="base_to_novel (default) or few_shot")
+    bench.add_argument("--protocol", help="base_to_novel (default), few_shot, cross_dataset or domain_generalization")
     bench.add_argument("--suite", help="mini (default, embedded) or paper (needs --root)")
-    bench.add_argument("--methods", help="such as zero_shot,coop; `adaptkit methods` lists them")
-    bench.add_argument("--datasets", help="such as dtd,eurosat; all of the suite by default")
+    bench.add_argument("--methods", help="such as zero_shot,coop, or all; `adaptkit methods` lists them")
+    bench.add_argument("--datasets", help="to learn from, such as dtd,eurosat; all of the suite by default")
+    bench.add_argument("--targets", help="where cross_dataset and domain_generalization test; by default all others")
+    bench.add_argument(
+        "--recipe",
+        help="default, or paper: the settings of the published tables (configs/paper), suite and backbone too",
+    )
+    bench.add_argument(
+        "--oracle",
+        action="store_true",
+        help="let methods choose hyper-parameters on the test images, as some released code does; records say so",
+    )
     bench.add_argument("--shots", help="training images per class, such as 1,2,4")
     bench.add_argument("--seeds", help="such as 1,2,3")
     bench.add_argument("--backbone", help="an open_clip name (default: adaptkit-mini, embedded)")
@@ -75,7 +85,18 @@ def _add_bench(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     bench.add_argument("--checkpoint", help="a local file with the backbone's weights")
     bench.add_argument("--root", help="the folder that holds the data sets of the papers")
     bench.add_argument(
-        "--split", help="paper (default), or fallback: build one where the papers' split file is missing"
+        "--split", help="fallback: build a split where the papers' file is missing; with --data, a split file"
+    )
+    bench.add_argument(
+        "--data",
+        action="append",
+        metavar="PATH",
+        help="own images: a folder of class folders, a table or shards; repeat it, or separate paths by commas",
+    )
+    bench.add_argument("--classnames", metavar="FILE", help="names for the classes of --data")
+    bench.add_argument("--skip-bad", action="store_true", help="leave unreadable images of --data out; records say so")
+    bench.add_argument(
+        "--template", action="append", metavar="TEXT", help='such as "a photo of a {}."; repeat it for an ensemble'
     )
     bench.add_argument("--device", help="auto (default), cpu, cuda or cuda:1")
     bench.add_argument("--out", type=Path, default=Path("runs"), help="folder for records (default: runs)")
@@ -87,7 +108,13 @@ def _add_bench(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 def bench_overrides(args: argparse.Namespace) -> list[str]:
     """The options of `bench` as KEY VALUE pairs; pairs that the user wrote come last and win."""
-    lists = {"METHODS": args.methods, "DATASETS": args.datasets, "SHOTS": args.shots, "SEEDS": args.seeds}
+    lists = {
+        "METHODS": args.methods,
+        "DATASETS": args.datasets,
+        "TARGETS": args.targets,
+        "SHOTS": args.shots,
+        "SEEDS": args.seeds,
+    }
     words = {
         "PROTOCOL": args.protocol,
         "SUITE": args.suite,
@@ -97,6 +124,12 @@ def bench_overrides(args: argparse.Namespace) -> list[str]:
         "BACKBONE.CHECKPOINT": args.checkpoint,
         "DATA.ROOT": args.root,
         "DATA.SPLIT": args.split,
+        "DATA.OWN": args.data and [path for written in args.data for path in own_paths(written)],
+        "DATA.CLASSNAMES": args.classnames,
+        "DATA.SKIP_BAD": args.skip_bad or None,
+        "DATA.TEMPLATES": args.template,
+        "RECIPE": args.recipe,
+        "SELECTION": "oracle" if args.oracle else None,
     }
     pairs: list[str] = []
     for key, listed in lists.items():
@@ -107,6 +140,11 @@ def bench_overrides(args: argparse.Namespace) -> list[str]:
         if word is not None:
             pairs += [key, json.dumps(word)]
     return [*pairs, *args.overrides]
+
+
+def own_paths(written: str) -> list[str]:
+    """One path, which may hold commas, or several that are separated by them."""
+    return [written] if Path(written).expanduser().exists() else [part for part in written.split(",") if part]
 
 
 def _bench(args: argparse.Namespace) -> int:

@@ -1,58 +1,35 @@
-"""YAML files and command-line words -> typed, frozen settings. The only file that imports yacs.
+"""Which settings every run of a bench has: packaged YAML, the user's file and command-line words -> typed objects.
 
 The dataclasses are the schema: every field is a key, upper-case, and every method's options stand under the method's
 own upper-case name. Layers are laid over each other, later ones winning:
     dataclass defaults < methods/<name>.yaml < protocols/<name>.yaml < suites/<name>.yaml < the user's file < KEY VALUE
-A layer may hold cases, which apply to some runs only:
-    WHEN:
-      - {DATASET: [imagenet], METHOD: coop, THEN: {OPTIM: {EPOCHS: 50}}}
+With `RECIPE paper`, paper/<method>_<protocol>.yaml lies over the protocol, and of the suite only shots and seeds count.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar, get_type_hints
 
-import yaml
-from yacs.config import CfgNode
-
-from adaptkit.registry import list_methods, method_config
-from datasets_fewshot import list_datasets, list_draws, suites
-from trainers.config_values import Condition, ConfigError, Scalar, as_tuple, check_name, fit, nearest
+from adaptkit.classifier import ClassSet
+from adaptkit.registry import list_methods
+from adaptkit.templates import DEFAULT_TEMPLATE, templates_for
+from datasets_fewshot import list_datasets, list_draws
+from trainers.config_files import Kind, nest, packaged_names, packaged_source, read_packaged, read_user_file
+from trainers.config_layers import Layer, Node, Schema, from_node, make_schema, read_layer, resolve
+from trainers.config_values import ConfigError, Scalar, check_name
 from trainers.optim import OptimConfig
-from trainers.protocols import PROTOCOLS
+from trainers.protocols import PROTOCOLS, TRANSFERS
 from trainers.settings import (
+    EVERY_METHOD,
+    OWN_SUITE,
     BackboneConfig,
     BenchConfig,
     BenchSettings,
-    DataclassInstance,
     DataConfig,
     RunConfig,
     RunSettings,
 )
 from trainers.views import ViewConfig
-
-CASE_KEYS = ("PROTOCOL", "DATASET", "METHOD", "SHOTS")
-
-Options = TypeVar("Options", bound=DataclassInstance)
-Schema: TypeAlias = "dict[str, type[DataclassInstance]]"
-
-
-@dataclass(frozen=True)
-class _Case:
-    when: dict[str, tuple[Scalar, ...]]
-    then: CfgNode
-
-    def matches(self, run: Condition) -> bool:
-        return all(key in run and run[key] in values for key, values in self.when.items())
-
-
-@dataclass(frozen=True)
-class _Layer:
-    node: CfgNode
-    cases: tuple[_Case, ...] = ()
 
 
 def load_bench(config_file: str | Path | None = None, overrides: Sequence[str] = ()) -> BenchConfig:
@@ -65,206 +42,199 @@ def load_bench(config_file: str | Path | None = None, overrides: Sequence[str] =
     Raises:
         ConfigError: names the key, the value, where it stands and the nearest valid names.
     """
-    schema = _schema()
-    users = [] if config_file is None else [_read_layer(_read_user_file(config_file), f"in {config_file}", schema)]
-    users.append(_read_layer(_nest(overrides), "on the command line", schema))
-    first = _settings(_resolve(users, {}, schema))
-    check_name("PROTOCOL", first.protocol, list(PROTOCOLS))
-    check_name("SUITE", first.suite, suites())
-    protocol = _packaged_layer("protocols", first.protocol, schema)
-    suite = _packaged_layer("suites", first.suite, schema)
+    schema = make_schema()
+    users = [] if config_file is None else [read_layer(read_user_file(config_file), f"in {config_file}", schema)]
+    users.append(read_layer(nest(overrides), "on the command line", schema))
+    name = from_node(BenchSettings, resolve(users, {}, schema)).protocol
+    check_name("PROTOCOL", name, sorted(PROTOCOLS))
+    protocol = _packaged("protocols", name, schema)
+    asked = from_node(BenchSettings, resolve([protocol, *users], {"PROTOCOL": name}, schema))
+    methods = _methods(asked.methods)
+    papers = _paper_recipes(methods, name, schema) if asked.recipe == "paper" else {}
+    shared = [protocol, _agreed(papers, users)] if papers else [protocol]
+    suite = _suite(resolve([*shared, *users], {"PROTOCOL": name}, schema), schema)
 
-    node = _resolve([protocol, suite, *users], {"PROTOCOL": first.protocol}, schema)
-    settings = _with_datasets(_settings(node))
-    data = _from_node(DataConfig, node.DATA, "DATA")
-    check_name("DATA.DRAW", data.draw, list_draws())
-    if data.split == "fallback" and settings.suite == "mini":
-        raise ConfigError("DATA.SPLIT is 'fallback', but the embedded suite brings its splits; leave it out")
+    node = resolve([*shared, suite, *users], {"PROTOCOL": name}, schema)
+    data = _data(node)
+    settings = dataclasses.replace(from_node(BenchSettings, node), methods=methods)
+    settings = _with_datasets(dataclasses.replace(settings, suite=OWN_SUITE if data.own else settings.suite), data)
+    if settings.selection == "oracle" and name != "few_shot":
+        raise ConfigError(f"SELECTION is 'oracle', which is for few_shot, not for {name}; leave it out")
+    later = [suite.without_training() if papers else suite, *users]
+    recipes = {
+        method: [_packaged("methods", method, schema), protocol, papers.get(method, Layer())] for method in methods
+    }
     runs: list[RunConfig] = []
     for dataset in settings.datasets:
         for method in settings.methods:
-            recipe = [_packaged_layer("methods", method, schema), protocol]
-            runs += _runs(recipe, [suite, *users], settings.protocol, dataset, method, schema)
-    return BenchConfig(settings, _from_node(BackboneConfig, node.BACKBONE, "BACKBONE"), data, tuple(runs))
+            runs += _runs(recipes[method], later, settings, data, dataset, method, schema)
+    backbone = from_node(BackboneConfig, node.BACKBONE, "BACKBONE")
+    return BenchConfig(settings, backbone, data, tuple(runs), every_method=EVERY_METHOD in asked.methods)
 
 
 def _runs(
-    recipe: list[_Layer], later: list[_Layer], protocol: str, dataset: str, method: str, schema: Schema
+    recipe: list[Layer],
+    later: list[Layer],
+    settings: BenchSettings,
+    data: DataConfig,
+    dataset: str,
+    method: str,
+    schema: Schema,
 ) -> list[RunConfig]:
     """Every shots and seed of one method on one data set."""
-    cell: dict[str, Scalar] = {"PROTOCOL": protocol, "DATASET": dataset, "METHOD": method}
-    axes = _from_node(RunSettings, _resolve([*recipe, *later], cell, schema), "")
+    cell: dict[str, Scalar] = {"PROTOCOL": settings.protocol, "DATASET": dataset, "METHOD": method}
+    axes = from_node(RunSettings, resolve([*recipe, *later], cell, schema))
     for key, values, least in (("SHOTS", axes.shots, 1), ("SEEDS", axes.seeds, 0)):
         if not values or min(values) < least or len(set(values)) < len(values):
             raise ConfigError(f"{key} is {list(values)}; expected different whole numbers from {least} on")
     runs = []
     for shots in axes.shots:
-        node = _resolve([*recipe, *later], {**cell, "SHOTS": shots}, schema)
-        departures = _differences(_resolve(recipe, {**cell, "SHOTS": shots}, schema), node, method)
-        options = _from_node(schema[method.upper()], node[method.upper()], method.upper())
-        optim = _from_node(OptimConfig, node.OPTIM, "OPTIM")
-        views = _from_node(ViewConfig, node.VIEWS, "VIEWS")
-        runs += [
-            RunConfig(protocol, dataset, method, options, shots, seed, optim, views, departures) for seed in axes.seeds
-        ]
+        node = resolve([*recipe, *later], {**cell, "SHOTS": shots}, schema)
+        original = resolve(recipe, {**cell, "SHOTS": shots}, schema)
+        departures = _differences(original, node, method, settings.recipe == "paper")
+        if settings.recipe == "paper" and shots not in original.SHOTS:
+            departures += (f"SHOTS is {shots} (recipe: {', '.join(map(str, original.SHOTS))})",)
+        run = RunConfig(
+            protocol=settings.protocol,
+            dataset=dataset,
+            method=method,
+            options=from_node(schema[method.upper()], node[method.upper()], method.upper()),
+            shots=shots,
+            seed=axes.seeds[0],
+            optim=from_node(OptimConfig, node.OPTIM, "OPTIM"),
+            views=from_node(ViewConfig, node.VIEWS, "VIEWS"),
+            templates=data.templates or _own_templates(settings.suite, dataset),
+            recipe=settings.recipe,
+            selection=settings.selection,
+            departures=departures,
+        )
+        runs += [dataclasses.replace(run, seed=seed) for seed in axes.seeds]
     return runs
 
 
-def _differences(recipe: CfgNode, node: CfgNode, method: str) -> tuple[str, ...]:
+def _own_templates(suite: str, dataset: str) -> tuple[str, ...]:
+    # Own data may be called like a data set of the papers; that gives them no templates.
+    return (DEFAULT_TEMPLATE,) if suite == OWN_SUITE else templates_for(dataset)
+
+
+def _differences(recipe: Node, node: Node, method: str, with_backbone: bool) -> tuple[str, ...]:
     """Settings of training that a layer after the recipe changed: "OPTIM.EPOCHS is 50 (recipe: 200)"."""
+    sections = ("OPTIM", "VIEWS", method.upper(), *(("BACKBONE",) if with_backbone else ()))
     return tuple(
         f"{section}.{key} is {value!r} (recipe: {recipe[section][key]!r})"
-        for section in ("OPTIM", "VIEWS", method.upper())
+        for section in sections
         for key, value in node[section].items()
         if value != recipe[section][key]
     )
 
 
-def _with_datasets(settings: BenchSettings) -> BenchSettings:
-    if not settings.methods:
-        raise ConfigError(f"METHODS is empty; name one or more of {', '.join(list_methods())}")
-    for method in settings.methods:
+def _packaged(kind: Kind, name: str, schema: Schema) -> Layer:
+    return read_layer(read_packaged(kind, name), f"in {packaged_source(kind, name)}", schema)
+
+
+def _methods(asked: tuple[str, ...]) -> tuple[str, ...]:
+    """The names without repetition; "all" stands for every method."""
+    if not asked:
+        raise ConfigError(f"METHODS is empty; name one or more of {', '.join(list_methods())}, or {EVERY_METHOD}")
+    if EVERY_METHOD in asked:
+        return tuple(sorted(list_methods(), key=lambda name: name != "zero_shot"))
+    for method in asked:
         check_name("METHODS", method, list_methods())
-    known = list_datasets(settings.suite)
-    if not known:
-        raise ConfigError(f"suite {settings.suite!r} has no data set; use another one of {', '.join(suites())}")
-    for dataset in settings.datasets:
-        for other in suites():
-            if dataset not in known and dataset in list_datasets(other):
-                raise ConfigError(
-                    f"data set {dataset!r} is not in suite {settings.suite!r}; it is in {other!r}: add --suite {other}"
-                )
-        check_name("DATASETS", dataset, known)
-    unique = {name: list(dict.fromkeys(getattr(settings, name))) for name in ("methods", "datasets")}
-    return dataclasses.replace(settings, methods=tuple(unique["methods"]), datasets=tuple(unique["datasets"] or known))
+    return tuple(dict.fromkeys(asked))
 
 
-def _schema() -> Schema:
-    """Section -> the dataclass that it is read into; BenchSettings and RunSettings stand at the top, in no section."""
-    sections: Schema = {"OPTIM": OptimConfig, "VIEWS": ViewConfig, "BACKBONE": BackboneConfig, "DATA": DataConfig}
-    return sections | {name.upper(): method_config(name) for name in list_methods()}
+def _paper_recipes(methods: Sequence[str], protocol: str, schema: Schema) -> dict[str, Layer]:
+    """Every method's settings of the published table.
+
+    Raises:
+        ConfigError: lists the methods that have none for the protocol.
+    """
+    known = packaged_names("paper")
+    missing = [method for method in methods if f"{method}_{protocol}" not in known]
+    if missing:
+        suffix = f"_{protocol}"
+        there = [name.removesuffix(suffix) for name in known if name.endswith(suffix)]
+        raise ConfigError(
+            f"no recipe of a paper for {', '.join(missing)} in {protocol}; there are recipes for "
+            f"{', '.join(there) or 'no method'}: name some of these with --methods, or leave --recipe out"
+        )
+    return {method: _packaged("paper", f"{method}_{protocol}", schema) for method in methods}
 
 
-def _default_node(schema: Schema) -> CfgNode:
-    node = CfgNode({**_as_dict(BenchSettings), **_as_dict(RunSettings)})
-    for section, config in schema.items():
-        node[section] = CfgNode(_as_dict(config))
-    return node
+def _agreed(papers: Mapping[str, Layer], users: Sequence[Layer]) -> Layer:
+    """The suite and backbone that the recipes share.
+
+    Raises:
+        ConfigError: if they name different backbones, and the user names none.
+    """
+    backbones = {method: _backbone_of(layer) for method, layer in papers.items() if "BACKBONE" in layer.node}
+    if len(set(backbones.values())) > 1 and not any("BACKBONE" in layer.node for layer in users):
+        listed = ", ".join(f"{method} has {backbone}" for method, backbone in backbones.items())
+        raise ConfigError(f"the papers' recipes name different backbones ({listed}); name one with --backbone")
+    return next(iter(papers[method] for method in backbones), Layer()).of_bench(("SUITE", "BACKBONE"))
 
 
-def _as_dict(config: type[DataclassInstance]) -> dict[str, object]:
-    defaults = config()
-    return {entry.name.upper(): getattr(defaults, entry.name) for entry in dataclasses.fields(config)}
+def _backbone_of(layer: Layer) -> str:
+    return " ".join(str(value).strip("'") for value in layer.node.BACKBONE.values())
 
 
-def _resolve(layers: Sequence[_Layer], run: Condition, schema: Schema) -> CfgNode:
-    node = _default_node(schema)
-    for layer in layers:
-        node.merge_from_other_cfg(layer.node)
-        for case in layer.cases:
-            if case.matches(run):
-                node.merge_from_other_cfg(case.then)
-    return node
+def _suite(node: Node, schema: Schema) -> Layer:
+    """The suite's layer.
+
+    Raises:
+        ConfigError: if there is no such suite, or own data are asked for and none are named.
+    """
+    check_name("SUITE", node.SUITE, packaged_names("suites"))
+    if node.SUITE == OWN_SUITE and not node.DATA.OWN:
+        raise ConfigError(f"SUITE is {OWN_SUITE!r}, and no data are named; give them with --data PATH")
+    return _packaged("suites", OWN_SUITE if node.DATA.OWN else node.SUITE, schema)
 
 
-def _settings(node: CfgNode) -> BenchSettings:
-    return _from_node(BenchSettings, node, "")
-
-
-def _from_node(config: type[Options], node: CfgNode, section: str) -> Options:
-    try:
-        return config(**{entry.name: node[entry.name.upper()] for entry in dataclasses.fields(config)})
-    except ValueError as error:
-        raise ConfigError(f"{section or 'settings'}: {error}") from error
-
-
-def _read_user_file(path: str | Path) -> Mapping[str, object]:
-    try:
-        return _parse_yaml(Path(path).expanduser().read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        raise ConfigError(f"cannot read the config file {str(path)!r} ({error.strerror})") from error
-
-
-def _packaged_layer(kind: Literal["methods", "protocols", "suites"], name: str, schema: Schema) -> _Layer:
-    file = resources.files("configs") / kind / f"{name}.yaml"
-    source = f"configs/{kind}/{name}.yaml"
-    if not file.is_file():  # a method that another package registered: its dataclass holds its recipe
-        return _Layer(CfgNode())
-    return _read_layer(_parse_yaml(file.read_text(encoding="utf-8"), source), f"in {source}", schema)
-
-
-def _parse_yaml(text: str, source: str) -> Mapping[str, object]:
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{source} holds a {type(content).__name__}; expected KEY: value pairs")
-    return content
-
-
-def _nest(overrides: Sequence[str]) -> Mapping[str, object]:
-    """["OPTIM.LR", "0.1"] -> {"OPTIM": {"LR": 0.1}}."""
-    if len(overrides) % 2:
-        raise ConfigError(f"{overrides[-1]!r} has no value; overrides come in pairs: KEY VALUE")
-    nested: dict[str, object] = {}
-    for key, text in zip(overrides[::2], overrides[1::2], strict=True):
-        section, _, name = key.rpartition(".")
+def _data(node: Node) -> DataConfig:
+    data = from_node(DataConfig, node.DATA, "DATA")
+    check_name("DATA.DRAW", data.draw, list_draws())
+    if not data.own:
+        for key, value in (("CLASSNAMES", data.classnames), ("SKIP_BAD", data.skip_bad)):
+            if value:
+                raise ConfigError(f"DATA.{key} is for own data; name them with --data PATH")
+        if data.split not in (None, "fallback"):
+            raise ConfigError(f"DATA.SPLIT is {data.split!r}; use fallback, or a split file together with --data PATH")
+        if data.split and node.SUITE == "mini":
+            raise ConfigError("DATA.SPLIT is 'fallback', but the embedded suite brings its splits; leave it out")
+    if data.templates:
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{key} is {text!r}, which is not YAML; put quotes around it") from error
-        inner = nested.setdefault(section, {}) if section else nested
-        if not isinstance(inner, dict):
-            raise ConfigError(f"{section} is set as a whole and as {key}; set one of them")
-        inner[name] = value
-    return nested
+            ClassSet(("cat",), data.templates)
+        except ValueError as error:
+            raise ConfigError(f"DATA.TEMPLATES: {error}") from error
+    return data
 
 
-def _read_layer(content: Mapping[str, object], source: str, schema: Schema) -> _Layer:
-    node = _checked({key: value for key, value in content.items() if key != "WHEN"}, source, schema)
-    cases = content.get("WHEN") or []
-    if not isinstance(cases, list):
-        raise ConfigError(f"WHEN {source} is a {type(cases).__name__}; expected a list of cases")
-    return _Layer(node, tuple(_read_case(case, source, schema) for case in cases))
+def own_name(path: str) -> str:
+    """What own data are called: the folder's name, or the file's without its suffix."""
+    place = Path(path).expanduser().resolve()
+    return place.stem if place.is_file() else place.name
 
 
-def _read_case(case: object, source: str, schema: Schema) -> _Case:
-    if not isinstance(case, dict) or not isinstance(case.get("THEN"), dict) or len(case) < 2:
-        raise ConfigError(f"WHEN {source} holds {case!r}; expected conditions and THEN: {{KEY: value}}")
-    when = {key: as_tuple(values) for key, values in case.items() if key != "THEN"}
-    for key in when:
-        check_name(f"WHEN {source}", key, CASE_KEYS)
-    fixed = {entry.name.upper() for entry in dataclasses.fields(BenchSettings)} | {"BACKBONE", "DATA"}
-    for key in case["THEN"]:
-        if key in fixed or (key == "SHOTS" and "SHOTS" in when):
-            raise ConfigError(f"WHEN {source} sets {key}, which cannot differ between these runs; set it outside")
-    return _Case(when, _checked(case["THEN"], source, schema))
+def _with_datasets(settings: BenchSettings, data: DataConfig) -> BenchSettings:
+    known = [own_name(path) for path in data.own] if data.own else list_datasets(settings.suite)
+    if len(set(known)) < len(known):
+        twice = next(name for name in known if known.count(name) > 1)
+        raise ConfigError(f"DATA.OWN names two data sets called {twice!r}; rename a folder, or run them one by one")
+    targets = known if settings.protocol == "cross_dataset" else settings.targets
+    if settings.targets and settings.protocol not in TRANSFERS:
+        raise ConfigError(f"TARGETS is for {' and '.join(TRANSFERS)}, not for {settings.protocol}; leave it out")
+    for key, named in (("DATASETS", settings.datasets), ("TARGETS", settings.targets)):
+        for name in named if key == "DATASETS" or settings.protocol == "cross_dataset" else ():
+            _check_dataset(key, name, known, settings.suite)
+    datasets = tuple(dict.fromkeys(settings.datasets)) or tuple(known)
+    return dataclasses.replace(settings, datasets=datasets, targets=tuple(dict.fromkeys(settings.targets or targets)))
 
 
-def _checked(content: Mapping[str, object], source: str, schema: Schema) -> CfgNode:
-    """The layer as a node whose keys exist and whose values have the declared types."""
-    top = get_type_hints(BenchSettings) | get_type_hints(RunSettings)
-    node = CfgNode()
-    for key, value in content.items():
-        if key not in schema:
-            node[key] = _checked_value(key, value, top, source, sections=list(schema))
-        elif not isinstance(value, dict):
-            raise ConfigError(f"{key} is {value!r} {source}; expected a section of KEY: value pairs")
-        else:
-            hints = get_type_hints(schema[key])
-            node[key] = CfgNode({k: _checked_value(k, v, hints, source, prefix=f"{key}.") for k, v in value.items()})
-    return node
-
-
-def _checked_value(
-    key: str, value: object, hints: Mapping[str, object], source: str, prefix: str = "", sections: Sequence[str] = ()
-) -> object:
-    names = [*(name.upper() for name in hints), *sections]
-    if not isinstance(key, str) or key.lower() not in hints or key != key.upper():
-        raise ConfigError(f"there is no setting {prefix}{key} ({source}); {nearest(str(key), names, prefix)}")
-    fitted = fit(value, hints[key.lower()], f"{prefix}{key}", source)
-    # yacs reads a string as a Python literal wherever it can ("007", "None"): in quotes it stays a string.
-    return repr(fitted) if isinstance(fitted, str) else fitted
+def _check_dataset(key: str, name: str, known: Sequence[str], suite: str) -> None:
+    if name not in known and suite != OWN_SUITE:
+        for other in packaged_names("suites"):
+            if other != OWN_SUITE and name in list_datasets(other):
+                raise ConfigError(
+                    f"data set {name!r} is not in suite {suite!r}; it is in {other!r}: add --suite {other}"
+                )
+    check_name(key, name, known)

@@ -20,7 +20,7 @@ from datasets_fewshot import (
 )
 from trainers.precision import Precision, autocast
 from trainers.seeds import seeded
-from trainers.views import ViewConfig, view_seed
+from trainers.views import PAPERS_MIN_AREA, ViewConfig, view_seed
 
 ENCODE_BATCH = 256  # images per call of the image tower
 VIEWS_PER_DECODE = 8  # random views that are cut out of an image while it is decoded
@@ -35,6 +35,7 @@ class ViewImages(Dataset[Tensor]):
     preprocess: PreprocessConfig
     augmented: bool
     seed: int
+    min_area: float = PAPERS_MIN_AREA
 
     def __len__(self) -> int:
         return len(self.places)
@@ -44,7 +45,8 @@ class ViewImages(Dataset[Tensor]):
         image = self.dataset.load(item)
         if not self.augmented:
             return eval_view(image, self.preprocess).unsqueeze(0)
-        return torch.stack([random_view(image, self.preprocess, view_seed(self.seed, item.path, v)) for v in views])
+        seeds = [view_seed(self.seed, item.path, view) for view in views]
+        return torch.stack([random_view(image, self.preprocess, seed, self.min_area) for seed in seeds])
 
 
 def eval_view(image: Image.Image, preprocess: PreprocessConfig) -> Tensor:
@@ -53,11 +55,13 @@ def eval_view(image: Image.Image, preprocess: PreprocessConfig) -> Tensor:
     return eval_transform(_side(p), p.mean, p.std, p.interpolation, p.resize_mode)(image)
 
 
-def random_view(image: Image.Image, preprocess: PreprocessConfig, seed: int) -> Tensor:
-    """The random training view that the seed stands for: (3, H, W)."""
+def random_view(
+    image: Image.Image, preprocess: PreprocessConfig, seed: int, min_area: float = PAPERS_MIN_AREA
+) -> Tensor:
+    """The random training view that the seed stands for, a crop of `min_area` or more: (3, H, W)."""
     p = preprocess
     with seeded(seed, torch.device("cpu")):
-        return train_transform(_side(p), p.mean, p.std, p.interpolation)(image)
+        return train_transform(_side(p), p.mean, p.std, p.interpolation, min_area)(image)
 
 
 def _side(preprocess: PreprocessConfig) -> int:
@@ -98,7 +102,8 @@ class ImageEncoder:
         count = views.count(epochs)
         chunks = [tuple(range(v, min(v + VIEWS_PER_DECODE, count))) for v in range(0, count, VIEWS_PER_DECODE)]
         places = tuple((item, chunk) for item in items for chunk in chunks)
-        return self._features(ViewImages(dataset, places, self.backbone.preprocess_cfg, True, seed), items, count)
+        images = ViewImages(dataset, places, self.backbone.preprocess_cfg, True, seed, views.min_area)
+        return self._features(images, items, count)
 
     def _features(self, images: ViewImages, items: Sequence[Item], n_views: int) -> Tensor:
         """(N, V, D), from the store where it has them."""
@@ -113,7 +118,9 @@ class ImageEncoder:
 
     def _describe(self, images: ViewImages, n_views: int) -> str:
         p = images.preprocess
-        kind = f"{n_views} random views, seed {images.seed}" if images.augmented else f"evaluation, {p.resize_mode}"
+        kind = f"evaluation, {p.resize_mode}"
+        if images.augmented:
+            kind = f"{n_views} random views of {images.min_area:g} or more, seed {images.seed}"
         return f"{kind}; {p.image_size} px {p.interpolation}, mean {p.mean}, std {p.std}; {images.dataset.reading}"
 
     @torch.no_grad()

@@ -16,8 +16,20 @@ from trainers.precision import Precision, autocast
 CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a method had learnt after so many epochs."""
+
+    epochs: int
+    state: dict[str, Tensor]
+
+
 class DivergedError(ArithmeticError):
-    """A loss that is not finite; the message says where and what to change."""
+    """A loss that is not finite; the message says where and what to change, `last_good` is what to go back to."""
+
+    def __init__(self, message: str, last_good: Checkpoint):
+        super().__init__(message)
+        self.last_good = last_good
 
 
 class Batches(Protocol):
@@ -67,11 +79,13 @@ def train(
     method.train()
     step_count = optim.step_count(len(batches))
     steps, losses = 0, []
+    last_good = Checkpoint(0, method.learnt_state())
     for epoch in range(optim.epoch_count(len(batches))):
         epoch_losses: list[Tensor] = []
+        rates: list[float] = []
         for x, labels in islice(batches, step_count - steps):
-            lr = step_learning_rate(optim, steps, epoch, step_count)
-            set_learning_rate(optimizer, lr)
+            rates.append(step_learning_rate(optim, steps, epoch, step_count))
+            set_learning_rate(optimizer, rates[-1])
             optimizer.zero_grad(set_to_none=True)
             with autocast(device, precision):
                 loss = method.backward(x.to(device, non_blocking=True), labels.to(device, non_blocking=True))
@@ -79,22 +93,27 @@ def train(
             epoch_losses.append(loss)
             steps += 1
             if steps % CHECK_EVERY == 0:
-                _check_finite(epoch_losses, steps, epoch, lr)
-        _check_finite(epoch_losses, steps, epoch, lr)
+                _check_finite(epoch_losses, rates, steps, epoch, last_good)
+        _check_finite(epoch_losses, rates, steps, epoch, last_good)
         losses.append(torch.stack(epoch_losses).mean().item())
         method.after_epoch(epoch)
+        state = method.learnt_state()
+        if all(tensor.isfinite().all() for tensor in state.values()):  # the last step may have broken what was learnt
+            last_good = Checkpoint(epoch + 1, state)
         if on_epoch is not None:
             on_epoch(epoch + 1)
     method.eval()
     return TrainLog(steps, tuple(losses))
 
 
-def _check_finite(epoch_losses: list[Tensor], steps: int, epoch: int, lr: float) -> None:
-    values = torch.stack(epoch_losses).tolist()
-    for index, value in enumerate(values):
+def _check_finite(
+    epoch_losses: list[Tensor], rates: list[float], steps: int, epoch: int, last_good: Checkpoint
+) -> None:
+    for index, (value, lr) in enumerate(zip(torch.stack(epoch_losses).tolist(), rates, strict=True)):
         if not math.isfinite(value):
-            step = steps - len(values) + index
+            step = steps - len(rates) + index
             raise DivergedError(
                 f"the loss is {value} at step {step} (epoch {epoch}, learning rate {lr:g}), so nothing more is learnt; "
-                "lower OPTIM.LR, or lengthen the warm-up with OPTIM.WARMUP_EPOCHS"
+                "lower OPTIM.LR, or lengthen the warm-up with OPTIM.WARMUP_EPOCHS",
+                last_good,
             )

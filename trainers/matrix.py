@@ -6,15 +6,17 @@ from functools import partial
 from pathlib import Path
 
 from adaptkit import create_method, load_backbone
-from datasets_fewshot import FeatureStore, FewShotDataset, load_dataset
+from datasets_fewshot import FeatureStore
 from trainers.config_values import ConfigError
 from trainers.encoder import ImageEncoder
 from trainers.precision import choose_device, choose_precision
-from trainers.protocols import PROTOCOLS, Task
+from trainers.protocols import NEW_NAMES, Task
 from trainers.records import RecordError, ResultRecord, read_record
-from trainers.run import Bench, Run, execute, make_run, uses_training
+from trainers.run import Run, TunesOnTestImages, execute, make_run, uses_training
+from trainers.run_data import Bench
 from trainers.seeds import seeded
-from trainers.settings import BenchConfig, DataclassInstance, DataConfig, RunConfig
+from trainers.settings import BenchConfig, DataclassInstance, RunConfig
+from trainers.sources import load_sources
 
 Kind = tuple[str, DataclassInstance]  # a method and its options
 
@@ -28,6 +30,12 @@ class Plan:
     runs: tuple[Run, ...]
     finished: dict[str, ResultRecord]  # by run id
     problems: tuple[str, ...]  # records that cannot be read; their runs are computed again
+    left_out: dict[str, str]  # methods that cannot take part -> why
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the tables have to say about it."""
+        return tuple(f"{method} is left out: {reason}" for method, reason in self.left_out.items())
 
     @property
     def to_do(self) -> tuple[Run, ...]:
@@ -52,19 +60,27 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
     """Lay out the runs; those that nothing tells apart are one, and those with a record are finished unless `fresh`.
 
     Raises:
-        ConfigError: if a method cannot take part in the protocol.
+        ConfigError: if a method cannot take part in the protocol, or on this backbone, and was named.
     """
-    probed: dict[Kind, bool] = {}
+    sources = load_sources(config)
+    probed: dict[Kind, bool | str] = {}
     runs: dict[str, Run] = {}
-    datasets = {name: _load(name, config.data) for name in config.settings.datasets}
+    left_out: dict[str, str] = {}
     tasks: dict[tuple[str, int, int], Task] = {}
     for settings in sorted(config.runs, key=lambda run: (config.settings.datasets.index(run.dataset), run.seed)):
-        dataset = datasets[settings.dataset]
+        kind = (settings.method, settings.options)
+        if kind not in probed:
+            probed[kind] = _probe(settings, bench)
+        trained = probed[kind]
+        if isinstance(trained, str):
+            if not config.every_method:
+                raise ConfigError(f"{settings.method} cannot run in {settings.protocol}: {trained}")
+            left_out[settings.method] = trained
+            continue
         draw = (settings.dataset, settings.shots, settings.seed)
         if draw not in tasks:
-            tasks[draw] = PROTOCOLS[settings.protocol](dataset, settings.shots, settings.seed, config.data.draw)
-        trained = _probe(settings, bench, probed)
-        run = make_run(settings, dataset, tasks[draw], trained, bench)
+            tasks[draw] = sources.task(settings)
+        run = make_run(settings, sources.datasets[settings.dataset], tasks[draw], trained, bench)
         runs.setdefault(run.run_id, run)
     finished: dict[str, ResultRecord] = {}
     problems: list[str] = []
@@ -75,30 +91,27 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
             continue
         except RecordError as error:
             problems.append(str(error))
-    return Plan(tuple(runs.values()), finished, tuple(problems))
+    return Plan(tuple(runs.values()), finished, tuple(problems), left_out)
 
 
-def _load(name: str, data: DataConfig) -> FewShotDataset:
-    if data.split == "fallback":
-        return load_dataset(name, data.root, split="fallback")
-    return load_dataset(name, data.root)
+def _probe(settings: RunConfig, bench: Bench) -> bool | str:
+    """Whether training images matter to the method, or why it cannot take part.
 
-
-def _probe(settings: RunConfig, bench: Bench, probed: dict[Kind, bool]) -> bool:
-    """Whether training images matter to the method; tried out on two classes, so that refusals come before any run."""
-    kind = (settings.method, settings.options)
-    if kind not in probed:
+    It is tried out on two classes, so that refusals come before any run.
+    """
+    try:
         with seeded(0, bench.backbone.device):
             method = create_method(settings.method, bench.backbone, PROBE_CLASSES, settings.options)
-        if settings.protocol == "base_to_novel":
-            try:
-                method.set_classes(PROBE_CLASSES[::-1])
-            except TypeError as error:
-                raise ConfigError(
-                    f"{settings.method} cannot run in base_to_novel, which tests on names it has not learnt: {error}"
-                ) from error
-        probed[kind] = uses_training(method)
-    return probed[kind]
+    except ValueError as error:
+        return str(error)
+    if settings.protocol in NEW_NAMES:
+        try:
+            method.set_classes(PROBE_CLASSES[::-1])
+        except TypeError as error:
+            return f"it would be tested on names that it has not learnt, and {error}"
+    if settings.selection == "oracle" and uses_training(method) and not isinstance(method, TunesOnTestImages):
+        return "it selects nothing on test images, so it has no oracle; leave --oracle out"
+    return uses_training(method)
 
 
 def run_all(

@@ -24,6 +24,7 @@ SCHEMA_VERSION = 1
 RESULTS_VERSION = 1
 RECORD_FILE = "record.json"
 LEARNT_FILE = "learnt.safetensors"
+LAST_GOOD_FILE = "last_good.safetensors"  # of a training that diverged
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
@@ -41,7 +42,7 @@ class TestScore:
 
     __test__ = False  # not a test case, whatever pytest makes of the name
 
-    name: str  # "base", "new" or "all"
+    name: str  # "base", "new", "all", or a data set or domain
     accuracy: float  # percent
     correct: int
     total: int

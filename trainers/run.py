@@ -2,28 +2,26 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from adaptkit import AdaptedCLIP, ClassSet, FrozenCLIP, Support, create_method, templates_for
-from datasets_fewshot import FewShotDataset, Item, items_hash
-from trainers.batches import Batch, FeatureBatches, ImageBatches, evaluation_batches
-from trainers.encoder import ImageEncoder, ViewImages
+from adaptkit import AdaptedCLIP, ClassSet, Support, create_method
+from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
 from trainers.environment import hardware, peak_memory_mb, versions
-from trainers.evaluate import EVAL_BATCH, predict, score
-from trainers.few_shot import TrainLog, train
-from trainers.precision import Precision
+from trainers.evaluate import predict, score
+from trainers.few_shot import Batches, DivergedError, TrainLog, train
 from trainers.protocols import EvalSet, Task
 from trainers.records import (
+    LAST_GOOD_FILE,
     LEARNT_FILE,
     SCHEMA_VERSION,
     Json,
@@ -35,23 +33,16 @@ from trainers.records import (
     test_score,
     write_record,
 )
+from trainers.run_data import Bench, all_at_once, test_batches, training_batches
 from trainers.seeds import derived_seed, seeded
-from trainers.settings import RunConfig
-from trainers.views import ViewConfig, batch_bounds
-
-IMAGE_EVAL_BATCH = 100  # images per test batch, as the papers' code has it
+from trainers.settings import OWN_SUITE, RunConfig
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What all runs share."""
+@runtime_checkable
+class TunesOnTestImages(Protocol):
+    """A method that can do what some released code does: choose its hyper-parameters on test images."""
 
-    backbone: FrozenCLIP
-    encoder: ImageEncoder
-    precision: Precision
-    suite: str
-    out: Path
-    workers: int = 0
+    def tune_oracle(self, test: Support) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -78,7 +69,7 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, uses_traini
         "tests": {test.name: _fingerprint(test.items, test.classnames) for test in task.tests},
         "method": config.method,
         "options": asdict(config.options),
-        "templates": list(templates_for(config.dataset)),
+        "templates": list(config.templates),
         "backbone": bench.backbone.name,
         "weights": bench.backbone.weights_hash,
         "preprocess": asdict(bench.backbone.preprocess_cfg),
@@ -95,8 +86,22 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, uses_traini
             "optim": asdict(config.optim),
             "views": asdict(config.views),
         }
+        for key in ("recipe", "selection"):  # both are stamped into the record, so its run is a run of its own
+            if getattr(config, key) in ("paper", "oracle"):
+                identity[key] = getattr(config, key)
+    if bench.suite == OWN_SUITE:  # names of files do not tell one folder's images from another's
+        identity["files"] = [
+            files_hash(data.image_root, [*data.split.train, *data.split.val, *data.split.test])
+            for data in _datasets(task, dataset)
+        ]
     identity = json.loads(json.dumps(identity))  # as a record gives it back
     return Run(config, dataset, task, uses_training, identity, run_folder(bench.out, identity))
+
+
+def _datasets(task: Task, dataset: FewShotDataset) -> tuple[FewShotDataset, ...]:
+    """The data set that is learnt from, and the others that are tested on."""
+    others = (test.dataset for test in task.tests if test.dataset is not dataset)
+    return (dataset, *{other.name: other for other in others}.values())
 
 
 def _fingerprint(items: tuple[Item, ...], classnames: tuple[str, ...]) -> Json:
@@ -108,10 +113,15 @@ def uses_training(method: AdaptedCLIP) -> bool:
     return bool(method.learnt_parameters()) or _writes(method, "prepare") or _writes(method, "tune")
 
 
+def _writes(method: AdaptedCLIP, name: Literal["prepare", "tune"]) -> bool:
+    """Whether the method has its own version of an optional part of the contract."""
+    return getattr(type(method), name) is not getattr(AdaptedCLIP, name)
+
+
 def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = None) -> ResultRecord:
     """Train, test, write the learnt tensors and the record; the record comes back."""
     clock = _Clock()
-    config, classes = run.config, ClassSet(run.task.classnames, templates_for(run.config.dataset))
+    config, classes = run.config, ClassSet(run.task.classnames, run.config.templates)
     if bench.backbone.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(bench.backbone.device)
     seed = derived_seed("run", config.seed, config.protocol, config.dataset, config.method, config.shots)
@@ -120,75 +130,82 @@ def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = Non
             method = create_method(config.method, bench.backbone, classes, config.options).to(bench.backbone.device)
         log = TrainLog(0, ())
         if run.uses_training:
+            dataset, items, support = run.dataset, run.task.train, None
             with clock.phase("encode"):
-                batches, support = _training_data(run, bench, method)
+                batches = training_batches(method, dataset, items, config, bench)
+                if _writes(method, "prepare"):
+                    support = all_at_once(method, dataset, items, config, bench, method.support_views)
             with clock.phase("train"):
-                log = train(method, batches, config.optim, support, bench.precision, on_epoch)
-            if _writes(method, "tune") and run.task.val:
-                with clock.phase("tune"):
-                    method.tune(_support(run, bench, method, run.task.val, 0))
-        learnt = method.learnt_state()
-        scores = tuple(_test(method, run, test, bench, clock) for test in run.task.tests)
+                log = _train(method, batches, support, run, bench, on_epoch)
+            with clock.phase("tune"):
+                _tune(method, run, bench)
+        learnt, trainable = method.learnt_state(), sum(p.numel() for p in method.learnt_parameters().values())
+        scores = tuple(_test(method, test, bench, clock) for test in run.task.tests)
     if learnt:
-        with replacing(run.folder / LEARNT_FILE) as temporary:
-            save_file({name: tensor.cpu().contiguous() for name, tensor in learnt.items()}, temporary)
-    record = _record(run, bench, learnt, log, scores, clock)
+        _save(learnt, run.folder / LEARNT_FILE)
+    (run.folder / LAST_GOOD_FILE).unlink(missing_ok=True)
+    record = _record(run, bench, trainable, log, scores, clock)
     write_record(record, run.folder)
     return record
 
 
-def _training_data(run: Run, bench: Bench, method: AdaptedCLIP) -> tuple[FeatureBatches | ImageBatches, Support | None]:
-    config, items = run.config, run.task.train
-    support = _support(run, bench, method, items, method.support_views) if _writes(method, "prepare") else None
-    views, size, drop_last, seed = config.views, config.optim.batch_size, config.optim.drop_last, config.seed
-    if method.consumes == "features":
-        device = bench.backbone.device
-        epochs = config.optim.epoch_count(len(batch_bounds(len(items), size, drop_last)))
-        features = bench.encoder.view_features(run.dataset, items, views, seed, epochs).to(device)
-        return FeatureBatches(features, _labels(items).to(device), views, size, drop_last, seed), support
-    preprocess = bench.backbone.preprocess_cfg
-    return ImageBatches(run.dataset, items, preprocess, views, size, drop_last, seed, bench.workers), support
+def _train(
+    method: AdaptedCLIP,
+    batches: Batches,
+    support: Support | None,
+    run: Run,
+    bench: Bench,
+    on_epoch: Callable[[int], None] | None,
+) -> TrainLog:
+    """Train; where a loss is not finite, keep what was learnt before and say where it lies."""
+    try:
+        return train(method, batches, run.config.optim, support, bench.precision, on_epoch)
+    except DivergedError as error:
+        path = run.folder / LAST_GOOD_FILE
+        _save(error.last_good.state, path)
+        config = run.config
+        raise DivergedError(
+            f"{config.method} on {config.dataset}, seed {config.seed}: {error}; the last good checkpoint, after "
+            f"{error.last_good.epochs} epochs, is {path}",
+            error.last_good,
+        ) from error
 
 
-def _support(run: Run, bench: Bench, method: AdaptedCLIP, items: Sequence[Item], n_views: int) -> Support:
-    """All the items at once as the method consumes them: (N, ...), or (N, V, ...) where it asks for random views."""
-    views = ViewConfig("pool", n_views) if n_views else ViewConfig("none")
-    if method.consumes == "features":
-        x = bench.encoder.view_features(run.dataset, items, views, run.config.seed, epochs=0)  # (N, V, D)
-    else:
-        places = tuple((item, tuple(range(max(1, n_views)))) for item in items)
-        images = ViewImages(run.dataset, places, bench.backbone.preprocess_cfg, bool(n_views), run.config.seed)
-        x = torch.stack([images[index] for index in range(len(images))])  # (N, V, 3, H, W)
-    device = bench.backbone.device
-    return Support((x if n_views else x[:, 0]).to(device), _labels(items).to(device))
+def _tune(method: AdaptedCLIP, run: Run, bench: Bench) -> None:
+    """Let a method that does so choose its hyper-parameters: on validation images, or as an oracle."""
+    if run.config.selection == "oracle" and isinstance(method, TunesOnTestImages):
+        (test,) = run.task.tests
+        method.tune_oracle(all_at_once(method, test.dataset, test.items, run.config, bench, 0))
+    elif _writes(method, "tune") and run.task.val:
+        method.tune(all_at_once(method, run.dataset, run.task.val, run.config, bench, 0))
 
 
-def _labels(items: Sequence[Item]) -> Tensor:
-    return torch.tensor([item.label for item in items], dtype=torch.int64)
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    with replacing(path) as temporary:
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary)
 
 
-def _writes(method: AdaptedCLIP, name: Literal["prepare", "tune"]) -> bool:
-    """Whether the method has its own version of an optional part of the contract."""
-    return getattr(type(method), name) is not getattr(AdaptedCLIP, name)
-
-
-def _test(method: AdaptedCLIP, run: Run, test: EvalSet, bench: Bench, clock: "_Clock") -> TestScore:
+def _test(method: AdaptedCLIP, test: EvalSet, bench: Bench, clock: "_Clock") -> TestScore:
     with clock.phase("encode"):
-        batches = _test_batches(method, run, test, bench)
+        batches = test_batches(method, test, bench)
     with clock.phase("test"):
-        if method.classes.classnames != test.classnames:
-            method.set_classes(test.classnames)
-        result = score(*predict(method, batches, bench.precision))
+        keeps_classes = set_classes(method, test)
+        logits, labels = predict(method, batches, bench.precision)
+        result = score(logits[:, list(test.learnt_labels)] if keeps_classes else logits, labels)
     return test_score(test.name, result, test.classnames, items_hash(test.items))
 
 
-def _test_batches(method: AdaptedCLIP, run: Run, test: EvalSet, bench: Bench) -> Iterator[Batch]:
-    if method.consumes != "features":
-        return evaluation_batches(
-            run.dataset, test.items, bench.backbone.preprocess_cfg, IMAGE_EVAL_BATCH, bench.workers
-        )
-    features = bench.encoder.test_features(run.dataset, test.items)
-    return zip(features.split(EVAL_BATCH), _labels(test.items).split(EVAL_BATCH), strict=True)
+def set_classes(method: AdaptedCLIP, test: EvalSet) -> bool:
+    """Have the method tell the test's classes apart; True where it keeps its own, which contain them."""
+    if method.classes.classnames == test.classnames:
+        return False
+    try:
+        method.set_classes(test.classnames)
+    except TypeError:
+        if not test.learnt_labels:
+            raise
+        return True
+    return False
 
 
 class _Clock:
@@ -205,7 +222,7 @@ class _Clock:
 
 
 def _record(
-    run: Run, bench: Bench, learnt: dict[str, Tensor], log: TrainLog, scores: tuple[TestScore, ...], clock: _Clock
+    run: Run, bench: Bench, trainable: int, log: TrainLog, scores: tuple[TestScore, ...], clock: _Clock
 ) -> ResultRecord:
     config = run.config
     return ResultRecord(
@@ -225,12 +242,27 @@ def _record(
         epochs=len(log.losses),
         steps=log.steps,
         train_items=len(run.task.train) if run.uses_training else 0,
-        trainable_parameters=sum(tensor.numel() for tensor in learnt.values()),
+        trainable_parameters=trainable,
         final_loss=log.losses[-1] if log.losses else None,
         seconds={name: round(seconds, 4) for name, seconds in clock.seconds.items()},
         peak_memory_mb=peak_memory_mb(bench.backbone.device),
         versions=versions(),
         hardware=hardware(bench.backbone.device),
         finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        notes=(*run.dataset.notes, *(config.departures if run.uses_training else ())),
+        notes=_notes(run),
     )
+
+
+def _notes(run: Run) -> tuple[str, ...]:
+    """What a reader of the numbers has to know about the data and the settings."""
+    config = run.config
+    notes = list(run.dataset.notes)
+    for test in run.task.tests:
+        notes += [f"{test.name}: {note}" for note in test.dataset.notes if note not in run.dataset.notes]
+    if not run.uses_training:
+        return tuple(notes)
+    if config.selection == "oracle":
+        notes.append("oracle: hyper-parameters were selected on the test images")
+    if config.recipe == "paper":
+        notes.append(f"recipe of the paper: configs/paper/{config.method}_{config.protocol}.yaml")
+    return (*notes, *config.departures)

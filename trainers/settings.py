@@ -6,6 +6,12 @@ from typing import ClassVar, Literal, Protocol
 from trainers.optim import OptimConfig
 from trainers.views import ViewConfig
 
+EVERY_METHOD = "all"  # in METHODS: every method that can take part
+OWN_SUITE = "own"  # the suite of data sets that `DATA.OWN` names
+
+Recipe = Literal["default", "paper"]
+Selection = Literal["validation", "oracle"]
+
 
 class DataclassInstance(Protocol):
     """Any instance of a dataclass: the options of a method."""
@@ -27,9 +33,16 @@ class DataConfig:
     """Where images come from and how shots are drawn."""
 
     root: str | None = None  # the folder that holds the papers' data sets; the embedded ones need none
-    split: Literal["paper", "fallback"] = "paper"  # "fallback" builds a split where the papers' split file is missing
+    # None takes the split that the data come with; "fallback" builds one where the papers' split file is missing; for
+    # own data it is a split file.
+    split: str | None = None
     draw: str = "coop"  # whose few-shot draw
     workers: int = 0  # processes that decode images; the results do not depend on it
+    own: tuple[str, ...] = ()  # own data: folders, tables or shards, each a data set of the suite "own"
+    classnames: str | None = None  # a file of names for the classes of own data
+    skip_bad: bool = False  # leave unreadable images of own data out, and say so
+    templates: tuple[str, ...] = ()  # sentences with one {} instead of the data sets' own templates
+    families: tuple[str, ...] = ()  # drawing families to learn from in domain_generalization on embedded data
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,10 @@ class BenchSettings:
     protocol: str = "base_to_novel"
     suite: str = "mini"
     methods: tuple[str, ...] = ("zero_shot", "coop")
-    datasets: tuple[str, ...] = ()  # none: all of the suite
+    datasets: tuple[str, ...] = ()  # that are learnt from; none: all of the suite
+    targets: tuple[str, ...] = ()  # where cross_dataset and domain_generalization test; none: the other data sets
+    recipe: Recipe = "default"  # "paper" lays the settings of the published tables over the methods' own
+    selection: Selection = "validation"  # "oracle" lets methods choose hyper-parameters on the test images, and says so
     device: str = "auto"  # "auto" takes the first CUDA device if there is one
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the towers; learnt tensors stay fp32; auto: bf16 on CUDA
 
@@ -64,7 +80,10 @@ class RunConfig:
     seed: int
     optim: OptimConfig
     views: ViewConfig
-    departures: tuple[str, ...] = ()  # where the suite, the user's file or the command line left the method's recipe
+    templates: tuple[str, ...]  # of the prompts, in training and in every test
+    recipe: Recipe
+    selection: Selection
+    departures: tuple[str, ...] = ()  # where the suite, the user's file or the command line left the recipe
 
 
 @dataclass(frozen=True)
@@ -75,3 +94,4 @@ class BenchConfig:
     backbone: BackboneConfig
     data: DataConfig
     runs: tuple[RunConfig, ...]
+    every_method: bool = False  # methods that cannot take part are left out, not refused

@@ -1,7 +1,7 @@
 """Records -> tables: Markdown for files, rich for terminals. What is missing shows as a dash, never as a number."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from rich.box import SIMPLE_HEAD
@@ -58,11 +58,14 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def tables(records: Sequence[ResultRecord], datasets: Sequence[str] = ()) -> list[Table]:
+def tables(
+    records: Sequence[ResultRecord], datasets: Sequence[str] = (), more_notes: Sequence[str] = ()
+) -> list[Table]:
     """All tables that the records give: one set for every protocol, suite, backbone and precision.
 
     Args:
         datasets: the data sets that should be there, in this order; by default those that are.
+        more_notes: what else readers of the first table have to know.
     """
     groups: dict[tuple[str, ...], list[ResultRecord]] = {}
     for record in records:
@@ -74,8 +77,14 @@ def tables(records: Sequence[ResultRecord], datasets: Sequence[str] = ()) -> lis
         wanted = [*datasets] or sorted({record.dataset for record in group})
         if protocol == "base_to_novel":
             made += [base_to_novel_table(group, wanted), *pooled_table(group, ("base", "new"))]
+        elif protocol == "cross_dataset":
+            made += [cross_dataset_table([r for r in group if r.dataset == source], source) for source in wanted]
+        elif protocol == "domain_generalization":
+            made += [domains_table(group, wanted), *pooled_table(group, _common_tests(group))]
         else:
             made += [few_shot_table(group, wanted), *pooled_table(group, ("all",))]
+    if made and more_notes:
+        made[0] = replace(made[0], notes=(*made[0].notes, *more_notes))
     return made
 
 
@@ -138,6 +147,59 @@ def few_shot_table(records: Sequence[ResultRecord], datasets: Sequence[str]) -> 
     headers = ("data set", "method", *(f"{k} shots" for k in shots), "test images", "s/run")
     sections = tuple(range(len(labelled), len(rows), len(labelled)))
     return Table(_title("Few shot", records), headers, tuple(rows), notes(records), sections)
+
+
+def cross_dataset_table(records: Sequence[ResultRecord], source: str) -> Table:
+    """Accuracy on the source's test images, on those of every other data set, and the average of the others."""
+    labelled = by_label(records)
+    rows: list[tuple[str, ...]] = []
+    for test in _tests(records):
+        for label, own in labelled.items():
+            cell, images = accuracy_cell(own, test), str(_images(own, (test,))[0])
+            name = f"{test} (source)" if test == source else test
+            rows.append((name, label, str(own[0].shots), format_cell(cell), images, _seeds(cell), _seconds(own)))
+    targets = [test for test in _tests(records) if test != source]
+    for label, own in labelled.items():
+        cell, images = accuracy_cell(own, *targets), str(sum(_images(own, targets)))
+        average = f"{AVERAGE} of {len(targets)}"
+        rows.append((average, label, str(own[0].shots), format_cell(cell), images, _seeds(cell), _seconds(own)))
+    headers = ("tested on", "method", "shots", "accuracy", "test images", "seeds", "s/run")
+    sections = tuple(range(len(labelled), len(rows), len(labelled)))
+    facts = (f"learnt on {source}; the average is of the other data sets", *(notes(records) if records else ()))
+    title = _title(f"Cross-data-set from {source}", records) if records else f"Cross-data-set from {source}"
+    return Table(title, headers, tuple(rows), facts, sections)
+
+
+def domains_table(records: Sequence[ResultRecord], datasets: Sequence[str]) -> Table:
+    """Accuracy on every domain, and the average of those that were not learnt."""
+    tests = _tests(records)
+    domains = [test for test in tests if test not in datasets]
+    labelled = by_label(records)
+    rows: list[tuple[str, ...]] = []
+    for dataset in datasets:
+        for label, own in labelled.items():
+            here = [record for record in own if record.dataset == dataset]
+            cells = [format_cell(accuracy_cell(here, *names) if here else None) for names in (*zip(tests), domains)]
+            shots = str(here[0].shots) if here else MISSING
+            images = str(sum(_images(here, domains))) if here else MISSING
+            rows.append((dataset, label, shots, *cells, images, _seconds(here)))
+    for label, own in labelled.items() if len(datasets) > 1 else ():
+        averages = [average_cell(_by_dataset(own), datasets, *names) for names in (*zip(tests), domains)]
+        cells = [format_cell(average) for average in averages]
+        rows.append((f"{AVERAGE} of {len(datasets)}", label, MISSING, *cells, MISSING, _seconds(own)))
+    headers = ("data set", "method", "shots", *tests, f"mean of {len(domains)}", "test images", "s/run")
+    sections = tuple(range(len(labelled), len(rows), len(labelled)))
+    return Table(_title("Domain generalisation", records), headers, tuple(rows), notes(records), sections)
+
+
+def _tests(records: Sequence[ResultRecord]) -> list[str]:
+    """Names of all tests, in order of appearance."""
+    return list(dict.fromkeys(score.name for record in records for score in record.scores))
+
+
+def _common_tests(records: Sequence[ResultRecord]) -> tuple[str, ...]:
+    """The tests that every record has."""
+    return tuple(test for test in _tests(records) if all(any(s.name == test for s in r.scores) for r in records))
 
 
 def pooled_table(records: Sequence[ResultRecord], tests: Sequence[str]) -> list[Table]:

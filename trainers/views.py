@@ -13,6 +13,7 @@ from torch import Tensor
 from trainers.seeds import derived_seed
 
 Augment = Literal["exact", "pool", "none"]
+PAPERS_MIN_AREA = 0.08  # of the random crops in CoOp's training code
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,13 @@ class ViewConfig:
     # of each image, an approximation. "none" shows the image as a test image is shown.
     augment: Augment = "exact"
     n_views: int = 10  # read by "pool"
+    min_area: float = PAPERS_MIN_AREA  # the smallest crop of a random view, as a share of the image's area
 
     def __post_init__(self) -> None:
         if self.n_views < 1:
             raise ValueError(f"views.n_views is {self.n_views}; expected at least 1")
+        if not 0 < self.min_area <= 1:
+            raise ValueError(f"views.min_area is {self.min_area}; expected more than 0 and at most 1")
 
     def count(self, epochs: int) -> int:
         """How many different views of an image a training of so many epochs can show: V."""
@@ -34,11 +38,12 @@ class ViewConfig:
 
     def describe(self) -> str:
         """For records and captions."""
+        if self.augment == "none":
+            return "the image as it is, no augmentation"
+        crop = "" if self.min_area == PAPERS_MIN_AREA else f", crops of {self.min_area:.0%} of the area or more"
         if self.augment == "pool":
-            return f"pool of {self.n_views} fixed random views per image (an approximation)"
-        return {"exact": "a new random view per image and epoch", "none": "the image as it is, no augmentation"}[
-            self.augment
-        ]
+            return f"pool of {self.n_views} fixed random views per image (an approximation){crop}"
+        return f"a new random view per image and epoch{crop}"
 
 
 def view_seed(seed: int, path: str, view: int) -> int:

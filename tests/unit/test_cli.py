@@ -9,7 +9,7 @@ from datasets_fewshot import registry
 from tests.synthetic import synthetic_dataset
 from trainers.cli import main
 
-SHORT = ["--shots", "2", "--seeds", "1,2", "--device", "cpu", "OPTIM.EPOCHS", "2"]
+SHORT = ["--methods", "zero_shot,coop", "--shots", "2", "--seeds", "1,2", "--device", "cpu", "OPTIM.EPOCHS", "2"]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from adaptkit import list_methods
 from datasets_fewshot import list_datasets
 from trainers.config import load_bench
 from trainers.config_values import ConfigError, fit
+from trainers.protocols import PROTOCOLS
 
 PAPER = ("SUITE", "paper", "DATASETS", "[dtd]")
 
@@ -94,6 +95,16 @@ def test_text_that_looks_like_a_number_stays_text():
         (["OPTIM", "3"], "OPTIM is 3 on the command line; expected a section"),
         (["DATA.DRAW", "koop"], "DATA.DRAW: there is no 'koop'; did you mean coop"),
         (["DATA.SPLIT", "fallback"], "the embedded suite brings its splits"),
+        (["SUITE", "imagenet_variants"], "SUITE: there is no 'imagenet_variants'"),
+        (["SUITE", "own"], "SUITE is 'own', and no data are named; give them with --data PATH"),
+        (["DATA.CLASSNAMES", "names.txt"], "DATA.CLASSNAMES is for own data; name them with --data PATH"),
+        (["SUITE", "paper", "DATA.SPLIT", "mine.json"], "use fallback, or a split file together with --data PATH"),
+        (["DATA.TEMPLATES", "[a photo]"], "DATA.TEMPLATES: template 'a photo' needs exactly one {}"),
+        (["TARGETS", "[icons]"], "TARGETS is for cross_dataset and domain_generalization, not for base_to_novel"),
+        (["PROTOCOL", "cross_dataset", "TARGETS", "[icon]"], "TARGETS: there is no 'icon'; did you mean icons"),
+        (["DATA.OWN", "[a/photos, b/photos]"], "names two data sets called 'photos'"),
+        (["SELECTION", "oracle"], "SELECTION is 'oracle', which is for few_shot, not for base_to_novel"),
+        (["RECIPE", "paper", "METHODS", "[coop, zero_shots]"], "METHODS: there is no 'zero_shots'"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_answered_with_what_is_valid(overrides, message):
@@ -128,7 +139,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("suite", ["mini", "paper"])
-@pytest.mark.parametrize("protocol", ["base_to_novel", "few_shot"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_packaged_files_fit_every_method(suite, protocol):
     bench = load_bench(overrides=["SUITE", suite, "PROTOCOL", protocol, "METHODS", f"[{', '.join(list_methods())}]"])
     assert {run.method for run in bench.runs} == set(list_methods())
@@ -192,3 +203,72 @@ def test_promptsrc_averages_later_on_fine_grained_few_shot():
     bench = load_bench(overrides=["SUITE", "paper", "PROTOCOL", "few_shot", "METHODS", "[promptsrc]"])
     means = {run.dataset: run.options.average_mean for run in bench.runs}
     assert (means["dtd"], means["caltech101"], {run.optim.epochs for run in bench.runs}) == (45, 30, {50})
+
+
+def test_a_protocol_of_a_suite_may_set_what_holds_for_the_bench():
+    bench = load_bench(overrides=["PROTOCOL", "domain_generalization", "METHODS", "[coop]"])
+    assert bench.settings.targets == ("twemoji", "symbola", "emojitwo-mono")
+    assert bench.data.families == ("emojitwo", "noto-v1")
+    assert {run.shots for run in bench.runs} == {2}
+
+
+def test_cross_dataset_learns_from_one_and_tests_on_all_others():
+    bench = load_bench(overrides=["PROTOCOL", "cross_dataset", "METHODS", "[coop]"])
+    assert (bench.settings.datasets, bench.settings.targets) == (("emoji_animals",), tuple(list_datasets("mini")))
+    paper = load_bench(overrides=["PROTOCOL", "cross_dataset", "METHODS", "[coop]", "SUITE", "paper"])
+    assert paper.settings.datasets == ("imagenet",)
+
+
+def test_own_data_are_called_like_their_folders_and_get_the_plain_template(tmp_path):
+    (tmp_path / "dtd").mkdir()
+    bench = load_bench(overrides=["DATA.OWN", f"['{tmp_path / 'dtd'}']", "METHODS", "[coop]"])
+    assert (bench.settings.suite, bench.settings.datasets) == ("own", ("dtd",))
+    assert {run.templates for run in bench.runs} == {("a photo of a {}.",)}
+    named = load_bench(overrides=["DATA.OWN", f"['{tmp_path / 'dtd'}']", "DATA.TEMPLATES", "['{}, a thing.']"])
+    assert {run.templates for run in named.runs} == {("{}, a thing.",)}
+
+
+def test_all_stands_for_every_method():
+    bench = load_bench(overrides=["METHODS", "[all]"])
+    assert set(bench.settings.methods) == set(list_methods())
+    assert (bench.settings.methods[0], bench.every_method) == ("zero_shot", True)
+    assert not load_bench(overrides=["METHODS", "[coop]"]).every_method
+
+
+def test_the_papers_recipe_brings_suite_backbone_and_shots():
+    bench = load_bench(overrides=["RECIPE", "paper", "METHODS", "[prograd]"])
+    assert (bench.settings.suite, bench.backbone.name) == ("paper", "RN50")
+    by_dataset = {run.dataset: run for run in bench.runs}
+    assert {run.shots for run in bench.runs} == {4}
+    assert by_dataset["imagenet"].optim.epochs == 50
+    assert {run.departures for run in bench.runs} == {()}
+
+
+def test_a_suite_does_not_shorten_the_papers_recipe_and_what_departs_is_kept():
+    words = ["RECIPE", "paper", "METHODS", "[coop]", "SUITE", "mini", "DATASETS", "[emoji_food]"]
+    bench = load_bench(overrides=[*words, "BACKBONE.NAME", "adaptkit-mini", "BACKBONE.PRETRAINED", "null"])
+    run = bench.runs[0]
+    assert (run.optim.epochs, run.views.augment, run.shots, run.recipe) == (200, "exact", 4, "paper")
+    assert run.departures == (
+        "BACKBONE.NAME is 'adaptkit-mini' (recipe: 'ViT-B-16')",
+        "BACKBONE.PRETRAINED is None (recipe: 'openai')",
+        "SHOTS is 4 (recipe: 16)",
+    )
+
+
+def test_methods_without_a_recipe_of_a_paper_are_listed():
+    with pytest.raises(ConfigError, match="no recipe of a paper for adapter, peft in base_to_novel; there are recipes"):
+        load_bench(overrides=["RECIPE", "paper", "METHODS", "[adapter, coop, peft]"])
+
+
+def test_recipes_on_different_backbones_need_one_named():
+    words = ["RECIPE", "paper", "METHODS", "[coop, prograd]"]
+    with pytest.raises(ConfigError, match="coop has ViT-B-16 openai, prograd has RN50 openai"):
+        load_bench(overrides=words)
+    assert load_bench(overrides=[*words, "BACKBONE.NAME", "RN50"]).backbone.name == "RN50"
+
+
+def test_a_method_without_a_file_is_an_error(monkeypatch):
+    monkeypatch.setattr("trainers.config.list_methods", lambda: ["coop", "new_method"])
+    with pytest.raises(ConfigError, match="there is no configs/methods/new_method.yaml"):
+        load_bench(overrides=["METHODS", "[new_method]"])

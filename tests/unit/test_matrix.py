@@ -12,7 +12,8 @@ from trainers.matrix import open_bench, plan, run_all
 from trainers.protocols import base_to_novel, few_shot
 from trainers.records import LEARNT_FILE, RECORD_FILE
 
-SHORT = ["SHOTS", "[2]", "SEEDS", "[1, 2]", "OPTIM.EPOCHS", "3", "COOP.N_CTX", "2", "COOP.CTX_INIT", "''"]
+SHORT = ["METHODS", "[zero_shot, coop]", "SHOTS", "[2]", "SEEDS", "[1, 2]", "OPTIM.EPOCHS", "3"]
+SHORT += ["COOP.N_CTX", "2", "COOP.CTX_INIT", "''"]
 
 
 @pytest.fixture

@@ -1,0 +1,79 @@
+"""Settings as they are written: the packaged YAML files, the user's file, KEY VALUE pairs -> nested dictionaries."""
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from trainers.config_values import ConfigError
+
+Kind = Literal["methods", "protocols", "suites", "paper"]
+
+
+def packaged_names(kind: Kind) -> list[str]:
+    """Stems of the packaged files of a kind, sorted."""
+    folder = resources.files("configs") / kind
+    return sorted(file.name[: -len(".yaml")] for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def packaged_source(kind: Kind, name: str) -> str:
+    """How messages call a packaged file."""
+    return f"configs/{kind}/{name}.yaml"
+
+
+def read_packaged(kind: Kind, name: str) -> Mapping[str, object]:
+    """The content of a packaged file.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    source = packaged_source(kind, name)
+    file = resources.files("configs") / kind / f"{name}.yaml"
+    if not file.is_file():
+        raise ConfigError(f"there is no {source}; add one with what differs from the defaults, or {{}} for nothing")
+    return parse_yaml(file.read_text(encoding="utf-8"), source)
+
+
+def read_user_file(path: str | Path) -> Mapping[str, object]:
+    """The content of a file of the user's.
+
+    Raises:
+        ConfigError: if it cannot be read or holds no KEY: value pairs.
+    """
+    try:
+        return parse_yaml(Path(path).expanduser().read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise ConfigError(f"cannot read the config file {str(path)!r} ({error.strerror})") from error
+
+
+def parse_yaml(text: str, source: str) -> Mapping[str, object]:
+    """YAML text -> dictionary; an empty text is an empty one."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{source} holds a {type(content).__name__}; expected KEY: value pairs")
+    return content
+
+
+def nest(overrides: Sequence[str]) -> Mapping[str, object]:
+    """["OPTIM.LR", "0.1"] -> {"OPTIM": {"LR": 0.1}}."""
+    if len(overrides) % 2:
+        raise ConfigError(f"{overrides[-1]!r} has no value; overrides come in pairs: KEY VALUE")
+    nested: dict[str, object] = {}
+    for key, text in zip(overrides[::2], overrides[1::2], strict=True):
+        section, _, name = key.rpartition(".")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{key} is {text!r}, which is not YAML; put quotes around it") from error
+        inner = nested.setdefault(section, {}) if section else nested
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{section} is set as a whole and as {key}; set one of them")
+        inner[name] = value
+    return nested

@@ -1,0 +1,149 @@
+"""Layers of settings, checked against the dataclasses and laid over each other. The only file that imports yacs.
+
+A layer may hold cases, which apply to some runs only:
+    WHEN:
+      - {DATASET: [imagenet], METHOD: coop, THEN: {OPTIM: {EPOCHS: 50}}}
+A case on the protocol alone may set what holds for a whole bench, too.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar, get_type_hints
+
+from yacs.config import CfgNode
+
+from adaptkit.registry import list_methods, method_config
+from trainers.config_values import Condition, ConfigError, Scalar, as_tuple, check_name, fit, nearest
+from trainers.optim import OptimConfig
+from trainers.settings import BackboneConfig, BenchSettings, DataclassInstance, DataConfig, RunSettings
+from trainers.views import ViewConfig
+
+CASE_KEYS = ("PROTOCOL", "DATASET", "METHOD", "SHOTS")
+BENCH_KEYS = {entry.name.upper() for entry in dataclasses.fields(BenchSettings)} | {"BACKBONE", "DATA"}
+RUN_KEYS = {entry.name.upper() for entry in dataclasses.fields(RunSettings)}
+
+Options = TypeVar("Options", bound=DataclassInstance)
+Schema: TypeAlias = "dict[str, type[DataclassInstance]]"
+Node: TypeAlias = CfgNode  # merged settings: upper-case keys, sections as attributes
+
+
+@dataclass(frozen=True)
+class _Case:
+    when: dict[str, tuple[Scalar, ...]]
+    then: CfgNode
+
+    def matches(self, run: Condition) -> bool:
+        return all(key in run and run[key] in values for key, values in self.when.items())
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings that hold everywhere, and cases."""
+
+    node: CfgNode = dataclasses.field(default_factory=CfgNode)
+    cases: tuple[_Case, ...] = ()
+
+    def without_training(self) -> "Layer":
+        """What it says of the bench, shots and seeds, and nothing of how a method is trained."""
+        kept = BENCH_KEYS | RUN_KEYS
+        cases = tuple(dataclasses.replace(case, then=_only(case.then, kept)) for case in self.cases)
+        return Layer(_only(self.node, kept), cases)
+
+    def of_bench(self, keys: Sequence[str]) -> "Layer":
+        """These keys of it alone, without cases."""
+        return Layer(_only(self.node, set(keys)))
+
+
+def _only(node: CfgNode, keys: set[str]) -> CfgNode:
+    return CfgNode({key: value for key, value in node.items() if key in keys})
+
+
+def make_schema() -> Schema:
+    """Section -> the dataclass that it is read into; BenchSettings and RunSettings stand at the top, in no section."""
+    sections: Schema = {"OPTIM": OptimConfig, "VIEWS": ViewConfig, "BACKBONE": BackboneConfig, "DATA": DataConfig}
+    return sections | {name.upper(): method_config(name) for name in list_methods()}
+
+
+def resolve(layers: Sequence[Layer], run: Condition, schema: Schema) -> CfgNode:
+    """The defaults under all the layers, later ones winning, with the cases that match the run."""
+    node = CfgNode({**_as_dict(BenchSettings), **_as_dict(RunSettings)})
+    for section, config in schema.items():
+        node[section] = CfgNode(_as_dict(config))
+    for layer in layers:
+        node.merge_from_other_cfg(layer.node)
+        for case in layer.cases:
+            if case.matches(run):
+                node.merge_from_other_cfg(case.then)
+    return node
+
+
+def _as_dict(config: type[DataclassInstance]) -> dict[str, object]:
+    defaults = config()
+    return {entry.name.upper(): getattr(defaults, entry.name) for entry in dataclasses.fields(config)}
+
+
+def from_node(config: type[Options], node: CfgNode, section: str = "") -> Options:
+    """The dataclass that a section, or the top, holds.
+
+    Raises:
+        ConfigError: if the dataclass refuses the values.
+    """
+    try:
+        return config(**{entry.name: node[entry.name.upper()] for entry in dataclasses.fields(config)})
+    except ValueError as error:
+        raise ConfigError(f"{section or 'settings'}: {error}") from error
+
+
+def read_layer(content: Mapping[str, object], source: str, schema: Schema) -> Layer:
+    """A layer whose keys exist and whose values have the declared types.
+
+    Args:
+        source: where the content stands, for messages: "in mine.yaml" or "on the command line".
+
+    Raises:
+        ConfigError: names the key, the value, the source and the nearest valid names.
+    """
+    node = _checked({key: value for key, value in content.items() if key != "WHEN"}, source, schema)
+    cases = content.get("WHEN") or []
+    if not isinstance(cases, list):
+        raise ConfigError(f"WHEN {source} is a {type(cases).__name__}; expected a list of cases")
+    return Layer(node, tuple(_read_case(case, source, schema) for case in cases))
+
+
+def _read_case(case: object, source: str, schema: Schema) -> _Case:
+    if not isinstance(case, dict) or not isinstance(case.get("THEN"), dict) or len(case) < 2:
+        raise ConfigError(f"WHEN {source} holds {case!r}; expected conditions and THEN: {{KEY: value}}")
+    when = {key: as_tuple(values) for key, values in case.items() if key != "THEN"}
+    for key in when:
+        check_name(f"WHEN {source}", key, CASE_KEYS)
+    fixed = set() if set(when) == {"PROTOCOL"} else BENCH_KEYS
+    for key in case["THEN"]:
+        if key in fixed or key == "PROTOCOL" or (key == "SHOTS" and "SHOTS" in when):
+            raise ConfigError(f"WHEN {source} sets {key}, which cannot differ between these runs; set it outside")
+    return _Case(when, _checked(case["THEN"], source, schema))
+
+
+def _checked(content: Mapping[str, object], source: str, schema: Schema) -> CfgNode:
+    top = get_type_hints(BenchSettings) | get_type_hints(RunSettings)
+    node = CfgNode()
+    for key, value in content.items():
+        if key not in schema:
+            node[key] = _checked_value(key, value, top, source, sections=list(schema))
+        elif not isinstance(value, dict):
+            raise ConfigError(f"{key} is {value!r} {source}; expected a section of KEY: value pairs")
+        else:
+            hints = get_type_hints(schema[key])
+            node[key] = CfgNode({k: _checked_value(k, v, hints, source, prefix=f"{key}.") for k, v in value.items()})
+    return node
+
+
+def _checked_value(
+    key: str, value: object, hints: Mapping[str, object], source: str, prefix: str = "", sections: Sequence[str] = ()
+) -> object:
+    names = [*(name.upper() for name in hints), *sections]
+    if not isinstance(key, str) or key.lower() not in hints or key != key.upper():
+        raise ConfigError(f"there is no setting {prefix}{key} ({source}); {nearest(str(key), names, prefix)}")
+    fitted = fit(value, hints[key.lower()], f"{prefix}{key}", source)
+    # yacs reads a string as a Python literal wherever it can ("007", "None"): in quotes it stays a string.
+    return repr(fitted) if isinstance(fitted, str) else fitted
