@@ -100,7 +100,8 @@ def image_tower(bench: Bench, peak_tflops: float) -> list[TowerSpeed]:
             encode = partial(encode_images, backbone, bench.images(backbone, batch_size))
             speed = batch_size / bench.time(encode)
             share = speed * gflop_per_image / 1000 / peak_tflops
-            rows.append(TowerSpeed(str(backbone.dtype), batch_size, speed, share, memory(encode, bench.device)))
+            weights = str(dtype).removeprefix("torch.")
+            rows.append(TowerSpeed(weights, batch_size, speed, share, memory(encode, bench.device)))
     return rows
 
 

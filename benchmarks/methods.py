@@ -67,7 +67,8 @@ def step(method: AdaptedCLIP, x: Tensor, labels: Tensor) -> Results:
     """Our training step, on what the method consumes."""
     method.zero_grad()
     loss = method.backward(x, labels)
-    return {"loss": loss, **{name: value.grad for name, value in method.learnt_parameters().items()}}
+    gradients = {name: value.grad for name, value in method.learnt_parameters().items() if value.grad is not None}
+    return {"loss": loss, **gradients}
 
 
 def step_on_images(method: AdaptedCLIP, images: Tensor, labels: Tensor) -> Results:
