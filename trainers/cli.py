@@ -49,7 +49,12 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("runs", nargs="?", default="runs", type=Path, help="folder of runs (default: runs)")
     report.add_argument("--protocol", help="only this protocol")
     report.set_defaults(run=_report)
-    verbs.add_parser("methods", help="list the methods and their options").set_defaults(run=_methods)
+    methods = verbs.add_parser(
+        "methods", help="list the methods: where they touch CLIP, what they need, how much they learn"
+    )
+    methods.add_argument("name", nargs="?", help="tell of this one alone, with its options")
+    methods.add_argument("--json", action="store_true", help="as JSON, with the options of all")
+    methods.set_defaults(run=_methods)
     backbones = verbs.add_parser("backbones", help="list the backbones and their published weights")
     backbones.add_argument("pattern", nargs="?", default="*", help='only names like this, such as "ViT-B*"')
     backbones.set_defaults(run=_backbones)
@@ -167,14 +172,23 @@ def _report(args: argparse.Namespace) -> int:
 def _methods(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from adaptkit import list_methods, method_class, method_config
+    from rich.console import Console
 
-    for name in list_methods():
-        method, options = method_class(name), asdict(method_config(name)())
-        module_doc = (sys.modules[method.__module__].__doc__ or "").strip().splitlines()
-        print(f"{name}: {module_doc[0] if module_doc else ''}")
+    from adaptkit import method_config
+    from trainers.methods_table import method_facts, methods_table
+
+    if args.name is not None:
+        method_config(args.name)  # refuses a name that is none, with the nearest ones
+    rows = [row for row in method_facts() if args.name in (None, row.name)]
+    if args.json:
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+        return OK
+    Console().print(methods_table(rows))
+    if args.name is not None:
+        print(rows[0].summary, *(f"  {option} = {value!r}" for option, value in rows[0].options.items()), sep="\n")
+    else:
         print(
-            f"  trains on {method.consumes}; options: {', '.join(f'{k}={v!r}' for k, v in options.items()) or 'none'}"
+            "trainable: parameters on ViT-B/16 with 100 classes of 16 shots. `adaptkit methods NAME` lists the options."
         )
     return OK
 

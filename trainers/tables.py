@@ -44,7 +44,8 @@ class Table:
             title=self.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0, show_edge=False
         )
         for column, header in enumerate(self.headers):
-            table.add_column(header, justify="left" if column < 2 else "right", no_wrap=column < 2, max_width=16)
+            words = column < 2
+            table.add_column(header, justify="left" if words else "right", no_wrap=words, max_width=16, overflow="fold")
         above = ""
         for number, row in enumerate(self.rows, start=1):
             first = "" if row[0] == above else row[0]
@@ -156,8 +157,7 @@ def cross_dataset_table(records: Sequence[ResultRecord], source: str) -> Table:
     for test in _tests(records):
         for label, own in labelled.items():
             cell, images = accuracy_cell(own, test), str(_images(own, (test,))[0])
-            name = f"{test} (source)" if test == source else test
-            rows.append((name, label, str(own[0].shots), format_cell(cell), images, _seeds(cell), _seconds(own)))
+            rows.append((test, label, str(own[0].shots), format_cell(cell), images, _seeds(cell), _seconds(own)))
     targets = [test for test in _tests(records) if test != source]
     for label, own in labelled.items():
         cell, images = accuracy_cell(own, *targets), str(sum(_images(own, targets)))
@@ -180,16 +180,17 @@ def domains_table(records: Sequence[ResultRecord], datasets: Sequence[str]) -> T
         for label, own in labelled.items():
             here = [record for record in own if record.dataset == dataset]
             cells = [format_cell(accuracy_cell(here, *names) if here else None) for names in (*zip(tests), domains)]
-            shots = str(here[0].shots) if here else MISSING
-            images = str(sum(_images(here, domains))) if here else MISSING
-            rows.append((dataset, label, shots, *cells, images, _seconds(here)))
+            rows.append((dataset, label, str(here[0].shots) if here else MISSING, *cells))
     for label, own in labelled.items() if len(datasets) > 1 else ():
         averages = [average_cell(_by_dataset(own), datasets, *names) for names in (*zip(tests), domains)]
         cells = [format_cell(average) for average in averages]
-        rows.append((f"{AVERAGE} of {len(datasets)}", label, MISSING, *cells, MISSING, _seconds(own)))
-    headers = ("data set", "method", "shots", *tests, f"mean of {len(domains)}", "test images", "s/run")
+        rows.append((f"{AVERAGE} of {len(datasets)}", label, MISSING, *cells))
+    headers = ("data set", "method", "shots", *tests, f"mean of {len(domains)}")
     sections = tuple(range(len(labelled), len(rows), len(labelled)))
-    return Table(_title("Domain generalisation", records), headers, tuple(rows), notes(records), sections)
+    one_of_each = {record.dataset: record for record in records}.values()
+    counts = (f"{test} {sum(_images([r], (test,))[0] for r in one_of_each)}" for test in _common_tests(records))
+    facts = (f"test images in all: {', '.join(counts)}", *notes(records))
+    return Table(_title("Domain generalisation", records), headers, tuple(rows), facts, sections)
 
 
 def _tests(records: Sequence[ResultRecord]) -> list[str]:
@@ -229,7 +230,8 @@ def notes(records: Sequence[ResultRecord]) -> tuple[str, ...]:
     first = records[0]
     weights, precision = str(first.identity["weights"])[:12], first.identity["precision"]
     lines = [
-        "accuracy in percent: mean ± population standard deviation over seeds; H is the harmonic mean of the means",
+        "accuracy in percent: mean ± population standard deviation over seeds"
+        + ("; H is the harmonic mean of the means" if first.protocol == "base_to_novel" else ""),
         f"backbone {first.backbone} (weights {weights}), {precision}; the model of the last epoch is tested; s/run is "
         "the mean of a run's seconds, encoding included where nothing was cached",
     ]

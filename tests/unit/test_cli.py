@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -5,6 +6,7 @@ import pytest
 
 import trainers.bench
 import trainers.matrix
+from adaptkit import list_methods
 from datasets_fewshot import registry
 from tests.synthetic import synthetic_dataset
 from trainers.cli import main
@@ -114,11 +116,28 @@ def test_report_makes_the_table_from_records_alone(noise, capsys):
     assert capsys.readouterr().out == (noise / "runs" / "base_to_novel.md").read_text() + "\n"
 
 
-def test_methods_lists_every_method_with_its_options(capsys):
-    assert main(["methods"]) == 0
+def test_methods_says_of_every_method_what_it_is_and_how_much_it_learns(capsys):
+    assert main(["methods", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert set(rows) == set(list_methods())
+    counts = {name: rows[name]["parameters"] for name in ("zero_shot", "coop", "maple", "tip_adapter_f", "clip_lora")}
+    assert counts == {
+        "zero_shot": 0, "coop": 16 * 512, "maple": 3_555_072, "tip_adapter_f": 100 * 16 * 512, "clip_lora": 184_320,
+    }  # fmt: skip
+    coop, maple = rows["coop"], rows["maple"]
+    assert (coop["kind"], coop["trains_on"], coop["needs"], coop["paper"]) == (
+        "prompts", "features", "any backbone", "2109.01134",
+    )  # fmt: skip
+    assert (maple["trains_on"], maple["needs"]) == ("images", "ViT blocks")
+
+
+def test_methods_lists_the_options_of_one(capsys):
+    assert main(["methods", "coop"]) == 0
     printed = capsys.readouterr().out
-    assert "coop: CoOp: " in printed
-    assert "n_ctx=16" in printed
+    assert "n_ctx = 16" in printed
+    assert "8,192" in printed
+    assert main(["methods", "cop"]) == 2
+    assert "did you mean coop" in capsys.readouterr().err
 
 
 def test_backbones_lists_tags(capsys):

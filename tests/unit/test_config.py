@@ -270,5 +270,5 @@ def test_recipes_on_different_backbones_need_one_named():
 
 def test_a_method_without_a_file_is_an_error(monkeypatch):
     monkeypatch.setattr("trainers.config.list_methods", lambda: ["coop", "new_method"])
-    with pytest.raises(ConfigError, match="there is no configs/methods/new_method.yaml"):
+    with pytest.raises(ConfigError, match=r"there is no configs/methods/new_method\.yaml"):
         load_bench(overrides=["METHODS", "[new_method]"])

@@ -1,0 +1,112 @@
+"""What every method is and needs, found out by making it: a row each for `adaptkit methods`.
+
+The parameters are counted on a model of ViT-B/16's shapes without its weights, so nothing is downloaded or encoded.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import open_clip
+import torch
+from open_clip.model import CLIP
+from rich.box import SIMPLE_HEAD
+from rich.table import Table as RichTable
+from torch import Tensor
+
+from adaptkit import AdaptedCLIP, FrozenCLIP, Support, create_method, list_methods, method_class, method_config
+
+CLASSES = tuple(f"class {index}" for index in range(100))
+SHOTS = 16
+RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+SMALL_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """A row of the table."""
+
+    name: str
+    kind: str  # where the gradient enters: "prompts", "weights" or "features", as its package is called
+    trains_on: str  # "features" or "images"
+    needs: str  # "ViT blocks" or "any backbone"
+    parameters: int  # trainable, on ViT-B/16 with 100 classes of 16 shots
+    paper: str  # arXiv number, or "" where its module names none
+    summary: str  # the first line of its module
+    options: dict[str, object]  # with their defaults
+
+
+class _Shapes(FrozenCLIP):
+    """A backbone whose features are zeros: enough to make a method and count what it learns, and instant."""
+
+    def encode_text(self, texts: Sequence[str] | Tensor) -> Tensor:
+        if len(texts) < len(CLASSES):  # a method that tries its layers out on a text
+            return super().encode_text(texts)
+        return torch.zeros(len(texts), self.embed_dim)
+
+
+def method_facts() -> list[MethodFacts]:
+    """A row for every registered method, sorted by kind and name."""
+    vit, resnet = _vit_b_16(), _small_resnet()
+    rows = [_facts(name, vit, resnet) for name in list_methods()]
+    return sorted(rows, key=lambda row: (row.kind, row.name))
+
+
+def _facts(name: str, vit: FrozenCLIP, resnet: FrozenCLIP) -> MethodFacts:
+    module = sys.modules[method_class(name).__module__]
+    doc = (module.__doc__ or "").strip()
+    number = re.search(r"arXiv:(\d{4}\.\d{4,5})", doc)
+    method = create_method(name, vit, CLASSES)
+    if type(method).prepare is not AdaptedCLIP.prepare and method.consumes == "features":
+        labels = torch.arange(len(CLASSES)).repeat_interleave(SHOTS)
+        method.prepare(Support(torch.zeros(len(labels), vit.embed_dim), labels))
+    return MethodFacts(
+        name=name,
+        kind=module.__name__.split(".")[-2],
+        trains_on=method.consumes,
+        needs="any backbone" if _can_be_made(name, resnet) else "ViT blocks",
+        parameters=sum(parameter.numel() for parameter in method.learnt_parameters().values()),
+        paper=number[1] if number else "",
+        summary=doc.splitlines()[0] if doc else "",
+        options=asdict(method_config(name)()),
+    )
+
+
+def _can_be_made(name: str, backbone: FrozenCLIP) -> bool:
+    try:
+        create_method(name, backbone, CLASSES[:2])
+    except ValueError:
+        return False
+    return True
+
+
+def _vit_b_16() -> FrozenCLIP:
+    config = open_clip.get_model_config("ViT-B-16")
+    return _without_weights(config["embed_dim"], config["vision_cfg"], config["text_cfg"])
+
+
+def _small_resnet() -> FrozenCLIP:
+    return _without_weights(32, RESNET, SMALL_TEXT)
+
+
+def _without_weights(embed_dim: int, vision: dict[str, object], text: dict[str, object]) -> FrozenCLIP:
+    with torch.device("meta"):  # no time goes into random numbers
+        model = CLIP(embed_dim, vision, text)
+    model.to_empty(device="cpu")
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.zero_()
+    model.attn_mask = torch.full((model.context_length, model.context_length), -torch.inf).triu(1)
+    return _Shapes(model, open_clip.SimpleTokenizer(context_length=model.context_length), "ViT-B-16")
+
+
+def methods_table(rows: Sequence[MethodFacts]) -> RichTable:
+    """For terminals."""
+    table = RichTable(box=SIMPLE_HEAD, padding=0, show_edge=False)
+    for header in ("method", "kind", "trains on", "needs", "trainable", "paper"):
+        table.add_column(header, justify="right" if header == "trainable" else "left")
+    for row in rows:
+        paper = f"arXiv:{row.paper}" if row.paper else "–"
+        table.add_row(row.name, row.kind, row.trains_on, row.needs, f"{row.parameters:,}", paper)
+    return table
