@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adaptkit import AdaptedCLIP, FrozenCLIP, create_method
 from adaptkit.linears import use_onednn
+from tests.unit.test_flops import kept_bytes
 
 NAMES = tuple(open_clip.IMAGENET_CLASSNAMES)  # spread over the list: its first names are longer than most
 VISION = {"image_size": 224, "patch_size": 16, "layers": 12, "width": 768}
@@ -109,6 +110,12 @@ def test_cocoop_with_the_image_tower_costs_a_tenth_and_with_cached_features_a_tw
     ours = step_flops(method, features)
     assert plain >= 20 * ours
     assert plain >= 10 * (ours + flops(lambda: backbone.encode_image(images)))
+
+
+@pytest.mark.slow
+def test_cocoop_on_1000_classes_keeps_less_than_8_gb(backbone):
+    method = create_method("cocoop", backbone, NAMES)
+    assert kept_bytes(lambda: method.logits(torch.randn(1, 512))) < 8e9
 
 
 def test_maple_costs_a_third(backbone):
