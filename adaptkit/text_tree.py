@@ -39,6 +39,7 @@ class TreeEncoder(nn.Module):
     ends: Tensor
     end_mask: Tensor
     end_of_class: Tensor
+    learnt_at: Tensor
     fixed: Tensor
     fixed_qkv: Tensor | None
 
@@ -64,6 +65,11 @@ class TreeEncoder(nn.Module):
         device = self.tower.positional_embedding.device
         for name in ("ids", "slots", "positions", "mask", "ends", "end_mask", "end_of_class"):
             self.register_buffer(name, getattr(tree, name).to(device), persistent=False)
+        learnt_at = (tree.slots >= 0).nonzero()[:, 0]  # (m,), in order: the trunk's, then row by row
+        row_starts = tree.trunk_length + tree.row_length * torch.arange(tree.n_rows + 1)
+        self.register_buffer("learnt_at", learnt_at.to(device), persistent=False)
+        # How many of them stand before each row: numbers for the host, which then never waits for the device to count.
+        self.learnt_before: list[int] = torch.searchsorted(learnt_at, row_starts).tolist()
 
     def _embed_fixed_tokens(self) -> None:
         """Keep what the fixed tokens are in front of the first block, and what its attention projects them to."""
@@ -136,15 +142,17 @@ class TreeEncoder(nn.Module):
             end_mask=self.end_mask[rows],
         )
         part = torch.cat([torch.arange(P, device=ctx.device), torch.arange(first, stop, device=ctx.device)])
-        x, qkv = self._first_block_input(ctx, part)
+        x, qkv = self._first_block_input(ctx, part, rows)
         return _run_blocks(self.tower, x, tokens, deep, qkv)
 
-    def _first_block_input(self, ctx: Tensor, part: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _first_block_input(self, ctx: Tensor, part: Tensor, rows: slice) -> tuple[Tensor, Tensor | None]:
         """x (g, t, D_t) in front of the first block and its projections (g, t, 3 * D_t), for the tokens in `part`."""
-        slots = self.slots[part]
-        learnt_at = (slots >= 0).nonzero()[:, 0]
-        position = self.tower.positional_embedding[self.positions[part[learnt_at]]].to(ctx.dtype)
-        learnt = ctx[:, slots[learnt_at]] + position  # (g, m, D_t)
+        in_trunk = self.learnt_at[: self.learnt_before[0]]
+        in_rows = self.learnt_at[self.learnt_before[rows.start] : self.learnt_before[rows.stop]]
+        numbers = torch.cat([in_trunk, in_rows])  # (m,), in the tree
+        learnt_at = torch.cat([in_trunk, in_rows - rows.start * self.row_length])  # (m,), in `part`
+        position = self.tower.positional_embedding[self.positions[numbers]].to(ctx.dtype)
+        learnt = ctx[:, self.slots[numbers]] + position  # (g, m, D_t)
         x = _insert(self.fixed[part], learnt_at, learnt)  # (g, t, D_t)
         if self.fixed_qkv is None:
             return x, None
