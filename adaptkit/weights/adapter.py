@@ -110,7 +110,7 @@ class Adapter(AdaptedCLIP):
             layers = chosen_layers(config.text_blocks, text.depth, "text_blocks")
             text, text_adapters = _with_adapters(text, layers, config)
         if config.encoder != "text":
-            vision = backbone.require_vit_blocks("adapter")
+            vision = backbone.require_vit_blocks(f'adapter with encoder="{config.encoder}"')
             layers = chosen_layers(config.vision_blocks, vision.depth, "vision_blocks")
             vision, vision_adapters = _with_adapters(vision, layers, config)
         super().__init__(backbone.with_towers(text=text, vision=vision), classes)

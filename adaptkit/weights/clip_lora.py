@@ -69,7 +69,7 @@ class CLIPLoRA(AdaptedCLIP):
             text_updates = _updates(text, chosen_layers(config.text_blocks, text.depth, "text_blocks"), config)
             text = _with_updates(text, text_updates)
         if config.encoder != "text":
-            vision = backbone.require_vit_blocks("clip_lora")
+            vision = backbone.require_vit_blocks(f'clip_lora with encoder="{config.encoder}"')
             vision_updates = _updates(
                 vision, chosen_layers(config.vision_blocks, vision.depth, "vision_blocks"), config
             )

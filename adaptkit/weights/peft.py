@@ -185,7 +185,7 @@ def _layers(backbone: FrozenCLIP, encoder: str) -> nn.Module:
     if encoder != "vision":
         layers.add_module("text", SplitTower(require_text_blocks(backbone, "peft")))
     if encoder != "text":
-        layers.add_module("vision", SplitTower(backbone.require_vit_blocks("peft")))
+        layers.add_module("vision", SplitTower(backbone.require_vit_blocks(f'peft with encoder="{encoder}"')))
     return layers
 
 

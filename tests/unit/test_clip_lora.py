@@ -84,7 +84,7 @@ def test_every_family_runs_it_in_the_towers_that_it_has(family, classes):
 
 
 def test_an_image_tower_without_blocks_is_refused(classes):
-    with pytest.raises(ValueError, match="clip_lora needs an image tower"):
+    with pytest.raises(ValueError, match=r"clip_lora with encoder=.both. needs an image tower"):
         create_method("clip_lora", build("modified_resnet"), classes)
 
 
@@ -137,3 +137,11 @@ def test_the_default_template_can_take_the_place_of_the_classes_own(tiny_clip, c
 def test_options_that_cannot_be_are_named(tiny_clip, classes, options, message):
     with pytest.raises(ValueError, match=message):
         create_method("clip_lora", tiny_clip, classes, **options)
+
+
+def test_several_templates_are_an_ensemble_as_in_zero_shot(tiny_clip, classes):
+    templates = ["a photo of a {}.", "art of the {}.", "{} texture."]
+    method = create_method("clip_lora", tiny_clip, classes, templates=templates)
+    zero_shot = create_method("zero_shot", tiny_clip, classes, templates=templates)
+    for training in (True, False):
+        torch.testing.assert_close(method.train(training).class_weights(), zero_shot.class_weights())
