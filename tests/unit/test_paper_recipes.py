@@ -1,4 +1,4 @@
-"""The recipes of the published tables fit the options that exist, and the methods' own files agree with them."""
+"""The prompt methods' recipes of the published tables fit the options that exist, and their own files agree."""
 
 import re
 from importlib import resources
@@ -11,7 +11,8 @@ from trainers.config import load_bench
 from trainers.protocols import PROTOCOLS
 
 FOLDER = Path(str(resources.files("configs"))) / "paper"
-RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc")
+RECIPES = sorted(path.stem for method in METHODS for path in FOLDER.glob(f"{method}_*.yaml"))
 
 
 def content(recipe):
