@@ -5,10 +5,10 @@
 The pairs are images.npy and pairs.jsonl as `datasets_fewshot.mini.recipe` assembles them. The folder that comes
 out follows open_clip's local-dir convention. What was run, and how long it took, is in its training.json.
 
-The shipped model was made with --steps 25000 --minutes 78 --processes 2 on 2 CPU cores that were busy with other work as
-well: 1.96 million pairs; a run against the clock ends elsewhere on another machine. Set MALLOC_MMAP_MAX_=0 and
-MALLOC_TRIM_THRESHOLD_=100000000000 on Linux: glibc otherwise returns every freed batch to the system, and the views of a
-batch take 230 ms, not 25.
+The shipped model was made with --steps 25000 --minutes 78 --processes 2 on 2 CPU cores that did other work as well:
+1.96 million pairs; a run against the clock ends elsewhere on another machine. On Linux set MALLOC_MMAP_MAX_=0 and
+MALLOC_TRIM_THRESHOLD_=100000000000: glibc otherwise returns every freed batch to the system, and the views of a batch
+take 230 ms, not 25.
 """
 
 from __future__ import annotations
