@@ -171,7 +171,7 @@ def _agreed(papers: Mapping[str, Layer], users: Sequence[Layer]) -> Layer:
     if len(set(backbones.values())) > 1 and not any("BACKBONE" in layer.node for layer in users):
         listed = ", ".join(f"{method} has {backbone}" for method, backbone in backbones.items())
         raise ConfigError(f"the papers' recipes name different backbones ({listed}); name one with --backbone")
-    return next(iter(papers[method] for method in backbones), Layer()).of_bench(("SUITE", "BACKBONE"))
+    return papers[next(iter(backbones or papers))].of_bench(("SUITE", "BACKBONE"))
 
 
 def _backbone_of(layer: Layer) -> str:

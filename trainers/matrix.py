@@ -12,7 +12,7 @@ from trainers.encoder import ImageEncoder
 from trainers.precision import choose_device, choose_precision
 from trainers.protocols import NEW_NAMES, Task
 from trainers.records import RecordError, ResultRecord, read_record
-from trainers.run import Run, TunesOnTestImages, execute, make_run, uses_training
+from trainers.run import Run, execute, make_run, uses_training, writes
 from trainers.run_data import Bench
 from trainers.seeds import seeded
 from trainers.settings import BenchConfig, DataclassInstance, RunConfig
@@ -109,8 +109,8 @@ def _probe(settings: RunConfig, bench: Bench) -> bool | str:
             method.set_classes(PROBE_CLASSES[::-1])
         except TypeError as error:
             return f"it would be tested on names that it has not learnt, and {error}"
-    if settings.selection == "oracle" and uses_training(method) and not isinstance(method, TunesOnTestImages):
-        return "it selects nothing on test images, so it has no oracle; leave --oracle out"
+    if settings.selection == "oracle" and uses_training(method) and not writes(method, "tune"):
+        return "it selects no hyper-parameters, so it has no oracle; leave --oracle out"
     return uses_training(method)
 
 

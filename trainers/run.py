@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import torch
 from safetensors.torch import save_file
@@ -36,13 +36,6 @@ from trainers.records import (
 from trainers.run_data import Bench, all_at_once, test_batches, training_batches
 from trainers.seeds import derived_seed, seeded
 from trainers.settings import OWN_SUITE, RunConfig
-
-
-@runtime_checkable
-class TunesOnTestImages(Protocol):
-    """A method that can do what some released code does: choose its hyper-parameters on test images."""
-
-    def tune_oracle(self, test: Support) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -110,10 +103,10 @@ def _fingerprint(items: tuple[Item, ...], classnames: tuple[str, ...]) -> Json:
 
 def uses_training(method: AdaptedCLIP) -> bool:
     """Whether a method learns tensors or keeps anything of the training images."""
-    return bool(method.learnt_parameters()) or _writes(method, "prepare") or _writes(method, "tune")
+    return bool(method.learnt_parameters()) or writes(method, "prepare") or writes(method, "tune")
 
 
-def _writes(method: AdaptedCLIP, name: Literal["prepare", "tune"]) -> bool:
+def writes(method: AdaptedCLIP, name: Literal["prepare", "tune"]) -> bool:
     """Whether the method has its own version of an optional part of the contract."""
     return getattr(type(method), name) is not getattr(AdaptedCLIP, name)
 
@@ -133,7 +126,7 @@ def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = Non
             dataset, items, support = run.dataset, run.task.train, None
             with clock.phase("encode"):
                 batches = training_batches(method, dataset, items, config, bench)
-                if _writes(method, "prepare"):
+                if writes(method, "prepare"):
                     support = all_at_once(method, dataset, items, config, bench, method.support_views)
             with clock.phase("train"):
                 log = _train(method, batches, support, run, bench, on_epoch)
@@ -172,11 +165,13 @@ def _train(
 
 
 def _tune(method: AdaptedCLIP, run: Run, bench: Bench) -> None:
-    """Let a method that does so choose its hyper-parameters: on validation images, or as an oracle."""
-    if run.config.selection == "oracle" and isinstance(method, TunesOnTestImages):
+    """Let a method that does so choose its hyper-parameters: on validation images, or as an oracle on the test's."""
+    if not writes(method, "tune"):
+        return
+    if run.config.selection == "oracle":
         (test,) = run.task.tests
-        method.tune_oracle(all_at_once(method, test.dataset, test.items, run.config, bench, 0))
-    elif _writes(method, "tune") and run.task.val:
+        method.tune(all_at_once(method, test.dataset, test.items, run.config, bench, 0))
+    elif run.task.val:
         method.tune(all_at_once(method, run.dataset, run.task.val, run.config, bench, 0))
 
 

@@ -1,16 +1,21 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import trainers.matrix
-from adaptkit import list_methods, method_class
-from datasets_fewshot import registry
+from adaptkit import create_method, list_methods, method_class
+from datasets_fewshot import Split, registry
 from tests.synthetic import NAMES, synthetic_dataset
+from trainers import protocols
 from trainers.config import load_bench
 from trainers.config_values import ConfigError
+from trainers.few_shot import DivergedError
 from trainers.matrix import open_bench, plan, run_all
-from trainers.protocols import base_to_novel, few_shot
-from trainers.records import LEARNT_FILE, RECORD_FILE
+from trainers.protocols import base_to_novel, domain_generalization, few_shot
+from trainers.records import LAST_GOOD_FILE, LEARNT_FILE, RECORD_FILE
+from trainers.run import set_classes
 
 SHORT = ["METHODS", "[zero_shot, coop]", "SHOTS", "[2]", "SEEDS", "[1, 2]", "OPTIM.EPOCHS", "3"]
 SHORT += ["COOP.N_CTX", "2", "COOP.CTX_INIT", "''"]
@@ -199,3 +204,143 @@ def test_towers_may_run_in_bf16_while_learnt_tensors_stay_fp32(bench, name):
     assert records[0].identity["precision"] == "bf16"
     learnt = load_file(plan(config, shared).runs[0].folder / LEARNT_FILE)
     assert {tensor.dtype for tensor in learnt.values()} == {torch.float32}
+
+
+@pytest.fixture
+def two_datasets(monkeypatch, tmp_path):
+    """The data sets "noise" and "other", which has names of its own."""
+
+    def other(root, **options):
+        dataset = synthetic_dataset(tmp_path / "other", "other")
+        renamed = (tuple(replace(i, classname=f"painted {i.classname}") for i in part) for part in dataset.split)
+        return replace(dataset, split=Split(*renamed))
+
+    noise = lambda root, **options: synthetic_dataset(tmp_path / "images")  # noqa: E731
+    monkeypatch.setattr(registry, "_LOADERS", {"noise": ("mini", noise), "other": ("mini", other)})
+
+
+CROSS = ["PROTOCOL", "cross_dataset", "DATASETS", "[noise]", "SEEDS", "[1]"]
+
+
+def test_cross_dataset_learns_once_and_tests_with_the_names_of_every_target(bench, two_datasets, monkeypatch):
+    given = []
+    coop = method_class("coop")
+    make, set_classes = coop.__init__, coop.set_classes
+    monkeypatch.setattr(
+        coop, "__init__", lambda self, b, classes, c: (given.append(classes), make(self, b, classes, c))[1]
+    )
+    monkeypatch.setattr(
+        coop, "set_classes", lambda self, classes: (given.append(classes), set_classes(self, classes))[1]
+    )
+    records, _ = run_quietly(*bench(*CROSS, "METHODS", "[coop]"))
+    (record,) = records
+    assert [(score.name, score.total) for score in record.scores] == [("noise", 12), ("other", 12)]
+    assert record.train_items == 8
+    assert record.score("other").classnames == tuple(f"painted {name}" for name in NAMES)
+    assert given[-2].classnames == NAMES  # the first pair is the probe's
+    assert given[-1] == record.score("other").classnames
+
+
+def test_cross_dataset_needs_somewhere_to_test(bench):
+    with pytest.raises(ConfigError, match="needs a data set to test on besides the one to learn from"):
+        plan(*bench(*CROSS))
+
+
+def domains_of(dataset, names):
+    """ImageNet-A as a data set whose classes are some of the source's, in another order of labels."""
+    label = {name: index for index, name in enumerate(names)}
+    items = tuple(replace(i, label=label[i.classname]) for i in dataset.split.test if i.classname in label)
+    return {"imagenet_a": replace(dataset, split=Split((), (), items))}
+
+
+@pytest.mark.parametrize("class_specific", [False, True])
+def test_a_variant_with_fewer_classes_is_classified_among_these_alone(tiny_clip, tmp_path, monkeypatch, class_specific):
+    monkeypatch.setattr(protocols, "imagenet_labels", lambda name: (2, 0))
+    dataset = synthetic_dataset(tmp_path)
+    task = domain_generalization(dataset, domains_of(dataset, (NAMES[2], NAMES[0])), shots=2, seed=1)
+    _, variant = task.tests
+    assert (variant.classnames, variant.learnt_labels, len(variant.items)) == ((NAMES[2], NAMES[0]), (2, 0), 6)
+    method = create_method("coop", tiny_clip, task.classnames, n_ctx=2, class_specific=class_specific)
+    x = torch.randn(6, tiny_clip.embed_dim)
+    expected = method.logits(x)[:, [2, 0]]
+    keeps_classes = set_classes(method, variant)
+    assert keeps_classes is class_specific  # one context per class cannot be given other names
+    logits = method.logits(x)
+    torch.testing.assert_close(logits[:, list(variant.learnt_labels)] if keeps_classes else logits, expected)
+
+
+def test_all_methods_leave_out_those_that_cannot_take_part_and_say_why(bench):
+    config, shared = bench("METHODS", "[all]", "SEEDS", "[1]")
+    todo = plan(config, shared)
+    ran = {run.config.method for run in todo.runs}
+    assert "tip_adapter" not in ran
+    assert {"zero_shot", "coop", "maple"} <= ran
+    assert ran | set(todo.left_out) == set(list_methods())
+    assert any(note.startswith("tip_adapter is left out: it would be tested on names") for note in todo.notes)
+
+
+def test_an_oracle_selects_on_the_test_images_and_is_stamped(bench):
+    words = ["PROTOCOL", "few_shot", "METHODS", "[zero_shot, tip_adapter]", "SEEDS", "[1]"]
+    fair, _ = run_quietly(*bench(*words))
+    oracle, _ = run_quietly(*bench(*words, "SELECTION", "oracle"))
+    stamp = "oracle: hyper-parameters were selected on the test images"
+    assert [stamp in record.notes for record in (*fair, *oracle)] == [False, False, False, True]
+    assert fair[1].run_id != oracle[1].run_id
+    assert fair[0].run_id == oracle[0].run_id
+    assert oracle[1].scores[0].accuracy >= fair[1].scores[0].accuracy
+    with pytest.raises(ConfigError, match="coop cannot run in few_shot: it selects no hyper-parameters"):
+        plan(*bench("PROTOCOL", "few_shot", "METHODS", "[coop]", "SELECTION", "oracle"))
+
+
+def test_a_training_that_diverges_leaves_its_last_good_state(bench, monkeypatch):
+    coop = method_class("coop")
+    steps, loss = [], coop.loss
+
+    def breaking(self, x, labels):
+        steps.append(1)
+        return loss(self, x, labels) * (float("nan") if len(steps) == 3 else 1)
+
+    monkeypatch.setattr(coop, "loss", breaking)
+    config, shared = bench("METHODS", "[coop]", "SEEDS", "[1]")
+    (run,) = plan(config, shared).runs
+    with pytest.raises(
+        DivergedError, match=r"coop on noise, seed 1: the loss is nan at step 2 .*after 2 epochs, is "
+    ) as e:
+        run_quietly(config, shared)
+    path = run.folder / LAST_GOOD_FILE
+    assert str(path) in str(e.value)
+    assert load_file(path)["context.ctx"].isfinite().all()
+    monkeypatch.setattr(coop, "loss", loss)
+    run_quietly(config, shared)
+    assert not path.exists()
+
+
+def test_the_papers_recipe_is_stamped(bench):
+    words = ["METHODS", "[zero_shot, coop]", "SEEDS", "[1]", "RECIPE", "paper", "SUITE", "mini", "DATASETS", "[noise]"]
+    records, _ = run_quietly(*bench(*words, "BACKBONE.NAME", "tiny"))
+    assert "recipe of the paper: configs/paper/coop_base_to_novel.yaml" in records[1].notes
+    assert "OPTIM.EPOCHS is 3 (recipe: 200)" in records[1].notes
+    assert records[0].notes == ()
+
+
+def test_own_images_run_and_say_how_many_were_left_out(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("ADAPTKIT_CACHE", str(tmp_path / "cache"))
+    photos = tmp_path / "my photos"
+    synthetic_dataset(tmp_path / "made", train=6)
+    for label, name in enumerate(("Golden Retriever", "Ramen")):
+        (photos / name).mkdir(parents=True)
+        for image in (tmp_path / "made" / "train").glob(f"{label}_*"):
+            image.rename(photos / name / image.name)
+    (photos / "Ramen" / "broken.png").write_bytes(b"no image")
+    words = ["DATA.OWN", f"['{photos}']", "METHODS", "[zero_shot, coop]", "SEEDS", "[1]"]
+    with pytest.raises(ValueError, match=r"1 images cannot be read: 'Ramen/broken\.png'.*--skip-bad"):
+        plan(*bench(*words))
+    for protocol, tests in (("base_to_novel", ["base", "new"]), ("few_shot", ["all"])):
+        config, shared = bench(*words, "DATA.SKIP_BAD", "true", "PROTOCOL", protocol)
+        records, _ = run_quietly(config, shared)
+        assert [score.name for score in records[1].scores] == tests
+        assert (records[1].dataset, records[1].suite) == ("my photos", "own")
+        assert "1 unreadable images were left out" in records[0].notes
+    other = plan(*bench(*words, "DATA.SKIP_BAD", "true", "DATA.TEMPLATES", "['art of a {}.']"))
+    assert other.runs[0].identity["templates"] == ["art of a {}."]
+    assert not other.finished
