@@ -5,7 +5,7 @@ The parameters are counted on a model of ViT-B/16's shapes without its weights, 
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import open_clip
@@ -19,8 +19,8 @@ from adaptkit import AdaptedCLIP, FrozenCLIP, Support, create_method, list_metho
 
 CLASSES = tuple(f"class {index}" for index in range(100))
 SHOTS = 16
-RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
-SMALL_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+RESNET: Mapping[str, object] = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+SMALL_TEXT: Mapping[str, object] = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ def _small_resnet() -> FrozenCLIP:
     return _without_weights(32, RESNET, SMALL_TEXT)
 
 
-def _without_weights(embed_dim: int, vision: dict[str, object], text: dict[str, object]) -> FrozenCLIP:
+def _without_weights(embed_dim: int, vision: Mapping[str, object], text: Mapping[str, object]) -> FrozenCLIP:
     with torch.device("meta"):  # no time goes into random numbers
-        model = CLIP(embed_dim, vision, text)
+        model = CLIP(embed_dim, dict(vision), dict(text))
     model.to_empty(device="cpu")
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):

@@ -6,10 +6,10 @@ import pytest
 
 import trainers.bench
 import trainers.matrix
-from adaptkit import list_methods
+from adaptkit import list_methods, method_class
 from datasets_fewshot import registry
 from tests.synthetic import synthetic_dataset
-from trainers.cli import main
+from trainers.cli import main, own_paths
 
 SHORT = ["--methods", "zero_shot,coop", "--shots", "2", "--seeds", "1,2", "--device", "cpu", "OPTIM.EPOCHS", "2"]
 
@@ -89,7 +89,9 @@ def test_a_mistake_is_one_line_and_exit_code_2(noise, capsys, words, message):
     assert message in printed.err
 
 
-@pytest.mark.parametrize("words", [["bench", "--method", "coop", "--sheeds", "1"], ["methods", "extra"], ["benhc"]])
+@pytest.mark.parametrize(
+    "words", [["bench", "--method", "coop", "--sheeds", "1"], ["report", "runs", "extra"], ["benhc"]]
+)
 def test_an_unknown_option_is_exit_code_2(noise, capsys, words):
     with pytest.raises(SystemExit) as stop:
         main(words)
@@ -143,3 +145,38 @@ def test_methods_lists_the_options_of_one(capsys):
 def test_backbones_lists_tags(capsys):
     assert main(["backbones", "ViT-B-16*"]) == 0
     assert "ViT-B-16: " in capsys.readouterr().out
+
+
+def test_own_images_are_given_as_paths_and_templates_as_sentences(noise, capsys):
+    synthetic_dataset(noise / "made", train=6)
+    for label, name in enumerate(("cats, small", "dogs")):
+        folder = noise / "my photos" / name
+        folder.mkdir(parents=True)
+        for image in (noise / "made" / "train").glob(f"{label}_*"):
+            image.rename(folder / image.name)
+    (noise / "names.txt").write_text("Siamese cat\nPug\n")
+    words = ["--data", "my photos", "--classnames", "names.txt", "--template", "a photo, or a {}.", "--template", "{}!"]
+    assert main(["bench", *SHORT, *words, "--protocol", "few_shot"]) == 0
+    assert "Few shot, suite own" in capsys.readouterr().out
+    (file,) = noise.glob("runs/few_shot/my photos/zero_shot*/record.json")
+    record = json.loads(file.read_text())
+    assert record["identity"]["templates"] == ["a photo, or a {}.", "{}!"]
+    assert record["scores"][0]["classnames"] == ["Siamese cat", "Pug"]
+
+
+def test_data_may_be_listed_with_commas(tmp_path):
+    (tmp_path / "a,b").mkdir()
+    assert own_paths(str(tmp_path / "a,b")) == [str(tmp_path / "a,b")]
+    assert own_paths("x,y") == ["x", "y"]
+
+
+def test_a_diverged_training_is_one_line_with_the_checkpoint(noise, capsys, monkeypatch):
+    coop = method_class("coop")
+    loss = coop.loss
+    monkeypatch.setattr(coop, "loss", lambda self, x, labels: loss(self, x, labels) * float("inf"))
+    assert main(["bench", *SHORT]) == 2
+    printed = capsys.readouterr().err.splitlines()[-1]
+    assert printed.startswith(
+        "adaptkit: error: coop on noise, seed 1: the loss is inf at step 0 (epoch 0, learning rate"
+    )
+    assert "the last good checkpoint, after 0 epochs, is runs/" in printed

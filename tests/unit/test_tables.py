@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tests.records_for_tests import make_record
+from tests.records_for_tests import make_record, make_score
 from trainers.aggregate import accuracy_cell, average_cell, by_label, harmonic_cell, pooled_difference
 from trainers.tables import MISSING, base_to_novel_table, few_shot_table, tables
 
@@ -133,3 +133,38 @@ def test_terminal_table_names_a_data_set_once():
     lines = console.export_text().splitlines()
     assert sum("average of 1" in line for line in lines) == 1
     assert max(map(len, lines)) <= 80
+
+
+def transfer_record(dataset="source", method="coop", seed=1, protocol="cross_dataset", **accuracies):
+    record = make_record(dataset=dataset, method=method, seed=seed, protocol=protocol)
+    return dataclasses.replace(record, scores=tuple(make_score(*pair, 20) for pair in accuracies.items()))
+
+
+def test_cross_dataset_averages_the_targets_and_not_the_source():
+    records = [transfer_record(seed=seed, source=90.0, a=40.0, b=b) for seed, b in ((1, 60.0), (2, 80.0))]
+    (table,) = tables(records)
+    assert table.title.startswith("Cross-data-set from source")
+    assert cells_of(table, "source", "coop")[3] == "90.00 ± 0.00"
+    assert cells_of(table, "average of 2", "coop")[3:5] == ("55.00 ± 5.00", "40")
+
+
+def test_domains_are_columns_with_their_mean():
+    records = [
+        transfer_record(dataset=dataset, protocol="domain_generalization", sketch=sketch, photo=50.0)
+        for dataset, sketch in (("a", 10.0), ("b", 30.0))
+    ]
+    table = tables(records)[0]
+    assert table.headers[3:] == ("sketch", "photo", "mean of 2")
+    assert cells_of(table, "a", "coop")[3:] == ("10.00", "50.00", "30.00")
+    assert cells_of(table, "average of 2", "coop")[3:] == ("20.00", "50.00", "35.00")
+    assert "test images in all: sketch 40, photo 40" in table.notes
+
+
+def test_the_mean_over_domains_leaves_out_what_was_learnt():
+    table = tables([transfer_record("imagenet", protocol="domain_generalization", imagenet=90.0, v2=60.0, r=40.0)])[0]
+    assert cells_of(table, "imagenet", "coop")[3:] == ("90.00", "60.00", "40.00", "50.00")
+
+
+def test_what_was_left_out_is_told_under_the_first_table():
+    made = tables([make_record()], more_notes=["tip_adapter is left out: it is bound to its classes"])
+    assert made[0].notes[-1] == "tip_adapter is left out: it is bound to its classes"
