@@ -1,9 +1,11 @@
-"""Transfer protocols on the embedded data sets: one training, many tests."""
+"""Transfer protocols on the embedded data sets and on fake trees of ImageNet: one training, many tests."""
 
 import json
 
 import pytest
 
+from datasets_fewshot import PAPER_DATASETS
+from tests.fake_trees import make_tree
 from trainers.cli import main
 
 QUICK = ["--methods", "zero_shot,coop", "--seeds", "1", "--device", "cpu", "OPTIM.EPOCHS", "1"]
@@ -40,3 +42,17 @@ def test_from_animals_to_other_data_sets(own_folder, capsys):
         ("emoji_animals", 108), ("emoji_food", 88), ("emoji_activities", 64),
     ]  # fmt: skip
     assert "| average of 2 | coop | 4 |" in (own_folder / "runs" / "cross_dataset.md").read_text()
+
+
+@pytest.mark.slow
+def test_from_imagenet_to_its_variants_with_200_of_its_classes(own_folder, capsys):
+    variants = {"imagenetv2": 1000, "imagenet_sketch": 1000, "imagenet_a": 200, "imagenet_r": 200}
+    for name in ("imagenet", *variants):
+        make_tree(name, own_folder / "data", PAPER_DATASETS[name].layouts[0], counts=(1, 0, 1))
+    words = ["bench", "--protocol", "domain_generalization", "--suite", "paper", "--root", str(own_folder / "data")]
+    words += ["--methods", "zero_shot,taskres", "--shots", "1", "--seeds", "1", "--device", "cpu"]
+    assert main([*words, "OPTIM.EPOCHS", "1", "VIEWS.AUGMENT", "none"]) == 0
+    made = records(own_folder)
+    for method in ("zero_shot", "taskres"):  # taskres is bound to the 1,000 classes, and answers with 200 of them
+        counts = {score["name"]: len(score["classnames"]) for score in made[method]["scores"]}
+        assert counts == {"imagenet": 1000, **variants}
