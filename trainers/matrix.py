@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from adaptkit import create_method, load_backbone
 from datasets_fewshot import FeatureStore
 from trainers.config_values import ConfigError
 from trainers.encoder import ImageEncoder
-from trainers.precision import choose_device, choose_precision
+from trainers.precision import choose_device, choose_precision, choose_threads
 from trainers.protocols import NEW_NAMES, Task
 from trainers.records import RecordError, ResultRecord, read_record
 from trainers.run import Run, execute, make_run, uses_training, writes
@@ -52,6 +54,8 @@ def open_bench(config: BenchConfig, out: Path, cache: Path) -> Bench:
     precision = choose_precision(config.settings.precision, device)
     named = config.backbone
     backbone = load_backbone(named.name, named.pretrained, named.checkpoint, device=device)
+    parameters = sum(parameter.numel() for parameter in backbone.parameters())
+    torch.set_num_threads(choose_threads(config.settings.threads, parameters))
     encoder = ImageEncoder(backbone, FeatureStore(cache), precision, config.data.workers)
     return Bench(backbone, encoder, precision, config.settings.suite, out, config.data.workers)
 

@@ -1,4 +1,4 @@
-"""Autocast: towers may run in bf16, learnt tensors and their optimiser stay in fp32."""
+"""Device, precision and threads. Towers may run in bf16; learnt tensors and their optimiser stay in fp32."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
@@ -37,3 +37,17 @@ def choose_device(asked: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device is {asked!r}, but torch {torch.__version__} sees no CUDA device; use cpu or auto")
     return device
+
+
+SMALL_BACKBONE = 20_000_000  # parameters; below, threads wait for each other longer than they compute
+
+
+def choose_threads(asked: int, parameters: int) -> int:
+    """CPU threads: as asked, or one for a small backbone and torch's own number for a large one.
+
+    A step of a small backbone is hundreds of products that take microseconds. Two threads on two quiet cores gain
+    little there, and on busy ones a thread that has to wait costs a hundred times the product.
+    """
+    if asked:
+        return asked
+    return 1 if parameters < SMALL_BACKBONE else torch.get_num_threads()

@@ -58,6 +58,11 @@ class BenchSettings:
     selection: Selection = "validation"  # "oracle" lets methods choose hyper-parameters on the test images, and says so
     device: str = "auto"  # "auto" takes the first CUDA device if there is one
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the towers; learnt tensors stay fp32; auto: bf16 on CUDA
+    threads: int = 0  # of the CPU; 0: one for a small backbone, else as many as torch takes
+
+    def __post_init__(self) -> None:
+        if self.threads < 0:
+            raise ValueError(f"threads is {self.threads}; expected 0 (chosen by the backbone's size) or more")
 
 
 @dataclass(frozen=True)
