@@ -55,9 +55,9 @@ def zero_shot_section() -> str:
 def speed_section() -> str:
     lines = ["| step | time, seconds | | GFLOP | | kept activations, MB | |", "|---|---|---|---|---|---|---|"]
     hardware = ""
-    for name in ("text_tower", "vision_tower"):
-        result = json.loads((RESULTS / f"{name}.json").read_text())
-        hardware = f"{result['hardware']['processor']}, {result['hardware']['threads']} thread, fp32"
+    for path in sorted(RESULTS.glob("*_tower.json")):
+        result = json.loads(path.read_text())
+        hardware = f"{result['hardware']['processor']}, {result['hardware']['threads']} threads, fp32"
         for row in result["comparisons"]:
             memory = f"{row['memory_ratio']:.1f}x" if row["memory_ratio"] else "–"
             lines.append(
