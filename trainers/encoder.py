@@ -121,7 +121,10 @@ class ImageEncoder:
         kind = f"evaluation, {p.resize_mode}"
         if images.augmented:
             kind = f"{n_views} random views of {images.min_area:g} or more, seed {images.seed}"
-        return f"{kind}; {p.image_size} px {p.interpolation}, mean {p.mean}, std {p.std}; {images.dataset.reading}"
+        # On a CPU the number of threads decides the order of sums: other threads, other last digits, another entry.
+        threads = f"; {torch.get_num_threads()} threads" if self.backbone.device.type == "cpu" else ""
+        pixels = f"{p.image_size} px {p.interpolation}, mean {p.mean}, std {p.std}"
+        return f"{kind}{threads}; {pixels}; {images.dataset.reading}"
 
     @torch.no_grad()
     def _encode(self, images: ViewImages, n_views: int) -> Iterator[Tensor]:
