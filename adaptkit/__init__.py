@@ -5,8 +5,19 @@ from adaptkit.backbone import FrozenCLIP, PreprocessConfig
 from adaptkit.classifier import ClassSet, class_weights
 from adaptkit.loading import list_backbones, list_pretrained, load_backbone
 from adaptkit.method import AdaptedCLIP, Support
-from adaptkit.registry import create_method, list_methods, method_class, method_config, register_method
+from adaptkit.registry import (
+    create_method,
+    list_methods,
+    list_wrappers,
+    method_class,
+    method_config,
+    register_method,
+    register_wrapper,
+    wrapper_class,
+    wrapper_config,
+)
 from adaptkit.templates import templates_for
+from adaptkit.wrapper import MethodWrapper
 
 __version__ = "0.1.0"
 
@@ -14,6 +25,7 @@ __all__ = [
     "AdaptedCLIP",
     "ClassSet",
     "FrozenCLIP",
+    "MethodWrapper",
     "PreprocessConfig",
     "Support",
     "class_weights",
@@ -22,11 +34,15 @@ __all__ = [
     "list_backbones",
     "list_methods",
     "list_pretrained",
+    "list_wrappers",
     "load_backbone",
     "method_class",
     "method_config",
     "prompts",
     "register_method",
+    "register_wrapper",
     "templates_for",
     "weights",
+    "wrapper_class",
+    "wrapper_config",
 ]

@@ -13,6 +13,7 @@ from adaptkit.backbone import FrozenCLIP
 from adaptkit.classifier import ClassSet, as_class_set
 
 Consumes = Literal["features", "images"]
+Optional = Literal["prepare", "tune", "class_weights"]  # parts of the contract that a method may leave out
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,10 @@ class AdaptedCLIP(nn.Module, ABC):
         """
         return None
 
+    def writes(self, part: Optional) -> bool:
+        """Whether the method has its own version of an optional part of the contract."""
+        return getattr(type(self), part) is not getattr(AdaptedCLIP, part)
+
     def backward(self, x: Tensor, labels: Tensor) -> Tensor:
         """Leave the gradients of one batch in `.grad`; returns the loss, detached."""
         loss = self.loss(x, labels)
@@ -100,7 +105,7 @@ class AdaptedCLIP(nn.Module, ABC):
 
     @torch.no_grad()
     def _weights_or_none(self) -> Tensor | None:
-        return self.class_weights() if type(self).class_weights is not AdaptedCLIP.class_weights else None
+        return self.class_weights() if self.writes("class_weights") else None
 
     def current_class_weights(self) -> Tensor:
         """`class_weights`, or the ones kept by `encode_classes_once`."""
@@ -120,7 +125,10 @@ class AdaptedCLIP(nn.Module, ABC):
         Raises:
             ValueError: if names or shapes are not this method's.
         """
-        own = self.learnt_parameters()
+        self._copy_into(self.learnt_parameters(), state)
+
+    @staticmethod
+    def _copy_into(own: dict[str, nn.Parameter], state: dict[str, Tensor]) -> None:
         if own.keys() != state.keys():
             raise ValueError(f"learnt tensors {sorted(state)} do not belong here; expected {sorted(own)}")
         for name, parameter in own.items():

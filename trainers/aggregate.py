@@ -51,15 +51,15 @@ def settings_hash(record: ResultRecord) -> str:
 
 
 def by_label(records: Sequence[ResultRecord], tell_shots: bool = True) -> dict[str, list[ResultRecord]]:
-    """Records by the name of their row: the method, with shots or a hash of the settings where it needs telling.
+    """Records by the name of their row: method and wrappers, with shots or a hash of the settings where it needs telling.
 
     Data sets of a suite may have shots and settings of their own: one choice per data set makes one row. `tell_shots`
     is off where shots have columns of their own.
     """
     labelled: dict[str, list[ResultRecord]] = {}
-    methods = dict.fromkeys(record.method for record in records)
+    methods = dict.fromkeys(record.label for record in records)
     for method in sorted(methods, key=lambda method: method != BASELINE):  # the baseline first
-        own = [record for record in records if record.method == method]
+        own = [record for record in records if record.label == method]
         many_shots = tell_shots and _several((record.dataset, record.shots) for record in own)
         many_settings = _several(((record.dataset, record.shots), settings_hash(record)) for record in own)
         for record in own:

@@ -62,9 +62,10 @@ def report(out: Path, protocol: str | None = None) -> None:
 def write_tables(made: Sequence[Table], records: Sequence[ResultRecord], out: Path, name: str) -> tuple[Path, Path]:
     """Write the tables as Markdown, and as JSON with the unrounded accuracies of every run."""
     markdown, summary = out / f"{name}.md", out / f"{name}.json"
+    keys = ("run_id", "dataset", "method", "label", "shots", "seed", "seconds")
     runs = [
         {
-            **{key: getattr(record, key) for key in ("run_id", "dataset", "method", "shots", "seed", "seconds")},
+            **{key: getattr(record, key) for key in keys},
             "accuracy": {score.name: score.accuracy for score in record.scores},
         }
         for record in records
@@ -97,7 +98,7 @@ class _Display:
     def start(self, run: Run) -> None:
         config = run.config
         epochs = None if config.optim.steps else config.optim.epochs  # None: the bar moves without an end in sight
-        label = f"{config.dataset} {config.method}" + (f" seed {config.seed}" if run.uses_training else "")
+        label = f"{config.dataset} {config.label}" + (f" seed {config.seed}" if run.uses_training else "")
         self.progress.reset(self.epochs, total=epochs, description=label, visible=run.uses_training)
 
     def epoch(self, run: Run, done: int) -> None:
@@ -108,7 +109,7 @@ class _Display:
         self.progress.update(self.runs, completed=self.finished)
         if not self.messages.is_terminal:
             scores = ", ".join(f"{score.name} {score.accuracy:.2f}" for score in record.scores)
-            who = f"{record.dataset} {record.method}" + ("" if record.deterministic else f" seed {record.seed}")
+            who = f"{record.dataset} {record.label}" + ("" if record.deterministic else f" seed {record.seed}")
             seconds = sum(record.seconds.values())
             line = f"{self.finished}/{self.total} {who}: {scores} ({seconds:.1f} s)"
             self.messages.print(line, soft_wrap=True)

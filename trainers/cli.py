@@ -72,6 +72,7 @@ def _add_bench(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     bench.add_argument("--protocol", help="base_to_novel (default), few_shot, cross_dataset or domain_generalization")
     bench.add_argument("--suite", help="mini (default, embedded) or paper (needs --root)")
     bench.add_argument("--methods", help="such as zero_shot,coop, or all; `adaptkit methods` lists them")
+    bench.add_argument("--wrap", help="wrappers around every method, the outermost first, such as das,fdt")
     bench.add_argument("--datasets", help="to learn from, such as dtd,eurosat; all of the suite by default")
     bench.add_argument("--targets", help="where cross_dataset and domain_generalization test; by default all others")
     bench.add_argument(
@@ -116,6 +117,7 @@ def bench_overrides(args: argparse.Namespace) -> list[str]:
     """The options of `bench` as KEY VALUE pairs; pairs that the user wrote come last and win."""
     lists = {
         "METHODS": args.methods,
+        "WRAP": args.wrap,
         "DATASETS": args.datasets,
         "TARGETS": args.targets,
         "SHOTS": args.shots,

@@ -2,7 +2,8 @@
 
 The dataclasses are the schema: every field is a key, upper-case, and every method's options stand under the method's
 own upper-case name. Layers are laid over each other, later ones winning:
-    dataclass defaults < methods/<name>.yaml < protocols/<name>.yaml < suites/<name>.yaml < the user's file < KEY VALUE
+    dataclass defaults < methods/<name>.yaml < wrappers/<name>.yaml < protocols/<name>.yaml < suites/<name>.yaml
+    < the user's file < KEY VALUE
 With `RECIPE paper`, paper/<method>_<protocol>.yaml lies over the protocol, and of the suite only shots and seeds count.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adaptkit.classifier import ClassSet
-from adaptkit.registry import list_methods
+from adaptkit.registry import list_methods, list_wrappers
 from adaptkit.templates import DEFAULT_TEMPLATE, templates_for
 from datasets_fewshot import list_datasets, list_draws
 from trainers.config_files import Kind, nest, packaged_names, packaged_source, read_packaged, read_user_file
@@ -22,6 +23,7 @@ from trainers.protocols import PROTOCOLS, TRANSFERS
 from trainers.settings import (
     EVERY_METHOD,
     OWN_SUITE,
+    WRAP_SIGN,
     BackboneConfig,
     BenchConfig,
     BenchSettings,
@@ -60,9 +62,13 @@ def load_bench(config_file: str | Path | None = None, overrides: Sequence[str] =
     settings = _with_datasets(dataclasses.replace(settings, suite=OWN_SUITE if data.own else settings.suite), data)
     if settings.selection == "oracle" and name != "few_shot":
         raise ConfigError(f"SELECTION is 'oracle', which is for few_shot, not for {name}; leave it out")
+    for wrapper in settings.wrap:
+        check_name("WRAP", wrapper, list_wrappers())
+    wrappers = [_packaged("wrappers", wrapper, schema) for wrapper in settings.wrap]
     later = [suite.without_training() if papers else suite, *users]
     recipes = {
-        method: [_packaged("methods", method, schema), protocol, papers.get(method, Layer())] for method in methods
+        method: [_packaged("methods", method, schema), *wrappers, protocol, papers.get(method, Layer())]
+        for method in methods
     }
     runs: list[RunConfig] = []
     for dataset in settings.datasets:
@@ -82,7 +88,12 @@ def _runs(
     schema: Schema,
 ) -> list[RunConfig]:
     """Every shots and seed of one method on one data set."""
-    cell: dict[str, Scalar] = {"PROTOCOL": settings.protocol, "DATASET": dataset, "METHOD": method}
+    cell: dict[str, Scalar] = {
+        "PROTOCOL": settings.protocol,
+        "DATASET": dataset,
+        "METHOD": method,
+        "WRAP": WRAP_SIGN.join(settings.wrap),
+    }
     axes = from_node(RunSettings, resolve([*recipe, *later], cell, schema))
     for key, values, least in (("SHOTS", axes.shots, 1), ("SEEDS", axes.seeds, 0)):
         if not values or min(values) < least or len(set(values)) < len(values):
@@ -91,7 +102,7 @@ def _runs(
     for shots in axes.shots:
         node = resolve([*recipe, *later], {**cell, "SHOTS": shots}, schema)
         original = resolve(recipe, {**cell, "SHOTS": shots}, schema)
-        departures = _differences(original, node, method, settings.recipe == "paper")
+        departures = _differences(original, node, (method, *settings.wrap), settings.recipe == "paper")
         if settings.recipe == "paper" and shots not in original.SHOTS:
             departures += (f"SHOTS is {shots} (recipe: {', '.join(map(str, original.SHOTS))})",)
         run = RunConfig(
@@ -106,6 +117,9 @@ def _runs(
             templates=data.templates or _own_templates(settings.suite, dataset),
             recipe=settings.recipe,
             selection=settings.selection,
+            wrap=tuple(
+                (name, from_node(schema[name.upper()], node[name.upper()], name.upper())) for name in settings.wrap
+            ),
             departures=departures,
         )
         runs += [dataclasses.replace(run, seed=seed) for seed in axes.seeds]
@@ -117,9 +131,9 @@ def _own_templates(suite: str, dataset: str) -> tuple[str, ...]:
     return (DEFAULT_TEMPLATE,) if suite == OWN_SUITE else templates_for(dataset)
 
 
-def _differences(recipe: Node, node: Node, method: str, with_backbone: bool) -> tuple[str, ...]:
+def _differences(recipe: Node, node: Node, plugins: Sequence[str], with_backbone: bool) -> tuple[str, ...]:
     """Settings of training that a layer after the recipe changed: "OPTIM.EPOCHS is 50 (recipe: 200)"."""
-    sections = ("OPTIM", "VIEWS", method.upper(), *(("BACKBONE",) if with_backbone else ()))
+    sections = ("OPTIM", "VIEWS", *(name.upper() for name in plugins), *(("BACKBONE",) if with_backbone else ()))
     return tuple(
         f"{section}.{key} is {value!r} (recipe: {recipe[section][key]!r})"
         for section in sections

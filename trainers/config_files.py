@@ -9,7 +9,7 @@ import yaml
 
 from trainers.config_values import ConfigError
 
-Kind = Literal["methods", "protocols", "suites", "paper"]
+Kind = Literal["methods", "wrappers", "protocols", "suites", "paper"]
 
 
 def packaged_names(kind: Kind) -> list[str]:

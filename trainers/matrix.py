@@ -14,13 +14,13 @@ from trainers.encoder import ImageEncoder
 from trainers.precision import choose_device, choose_precision, choose_threads
 from trainers.protocols import NEW_NAMES, Task
 from trainers.records import RecordError, ResultRecord, read_record
-from trainers.run import Run, execute, make_run, uses_training, writes
+from trainers.run import Run, execute, make_run, uses_training
 from trainers.run_data import Bench
 from trainers.seeds import seeded
-from trainers.settings import BenchConfig, DataclassInstance, RunConfig
+from trainers.settings import BenchConfig, DataclassInstance, RunConfig, Wrap
 from trainers.sources import load_sources
 
-Kind = tuple[str, DataclassInstance]  # a method and its options
+Kind = tuple[str, DataclassInstance, Wrap]  # a method, its options, and what is wrapped around it
 
 PROBE_CLASSES = ("cat", "dog")
 
@@ -72,7 +72,7 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
     left_out: dict[str, str] = {}
     tasks: dict[tuple[str, int, int], Task] = {}
     for settings in sorted(config.runs, key=lambda run: (config.settings.datasets.index(run.dataset), run.seed)):
-        kind = (settings.method, settings.options)
+        kind = (settings.method, settings.options, settings.wrap)
         if kind not in probed:
             probed[kind] = _probe(settings, bench)
         trained = probed[kind]
@@ -105,7 +105,7 @@ def _probe(settings: RunConfig, bench: Bench) -> bool | str:
     """
     try:
         with seeded(0, bench.backbone.device):
-            method = create_method(settings.method, bench.backbone, PROBE_CLASSES, settings.options)
+            method = create_method(settings.method, bench.backbone, PROBE_CLASSES, settings.options, wrap=settings.wrap)
     except ValueError as error:
         return str(error)
     if settings.protocol in NEW_NAMES:
@@ -113,7 +113,7 @@ def _probe(settings: RunConfig, bench: Bench) -> bool | str:
             method.set_classes(PROBE_CLASSES[::-1])
         except TypeError as error:
             return f"it would be tested on names that it has not learnt, and {error}"
-    if settings.selection == "oracle" and uses_training(method) and not writes(method, "tune"):
+    if settings.selection == "oracle" and uses_training(method) and not method.writes("tune"):
         return "it selects no hyper-parameters, so it has no oracle; leave --oracle out"
     return uses_training(method)
 

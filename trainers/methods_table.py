@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 from torch import Tensor
 
-from adaptkit import AdaptedCLIP, FrozenCLIP, Support, create_method, list_methods, method_class, method_config
+from adaptkit import FrozenCLIP, Support, create_method, list_methods, method_class, method_config
 
 CLASSES = tuple(f"class {index}" for index in range(100))
 SHOTS = 16
@@ -58,7 +58,7 @@ def _facts(name: str, vit: FrozenCLIP, resnet: FrozenCLIP) -> MethodFacts:
     doc = (module.__doc__ or "").strip()
     number = re.search(r"arXiv:(\d{4}\.\d{4,5})", doc)
     method = create_method(name, vit, CLASSES)
-    if type(method).prepare is not AdaptedCLIP.prepare and method.consumes == "features":
+    if method.writes("prepare") and method.consumes == "features":
         labels = torch.arange(len(CLASSES)).repeat_interleave(SHOTS)
         method.prepare(Support(torch.zeros(len(labels), vit.embed_dim), labels))
     return MethodFacts(

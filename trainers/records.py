@@ -18,6 +18,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 
 from trainers.evaluate import Bools, Score
+from trainers.settings import WRAP_SIGN
 
 SCHEMA_VERSION = 1
 # Enters every run's id. Raise it with any change to the code that changes what a run computes.
@@ -89,9 +90,21 @@ class ResultRecord:
     finished: str  # UTC, ISO 8601
     notes: tuple[str, ...]
 
+    @property
+    def label(self) -> str:
+        """The method with its wrappers: "coop", "coop+das"."""
+        return method_label(self.identity)
+
     def score(self, name: str) -> TestScore:
         """The score of that name."""
         return next(score for score in self.scores if score.name == name)
+
+
+def method_label(identity: Mapping[str, Json]) -> str:
+    """A run's method with its wrappers, the outermost first: "coop+das"."""
+    wrapped = identity.get("wrap", [])
+    assert isinstance(wrapped, list)
+    return WRAP_SIGN.join([str(identity["method"]), *(str(entry[0]) for entry in wrapped if isinstance(entry, list))])
 
 
 def run_id(identity: Mapping[str, Json]) -> str:
@@ -102,7 +115,8 @@ def run_id(identity: Mapping[str, Json]) -> str:
 
 def run_folder(out: Path, identity: Mapping[str, Json]) -> Path:
     """Where a run's files lie, by what it is."""
-    name = f"{identity['method']}-{identity['shots']}shots-seed{identity['seed']}-{run_id(identity)[:12]}"
+    label = method_label(identity)
+    name = f"{label}-{identity['shots']}shots-seed{identity['seed']}-{run_id(identity)[:12]}"
     return out / str(identity["protocol"]) / str(identity["dataset"]) / name
 
 

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors.torch import save_file
@@ -70,6 +69,8 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, uses_traini
         "shots": 0,
         "seed": 0,
     }
+    if config.wrap:  # without wrappers an identity says nothing of them
+        identity["wrap"] = [[name, asdict(options)] for name, options in config.wrap]
     if uses_training:
         identity |= {
             "train": _fingerprint(task.train, task.classnames),
@@ -103,12 +104,7 @@ def _fingerprint(items: tuple[Item, ...], classnames: tuple[str, ...]) -> Json:
 
 def uses_training(method: AdaptedCLIP) -> bool:
     """Whether a method learns tensors or keeps anything of the training images."""
-    return bool(method.learnt_parameters()) or writes(method, "prepare") or writes(method, "tune")
-
-
-def writes(method: AdaptedCLIP, name: Literal["prepare", "tune"]) -> bool:
-    """Whether the method has its own version of an optional part of the contract."""
-    return getattr(type(method), name) is not getattr(AdaptedCLIP, name)
+    return bool(method.learnt_parameters()) or method.writes("prepare") or method.writes("tune")
 
 
 def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = None) -> ResultRecord:
@@ -120,13 +116,14 @@ def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = Non
     seed = derived_seed("run", config.seed, config.protocol, config.dataset, config.method, config.shots)
     with seeded(seed, bench.backbone.device):
         with clock.phase("create"):
-            method = create_method(config.method, bench.backbone, classes, config.options).to(bench.backbone.device)
+            method = create_method(config.method, bench.backbone, classes, config.options, wrap=config.wrap)
+            method.to(bench.backbone.device)
         log = TrainLog(0, ())
         if run.uses_training:
             dataset, items, support = run.dataset, run.task.train, None
             with clock.phase("encode"):
                 batches = training_batches(method, dataset, items, config, bench)
-                if writes(method, "prepare"):
+                if method.writes("prepare"):
                     support = all_at_once(method, dataset, items, config, bench, method.support_views)
             with clock.phase("train"):
                 log = _train(method, batches, support, run, bench, on_epoch)
@@ -158,7 +155,7 @@ def _train(
         _save(error.last_good.state, path)
         config = run.config
         raise DivergedError(
-            f"{config.method} on {config.dataset}, seed {config.seed}: {error}; the last good checkpoint, after "
+            f"{config.label} on {config.dataset}, seed {config.seed}: {error}; the last good checkpoint, after "
             f"{error.last_good.epochs} epochs, is {path}",
             error.last_good,
         ) from error
@@ -166,7 +163,7 @@ def _train(
 
 def _tune(method: AdaptedCLIP, run: Run, bench: Bench) -> None:
     """Let a method that does so choose its hyper-parameters: on validation images, or as an oracle on the test's."""
-    if not writes(method, "tune"):
+    if not method.writes("tune"):
         return
     if run.config.selection == "oracle":
         (test,) = run.task.tests

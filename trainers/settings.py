@@ -8,15 +8,19 @@ from trainers.views import ViewConfig
 
 EVERY_METHOD = "all"  # in METHODS: every method that can take part
 OWN_SUITE = "own"  # the suite of data sets that `DATA.OWN` names
+WRAP_SIGN = "+"  # between the names of wrappers, and of a method and its wrappers: "coop+das"
 
 Recipe = Literal["default", "paper"]
 Selection = Literal["validation", "oracle"]
 
 
 class DataclassInstance(Protocol):
-    """Any instance of a dataclass: the options of a method."""
+    """Any instance of a dataclass: the options of a method or a wrapper."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[object]]]
+
+
+Wrap = tuple[tuple[str, DataclassInstance], ...]  # wrappers by name with their options, the outermost first
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class BenchSettings:
     protocol: str = "base_to_novel"
     suite: str = "mini"
     methods: tuple[str, ...] = ("zero_shot", "coop")
+    wrap: tuple[str, ...] = ()  # wrappers around every method, the outermost first
     datasets: tuple[str, ...] = ()  # that are learnt from; none: all of the suite
     targets: tuple[str, ...] = ()  # where cross_dataset and domain_generalization test; none: the other data sets
     recipe: Recipe = "default"  # "paper" lays the settings of the published tables over the methods' own
@@ -88,7 +93,13 @@ class RunConfig:
     templates: tuple[str, ...]  # of the prompts, in training and in every test
     recipe: Recipe
     selection: Selection
+    wrap: Wrap = ()
     departures: tuple[str, ...] = ()  # where the suite, the user's file or the command line left the recipe
+
+    @property
+    def label(self) -> str:
+        """The method with its wrappers, the outermost first: "coop+das"."""
+        return WRAP_SIGN.join((self.method, *(name for name, _ in self.wrap)))
 
 
 @dataclass(frozen=True)

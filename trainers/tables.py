@@ -205,9 +205,9 @@ def _common_tests(records: Sequence[ResultRecord]) -> tuple[str, ...]:
 
 def pooled_table(records: Sequence[ResultRecord], tests: Sequence[str]) -> list[Table]:
     """Differences from zero-shot on the same images, data sets of equal shots pooled; none without zero-shot."""
-    baseline = [record for record in records if record.method == BASELINE]
+    baseline = [record for record in records if record.label == BASELINE]
     rows: list[tuple[str, ...]] = []
-    for label, own in by_label([record for record in records if record.method != BASELINE], tell_shots=False).items():
+    for label, own in by_label([record for record in records if record.label != BASELINE], tell_shots=False).items():
         for shots in sorted({record.shots for record in own}):
             pooled = [pooled_difference([r for r in own if r.shots == shots], baseline, test) for test in tests]
             if any(difference is not None for difference in pooled):

@@ -74,6 +74,7 @@ def test_text_that_looks_like_a_number_stays_text():
     ("overrides", "message"),
     [
         (["METHODS", "[cop]"], "METHODS: there is no 'cop'; did you mean coop"),
+        (["WRAP", "[nothing]"], "WRAP: there is no 'nothing'"),
         (["SUITE", "papers"], "SUITE: there is no 'papers'; did you mean paper?"),
         (["PROTOCOL", "base_to_new"], "PROTOCOL: there is no 'base_to_new'; did you mean base_to_novel?"),
         (["SUITE", "paper", "DATASETS", "[caltech]"], "DATASETS: there is no 'caltech'; did you mean caltech101?"),

@@ -1,0 +1,98 @@
+"""MethodWrapper: a method around another method; what it does not write itself, the inner method does.
+
+A wrapper is made from a backbone, from what makes the inner method on a backbone, and from its options. One that
+changes the towers hands another view of the backbone on; one that adds a head hands the backbone on as it is.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet
+from adaptkit.method import AdaptedCLIP, Consumes, Optional, Support
+
+MakeInner = Callable[[FrozenCLIP], AdaptedCLIP]
+INNER = "inner."  # in front of the names of the inner method's tensors
+
+
+class MethodWrapper(AdaptedCLIP):
+    """A method that passes everything on to an inner one.
+
+    A wrapper writes what differs: `logits` and `loss` where it adds to them, `consumes` where the inner method can no
+    longer be fed with what it consumes alone.
+
+    Args:
+        backbone: as the inner method sees it.
+        inner: the method that is wrapped, made on that backbone.
+    """
+
+    consumes: Consumes
+
+    def __init__(self, backbone: FrozenCLIP, inner: AdaptedCLIP):
+        super().__init__(backbone, inner.classes)
+        self.inner = inner
+        self.consumes, self.support_views = inner.consumes, inner.support_views
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self.inner.logits(self.inner_input(x))
+
+    def loss(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self.inner.loss(self.inner_input(x), labels)
+
+    def inner_input(self, x: Tensor) -> Tensor:
+        """What this method consumes -> what the inner one does."""
+        encodes = self.consumes == "images" and self.inner.consumes == "features"
+        return self.backbone.encode_image(x) if encodes else x
+
+    def backward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """The inner method's own way to its gradients, unless this one has a loss of its own."""
+        if type(self).loss is MethodWrapper.loss:
+            return self.inner.backward(self.inner_input(x), labels)
+        return super().backward(x, labels)
+
+    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
+        self.inner.set_classes(classes)
+        self.classes = self.inner.classes
+
+    def class_weights(self) -> Tensor:
+        return self.inner.class_weights()
+
+    def prepare(self, support: Support) -> None:
+        self.inner.prepare(self._inner_support(support))
+
+    def tune(self, validation: Support) -> None:
+        self.inner.tune(self._inner_support(validation))
+
+    def _inner_support(self, support: Support) -> Support:
+        if support.x.ndim < 5 or self.consumes == self.inner.consumes:
+            return Support(self.inner_input(support.x), support.labels)
+        views = self.inner_input(support.x.flatten(0, 1))  # (N * V, ...) of (N, V, 3, H, W)
+        return Support(views.unflatten(0, support.x.shape[:2]), support.labels)
+
+    def after_epoch(self, epoch: int) -> None:
+        self.inner.after_epoch(epoch)
+
+    def writes(self, part: Optional) -> bool:
+        own = getattr(type(self), part) is not getattr(MethodWrapper, part)
+        return own or self.inner.writes(part)
+
+    @contextmanager
+    def encode_classes_once(self) -> Iterator[None]:
+        with self.inner.encode_classes_once():
+            yield
+
+    def learnt_state(self) -> dict[str, Tensor]:
+        own = {
+            name: parameter.detach().clone()
+            for name, parameter in self.learnt_parameters().items()
+            if not name.startswith(INNER)
+        }
+        return own | {INNER + name: tensor for name, tensor in self.inner.learnt_state().items()}
+
+    def load_learnt_state(self, state: dict[str, Tensor]) -> None:
+        inner = {name.removeprefix(INNER): tensor for name, tensor in state.items() if name.startswith(INNER)}
+        own = {name: parameter for name, parameter in self.learnt_parameters().items() if not name.startswith(INNER)}
+        self._copy_into(own, {name: tensor for name, tensor in state.items() if not name.startswith(INNER)})
+        self.inner.load_learnt_state(inner)
