@@ -51,7 +51,7 @@ def settings_hash(record: ResultRecord) -> str:
 
 
 def by_label(records: Sequence[ResultRecord], tell_shots: bool = True) -> dict[str, list[ResultRecord]]:
-    """Records by the name of their row: method and wrappers, with shots or a hash of the settings where it needs telling.
+    """Records by the name of their row: method and wrappers, with shots or a hash of settings where they tell.
 
     Data sets of a suite may have shots and settings of their own: one choice per data set makes one row. `tell_shots`
     is off where shots have columns of their own.
