@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from trainers.evaluate import Score, wilson_interval
 from trainers.records import SCHEMA_VERSION, Json, ResultRecord, TestScore, run_id, test_score
+from trainers.scoring import ConfidenceBin, Score, wilson_interval
 
 
 def make_record(
@@ -16,6 +16,7 @@ def make_record(
     total: int = 20,
     protocol: str = "base_to_novel",
     backbone: str = "tiny",
+    pretrained: str = "own",
     epochs: int = 50,
     notes: tuple[str, ...] = (),
 ) -> ResultRecord:
@@ -38,6 +39,7 @@ def make_record(
         seed=seed,
         deterministic=deterministic,
         backbone=backbone,
+        pretrained=pretrained,
         scores=tuple(make_score(name, accuracy, total) for name, accuracy in accuracies.items()),
         augmentation="none",
         epochs=epochs,
@@ -58,5 +60,6 @@ def make_score(name: str, accuracy: float, total: int) -> TestScore:
     correct = round(accuracy * total / 100)
     hits = np.arange(total) < correct
     interval = wilson_interval(correct, total)
-    score = Score(100 * correct / total, correct, total, interval, 1.0, 0.5, (accuracy, float("nan")), hits)
+    bins = (*[ConfidenceBin(0, 0, 0.0)] * 14, ConfidenceBin(total, correct, 97.5))
+    score = Score(100 * correct / total, correct, total, interval, 1.0, 0.5, (accuracy, float("nan")), bins, hits)
     return test_score(name, score, ("cat", "dog"), "hash")

@@ -20,10 +20,10 @@ from trainers.config_layers import Layer, Node, Schema, from_node, make_schema, 
 from trainers.config_values import ConfigError, Scalar, check_name
 from trainers.optim import OptimConfig
 from trainers.protocols import PROTOCOLS, TRANSFERS
+from trainers.records import WRAP_SIGN
 from trainers.settings import (
     EVERY_METHOD,
     OWN_SUITE,
-    WRAP_SIGN,
     BackboneConfig,
     BenchConfig,
     BenchSettings,

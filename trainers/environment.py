@@ -1,5 +1,6 @@
 """What a run ran on, for its record."""
 
+import hashlib
 import platform
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import open_clip
 import torch
 
 import adaptkit
+from trainers.settings import BackboneConfig
 
 try:
     import resource
@@ -29,6 +31,15 @@ def hardware(device: torch.device) -> dict[str, str]:
     if device.type == "cuda":
         return {"device": torch.cuda.get_device_name(device)}
     return {"device": _cpu_name(), "threads": str(torch.get_num_threads())}
+
+
+def weights_source(named: BackboneConfig) -> str:
+    """The tag of the weights; "own" where the name brings them, "file" for a file that is not OpenAI's release."""
+    if named.checkpoint is None:
+        return named.pretrained or "own"
+    url = str(open_clip.get_pretrained_cfg(named.name, "openai").get("url", ""))
+    digest = hashlib.sha256(Path(named.checkpoint).expanduser().read_bytes()).hexdigest()
+    return "openai" if digest in url else "file"  # the published address holds the file's SHA-256
 
 
 def peak_memory_mb(device: torch.device) -> float | None:

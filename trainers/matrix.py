@@ -11,6 +11,7 @@ from adaptkit import create_method, load_backbone
 from datasets_fewshot import FeatureStore
 from trainers.config_values import ConfigError
 from trainers.encoder import ImageEncoder
+from trainers.environment import weights_source
 from trainers.precision import choose_device, choose_precision, choose_threads
 from trainers.protocols import NEW_NAMES, Task
 from trainers.records import RecordError, ResultRecord, read_record
@@ -57,7 +58,8 @@ def open_bench(config: BenchConfig, out: Path, cache: Path) -> Bench:
     parameters = sum(parameter.numel() for parameter in backbone.parameters())
     torch.set_num_threads(choose_threads(config.settings.threads, parameters))
     encoder = ImageEncoder(backbone, FeatureStore(cache), precision, config.data.workers)
-    return Bench(backbone, encoder, precision, config.settings.suite, out, config.data.workers)
+    source = weights_source(named)
+    return Bench(backbone, encoder, precision, config.settings.suite, out, config.data.workers, source)
 
 
 def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:

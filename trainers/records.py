@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,15 +17,17 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from trainers.evaluate import Bools, Score
-from trainers.settings import WRAP_SIGN
+from trainers.scoring import Bools, ConfidenceBin, Score
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # docs/records.md has every version
 # Enters every run's id. Raise it with any change to the code that changes what a run computes.
 RESULTS_VERSION = 1
 RECORD_FILE = "record.json"
 LEARNT_FILE = "learnt.safetensors"
 LAST_GOOD_FILE = "last_good.safetensors"  # of a training that diverged
+
+DEPARTURE_MARK = " (recipe: "
+WRAP_SIGN = "+"  # between the names of wrappers, and of a method and its wrappers: "coop+das"
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
@@ -53,6 +55,7 @@ class TestScore:
     classnames: tuple[str, ...]  # C
     per_class: tuple[float | None, ...]  # percent, C; None without test images
     items_hash: str  # of the test items
+    bins: tuple[ConfidenceBin, ...]  # 15, by rising confidence; none in records of version 1
     hits: str  # which images were right: N bits, packed, base64
 
     def right(self) -> Bools:
@@ -76,6 +79,7 @@ class ResultRecord:
     seed: int  # 0 where nothing random enters
     deterministic: bool  # one run stands for every seed
     backbone: str
+    pretrained: str  # tag of its weights, "own" or "file"; "" in records of version 1
     scores: tuple[TestScore, ...]
     augmentation: str
     epochs: int
@@ -98,6 +102,15 @@ class ResultRecord:
     def score(self, name: str) -> TestScore:
         """The score of that name."""
         return next(score for score in self.scores if score.name == name)
+
+    @property
+    def departures(self) -> tuple[str, ...]:
+        """Settings that are not the recipe's, as "OPTIM.EPOCHS is 50 (recipe: 200)"."""
+        return tuple(note for note in self.notes if DEPARTURE_MARK in note)
+
+
+SCORE_FIELDS = {field.name for field in fields(TestScore)}
+RECORD_FIELDS = {field.name for field in fields(ResultRecord)}
 
 
 def method_label(identity: Mapping[str, Json]) -> str:
@@ -133,6 +146,7 @@ def test_score(name: str, score: Score, classnames: tuple[str, ...], items_hash:
         classnames=classnames,
         per_class=tuple(None if np.isnan(value) else value for value in score.per_class),
         items_hash=items_hash,
+        bins=score.bins,
         hits=base64.b64encode(np.packbits(score.hits).tobytes()).decode("ascii"),
     )
 
@@ -167,18 +181,16 @@ def read_record(folder: Path) -> ResultRecord:
 
     Raises:
         FileNotFoundError: if the run has none.
-        RecordError: if it is damaged or of another version.
+        RecordError: if it is damaged or of a version that is not known here.
     """
     path = folder / RECORD_FILE
     text = path.read_text(encoding="utf-8")
     try:
         content = json.loads(text)
-        if content["schema_version"] != SCHEMA_VERSION:
-            raise RecordError(f"{path} has schema {content['schema_version']}; this version reads {SCHEMA_VERSION}")
-        content["scores"] = tuple(
-            _from_json(TestScore, [f.name for f in fields(TestScore)], score) for score in content["scores"]
-        )
-        record = _from_json(ResultRecord, [f.name for f in fields(ResultRecord)], content)
+        version = content["schema_version"]
+        if version not in (1, SCHEMA_VERSION):
+            raise RecordError(f"{path} has schema {version}; this version reads 1 to {SCHEMA_VERSION}")
+        record = _record_from_json(_as_version_2(content) if version == 1 else content)
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise RecordError(f"{path} is no record ({error!r}); remove it to have the run computed again") from error
     if record.run_id != run_id(record.identity):
@@ -186,10 +198,24 @@ def read_record(folder: Path) -> ResultRecord:
     return record
 
 
-def _from_json(make: Callable[..., Kind], names: Sequence[str], content: dict[str, object]) -> Kind:
+def _record_from_json(content: dict) -> ResultRecord:
+    scores = []
+    for score in content["scores"]:
+        score["bins"] = [ConfidenceBin(**one) for one in score["bins"]]
+        scores.append(_from_json(TestScore, SCORE_FIELDS, score))
+    return _from_json(ResultRecord, RECORD_FIELDS, {**content, "scores": scores})
+
+
+def _as_version_2(content: dict) -> dict:
+    """A record of version 1 says nothing of confidence bins and of where the weights came from."""
+    scores = [{**score, "bins": []} for score in content["scores"]]
+    return {**content, "schema_version": SCHEMA_VERSION, "pretrained": "", "scores": scores}
+
+
+def _from_json(make: Callable[..., Kind], names: Set[str], content: dict) -> Kind:
     """JSON has no tuples: every list at the top of a record's dataclasses is one."""
-    if set(content) != set(names):
-        raise TypeError(f"keys {sorted(set(content) ^ set(names))} are missing or unknown")
+    if content.keys() != names:
+        raise TypeError(f"keys {sorted(content.keys() ^ names)} are missing or unknown")
     return make(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from adaptkit import AdaptedCLIP, ClassSet, Support, create_method
 from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
 from trainers.environment import hardware, peak_memory_mb, versions
-from trainers.evaluate import predict, score
+from trainers.evaluate import predict
 from trainers.few_shot import Batches, DivergedError, TrainLog, train
 from trainers.protocols import EvalSet, Task
 from trainers.records import (
@@ -33,6 +33,7 @@ from trainers.records import (
     write_record,
 )
 from trainers.run_data import Bench, all_at_once, test_batches, training_batches
+from trainers.scoring import score
 from trainers.seeds import derived_seed, seeded
 from trainers.settings import OWN_SUITE, RunConfig
 
@@ -229,6 +230,7 @@ def _record(
         seed=config.seed if run.uses_training else 0,
         deterministic=not run.uses_training,
         backbone=bench.backbone.name,
+        pretrained=bench.pretrained,
         scores=scores,
         augmentation=config.views.describe() if run.uses_training else "no training",
         epochs=len(log.losses),

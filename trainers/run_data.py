@@ -30,6 +30,7 @@ class Bench:
     suite: str
     out: Path
     workers: int = 0
+    pretrained: str = ""  # where the weights came from, for the records
 
 
 def training_batches(

@@ -4,11 +4,11 @@ from dataclasses import Field, dataclass
 from typing import ClassVar, Literal, Protocol
 
 from trainers.optim import OptimConfig
+from trainers.records import WRAP_SIGN
 from trainers.views import ViewConfig
 
 EVERY_METHOD = "all"  # in METHODS: every method that can take part
 OWN_SUITE = "own"  # the suite of data sets that `DATA.OWN` names
-WRAP_SIGN = "+"  # between the names of wrappers, and of a method and its wrappers: "coop+das"
 
 Recipe = Literal["default", "paper"]
 Selection = Literal["validation", "oracle"]

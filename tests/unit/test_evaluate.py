@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from adaptkit import create_method
-from trainers.evaluate import (
-    evaluate,
+from trainers.evaluate import evaluate
+from trainers.scoring import (
+    confidence_bins,
     expected_calibration_error,
     harmonic_mean,
     negative_log_likelihood,
@@ -39,8 +40,17 @@ def test_per_class_accuracy_marks_classes_without_images():
 def test_calibration_error_of_two_bins_by_hand():
     # Confidence 0.8 and wrong, 0.8 and right: one bin with accuracy 0.5, a gap of 0.3. Confidence 0.6 and right: 0.4.
     probabilities = np.array([[0.8, 0.2], [0.8, 0.2], [0.6, 0.4]])
-    error = expected_calibration_error(np.log(probabilities), np.array([1, 0, 0]))
+    error = expected_calibration_error(confidence_bins(np.log(probabilities), np.array([1, 0, 0])))
     assert error == pytest.approx(100 * (2 * 0.3 + 0.4) / 3)
+
+
+def test_every_image_is_in_the_bin_of_its_confidence():
+    bins = confidence_bins(np.log(np.array([[0.8, 0.2], [0.8, 0.2], [0.6, 0.4]])), np.array([1, 0, 0]))
+    filled = {
+        index: (one.images, one.correct, round(one.confidence, 6)) for index, one in enumerate(bins) if one.images
+    }
+    assert filled == {11: (2, 1, 80.0), 8: (1, 1, 60.0)}
+    assert len(bins) == 15
 
 
 def test_likelihood_is_cross_entropy():

@@ -95,3 +95,23 @@ def test_a_write_replaces_in_one_step(tmp_path):
     write_text(path, "two")
     assert path.read_text() == "two"
     assert [entry.name for entry in path.parent.iterdir()] == ["table.md"]
+
+
+def test_a_record_of_version_1_is_read_without_what_it_did_not_say(tmp_path):
+    record = make_record(base=65.0)
+    write_record(record, tmp_path)
+    content = json.loads((tmp_path / RECORD_FILE).read_text())
+    content["schema_version"] = 1
+    del content["pretrained"]
+    for score in content["scores"]:
+        del score["bins"]
+    write_text(tmp_path / RECORD_FILE, json.dumps(content))
+    read = read_record(tmp_path)
+    assert read.score("base").accuracy == 65.0
+    assert (read.pretrained, read.score("base").bins) == ("", ())
+
+
+def test_a_record_of_a_later_version_is_refused(tmp_path):
+    write_record(dataclasses.replace(make_record(), schema_version=3), tmp_path)
+    with pytest.raises(RecordError, match="has schema 3; this version reads 1 to 2"):
+        read_record(tmp_path)
