@@ -1,7 +1,7 @@
 """AdaptedCLIP: what every method promises, whatever it learns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -28,7 +28,8 @@ class AdaptedCLIP(nn.Module, ABC):
     """A frozen CLIP with something learnt around it; the learnt tensors are its only parameters that need gradients.
 
     A method writes `consumes`, `logits` and `loss`, and `set_classes` and `class_weights` where they make sense. It may
-    write `prepare`, `tune`, `backward` and `after_epoch`; the rest stays as it is here.
+    write `prepare`, `tune`, `backward` and `after_epoch`; the rest stays as it is here. Beside the learnt tensors,
+    training may change persistent buffers (PromptSRC's average); whatever else it changes, `training_state` must bring.
     """
 
     consumes: Consumes  # "features" (B, D) where the image tower is untouched, else "images" (B, 3, H, W)
@@ -127,16 +128,40 @@ class AdaptedCLIP(nn.Module, ABC):
         """
         self._copy_into(self.learnt_parameters(), state)
 
+    def training_state(self) -> dict[str, Tensor]:
+        """Copies of all that training changes: what a method, made and prepared alike, needs to go on from here.
+
+        The learnt parameters as the optimiser steps them, and the persistent buffers outside the backbone.
+        """
+        return {name: tensor.detach().clone() for name, tensor in self._training_tensors().items()}
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `training_state` gave; the method must be in the mode (training, eval) that it was in then.
+
+        Raises:
+            ValueError: if names or shapes are not this method's.
+        """
+        self._copy_into(self._training_tensors(), state)
+
+    def _training_tensors(self) -> dict[str, Tensor]:
+        persistent = self.state_dict().keys()
+        buffers = {
+            name: buffer
+            for name, buffer in self.named_buffers()
+            if name in persistent and "backbone" not in name.split(".")
+        }
+        return {**self.learnt_parameters(), **buffers}
+
     @staticmethod
-    def _copy_into(own: dict[str, nn.Parameter], state: dict[str, Tensor]) -> None:
+    def _copy_into(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
         if own.keys() != state.keys():
             raise ValueError(f"learnt tensors {sorted(state)} do not belong here; expected {sorted(own)}")
-        for name, parameter in own.items():
-            if parameter.shape != state[name].shape:
-                raise ValueError(f"{name} has shape {tuple(state[name].shape)}; expected {tuple(parameter.shape)}")
+        for name, tensor in own.items():
+            if tensor.shape != state[name].shape:
+                raise ValueError(f"{name} has shape {tuple(state[name].shape)}; expected {tuple(tensor.shape)}")
         with torch.no_grad():
-            for name, parameter in own.items():
-                parameter.copy_(state[name])
+            for name, tensor in own.items():
+                tensor.copy_(state[name])
 
     @property
     def device(self) -> torch.device:

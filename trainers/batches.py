@@ -26,16 +26,21 @@ class FeatureBatches:
     drop_last: bool
     seed: int
     epoch: int = 0
+    skip: int = 0  # batches that the next pass leaves out
 
     def __len__(self) -> int:
         return len(batch_bounds(len(self.labels), self.batch_size, self.drop_last))
 
+    def seek(self, epoch: int, batch: int) -> None:
+        """Have the next pass begin at that batch of that epoch."""
+        self.epoch, self.skip = epoch, batch
+
     def __iter__(self) -> Iterator[Batch]:
         order, view = epoch_order(len(self.labels), self.views, self.seed, self.epoch)
-        self.epoch += 1
+        skip, self.skip, self.epoch = self.skip, 0, self.epoch + 1
         features = self.features[order.to(self.features.device), view.to(self.features.device)]  # (N, D)
         labels = self.labels[order.to(self.labels.device)]
-        for start, end in batch_bounds(len(labels), self.batch_size, self.drop_last):
+        for start, end in batch_bounds(len(labels), self.batch_size, self.drop_last)[skip:]:
             yield features[start:end], labels[start:end]
 
 
@@ -52,19 +57,24 @@ class ImageBatches:
     seed: int
     workers: int = 0
     epoch: int = 0
+    skip: int = 0
 
     def __len__(self) -> int:
         return len(batch_bounds(len(self.items), self.batch_size, self.drop_last))
 
+    def seek(self, epoch: int, batch: int) -> None:
+        """Have the next pass begin at that batch of that epoch; what comes before is not decoded."""
+        self.epoch, self.skip = epoch, batch
+
     def __iter__(self) -> Iterator[Batch]:
         order, view = epoch_order(len(self.items), self.views, self.seed, self.epoch)
-        self.epoch += 1
+        skip, self.skip, self.epoch = self.skip, 0, self.epoch + 1
         items = [self.items[index] for index in order.tolist()]
         labels = torch.tensor([item.label for item in items])
         places = tuple((item, (v,)) for item, v in zip(items, view.tolist(), strict=True))
         augmented, min_area = self.views.augment != "none", self.views.min_area
         images = ViewImages(self.dataset, places, self.preprocess, augmented, self.seed, min_area)
-        bounds = batch_bounds(len(items), self.batch_size, self.drop_last)
+        bounds = batch_bounds(len(items), self.batch_size, self.drop_last)[skip:]
         for (start, end), pixels in zip(bounds, load_batches(images, bounds, self.workers), strict=True):
             yield pixels, labels[start:end]
 

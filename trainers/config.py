@@ -27,6 +27,7 @@ from trainers.settings import (
     BackboneConfig,
     BenchConfig,
     BenchSettings,
+    CheckpointConfig,
     DataConfig,
     RunConfig,
     RunSettings,
@@ -75,7 +76,8 @@ def load_bench(config_file: str | Path | None = None, overrides: Sequence[str] =
         for method in settings.methods:
             runs += _runs(recipes[method], later, settings, data, dataset, method, schema)
     backbone = from_node(BackboneConfig, node.BACKBONE, "BACKBONE")
-    return BenchConfig(settings, backbone, data, tuple(runs), every_method=EVERY_METHOD in asked.methods)
+    checkpoint = from_node(CheckpointConfig, node.CHECKPOINT, "CHECKPOINT")
+    return BenchConfig(settings, backbone, data, tuple(runs), checkpoint, EVERY_METHOD in asked.methods)
 
 
 def _runs(

@@ -16,11 +16,18 @@ from yacs.config import CfgNode
 from adaptkit.registry import list_methods, list_wrappers, method_config, wrapper_config
 from trainers.config_values import Condition, ConfigError, Scalar, as_tuple, check_name, fit, nearest
 from trainers.optim import OptimConfig
-from trainers.settings import BackboneConfig, BenchSettings, DataclassInstance, DataConfig, RunSettings
+from trainers.settings import (
+    BackboneConfig,
+    BenchSettings,
+    CheckpointConfig,
+    DataclassInstance,
+    DataConfig,
+    RunSettings,
+)
 from trainers.views import ViewConfig
 
 CASE_KEYS = ("PROTOCOL", "DATASET", "METHOD", "WRAP", "SHOTS")
-BENCH_KEYS = {entry.name.upper() for entry in dataclasses.fields(BenchSettings)} | {"BACKBONE", "DATA"}
+BENCH_KEYS = {entry.name.upper() for entry in dataclasses.fields(BenchSettings)} | {"BACKBONE", "DATA", "CHECKPOINT"}
 RUN_KEYS = {entry.name.upper() for entry in dataclasses.fields(RunSettings)}
 
 Options = TypeVar("Options", bound=DataclassInstance)
@@ -61,7 +68,13 @@ def _only(node: CfgNode, keys: set[str]) -> CfgNode:
 
 def make_schema() -> Schema:
     """Section -> the dataclass that it is read into; BenchSettings and RunSettings stand at the top, in no section."""
-    sections: Schema = {"OPTIM": OptimConfig, "VIEWS": ViewConfig, "BACKBONE": BackboneConfig, "DATA": DataConfig}
+    sections: Schema = {
+        "OPTIM": OptimConfig,
+        "VIEWS": ViewConfig,
+        "BACKBONE": BackboneConfig,
+        "DATA": DataConfig,
+        "CHECKPOINT": CheckpointConfig,
+    }
     sections |= {name.upper(): wrapper_config(name) for name in list_wrappers()}
     return sections | {name.upper(): method_config(name) for name in list_methods()}
 

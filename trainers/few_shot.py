@@ -4,30 +4,24 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from adaptkit.method import AdaptedCLIP, Support
+from trainers.checkpoints import Checkpoints
 from trainers.optim import OptimConfig, build_optimizer, set_learning_rate, step_learning_rate
 from trainers.precision import Precision, autocast
+from trainers.training_state import LastGood, Progress, restore_snapshot, take_snapshot
 
 CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What a method had learnt after so many epochs."""
-
-    epochs: int
-    state: dict[str, Tensor]
 
 
 class DivergedError(ArithmeticError):
     """A loss that is not finite; the message says where and what to change, `last_good` is what to go back to."""
 
-    def __init__(self, message: str, last_good: Checkpoint):
+    def __init__(self, message: str, last_good: LastGood):
         super().__init__(message)
         self.last_good = last_good
 
@@ -40,12 +34,21 @@ class Batches(Protocol):
     def __len__(self) -> int: ...
 
 
+@runtime_checkable
+class SeekableBatches(Batches, Protocol):
+    """Batches that can begin anywhere, as a training that goes on from a checkpoint needs them."""
+
+    def seek(self, epoch: int, batch: int) -> None:
+        """Have the next pass begin at that batch of that epoch."""
+
+
 @dataclass(frozen=True)
 class TrainLog:
     """What a training did."""
 
     steps: int
     losses: tuple[float, ...]  # mean loss of each epoch
+    earlier_seconds: float = 0.0  # of training before an interruption
 
 
 def train(
@@ -55,6 +58,7 @@ def train(
     support: Support | None = None,
     precision: Precision = "fp32",
     on_epoch: Callable[[int], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainLog:
     """Train a method's learnt tensors in place.
 
@@ -62,10 +66,12 @@ def train(
         batches: such as a list of (x, labels), passed over once per epoch.
         support: all training items at once, for methods that build a cache from them.
         on_epoch: called with the number of epochs done.
+        checkpoints: where the training is kept, and where it goes on from if it was interrupted; then the batches have
+            to be `SeekableBatches`, and the method made and prepared as it was the first time.
 
     Raises:
         DivergedError: if a loss is not finite.
-        ValueError: if there is no batch.
+        ValueError: if there is no batch, or the batches cannot begin where a checkpoint ends.
     """
     if support is not None:
         method.prepare(support)
@@ -78,42 +84,54 @@ def train(
     optimizer = build_optimizer(learnt, optim)
     method.train()
     step_count = optim.step_count(len(batches))
-    steps, losses = 0, []
-    last_good = Checkpoint(0, method.learnt_state())
-    for epoch in range(optim.epoch_count(len(batches))):
-        epoch_losses: list[Tensor] = []
-        rates: list[float] = []
-        for x, labels in islice(batches, step_count - steps):
-            rates.append(step_learning_rate(optim, steps, epoch, step_count))
-            set_learning_rate(optimizer, rates[-1])
+    progress = Progress(LastGood(0, method.learnt_state()))
+    earlier_seconds = 0.0
+    if checkpoints is not None and (snapshot := checkpoints.newest()) is not None:
+        progress, earlier_seconds = restore_snapshot(snapshot, method, optimizer), checkpoints.seconds
+        _seek(batches, progress)
+    for epoch in range(progress.epoch, optim.epoch_count(len(batches))):
+        for x, labels in islice(batches, step_count - progress.steps):
+            set_learning_rate(optimizer, step_learning_rate(optim, progress.steps, epoch, step_count))
             optimizer.zero_grad(set_to_none=True)
             with autocast(device, precision):
                 loss = method.backward(x.to(device, non_blocking=True), labels.to(device, non_blocking=True))
             optimizer.step()
-            epoch_losses.append(loss)
-            steps += 1
-            if steps % CHECK_EVERY == 0:
-                _check_finite(epoch_losses, rates, steps, epoch, last_good)
-        _check_finite(epoch_losses, rates, steps, epoch, last_good)
-        losses.append(torch.stack(epoch_losses).mean().item())
+            progress.epoch_losses.append(loss)
+            progress.steps, progress.batch = progress.steps + 1, progress.batch + 1
+            if progress.steps % CHECK_EVERY == 0:
+                _check_finite(progress, optim, step_count)
+            if checkpoints is not None and checkpoints.is_due(progress.steps):
+                checkpoints.save(take_snapshot(method, optimizer, progress))
+        _check_finite(progress, optim, step_count)
         method.after_epoch(epoch)
-        state = method.learnt_state()
-        if all(tensor.isfinite().all() for tensor in state.values()):  # the last step may have broken what was learnt
-            last_good = Checkpoint(epoch + 1, state)
+        _end_epoch(progress, method.learnt_state())
         if on_epoch is not None:
             on_epoch(epoch + 1)
     method.eval()
-    return TrainLog(steps, tuple(losses))
+    return TrainLog(progress.steps, tuple(progress.losses), earlier_seconds)
 
 
-def _check_finite(
-    epoch_losses: list[Tensor], rates: list[float], steps: int, epoch: int, last_good: Checkpoint
-) -> None:
-    for index, (value, lr) in enumerate(zip(torch.stack(epoch_losses).tolist(), rates, strict=True)):
+def _seek(batches: Batches, progress: Progress) -> None:
+    if not isinstance(batches, SeekableBatches):
+        raise ValueError(f"a {type(batches).__name__} of batches has no `seek`, so no checkpoint can be gone on from")
+    batches.seek(progress.epoch, progress.batch)
+
+
+def _end_epoch(progress: Progress, learnt: dict[str, Tensor]) -> None:
+    progress.losses.append(torch.stack(progress.epoch_losses).mean().item())
+    progress.epoch_losses.clear()
+    progress.epoch, progress.batch = progress.epoch + 1, 0
+    if all(tensor.isfinite().all() for tensor in learnt.values()):  # the last step may have broken what was learnt
+        progress.last_good = LastGood(progress.epoch, learnt)
+
+
+def _check_finite(progress: Progress, optim: OptimConfig, step_count: int) -> None:
+    for index, value in enumerate(torch.stack(progress.epoch_losses).tolist()):
         if not math.isfinite(value):
-            step = steps - len(rates) + index
+            step = progress.steps - len(progress.epoch_losses) + index
+            lr = step_learning_rate(optim, step, progress.epoch, step_count)
             raise DivergedError(
-                f"the loss is {value} at step {step} (epoch {epoch}, learning rate {lr:g}), so nothing more is learnt; "
-                "lower OPTIM.LR, or lengthen the warm-up with OPTIM.WARMUP_EPOCHS",
-                last_good,
+                f"the loss is {value} at step {step} (epoch {progress.epoch}, learning rate {lr:g}), so nothing more "
+                "is learnt; lower OPTIM.LR, or lengthen the warm-up with OPTIM.WARMUP_EPOCHS",
+                progress.last_good,
             )

@@ -9,6 +9,7 @@ import torch
 
 from adaptkit import create_method, load_backbone
 from datasets_fewshot import FeatureStore
+from trainers.checkpoints import discard_checkpoints
 from trainers.config_values import ConfigError
 from trainers.encoder import ImageEncoder
 from trainers.environment import weights_source
@@ -34,6 +35,7 @@ class Plan:
     finished: dict[str, ResultRecord]  # by run id
     problems: tuple[str, ...]  # records that cannot be read; their runs are computed again
     left_out: dict[str, str]  # methods that cannot take part -> why
+    fresh: bool = False  # what is begun is begun again, too
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -58,8 +60,9 @@ def open_bench(config: BenchConfig, out: Path, cache: Path) -> Bench:
     parameters = sum(parameter.numel() for parameter in backbone.parameters())
     torch.set_num_threads(choose_threads(config.settings.threads, parameters))
     encoder = ImageEncoder(backbone, FeatureStore(cache), precision, config.data.workers)
+    settings, data = config.settings, config.data
     source = weights_source(named)
-    return Bench(backbone, encoder, precision, config.settings.suite, out, config.data.workers, source)
+    return Bench(backbone, encoder, precision, settings.suite, out, data.workers, source, config.checkpoint)
 
 
 def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
@@ -97,7 +100,7 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
             continue
         except RecordError as error:
             problems.append(str(error))
-    return Plan(tuple(runs.values()), finished, tuple(problems), left_out)
+    return Plan(tuple(runs.values()), finished, tuple(problems), left_out, fresh)
 
 
 def _probe(settings: RunConfig, bench: Bench) -> bool | str:
@@ -132,6 +135,8 @@ def run_all(
     for run in plan.runs:
         record = plan.finished.get(run.run_id)
         if record is None:
+            if plan.fresh:
+                discard_checkpoints(run.folder)
             on_start(run)
             record = execute(run, bench, partial(on_epoch, run))
             on_done(record)

@@ -10,11 +10,12 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP, ClassSet, Support, create_method
 from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
+from trainers.checkpoints import Checkpoints, discard_checkpoints
 from trainers.environment import hardware, peak_memory_mb, versions
 from trainers.evaluate import predict
 from trainers.few_shot import Batches, DivergedError, TrainLog, train
@@ -128,6 +129,7 @@ def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = Non
                     support = all_at_once(method, dataset, items, config, bench, method.support_views)
             with clock.phase("train"):
                 log = _train(method, batches, support, run, bench, on_epoch)
+            clock.add("train", log.earlier_seconds)
             with clock.phase("tune"):
                 _tune(method, run, bench)
         learnt, trainable = method.learnt_state(), sum(p.numel() for p in method.learnt_parameters().values())
@@ -137,6 +139,7 @@ def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = Non
     (run.folder / LAST_GOOD_FILE).unlink(missing_ok=True)
     record = _record(run, bench, trainable, log, scores, clock)
     write_record(record, run.folder)
+    discard_checkpoints(run.folder)
     return record
 
 
@@ -149,9 +152,11 @@ def _train(
     on_epoch: Callable[[int], None] | None,
 ) -> TrainLog:
     """Train; where a loss is not finite, keep what was learnt before and say where it lies."""
+    checkpoints = Checkpoints(run.folder, run.run_id, bench.checkpoint)
     try:
-        return train(method, batches, run.config.optim, support, bench.precision, on_epoch)
+        return train(method, batches, run.config.optim, support, bench.precision, on_epoch, checkpoints)
     except DivergedError as error:
+        discard_checkpoints(run.folder)  # from there it could only diverge again
         path = run.folder / LAST_GOOD_FILE
         _save(error.last_good.state, path)
         config = run.config
@@ -175,7 +180,7 @@ def _tune(method: AdaptedCLIP, run: Run, bench: Bench) -> None:
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
     with replacing(path) as temporary:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+        temporary.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
 
 
 def _test(method: AdaptedCLIP, test: EvalSet, bench: Bench, clock: "_Clock") -> TestScore:
@@ -211,7 +216,10 @@ class _Clock:
     def phase(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
 
 def _record(

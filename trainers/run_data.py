@@ -1,7 +1,7 @@
 """What a run feeds to its method, as the method consumes it: training batches, images to keep, test batches."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from trainers.encoder import ImageEncoder, ViewImages
 from trainers.evaluate import EVAL_BATCH
 from trainers.precision import Precision
 from trainers.protocols import EvalSet
-from trainers.settings import RunConfig
+from trainers.settings import CheckpointConfig, RunConfig
 from trainers.views import ViewConfig, batch_bounds
 
 IMAGE_EVAL_BATCH = 100  # images per test batch, as the papers' code has it
@@ -31,6 +31,7 @@ class Bench:
     out: Path
     workers: int = 0
     pretrained: str = ""  # where the weights came from, for the records
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
 
 def training_batches(

@@ -1,6 +1,6 @@
 """What can be set about a bench and its runs, as frozen dataclasses; `trainers.config` fills them."""
 
-from dataclasses import Field, dataclass
+from dataclasses import Field, dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 from trainers.optim import OptimConfig
@@ -47,6 +47,19 @@ class DataConfig:
     skip_bad: bool = False  # leave unreadable images of own data out, and say so
     templates: tuple[str, ...] = ()  # sentences with one {} instead of the data sets' own templates
     families: tuple[str, ...] = ()  # drawing families to learn from in domain_generalization on embedded data
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """How often a training is written down, so that one that is killed goes on from there; the result is the same."""
+
+    seconds: float = 60.0  # between two checkpoints; 0: not by the clock
+    steps: int = 0  # between two checkpoints; 0: not by steps
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "steps"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"checkpoint.{name} is {getattr(self, name)}; expected 0 (off) or more")
 
 
 @dataclass(frozen=True)
@@ -110,4 +123,5 @@ class BenchConfig:
     backbone: BackboneConfig
     data: DataConfig
     runs: tuple[RunConfig, ...]
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     every_method: bool = False  # methods that cannot take part are left out, not refused

@@ -1,0 +1,121 @@
+"""Checkpoints of one training on disk: written whole or not at all, checked when read, the last two kept.
+
+A checkpoint is one safetensors file; what is no tensor stands as JSON in its header. Its name holds the step and the
+SHA-256 of its bytes, so a damaged file is known without a second one beside it. Nothing is pickled.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import adaptkit
+from trainers.records import Json, replacing
+from trainers.settings import CheckpointConfig
+
+KEPT = 2  # the newest, and the one before in case the newest is damaged
+CHECKPOINTS = "checkpoints"  # the folder of a run that holds them
+
+
+class DamagedCheckpointError(ValueError):
+    """A file that is not what was written, or not of this run and version; the message says why."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A training between two steps."""
+
+    steps: int  # done
+    tensors: dict[str, Tensor]
+    facts: dict[str, Json]  # all that is no tensor
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        run_folder: of the run.
+        run_id: a checkpoint of another run, or made by other versions of what computes, is not used.
+    """
+
+    def __init__(self, run_folder: Path, run_id: str, config: CheckpointConfig):
+        self.folder = run_folder / CHECKPOINTS
+        self.config = config
+        self._origin: dict[str, Json] = {
+            "run_id": run_id,
+            "adaptkit": adaptkit.__version__,
+            "torch": torch.__version__,
+        }
+        self._last_saved = self._started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Of training so far, those before an interruption included."""
+        return time.monotonic() - self._started
+
+    def newest(self) -> Snapshot | None:
+        """The newest that is sound; a warning names those that are not."""
+        for path in sorted(self._files(), reverse=True):
+            try:
+                snapshot, seconds = self._read(path)
+            except (DamagedCheckpointError, OSError) as error:
+                warnings.warn(f"checkpoint {path} is not used: {error}", stacklevel=2)
+                continue
+            self._last_saved = time.monotonic()
+            self._started = self._last_saved - seconds
+            return snapshot
+        return None
+
+    def is_due(self, steps: int) -> bool:
+        """Whether to save after so many steps."""
+        by_clock, by_steps = self.config.seconds, self.config.steps
+        if by_steps and steps % by_steps == 0:
+            return True
+        return bool(by_clock) and time.monotonic() - self._last_saved >= by_clock
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write a checkpoint and let go of the third last. Where it cannot be written, a warning says so."""
+        facts = {**snapshot.facts, "origin": self._origin, "seconds": self.seconds}
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in snapshot.tensors.items()}
+        content = safetensors.torch.save(tensors, {"facts": json.dumps(facts)})
+        path = self.folder / f"{snapshot.steps:09d}-{_digest(content)}.safetensors"
+        try:
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
+        except OSError as error:  # the training itself can go on
+            warnings.warn(f"no checkpoint after {snapshot.steps} steps ({error})", stacklevel=2)
+        else:
+            for old in sorted(self._files(), reverse=True)[KEPT:]:
+                old.unlink(missing_ok=True)
+        self._last_saved = time.monotonic()
+
+    def _files(self) -> Iterator[Path]:
+        return self.folder.glob("[!.]*.safetensors")
+
+    def _read(self, path: Path) -> tuple[Snapshot, float]:
+        content = path.read_bytes()
+        steps, _, digest = path.stem.partition("-")
+        if _digest(content) != digest:
+            raise DamagedCheckpointError("its bytes have changed since it was written")
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        facts = json.loads(header["__metadata__"]["facts"])
+        if facts["origin"] != self._origin:
+            raise DamagedCheckpointError(f"it is of {facts['origin']}; expected {self._origin}")
+        return Snapshot(int(steps), safetensors.torch.load(content), facts), facts["seconds"]
+
+
+def discard_checkpoints(run_folder: Path) -> None:
+    """Remove all checkpoints of a run."""
+    shutil.rmtree(run_folder / CHECKPOINTS, ignore_errors=True)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
