@@ -1,10 +1,14 @@
 """adaptkit: prompt learning and efficient adaptation of frozen CLIP models, as plugins."""
 
 from adaptkit import features, prompts, weights
+from adaptkit.artefact_config import ArtefactError
+from adaptkit.artefacts import load
 from adaptkit.backbone import FrozenCLIP, PreprocessConfig
 from adaptkit.classifier import ClassSet, class_weights
 from adaptkit.loading import list_backbones, list_pretrained, load_backbone
 from adaptkit.method import AdaptedCLIP, Support
+from adaptkit.model_card import Metric, TrainingFacts
+from adaptkit.prediction import Prediction
 from adaptkit.registry import (
     create_method,
     list_methods,
@@ -23,11 +27,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AdaptedCLIP",
+    "ArtefactError",
     "ClassSet",
     "FrozenCLIP",
     "MethodWrapper",
+    "Metric",
+    "Prediction",
     "PreprocessConfig",
     "Support",
+    "TrainingFacts",
     "class_weights",
     "create_method",
     "features",
@@ -35,6 +43,7 @@ __all__ = [
     "list_methods",
     "list_pretrained",
     "list_wrappers",
+    "load",
     "load_backbone",
     "method_class",
     "method_config",

@@ -23,6 +23,7 @@ from adaptkit.text_tree import TreeEncoder
 from adaptkit.token_tree import PromptTokens
 from adaptkit.tokens import Tokenizer
 from adaptkit.towers import NO_PROMPTS, TextTower, VisionTower
+from adaptkit.weights_source import WeightsSource
 
 Self = TypeVar("Self", bound="FrozenCLIP")
 
@@ -52,6 +53,7 @@ class FrozenCLIP(nn.Module):
     def __init__(self, model: CLIP | CustomTextCLIP | CoCa, tokenizer: Callable[..., Tensor], name: str = "custom"):
         super().__init__()
         self.name = name
+        self.source: WeightsSource | None = None  # what its weights were loaded from, where `load_backbone` did that
         self.model: CLIP | CustomTextCLIP | CoCa = model.eval().requires_grad_(False)
         swap_frozen_linears(model)
         self.text_tower = _text_tower(model)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from adaptkit.backbone import FrozenCLIP
 from adaptkit.checkpoints import OPENAI_MARKS, is_openai_format, read_state_dict
+from adaptkit.weights_source import WeightsSource
 
 MINI = "adaptkit-mini"
 MINI_FOLDER = Path(__file__).parent / "mini"
@@ -73,7 +74,9 @@ def load_backbone(
         model, tokenizer = _load_tag(_known_name(name), pretrained, _PRECISIONS[dtype])
     if dtype == torch.float64:
         model.double()
-    return FrozenCLIP(model, tokenizer, name).to(device)
+    backbone = FrozenCLIP(model, tokenizer, name).to(device)
+    backbone.source = WeightsSource(name, pretrained, Path(checkpoint).name if checkpoint is not None else None)
+    return backbone
 
 
 def _known_name(name: str) -> str:

@@ -4,13 +4,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
 from adaptkit.backbone import FrozenCLIP
 from adaptkit.classifier import ClassSet, as_class_set
+from adaptkit.prediction import Images, Prediction, predict
+
+if TYPE_CHECKING:
+    from adaptkit.model_card import TrainingFacts
 
 Consumes = Literal["features", "images"]
 Optional = Literal["prepare", "tune", "class_weights"]  # parts of the contract that a method may leave out
@@ -22,6 +27,15 @@ class Support:
 
     x: Tensor
     labels: Tensor
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """What `create_method` made a method of: enough to make another like it on the same backbone."""
+
+    name: str
+    config: object  # the method's options as its dataclass
+    wrappers: tuple[tuple[str, object], ...] = ()  # names of wrappers with their options
 
 
 class AdaptedCLIP(nn.Module, ABC):
@@ -39,6 +53,7 @@ class AdaptedCLIP(nn.Module, ABC):
         super().__init__()
         self.backbone = backbone
         self.classes = classes
+        self.spec: MethodSpec | None = None  # None where it was made without `create_method`
         self._kept_weights: Tensor | None = None
 
     def forward(self, images: Tensor) -> Tensor:
@@ -162,6 +177,22 @@ class AdaptedCLIP(nn.Module, ABC):
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(state[name])
+
+    def predict(self, images: Images, topk: int = 5, batch_size: int = 64) -> list[Prediction]:
+        """Classify preprocessed images (B, 3, H, W), paths, PIL images, or one of these: `prediction.predict`."""
+        return predict(self, images, topk, batch_size)
+
+    def save_pretrained(self, folder: str | Path, training: "TrainingFacts | None" = None) -> Path:
+        """Write an adapter, `artefacts.save_pretrained`; `adaptkit.load` reads it."""
+        from adaptkit.artefacts import save_pretrained  # which makes methods, and so imports this module
+
+        return save_pretrained(self, folder, training)
+
+    def push_to_hub(self, repository: str, training: "TrainingFacts | None" = None, *, private: bool = False) -> str:
+        """Write an adapter into a hub repository, `artefacts.push_to_hub`; returns its address."""
+        from adaptkit.artefacts import push_to_hub
+
+        return push_to_hub(self, repository, training, private=private)
 
     @property
     def device(self) -> torch.device:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from adaptkit.backbone import FrozenCLIP
 from adaptkit.classifier import ClassSet, as_class_set
-from adaptkit.method import AdaptedCLIP
+from adaptkit.method import AdaptedCLIP, MethodSpec
 from adaptkit.wrapper import MakeInner, MethodWrapper
 
 Method = TypeVar("Method", bound=type[AdaptedCLIP])
@@ -126,11 +126,15 @@ def create_method(
     classes = as_class_set(classnames, templates)
     config = dataclasses.replace(_checked(name, config_type, config), **options)  # type: ignore[type-var]
     make: MakeInner = partial(_construct, method, classes=classes, config=config)
+    wrappers: list[tuple[str, object]] = []
     for wrapped in reversed(wrap):
         wrapper, its_config = (wrapped, None) if isinstance(wrapped, str) else wrapped
         its_class, its_type = _lookup_wrapper(wrapper)
-        make = partial(_construct_wrapper, its_class, make_inner=make, config=_checked(wrapper, its_type, its_config))
-    return make(backbone)
+        wrappers.insert(0, (wrapper, _checked(wrapper, its_type, its_config)))
+        make = partial(_construct_wrapper, its_class, make_inner=make, config=wrappers[0][1])
+    made = make(backbone)
+    made.spec = MethodSpec(name, config, tuple(wrappers))
+    return made
 
 
 def _construct(method: type[AdaptedCLIP], backbone: FrozenCLIP, classes: ClassSet, config: object) -> AdaptedCLIP:

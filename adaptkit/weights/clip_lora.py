@@ -122,6 +122,7 @@ class CLIPLoRA(AdaptedCLIP):
         text, vision = self.frozen_towers
         plain = copy.deepcopy(self.backbone.with_towers(text=text, vision=vision))
         plain.__dict__.pop("weights_hash", None)
+        plain.source = None  # these weights are in no file yet
         plain.name = f"{self.backbone.name}+clip_lora"
         for ours, theirs in (
             (self.backbone.text_tower, plain.text_tower),

@@ -131,6 +131,7 @@ class PEFT(AdaptedCLIP):
         text, vision = self.frozen_towers
         plain = copy.deepcopy(self.backbone.with_towers(text=text, vision=vision))
         plain.__dict__.pop("weights_hash", None)
+        plain.source = None  # these weights are in no file yet
         plain.name = f"{self.backbone.name}+peft"
         own = dict(_layers(plain, self.encoder).named_parameters())  # on the memory of the plain backbone's weights
         if merged.keys() != own.keys():

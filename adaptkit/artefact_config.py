@@ -1,0 +1,162 @@
+"""ArtefactConfig: what `adapter_config.json` says of a saved method, checked while it is read."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+from adaptkit.weights_source import WeightsSource
+
+FORMAT = "adaptkit-adapter"
+FORMAT_VERSION = 1
+
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+Kind = TypeVar("Kind")
+
+
+class ArtefactError(ValueError):
+    """A saved method that cannot be loaded as it is; the message says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A method or a wrapper by its registered name, with its options as JSON has them."""
+
+    name: str
+    options: dict[str, Json]
+
+
+@dataclass(frozen=True)
+class BackboneFacts:
+    """The backbone that a method was saved on."""
+
+    source: WeightsSource
+    dtype: str  # such as "float32"
+    weights_sha256: str  # `FrozenCLIP.weights_hash`
+
+
+@dataclass(frozen=True)
+class ArtefactConfig:
+    """A saved method without its tensors."""
+
+    method: Part
+    wrappers: tuple[Part, ...]  # in the order in which `create_method` takes them
+    backbone: BackboneFacts
+    classnames: tuple[str, ...]  # C, in label order
+    templates: tuple[str, ...]
+    bound_to_classes: bool  # whether `set_classes` refuses other names
+    tensors_sha256: str  # of the tensors' file
+    versions: dict[str, str]
+
+    def to_json(self) -> str:
+        """The content of `adapter_config.json`."""
+        content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
+        return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @staticmethod
+    def from_json(text: str, place: str) -> "ArtefactConfig":
+        """What `to_json` wrote.
+
+        Args:
+            place: where the text is from, for errors.
+
+        Raises:
+            ArtefactError: if it is no such file, or of a later version.
+        """
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ArtefactError(f"the adapter_config.json of {place} is no JSON: {error}") from None
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            kind = ", but one of the PEFT library" if isinstance(content, dict) and "peft_type" in content else ""
+            raise ArtefactError(f"{place} is no adapter of adaptkit{kind}; `method.save_pretrained(...)` makes one")
+        version = content.get("format_version")
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise ArtefactError(
+                f"{place} has format version {version!r} and this adaptkit reads up to {FORMAT_VERSION}; "
+                "upgrade adaptkit"
+            )
+        try:
+            return _config(content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtefactError(
+                f"the adapter_config.json of {place} is damaged ({error}); save the method again or get another copy"
+            ) from None
+
+
+def _config(content: Mapping[str, Json]) -> ArtefactConfig:
+    backbone = _entry(content, "backbone", dict)
+    source = _entry(backbone, "source", dict)
+    return ArtefactConfig(
+        method=_part(_entry(content, "method", dict)),
+        wrappers=tuple(_part(wrapper) for wrapper in _entry(content, "wrappers", list)),
+        backbone=BackboneFacts(
+            source=WeightsSource(
+                _entry(source, "name", str), _optional_text(source, "pretrained"), _optional_text(source, "checkpoint")
+            ),
+            dtype=_entry(backbone, "dtype", str),
+            weights_sha256=_entry(backbone, "weights_sha256", str),
+        ),
+        classnames=_texts(content, "classnames"),
+        templates=_texts(content, "templates"),
+        bound_to_classes=_entry(content, "bound_to_classes", bool),
+        tensors_sha256=_entry(content, "tensors_sha256", str),
+        versions={str(name): str(version) for name, version in _entry(content, "versions", dict).items()},
+    )
+
+
+def _part(content: Json) -> Part:
+    if not isinstance(content, dict):
+        raise TypeError(f"{content!r} names no method and no wrapper")
+    return Part(_entry(content, "name", str), _entry(content, "options", dict))
+
+
+def _entry(content: Mapping[str, Json], key: str, kind: type[Kind]) -> Kind:
+    if key not in content:
+        raise KeyError(f"no entry {key!r}")
+    value = content[key]
+    if not isinstance(value, kind):
+        raise TypeError(f"{key} is {value!r}")
+    return value
+
+
+def _optional_text(content: Mapping[str, Json], key: str) -> str | None:
+    return None if content.get(key) is None else _entry(content, key, str)
+
+
+def _texts(content: Mapping[str, Json], key: str) -> tuple[str, ...]:
+    values = _entry(content, key, list)
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{key} holds something that is no text")
+    return tuple(str(value) for value in values)
+
+
+def options_from_json(kind: type[Kind], part: Part, place: str) -> Kind:
+    """The options of a method or wrapper as its dataclass; options that were added since have their defaults.
+
+    Raises:
+        ArtefactError: if an option is unknown or has a value of another type.
+    """
+    known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(part.options.keys() - known.keys())
+    if unknown:
+        raise ArtefactError(
+            f"{place} sets {unknown[0]!r}, which is no option of {part.name} here; it may be from a later adaptkit"
+        )
+    defaults = kind()
+    try:
+        values = {name: _like(value, getattr(defaults, name), name) for name, value in part.options.items()}
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        raise ArtefactError(f"{place} has options that {part.name} refuses: {error}") from None
+
+
+def _like(value: Json, default: object, name: str) -> object:
+    """JSON has no tuples, and writes 1.0 as a number that may come back as 1."""
+    if type(value) is int and type(default) is float:
+        return float(value)
+    like: object = tuple(_like(item, None, name) for item in value) if isinstance(value, list) else value
+    if default is not None and like is not None and type(like) is not type(default):
+        raise TypeError(f"{name} is {value!r}, and {default!r} is an example of what it can be")
+    return like
