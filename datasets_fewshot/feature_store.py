@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor
+
+from datasets_fewshot.claims import claim
 
 FeatureDtype = Literal["float32", "float16", "bfloat16"]
 TORCH_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -74,7 +77,9 @@ class FeatureStore:
     def features(self, key: FeatureKey, count: int, encode: Callable[[], Iterator[Tensor]]) -> Tensor:
         """The table (N, D) of the key, mapped from disk; encoded first if it is missing, foreign or damaged.
 
-        The tensor is private: writing into it changes neither the file nor what others read.
+        The tensor is private: writing into it changes neither the file nor what others read. Of several processes that
+        need it one encodes, and the others wait. Where the folder can be neither read nor written, a warning says so
+        and the table stays in memory.
 
         Args:
             count: N, how many rows the items give.
@@ -83,16 +88,30 @@ class FeatureStore:
         Raises:
             ValueError: if `encode` yields another number of rows, or batches of unequal width.
         """
+        try:
+            if not self.has(key, count):
+                with claim(self.folder / f".{key.digest()}.claim"):
+                    if not self.has(key, count):  # who held the claim before may have written it
+                        self._write(key, count, encode)
+                        self._verified.add(key.digest())
+            return _map(read_entry(self.folder / key.digest()))
+        except OSError as error:
+            warnings.warn(f"encoded images are not kept ({error})", stacklevel=2)
+            return _encoded(key, count, encode())
+
+    def has(self, key: FeatureKey, count: int) -> bool:
+        """Whether the table is there and sound; each is checked once by a store."""
         folder = self.folder / key.digest()
-        if key.digest() not in self._verified or not folder.is_dir():
-            try:
-                entry = read_entry(folder)
-                _check_entry(entry, key, count)
-                verify_entry(entry)
-            except (DamagedEntryError, FileNotFoundError):
-                self._write(key, count, encode)
-            self._verified.add(key.digest())
-        return _map(read_entry(folder))
+        if key.digest() in self._verified and folder.is_dir():
+            return True
+        try:
+            entry = read_entry(folder)
+            _check_entry(entry, key, count)
+            verify_entry(entry)
+        except (DamagedEntryError, OSError):
+            return False
+        self._verified.add(key.digest())
+        return True
 
     def entries(self) -> list[Entry | DamagedEntryError]:
         """All entries, readable or not, by folder name."""
@@ -187,19 +206,31 @@ def _check_entry(entry: Entry, key: FeatureKey, count: int) -> None:
         raise DamagedEntryError(f"holds {entry.count} rows of {entry.key}; expected {count} of {key}")
 
 
-def _write_entry(folder: Path, key: FeatureKey, count: int, batches: Iterator[Tensor]) -> None:
+def _checked(key: FeatureKey, count: int, batches: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The batches (b, D) on the CPU in the key's dtype, N rows of equal width in all."""
     rows, dim = 0, 0
+    for batch in batches:
+        if batch.ndim != 2 or (rows and batch.shape[1] != dim):
+            raise ValueError(f"encode gave a batch of shape {tuple(batch.shape)}; expected (b, {dim or 'D'})")
+        rows, dim = rows + len(batch), batch.shape[1]
+        yield batch.detach().to("cpu", TORCH_DTYPES[key.dtype]).contiguous()
+    if rows != count:
+        raise ValueError(f"encode gave {rows} rows; {count} items were announced")
+
+
+def _encoded(key: FeatureKey, count: int, batches: Iterator[Tensor]) -> Tensor:
+    stored = list(_checked(key, count, batches))
+    return torch.cat(stored) if stored else torch.empty(0, 0, dtype=TORCH_DTYPES[key.dtype])
+
+
+def _write_entry(folder: Path, key: FeatureKey, count: int, batches: Iterator[Tensor]) -> None:
+    dim = 0
     with (folder / "features.bin").open("wb") as file:
-        for batch in batches:
-            if batch.ndim != 2 or (rows and batch.shape[1] != dim):
-                raise ValueError(f"encode gave a batch of shape {tuple(batch.shape)}; expected (b, {dim or 'D'})")
-            rows, dim = rows + len(batch), batch.shape[1]
-            stored = batch.detach().to("cpu", TORCH_DTYPES[key.dtype]).contiguous()
+        for stored in _checked(key, count, batches):
+            dim = stored.shape[1]
             file.write(stored.view(torch.uint8).numpy().tobytes())
         file.flush()
         os.fsync(file.fileno())
-    if rows != count:
-        raise ValueError(f"encode gave {rows} rows; {count} items were announced")
     row_bytes = dim * TORCH_DTYPES[key.dtype].itemsize
     shard_rows = max(1, SHARD_BYTES // max(1, row_bytes))
     content = {

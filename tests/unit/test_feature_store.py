@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+import time
 from dataclasses import replace
 
 import pytest
@@ -146,11 +149,59 @@ def test_no_items_give_an_empty_table(tmp_path):
 
 def test_a_second_writer_of_the_same_entry_does_no_harm(tmp_path):
     def encode():
-        FeatureStore(tmp_path).features(KEY, 10, Encoder())  # another process is faster
+        FeatureStore(tmp_path)._write(KEY, 10, Encoder())  # another process took the claim over, and is faster
         yield from ROWS.split(3)
 
     assert torch.equal(FeatureStore(tmp_path).features(KEY, 10, encode), ROWS)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_of_two_processes_that_need_a_table_one_encodes_and_the_other_waits(tmp_path):
+    child = os.fork()
+    if child == 0:
+
+        def slowly():
+            (tmp_path / "begun").touch()
+            time.sleep(1)
+            yield from ROWS.split(3)
+
+        FeatureStore(tmp_path / "store").features(KEY, 10, slowly)
+        os._exit(0)
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.01)
+    encoder = Encoder(ROWS + 1)
+    assert torch.equal(FeatureStore(tmp_path / "store").features(KEY, 10, encoder), ROWS)
+    assert encoder.calls == 0
+    os.waitpid(child, 0)
+
+
+def test_a_store_that_cannot_be_used_is_done_without(tmp_path):
+    (tmp_path / "store").write_text("a file where the folder should be")
+    encoder = Encoder()
+    with pytest.warns(UserWarning, match="encoded images are not kept"):
+        table = FeatureStore(tmp_path / "store").features(KEY, 10, encoder)
+    assert torch.equal(table, ROWS)
+    assert encoder.calls == 1
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(feature_store.os, "fsync", full)
+    with pytest.warns(UserWarning, match="No space left"):
+        table = FeatureStore(tmp_path).features(KEY, 10, Encoder())
+    assert torch.equal(table, ROWS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_of_the_images_themselves_are_not_hidden(tmp_path):
+    def encode():
+        raise FileNotFoundError("cat.jpg")
+        yield
+
+    with pytest.warns(UserWarning, match="not kept"), pytest.raises(FileNotFoundError, match="cat"):
+        FeatureStore(tmp_path).features(KEY, 10, encode)
 
 
 def test_entries_lists_good_and_damaged_ones_and_remove_deletes(tmp_path):
