@@ -1,6 +1,7 @@
 """A sheet of small pictures with names and labels: the quickest way to see that data and names agree."""
 
 import random
+import unicodedata
 
 from PIL import Image, ImageDraw, ImageOps
 
@@ -45,7 +46,7 @@ def _choose(dataset: FewShotDataset, pictures: int, rng: random.Random) -> list[
 
 
 def _caption(item: Item) -> str:
-    name = item.classname.replace("_", " ")
-    # PIL's smallest built-in font has Latin letters only.
-    readable = name.encode("latin-1", "replace").decode("latin-1")
+    # PIL's built-in font has unaccented Latin letters only: "é" is written "e", and what has no such letter "?".
+    letters = unicodedata.normalize("NFKD", item.classname.replace("_", " "))
+    readable = "".join(c for c in letters if not unicodedata.combining(c)).encode("ascii", "replace").decode()
     return f"{item.label}\n{readable if len(readable) <= LETTERS else readable[: LETTERS - 1] + '.'}"

@@ -59,7 +59,7 @@ def _subfolders(folder: Path) -> list[Path]:
 def _images_below(
     folder: Path, root: Path, classname: str, part: Part | None, seen: dict[Path, FoundImage]
 ) -> Iterator[FoundImage]:
-    for path in _walk(folder, frozenset()):
+    for path in _walk(folder, frozenset({root.resolve(), folder.parent.resolve()})):
         real = path.resolve()
         image = FoundImage(path.relative_to(root).as_posix(), classname, part)
         first = seen.setdefault(real, image)
@@ -70,7 +70,10 @@ def _images_below(
 
 
 def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
-    """Image files in sorted order. A link back to a folder above is not followed: it would never end."""
+    """Image files in sorted order, and links to files that are gone: whoever reads the images reports them.
+
+    A link back to a folder above is not followed: it would never end.
+    """
     real = folder.resolve()
     if real in above:
         return
@@ -81,5 +84,5 @@ def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
         if path.is_dir():
             if name not in IGNORED_FOLDERS:
                 yield from _walk(path, above | {real})
-        elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        elif path.suffix.lower() in IMAGE_SUFFIXES and (path.is_file() or path.is_symlink()):
             yield path

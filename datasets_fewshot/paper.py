@@ -102,7 +102,7 @@ class PaperDataset:
         raise DatasetNotFoundError(
             f"{self.title} is in {str(place.folder)!r}, but the papers' split file {self.split_file} is not; looked "
             f"for\n{looked}.\nGet it from {self.split_link} and put it in the first place, or ask for a split by the "
-            "papers' rule, which has other images (--split fallback; in a bench, DATA.SPLIT fallback)"
+            "papers' rule, which has other images: --split fallback"
         )
 
     def _read(self, path: Path, place: Place) -> Split:

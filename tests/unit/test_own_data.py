@@ -99,6 +99,7 @@ def test_a_class_that_is_called_test_is_a_class(tmp_path):
 def test_links_are_followed_once_and_loops_end(photos):
     (photos / "cat" / "again.png").symlink_to(photos / "cat" / "0.png")
     (photos / "cat" / "loop").symlink_to(photos / "cat", target_is_directory=True)
+    (photos / "cat" / "home").symlink_to(photos, target_is_directory=True)
     (photos / "owl").symlink_to(photos / "owls elsewhere", target_is_directory=True)
     picture(photos.parent / "attic" / "owl.png")
     (photos / "tawny owl").symlink_to(photos.parent / "attic", target_is_directory=True)
@@ -161,6 +162,13 @@ def test_unreadable_images_are_named_and_skipped_only_where_asked(photos):
     assert sum(len(items) for items in dataset.split) == 18
     assert "2 unreadable images were left out" in dataset.notes
     assert "2 unreadable images were left out" in load_own_data(photos, skip_bad=True).notes
+
+
+def test_a_link_to_an_image_that_is_gone_is_named(photos):
+    (photos / "cat" / "gone.png").symlink_to(photos / "cat" / "moved.png")
+    with pytest.raises(ValueError, match=r"1 images cannot be read: 'cat/gone\.png'"):
+        load_own_data(photos)
+    assert sum(len(items) for items in load_own_data(photos, skip_bad=True).split) == 20
 
 
 def test_images_are_decoded_once_and_again_after_a_change(photos, monkeypatch):
