@@ -7,12 +7,13 @@ from pathlib import Path
 
 import torch
 
-from adaptkit import create_method, load_backbone
+from adaptkit import ClassSet, create_method, load_backbone
 from datasets_fewshot import FeatureStore
 from trainers.checkpoints import discard_checkpoints
 from trainers.config_values import ConfigError
 from trainers.encoder import ImageEncoder
 from trainers.environment import weights_source
+from trainers.name_lengths import fit_names
 from trainers.precision import choose_device, choose_precision, choose_threads
 from trainers.protocols import NEW_NAMES, Task
 from trainers.records import RecordError, ResultRecord, read_record
@@ -20,11 +21,11 @@ from trainers.run import Run, execute, make_run, uses_training
 from trainers.run_data import Bench
 from trainers.seeds import seeded
 from trainers.settings import BenchConfig, DataclassInstance, RunConfig, Wrap
-from trainers.sources import load_sources
+from trainers.sources import Sources, load_sources
 
 Kind = tuple[str, DataclassInstance, Wrap]  # a method, its options, and what is wrapped around it
 
-PROBE_CLASSES = ("cat", "dog")
+PROBE_CLASSES = ("cat", "dog")  # where the data have but one name
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
     Raises:
         ConfigError: if a method cannot take part in the protocol, or on this backbone, and was named.
     """
-    sources = load_sources(config)
+    sources = fit_names(load_sources(config), config, bench.backbone)
+    names = _longest_names(sources, bench)
     probed: dict[Kind, bool | str] = {}
     runs: dict[str, Run] = {}
     left_out: dict[str, str] = {}
@@ -79,7 +81,7 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
     for settings in sorted(config.runs, key=lambda run: (config.settings.datasets.index(run.dataset), run.seed)):
         kind = (settings.method, settings.options, settings.wrap)
         if kind not in probed:
-            probed[kind] = _probe(settings, bench)
+            probed[kind] = _probe(settings, bench, names)
         trained = probed[kind]
         if isinstance(trained, str):
             if not config.every_method:
@@ -103,19 +105,27 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
     return Plan(tuple(runs.values()), finished, tuple(problems), left_out, fresh)
 
 
-def _probe(settings: RunConfig, bench: Bench) -> bool | str:
+def _longest_names(sources: Sources, bench: Bench) -> tuple[str, ...]:
+    """The two class names with the most tokens: where they fit, all do."""
+    datasets = [*sources.datasets.values(), *(data for others in sources.targets.values() for data in others.values())]
+    names = {name: None for dataset in datasets for name in ClassSet(dataset.classnames).readable}
+    by_length = sorted((*names, *PROBE_CLASSES), key=lambda name: len(bench.backbone.tokenizer.words(name)))
+    return tuple(by_length[-2:])
+
+
+def _probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> bool | str:
     """Whether training images matter to the method, or why it cannot take part.
 
     It is tried out on two classes, so that refusals come before any run.
     """
     try:
         with seeded(0, bench.backbone.device):
-            method = create_method(settings.method, bench.backbone, PROBE_CLASSES, settings.options, wrap=settings.wrap)
+            method = create_method(settings.method, bench.backbone, names, settings.options, wrap=settings.wrap)
     except ValueError as error:
         return str(error)
     if settings.protocol in NEW_NAMES:
         try:
-            method.set_classes(PROBE_CLASSES[::-1])
+            method.set_classes(names[::-1])
         except TypeError as error:
             return f"it would be tested on names that it has not learnt, and {error}"
     if settings.selection == "oracle" and uses_training(method) and not method.writes("tune"):

@@ -235,16 +235,22 @@ def notes(records: Sequence[ResultRecord]) -> tuple[str, ...]:
         f"backbone {first.backbone} (weights {weights}), {precision}; the model of the last epoch is tested; s/run is "
         "the mean of a run's seconds, encoding included where nothing was cached",
     ]
+    told: dict[tuple[str, tuple[str, ...]], list[str]] = {}  # fact, data sets -> labels
     for label, own in by_label(records).items():
-        if all(record.deterministic for record in own):
-            lines.append(f"{label}: deterministic, one run stands for every seed")
-            continue
-        facts = [(record, (f"training views: {record.augmentation}", *record.notes)) for record in own]
+        facts = [(record, (_how_trained(record), *record.notes)) for record in own]
         for fact in dict.fromkeys(fact for _, listed in facts for fact in listed):
-            where = list(dict.fromkeys(record.dataset for record, listed in facts if fact in listed))
+            where = tuple(dict.fromkeys(record.dataset for record, listed in facts if fact in listed))
             everywhere = len(where) == len({record.dataset for record in own})
-            lines.append(f"{label}{'' if everywhere else ' on ' + ', '.join(where)}: {fact}")
+            told.setdefault((fact, () if everywhere else where), []).append(label)
+    for (fact, where), labels in told.items():
+        lines.append(f"{', '.join(labels)}{' on ' + ', '.join(where) if where else ''}: {fact}")
     return tuple(lines)
+
+
+def _how_trained(record: ResultRecord) -> str:
+    if record.deterministic:
+        return "deterministic, one run stands for every seed"
+    return f"training views: {record.augmentation}"
 
 
 def _title(name: str, records: Sequence[ResultRecord]) -> str:

@@ -344,3 +344,9 @@ def test_own_images_run_and_say_how_many_were_left_out(bench, tmp_path, monkeypa
     other = plan(*bench(*words, "DATA.SKIP_BAD", "true", "DATA.TEMPLATES", "['art of a {}.']"))
     assert other.runs[0].identity["templates"] == ["art of a {}."]
     assert not other.finished
+
+
+def test_a_context_that_leaves_no_room_for_the_longest_name_is_refused_before_any_run(bench):
+    config, shared = bench("COOP.N_CTX", "72")
+    with pytest.raises(ConfigError, match=r"coop cannot run in base_to_novel: class name '.*' needs .*lower n_ctx"):
+        plan(config, shared)

@@ -113,6 +113,18 @@ def test_departures_from_the_recipe_are_told_with_their_data_sets():
     assert "coop on a: OPTIM.EPOCHS is 5 (recipe: 200)" in notes
 
 
+def test_what_records_say_of_their_data_is_told_once_for_all_methods():
+    records = [
+        make_record(dataset=dataset, method=method, seed=int(method == "coop"), notes=("fallback split",))
+        for method in ("zero_shot", "coop")
+        for dataset in ("a", "b")
+    ]
+    records.append(make_record(dataset="c"))
+    records.append(make_record(dataset="c", method="zero_shot", seed=0))
+    notes = base_to_novel_table(records, ["a", "b", "c"]).notes
+    assert [note for note in notes if "fallback" in note] == ["zero_shot, coop on a, b: fallback split"]
+
+
 def test_markdown_is_a_table_with_its_notes():
     made = tables([make_record(base=50.0, new=25.0)])
     assert len(made) == 1

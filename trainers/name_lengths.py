@@ -1,0 +1,60 @@
+"""Class names that are too long for a backbone's prompts: the words that fit are kept, and every record says so.
+
+The 77 positions of CLIP's text towers hold all names of the papers. The embedded model's 24 do not hold five of
+StanfordCars, and a bench over the whole suite runs on it all the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from adaptkit import ClassSet, FrozenCLIP
+from adaptkit.templates import DEFAULT_TEMPLATE
+from datasets_fewshot import FewShotDataset, Split
+from trainers.settings import BenchConfig
+from trainers.sources import Sources
+
+
+def fit_names(sources: Sources, config: BenchConfig, backbone: FrozenCLIP) -> Sources:
+    """The same data sets, with names that fit into the prompts of the bench."""
+    templates = {
+        name: [template for run in config.runs if run.dataset == name for template in run.templates]
+        for name in sources.datasets
+    }
+    datasets = {name: _fit(dataset, templates[name], backbone) for name, dataset in sources.datasets.items()}
+    targets = {
+        source: {name: _fit(dataset, templates[source], backbone) for name, dataset in others.items()}
+        for source, others in sources.targets.items()
+    }
+    return replace(sources, datasets=datasets, targets=targets)
+
+
+def _fit(dataset: FewShotDataset, templates: Sequence[str], backbone: FrozenCLIP) -> FewShotDataset:
+    readable = ClassSet(dataset.classnames).readable
+    fitting = (fitting_words(name, templates, backbone) for name in readable)
+    cut = {
+        name: words for name, whole, words in zip(dataset.classnames, readable, fitting, strict=True) if words != whole
+    }
+    if not cut:
+        return dataset
+    split = Split(
+        *(tuple(replace(i, classname=cut.get(i.classname, i.classname)) for i in part) for part in dataset.split)
+    )
+    first, words = next(iter(cut.items()))
+    note = (
+        f"{len(cut)} class names do not fit into the {backbone.context_length} positions of the text tower and are "
+        f"cut, such as {first!r} to {words!r}"
+    )
+    return replace(dataset, split=split, notes=(*dataset.notes, note))
+
+
+def fitting_words(name: str, templates: Sequence[str], backbone: FrozenCLIP) -> str:
+    """The first words of a name that fit into every template, and into the default one, which is as long as a learnt
+    context of four; at least one word, which a method then refuses if it is too long by itself.
+    """
+    tokenizer = backbone.tokenizer
+    special = (tokenizer.start_id is not None) + (tokenizer.end_id is not None)
+    longest = max((*templates, DEFAULT_TEMPLATE), key=lambda template: len(tokenizer.words(template.format("X"))))
+    words = name.split(" ")
+    while len(words) > 1 and special + len(tokenizer.words(longest.format(" ".join(words)))) > backbone.context_length:
+        words.pop()
+    return " ".join(words)
