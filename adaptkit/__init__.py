@@ -5,6 +5,7 @@ from adaptkit.artefact_config import ArtefactError
 from adaptkit.artefacts import load
 from adaptkit.backbone import FrozenCLIP, PreprocessConfig
 from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.foreign_models import as_backbone
 from adaptkit.loading import list_backbones, list_pretrained, load_backbone
 from adaptkit.method import AdaptedCLIP, Support
 from adaptkit.model_card import Metric, TrainingFacts
@@ -36,6 +37,7 @@ __all__ = [
     "PreprocessConfig",
     "Support",
     "TrainingFacts",
+    "as_backbone",
     "class_weights",
     "create_method",
     "features",

@@ -119,6 +119,11 @@ def create_method(
             stand around what it is given.
     """
     method, config_type = _lookup(name)
+    if not isinstance(backbone, FrozenCLIP):
+        raise ValueError(
+            f"{name} needs a FrozenCLIP around the model, got {type(backbone).__name__}; make one with "
+            "load_backbone(name, ...) or, from a model in memory, as_backbone(model)"
+        )
     known = [field.name for field in dataclasses.fields(config_type)]
     for option in options:
         if option not in known:

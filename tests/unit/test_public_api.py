@@ -1,0 +1,82 @@
+"""The stable public names, all of them in one place: taking one away or renaming it fails here first."""
+
+import inspect
+import typing
+from importlib.resources import files
+
+import adaptkit
+
+# docs/stability.md says what a name on this list promises. Add every new export; take one away as that page says.
+STABLE = {
+    "AdaptedCLIP",
+    "ArtefactError",
+    "ClassSet",
+    "FrozenCLIP",
+    "MethodWrapper",
+    "Metric",
+    "Prediction",
+    "PreprocessConfig",
+    "Support",
+    "TrainingFacts",
+    "as_backbone",
+    "class_weights",
+    "create_method",
+    "features",
+    "list_backbones",
+    "list_methods",
+    "list_pretrained",
+    "list_wrappers",
+    "load",
+    "load_backbone",
+    "method_class",
+    "method_config",
+    "prompts",
+    "register_method",
+    "register_wrapper",
+    "templates_for",
+    "weights",
+    "wrapper_class",
+    "wrapper_config",
+}
+
+CONTRACT = {
+    "predict",
+    "save_pretrained",
+    "after_epoch",
+    "backward",
+    "class_weights",
+    "forward",
+    "learnt_parameters",
+    "learnt_state",
+    "load_learnt_state",
+    "logits",
+    "loss",
+    "prepare",
+    "set_classes",
+    "tune",
+}
+
+
+def test_the_stable_names_are_exported():
+    assert set(adaptkit.__all__) >= STABLE
+    assert all(hasattr(adaptkit, name) for name in adaptkit.__all__)
+
+
+def test_the_method_contract_keeps_its_members():
+    assert not [name for name in CONTRACT if not callable(getattr(adaptkit.AdaptedCLIP, name, None))]
+
+
+def test_every_public_function_is_annotated():
+    functions = {name: value for name in STABLE if inspect.isfunction(value := getattr(adaptkit, name))}
+    assert functions
+    for name, function in functions.items():
+        parameters = inspect.signature(function).parameters
+        assert {*parameters, "return"} <= set(typing.get_type_hints(function)), name
+
+
+def test_every_public_name_says_what_it_is():
+    assert not [name for name in STABLE if not (getattr(adaptkit, name).__doc__ or "").strip()]
+
+
+def test_the_package_is_typed():
+    assert files("adaptkit").joinpath("py.typed").is_file()
