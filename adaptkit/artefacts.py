@@ -94,28 +94,33 @@ def push_to_hub(
 
 
 def load(
-    place: str | Path, backbone: FrozenCLIP | None = None, device: str | torch.device | None = None
+    place: str | Path,
+    backbone: FrozenCLIP | None = None,
+    *,
+    checkpoint: str | Path | None = None,
+    device: str | torch.device | None = None,
 ) -> AdaptedCLIP:
     """A saved method, in eval mode.
 
     Args:
         place: a folder, a zip archive of one, or "hf-hub:owner/name" (with "@revision" for one version of it).
         backbone: the one it was saved on; None loads it by its name.
+        checkpoint: your copy of the file of weights, for an adapter that was learnt on one.
         device: where the backbone is loaded to ("cpu" if None); a backbone that is given stays where it is.
 
     Raises:
         FileNotFoundError: if nothing is there.
         ArtefactError: if what is there is damaged, from a later version, or learnt on other weights.
-        ValueError: if the backbone cannot be loaded by its name, or a device is given with a backbone.
+        ValueError: if the backbone cannot be loaded by its name, or its checkpoint or a device is given with it.
     """
     files = read_files(place)
     config = ArtefactConfig.from_json(files.config, files.place)
     options, wrap = _settings(config, files.place)
     tensors = _read_tensors(files)
     if backbone is None:
-        backbone = _load_named(config, files.place, device or "cpu")
-    elif device is not None:
-        raise ValueError(f"the backbone is given and is on {backbone.device}; leave device={device!r} out")
+        backbone = _load_named(config, files.place, checkpoint, device or "cpu")
+    elif checkpoint is not None or device is not None:
+        raise ValueError(f"the backbone is given; leave {checkpoint=} and {device=} out")
     _check_weights(backbone, config, files.place)
     classes = ClassSet(config.classnames, config.templates)
     with torch.random.fork_rng(devices=[]):  # learnt tensors start at random and are replaced at once
@@ -215,15 +220,18 @@ def _read_tensors(files: ArtefactFiles) -> dict[str, Tensor]:
     return tensors
 
 
-def _load_named(config: ArtefactConfig, place: str, device: str | torch.device) -> FrozenCLIP:
-    source = config.backbone.source
-    if source.pretrained is None and source.name != MINI and not source.name.startswith(("hf-hub:", "local-dir:")):
+def _load_named(
+    config: ArtefactConfig, place: str, checkpoint: str | Path | None, device: str | torch.device
+) -> FrozenCLIP:
+    source, dtype = config.backbone.source, getattr(torch, config.backbone.dtype)
+    has_own_weights = source.name == MINI or source.name.startswith(("hf-hub:", "local-dir:"))
+    if checkpoint is None and source.pretrained is None and not has_own_weights:
         wanted = f"the file {source.checkpoint}" if source.checkpoint else "weights that no name stands for"
         raise ArtefactError(
-            f"{place} was learnt on {source.name} with {wanted}; load that backbone and give it: "
-            "adaptkit.load(..., backbone=...), or --checkpoint on the command line"
+            f"{place} was learnt on {source.name} with {wanted}; give your copy of them as checkpoint, or a backbone"
         )
-    return load_backbone(source.name, source.pretrained, device=device, dtype=getattr(torch, config.backbone.dtype))
+    pretrained = source.pretrained if checkpoint is None else None
+    return load_backbone(source.name, pretrained, checkpoint, device=device, dtype=dtype)
 
 
 def _check_weights(backbone: FrozenCLIP, config: ArtefactConfig, place: str) -> None:

@@ -112,12 +112,13 @@ class AdaptedCLIP(nn.Module, ABC):
 
     @contextmanager
     def encode_classes_once(self) -> Iterator[None]:
-        """Inside the block, class weights are encoded once; nothing may be learnt there."""
-        self._kept_weights = self._weights_or_none()
+        """Inside the block, class weights are encoded once; nothing may be learnt there. Blocks may be nested."""
+        kept = self._kept_weights
+        self._kept_weights = self._weights_or_none() if kept is None else kept
         try:
             yield
         finally:
-            self._kept_weights = None
+            self._kept_weights = kept
 
     @torch.no_grad()
     def _weights_or_none(self) -> Tensor | None:

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainers import data_cli
+from trainers import artefact_cli, data_cli, eval_cli, predict_cli
 
 OK, FAILED, STOPPED = 0, 2, 130
 
@@ -59,6 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
     backbones.add_argument("pattern", nargs="?", default="*", help='only names like this, such as "ViT-B*"')
     backbones.set_defaults(run=_backbones)
     data_cli.add_parsers(verbs)
+    for module in (predict_cli, eval_cli, artefact_cli):
+        module.add_parsers(verbs)
     return parser
 
 

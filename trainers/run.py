@@ -101,7 +101,12 @@ def _datasets(task: Task, dataset: FewShotDataset) -> tuple[FewShotDataset, ...]
 
 
 def _fingerprint(items: tuple[Item, ...], classnames: tuple[str, ...]) -> Json:
-    return {"items": items_hash(items), "classnames": sha256("\n".join(classnames).encode()).hexdigest()}
+    return {"items": items_hash(items), "classnames": classnames_hash(classnames)}
+
+
+def classnames_hash(classnames: tuple[str, ...]) -> str:
+    """How an identity keeps class names."""
+    return sha256("\n".join(classnames).encode()).hexdigest()
 
 
 def uses_training(method: AdaptedCLIP) -> bool:

@@ -14,6 +14,7 @@ import adaptkit
 from adaptkit import ArtefactError, Metric, TrainingFacts, create_method, register_wrapper, registry
 from adaptkit.artefact_files import CARD_FILE, CONFIG_FILE, TENSORS_FILE
 from tests.conftest import CLASSES
+from tests.golden import tiny_backbone
 from tests.models import build
 from tests.unit.test_wrapper import Shift, ShiftConfig
 
@@ -96,9 +97,17 @@ def test_a_backbone_from_a_file_has_to_be_given(tiny_clip, tmp_path):
     backbone = build("clip_vit")
     backbone.source = adaptkit.weights_source.WeightsSource("ViT-B-16", checkpoint="mine.pt")
     folder = create_method("coop", backbone, CLASSES).save_pretrained(tmp_path)
-    with pytest.raises(ArtefactError, match=r"mine\.pt; load that backbone and give it"):
+    with pytest.raises(ArtefactError, match=r"mine\.pt; give your copy of them as checkpoint"):
         adaptkit.load(folder)
     assert adaptkit.load(folder, tiny_clip).backbone is tiny_clip, "the weights count, not their name"
+
+
+def test_a_backbone_from_a_file_may_be_given_as_the_file(golden_folder, tmp_path):
+    backbone = tiny_backbone("vit", golden_folder)
+    folder = create_method("coop", backbone, CLASSES).save_pretrained(tmp_path)
+    assert adaptkit.load(folder, checkpoint=golden_folder / "vit.safetensors").backbone.source == backbone.source
+    with pytest.raises(ValueError, match="leave checkpoint="):
+        adaptkit.load(folder, backbone, checkpoint=golden_folder / "vit.safetensors")
 
 
 def test_another_backbone_is_refused(adapter):

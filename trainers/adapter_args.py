@@ -1,0 +1,53 @@
+"""What the verbs on a saved adapter have in common: how it is named on the command line, and how it is loaded."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adaptkit import AdaptedCLIP
+
+
+def add_adapter(parser: argparse.ArgumentParser) -> None:
+    """Add the adapter and what loading it may need."""
+    parser.add_argument("adapter", metavar="ADAPTER", help="a folder, a zip archive or hf-hub:owner/name")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="your copy of the backbone's weights, where it learnt on a file"
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
+
+
+def add_classes(parser: argparse.ArgumentParser) -> None:
+    """Add the class names that may take the place of the adapter's own."""
+    parser.add_argument("--classes", metavar="A,B,C", help="other class names, such as corgi,husky; no training needed")
+
+
+def open_adapter(args: argparse.Namespace) -> "AdaptedCLIP":
+    """The adapter with the classes that were asked for.
+
+    Raises:
+        ValueError: if it cannot be loaded, or is bound to its own classes.
+    """
+    import torch
+
+    import adaptkit
+    from trainers.precision import choose_device, choose_threads
+
+    method = adaptkit.load(args.adapter, checkpoint=args.checkpoint, device=choose_device(args.device))
+    torch.set_num_threads(choose_threads(0, sum(parameter.numel() for parameter in method.parameters())))
+    names = getattr(args, "classes", None)
+    if names is not None:
+        set_classes(method, [name.strip() for name in names.split(",") if name.strip()])
+    return method
+
+
+def set_classes(method: "AdaptedCLIP", names: list[str]) -> None:
+    """Have the method tell other classes apart.
+
+    Raises:
+        ValueError: if there is no name, or the method is bound to its own classes.
+    """
+    try:
+        method.set_classes(names)
+    except TypeError as error:
+        raise ValueError(f"--classes cannot be: {error}") from None

@@ -1,0 +1,149 @@
+"""The verb `adaptkit predict`: image files in, one line of class names with probabilities per image out."""
+
+import argparse
+import glob
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainers.adapter_args import add_adapter, add_classes, open_adapter
+
+if TYPE_CHECKING:
+    from adaptkit import AdaptedCLIP, Prediction
+
+OK, SOME_UNREADABLE = 0, 1
+STDIN = "-"
+
+
+def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `predict` to a command's verbs."""
+    parser = verbs.add_parser(
+        "predict",
+        help="classify images with a saved adapter",
+        description="Classify images with a saved adapter: one line per image, printed as soon as it is known.",
+        epilog="exit code: 0, 1 if some images could not be read (the others are classified), 2 after an error",
+    )
+    add_adapter(parser)
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help='files, folders, patterns such as "*.jpg", or - for a list on stdin'
+    )
+    add_classes(parser)
+    parser.add_argument("--topk", type=int, default=3, help="classes per image (default: 3)")
+    parser.add_argument("--json", action="store_true", help="JSON, one object per line")
+    parser.add_argument("--batch-size", type=int, default=64, help="images at a time (default: 64)")
+    parser.set_defaults(run=_predict)
+
+
+def _predict(args: argparse.Namespace) -> int:
+    if args.topk < 1 or args.batch_size < 1:
+        raise ValueError(f"--topk {args.topk} and --batch-size {args.batch_size} have to be 1 or more")
+    paths: Iterable[str] = image_paths(args.images, sys.stdin)
+    total = None
+    if STDIN not in args.images:
+        paths = list(paths)
+        total = len(paths)
+    method = open_adapter(args)
+    done = unreadable = 0
+    with _progress(total) as advance:
+        for path, outcome in outcomes(method, paths, args.topk, args.batch_size):
+            if args.json:
+                print(as_json(path, outcome), flush=True)
+            elif isinstance(outcome, str):
+                print(f"adaptkit: {outcome}", file=sys.stderr)
+            else:
+                print(as_line(path, outcome), flush=True)
+            done += 1
+            unreadable += isinstance(outcome, str)
+            advance()
+    if not done:
+        raise ValueError("the list on stdin names no image; give one path per line")
+    if unreadable:
+        print(f"adaptkit: {unreadable} of {done} images could not be read", file=sys.stderr)
+    return SOME_UNREADABLE if unreadable else OK
+
+
+def image_paths(words: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
+    """The image files that words on the command line stand for, in order; a folder gives all images below it.
+
+    Raises:
+        ValueError: if a word is an address, or stands for no image.
+    """
+    from datasets_fewshot.images import IMAGE_SUFFIXES
+
+    for word in words:
+        if word == STDIN:
+            yield from (_local(line.strip()) for line in stdin if line.strip())
+            continue
+        path = Path(_local(word)).expanduser()
+        if path.is_dir():
+            found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+        elif not path.exists() and glob.has_magic(word):
+            found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        else:
+            found = [str(path)]  # a file that is missing is reported like one that cannot be read
+        if not found:
+            raise ValueError(f"{word!r} stands for no image; images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
+        yield from found
+
+
+def _local(word: str) -> str:
+    if "://" in word:
+        raise ValueError(
+            f"{word!r} is an address, and predict reads local files only, so that no list of images can make it "
+            "connect anywhere; download the image first, with curl for instance"
+        )
+    return word
+
+
+def outcomes(
+    method: "AdaptedCLIP", paths: Iterable[str], topk: int, batch_size: int
+) -> "Iterator[tuple[str, Prediction | str]]":
+    """Each path with what was predicted of its image, or with the reason why it could not be read."""
+    from adaptkit.prediction import read_image
+
+    remaining = iter(paths)
+    with method.encode_classes_once():
+        while batch := list(islice(remaining, batch_size)):
+            images, reasons = {}, {}
+            for place, path in enumerate(batch):
+                try:
+                    images[place] = read_image(path)
+                except ValueError as error:
+                    reasons[place] = " ".join(str(error).split())
+            predicted = dict(zip(images, method.predict(list(images.values()), topk, batch_size), strict=True))
+            for place, path in enumerate(batch):
+                yield path, predicted.get(place) or reasons[place]
+
+
+def as_line(path: str, prediction: "Prediction") -> str:
+    """For people: "photo.jpg: corgi 93.1 %, husky 6.2 %"."""
+    ranked = zip(prediction.labels, prediction.probabilities, strict=True)
+    return f"{path}: " + ", ".join(f"{label} {100 * probability:.1f} %" for label, probability in ranked)
+
+
+def as_json(path: str, outcome: "Prediction | str") -> str:
+    """For programs: an object in one line."""
+    if isinstance(outcome, str):
+        return json.dumps({"image": path, "error": outcome}, ensure_ascii=False)
+    ranked = zip(outcome.labels, outcome.probabilities, strict=True)
+    classes = [{"label": label, "probability": probability} for label, probability in ranked]
+    return json.dumps({"image": path, "classes": classes}, ensure_ascii=False)
+
+
+@contextmanager
+def _progress(total: int | None) -> Iterator[Callable[[], object]]:
+    """A bar on stderr where people look at it and the lines go elsewhere."""
+    if not sys.stderr.isatty() or sys.stdout.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("images", total=total)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,80 @@
+"""A finished run as an adapter: the method of its record, with what it learnt and a card of its scores."""
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+import adaptkit
+from adaptkit import AdaptedCLIP, ClassSet, FrozenCLIP, Metric, TrainingFacts
+from adaptkit.artefact_config import Part, options_from_json
+from trainers.records import LEARNT_FILE, ResultRecord, read_record
+from trainers.run import classnames_hash
+
+
+def load_run(folder: Path, backbone: FrozenCLIP) -> tuple[AdaptedCLIP, TrainingFacts]:
+    """The trained method of a run's folder, in eval mode, and what its card can say.
+
+    Raises:
+        FileNotFoundError: if the folder holds no finished run.
+        ValueError: if the record is damaged, or the backbone's weights are not the ones of the run.
+    """
+    record = read_record(folder)
+    identity = record.identity
+    if backbone.weights_hash != identity["weights"]:
+        raise ValueError(
+            f"the run in {folder} was on {record.backbone} with weights {str(identity['weights'])[:12]}, and those of "
+            f"the backbone are {backbone.weights_hash[:12]}; name the run's with --pretrained or --checkpoint"
+        )
+    options, templates, wrapped = identity["options"], identity["templates"], identity.get("wrap", [])
+    assert isinstance(options, dict)
+    assert isinstance(templates, list)
+    assert isinstance(wrapped, list)
+    method = adaptkit.create_method(
+        record.method,
+        backbone,
+        ClassSet(trained_classes(record), tuple(str(template) for template in templates)),
+        options_from_json(adaptkit.method_config(record.method), Part(record.method, options), str(folder)),
+        wrap=[_wrapper(entry, str(folder)) for entry in wrapped],
+    )
+    method.eval()
+    if (folder / LEARNT_FILE).exists():
+        method.load_learnt_state(load_file(folder / LEARNT_FILE))
+    return method, training_facts(record)
+
+
+def _wrapper(entry: object, place: str) -> tuple[str, object]:
+    assert isinstance(entry, list)
+    name, options = entry
+    return name, options_from_json(adaptkit.wrapper_config(name), Part(name, options), place)
+
+
+def trained_classes(record: ResultRecord) -> tuple[str, ...]:
+    """The classes that a run learnt on; of a run that learnt nothing, those of its first test.
+
+    Raises:
+        ValueError: if no test was on the classes of the training, whose names a record does not keep.
+    """
+    training = record.identity.get("train")
+    if not isinstance(training, dict):
+        return record.scores[0].classnames
+    for score in record.scores:
+        if classnames_hash(score.classnames) == training["classnames"]:
+            return score.classnames
+    raise ValueError(
+        f"the run {record.run_id[:12]} was not tested on the classes it learnt on, so its record does not name them"
+    )
+
+
+def training_facts(record: ResultRecord) -> TrainingFacts:
+    """What a model card says of a run."""
+    return TrainingFacts(
+        dataset=record.dataset,
+        shots=record.shots,
+        metrics=tuple(
+            Metric(score.name, score.accuracy, score.total, len(score.classnames)) for score in record.scores
+        ),
+        protocol=record.protocol,
+        seed=None if record.deterministic else record.seed,
+        epochs=record.epochs or None,
+        notes=record.notes,
+    )
