@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from adaptkit import towers
+from adaptkit.activations import swap_quick_gelus
 from adaptkit.linears import swap_frozen_linears
 from adaptkit.prompt_encoder import FullEncoder, prompt_encoder
 from adaptkit.text_tree import TreeEncoder
@@ -42,7 +43,8 @@ class PreprocessConfig:
 class FrozenCLIP(nn.Module):
     """An open_clip model (`CLIP`, `CustomTextCLIP` or `CoCa`) whose weights never change.
 
-    Plain linear layers of the model are replaced by `linears.FrozenLinear` over the same parameters.
+    Plain linear layers of the model are replaced by `linears.FrozenLinear` over the same parameters, and QuickGELU by
+    `activations.LeanQuickGELU`, which keeps less for the backward pass.
 
     Args:
         model: the open_clip model.
@@ -56,6 +58,7 @@ class FrozenCLIP(nn.Module):
         self.source: WeightsSource | None = None  # what its weights were loaded from, where `load_backbone` did that
         self.model: CLIP | CustomTextCLIP | CoCa = model.eval().requires_grad_(False)
         swap_frozen_linears(model)
+        swap_quick_gelus(model)
         self.text_tower = _text_tower(model)
         self.vision_tower = _vision_tower(model.visual)
         self.tokenizer = Tokenizer(tokenizer, _context_length(model))

@@ -20,7 +20,7 @@ from adaptkit.token_tree import ROW_LENGTH, PromptTokens, TokenTree, build_tree
 from adaptkit.towers import NO_PROMPTS, TextTower, add_attention, add_mlp, replace_tokens
 
 MEMORY_BUDGET = 4 * 2**30  # bytes of activations; larger passes are computed in chunks of classes, recomputed backward
-SAVED_WIDTHS_PER_BLOCK = 20  # activations that one block keeps for its backward, in multiples of the tower's width
+SAVED_WIDTHS_PER_BLOCK = 15  # activations that one block keeps for its backward, in multiples of the tower's width
 
 
 class TreeEncoder(nn.Module):

@@ -1,8 +1,8 @@
-"""What a training step costs at ViT-B/16 size, in counted FLOPs, against the plain path of the released code; and how
-many scalars it learns.
+"""What a training step costs at ViT-B/16 size against the plain path of the released code, in counted FLOPs and kept
+activations; and how many scalars it learns.
 
 The plain path runs 77 positions of every class (and image, in CoCoOp) and the image tower in every step. Its shapes
-suffice to count it, so it runs on the meta device; ours is counted while it computes.
+suffice to count its FLOPs, so it runs on the meta device; ours is counted while it computes.
 """
 
 from collections.abc import Callable, Iterator
@@ -67,33 +67,42 @@ def run_plain(blocks: nn.ModuleList, x: Tensor, ctx: Tensor, start: int, depth: 
     return x
 
 
-def plain_text_step(n_prompts: int, n_ctx: int, depth: int = 1) -> int:
-    """77 positions of every prompt, forward and backward."""
-    model = vit_b_16("meta")
-    ctx = torch.empty(n_ctx, 512, device="meta", requires_grad=True)
+def plain_text(n_prompts: int, n_ctx: int, depth: int, device: str = "meta") -> Callable[[], Tensor]:
+    """The forward pass over 77 positions of every prompt, to a scalar."""
+    model = vit_b_16(device)
+    ctx = torch.zeros(n_ctx, 512, device=device, requires_grad=True)
 
-    def step() -> None:
-        x = torch.empty(n_prompts, 77, 512, device="meta")
+    def forward() -> Tensor:
+        x = torch.zeros(n_prompts, 77, 512, device=device)
         x = run_plain(model.transformer.resblocks, x, ctx, start=1, depth=depth)
-        (model.ln_final(x)[:, 0] @ model.text_projection).sum().backward()
+        return (model.ln_final(x)[:, 0] @ model.text_projection).sum()
 
-    return flops(step)
+    return forward
+
+
+def plain_images(batch_size: int, n_ctx: int = 0, depth: int = 0, device: str = "meta") -> Callable[[], Tensor]:
+    """The forward pass over the 197 rows and the prompts of every image, to a scalar."""
+    visual = vit_b_16(device).visual
+    ctx = torch.zeros(n_ctx, 768, device=device, requires_grad=n_ctx > 0)
+
+    def forward() -> Tensor:
+        patches = visual.conv1(torch.zeros(batch_size, 3, 224, 224, device=device))
+        x = torch.zeros(batch_size, 1 + patches[0, 0].numel() + n_ctx, 768, device=device)
+        x = run_plain(visual.transformer.resblocks, x, ctx, start=197, depth=depth)
+        return (visual.ln_post(x)[:, 0] @ visual.proj).sum()
+
+    return forward
+
+
+def plain_text_step(n_prompts: int, n_ctx: int, depth: int = 1) -> int:
+    forward = plain_text(n_prompts, n_ctx, depth)
+    return flops(lambda: forward().backward())
 
 
 def plain_image_step(batch_size: int, n_ctx: int = 0, depth: int = 0) -> int:
-    """197 rows and the prompts of every image: forward, and backward where there are prompts."""
-    visual = vit_b_16("meta").visual
-    ctx = torch.empty(n_ctx, 768, device="meta", requires_grad=n_ctx > 0)
-
-    def step() -> None:
-        patches = visual.conv1(torch.empty(batch_size, 3, 224, 224, device="meta"))
-        x = torch.empty(batch_size, 1 + patches[0, 0].numel() + n_ctx, 768, device="meta")
-        x = run_plain(visual.transformer.resblocks, x, ctx, start=197, depth=depth)
-        features = visual.ln_post(x)[:, 0] @ visual.proj
-        if n_ctx:
-            features.sum().backward()
-
-    return flops(step)
+    """Without prompts there is nothing to go back to."""
+    forward = plain_images(batch_size, n_ctx, depth)
+    return flops(lambda: forward().backward() if n_ctx else forward())
 
 
 @pytest.mark.parametrize(("name", "n_ctx"), [("coop", 16), ("kgcoop", 4)])
@@ -123,6 +132,16 @@ def test_maple_costs_a_third(backbone):
     plain = plain_text_step(50, n_ctx=2, depth=9) + plain_image_step(4, n_ctx=2, depth=9)
     ours = step_flops(method, torch.randn(4, 3, 224, 224))
     assert plain >= 2.95 * ours
+
+
+def test_maple_keeps_a_quarter_of_the_activations(backbone):
+    method = create_method("maple", backbone, NAMES[::20])
+    images, labels = torch.randn(4, 3, 224, 224), torch.arange(4)
+    with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):  # what runs where nothing has to be counted
+        one_prompt = kept_bytes(plain_text(1, n_ctx=2, depth=9, device="cpu"))
+        one_image = kept_bytes(plain_images(1, n_ctx=2, depth=9, device="cpu"))
+        ours = kept_bytes(lambda: method.loss(images, labels))
+    assert 50 * one_prompt + 4 * one_image >= 4 * ours
 
 
 @pytest.mark.parametrize(
