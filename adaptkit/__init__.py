@@ -9,6 +9,7 @@ from adaptkit.foreign_models import as_backbone
 from adaptkit.loading import list_backbones, list_pretrained, load_backbone
 from adaptkit.method import AdaptedCLIP, Support
 from adaptkit.model_card import Metric, TrainingFacts
+from adaptkit.official import import_official
 from adaptkit.prediction import Prediction
 from adaptkit.registry import (
     create_method,
@@ -41,6 +42,7 @@ __all__ = [
     "class_weights",
     "create_method",
     "features",
+    "import_official",
     "list_backbones",
     "list_methods",
     "list_pretrained",

@@ -97,7 +97,7 @@ def _as_is(value: object, *_: object) -> object:
     return value
 
 
-class _TensorUnpickler(pickle.Unpickler):
+class TensorUnpickler(pickle.Unpickler):
     """Builds tensors, containers and `_Module` records; refuses every other name."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str):
@@ -138,7 +138,7 @@ def _read_torchscript(path: Path) -> dict[str, Tensor]:
     try:
         with zipfile.ZipFile(path) as archive:
             root = next(name.split("/")[0] for name in archive.namelist() if name.endswith("/constants.pkl"))
-            module = _TensorUnpickler(archive, root).load()
+            module = TensorUnpickler(archive, root).load()
     except (pickle.UnpicklingError, KeyError, zipfile.BadZipFile, EOFError, RuntimeError, IndexError) as error:
         raise ValueError(f"{path} is not a readable TorchScript archive: {error}") from error
     state: dict[str, Tensor] = {}

@@ -1,6 +1,7 @@
 """The verbs `adaptkit save` and `adaptkit import-checkpoint`: what others have trained, as an adapter."""
 
 import argparse
+import json
 from pathlib import Path
 
 OK = 0
@@ -20,6 +21,28 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     save.add_argument("--checkpoint", type=Path, metavar="FILE", help="the file of weights, where the run was on one")
     save.add_argument("--licence", help='of the adapter, as the hub spells it, such as "mit"')
     save.set_defaults(run=_save)
+    imports = verbs.add_parser(
+        "import-checkpoint",
+        help="turn a checkpoint of a paper's released code into an adapter",
+        description="Turn a checkpoint of the released code of CoOp, CoCoOp, MaPLe, PromptSRC, IVLP (model.pth.tar-N) "
+        "or CLIP-LoRA (.pt) into an adapter. No code in the file runs.",
+    )
+    imports.add_argument("file", type=Path, metavar="FILE", help="the checkpoint")
+    imports.add_argument("--out", type=Path, required=True, help="the folder to write")
+    imports.add_argument("--backbone", default="ViT-B-16", help="what it was learnt on (default: ViT-B-16)")
+    imports.add_argument("--pretrained", help="the tag of the backbone's weights; the papers' are openai")
+    imports.add_argument("--checkpoint", type=Path, metavar="WEIGHTS", help="or a local file of them")
+    imports.add_argument("--classes", metavar="A,B,C", help="the classes in label order; the checkpoint has no names")
+    imports.add_argument("--classnames", type=Path, metavar="NAMES", help="or a file with one name per line")
+    imports.add_argument("--method", help="kgcoop, prograd or ivlp, whose files look like those of others")
+    imports.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what the file does not tell, such as class_token_position=middle; repeat it for more",
+    )
+    imports.set_defaults(run=_import)
 
 
 def _save(args: argparse.Namespace) -> int:
@@ -39,3 +62,42 @@ def _save(args: argparse.Namespace) -> int:
     method.save_pretrained(args.out, replace(training, licence=args.licence))
     print(f"wrote {args.out}: {record.label} on {len(method.classes)} classes of {record.dataset}")
     return OK
+
+
+def _import(args: argparse.Namespace) -> int:
+    from adaptkit import import_official, load_backbone
+
+    names = class_names(args.classes, args.classnames)
+    backbone = load_backbone(args.backbone, args.pretrained, args.checkpoint)
+    options = dict(_option(written) for written in args.option)
+    method = import_official(args.file, backbone, names, args.method, **options)
+    method.save_pretrained(args.out)
+    assert method.spec is not None
+    print(f"wrote {args.out}: {method.spec.name} on {len(names)} classes")
+    return OK
+
+
+def class_names(listed: str | None, file: Path | None) -> list[str]:
+    """Class names of a list with commas, or of a file with one name per line.
+
+    Raises:
+        ValueError: if there is none, or both are given.
+    """
+    if (listed is None) == (file is None):
+        raise ValueError("name the classes in label order: either --classes a,b,c or --classnames FILE")
+    words = listed.split(",") if listed is not None else Path(str(file)).read_text(encoding="utf-8").splitlines()
+    names = [word.strip() for word in words if word.strip()]
+    if not names:
+        raise ValueError(f"there is no class name in {listed if file is None else file!r}")
+    return names
+
+
+def _option(written: str) -> tuple[str, object]:
+    """ "depth=9" as ("depth", 9): JSON where it is JSON, else text."""
+    name, sign, value = written.partition("=")
+    if not sign:
+        raise ValueError(f"--option {written!r}; expected NAME=VALUE, such as class_token_position=middle")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value

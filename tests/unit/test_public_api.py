@@ -22,6 +22,7 @@ STABLE = {
     "class_weights",
     "create_method",
     "features",
+    "import_official",
     "list_backbones",
     "list_methods",
     "list_pretrained",
@@ -41,6 +42,7 @@ STABLE = {
 
 CONTRACT = {
     "predict",
+    "push_to_hub",
     "save_pretrained",
     "after_epoch",
     "backward",

@@ -1,0 +1,239 @@
+"""Checkpoints of the papers' released code as methods of ours.
+
+    CoOp, CoCoOp            prompt_learner/model.pth.tar-N             ctx, meta_net.*
+    MaPLe                   MultiModalPromptLearner/model.pth.tar-N    prompt_learner.{ctx, proj, compound_*}, CLIP
+    PromptSRC, IVLP         VLPromptLearner/model.pth.tar-N            prompt_learner.ctx, *.VPT, *.VPT_shallow, CLIP
+    CLIP-LoRA               <name>.pt                                  weights by layer, with their settings
+KgCoOp's and ProGrad's files look like CoOp's, and say what they are by `method`. What belongs to the class names
+(token_prefix, token_suffix) is dropped and made anew; CLIP's own weights are compared with the backbone's and dropped.
+No code in the files runs.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet
+from adaptkit.inert_unpickler import read_inert
+from adaptkit.method import AdaptedCLIP
+from adaptkit.registry import create_method
+
+Tensors = dict[str, Tensor]
+CLASS_BOUND = ("token_prefix", "token_suffix", "token_midfix")
+PATCHES = "image_encoder.conv1.weight"  # of CLIP, in the files that hold the whole model
+DRIFT = 0.05  # by which they may differ from the backbone's, of the largest: half precision, and sums over epochs
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a file says: a method, the options that its tensors show, and the tensors under our names."""
+
+    method: str
+    options: dict[str, object]
+    tensors: Tensors
+
+
+def import_official(
+    path: str | Path,
+    backbone: FrozenCLIP,
+    classnames: Sequence[str] | ClassSet,
+    method: str | None = None,
+    **options: object,
+) -> AdaptedCLIP:
+    """A method with what the papers' released code learnt, in eval mode.
+
+    Args:
+        path: the checkpoint file.
+        backbone: the CLIP it was learnt on, such as `load_backbone("ViT-B-16", pretrained="openai")`.
+        classnames: in label order. The files do not name the classes.
+        method: what the file is of, where its tensors do not tell: kgcoop, prograd or ivlp.
+        options: of the method, where the file does not tell: CoOp's class_token_position, MaPLe's ctx_init,
+            ProGrad's template.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no checkpoint of these methods, or not of this backbone.
+    """
+    content = read_inert(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}; expected a checkpoint of the papers' code")
+    try:
+        converted = _convert(content, method, backbone, str(path))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not what the papers' code saves: {error!r}") from None
+    if method is not None and method != converted.method:
+        raise ValueError(f"{path} is a checkpoint of {converted.method}, and {method} was asked for")
+    with torch.random.fork_rng(devices=[]):  # learnt tensors start at random and are replaced at once
+        settings = converted.options | options
+        made = create_method(converted.method, backbone, classnames, **settings)  # type: ignore[arg-type]
+    made.eval()
+    broken = sorted(name for name, tensor in converted.tensors.items() if not tensor.isfinite().all())
+    if broken:
+        raise ValueError(f"{broken[0]} in {path} is not finite; did that training diverge?")
+    try:
+        made.load_learnt_state({name: tensor.to(backbone.device) for name, tensor in converted.tensors.items()})
+    except ValueError as error:
+        raise ValueError(f"{path} does not fit {converted.method} on {backbone.name}: {error}") from None
+    return made
+
+
+def _convert(content: Mapping[str, object], method: str | None, backbone: FrozenCLIP, place: str) -> Converted:
+    weights, metadata, state = (content.get(key) for key in ("weights", "metadata", "state_dict"))
+    if isinstance(weights, Mapping) and isinstance(metadata, Mapping):
+        return _clip_lora(weights, metadata, backbone, place)
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{place} has no state_dict; expected a model.pth.tar-N, or a .pt of CLIP-LoRA")
+    tensors = {
+        str(name).removeprefix("module."): tensor.float()
+        for name, tensor in state.items()
+        if isinstance(tensor, Tensor) and str(name).rsplit(".", 1)[-1] not in CLASS_BOUND
+    }
+    return _prompts(tensors, method, backbone, place)
+
+
+def _prompts(tensors: Tensors, method: str | None, backbone: FrozenCLIP, place: str) -> Converted:
+    """A checkpoint of one of the prompt methods, told apart by its tensors' names."""
+    _check_backbone(tensors, backbone, place)
+    converters: dict[str, Callable[[Tensors, FrozenCLIP], Converted]] = {
+        "prompt_learner.proj.weight": _maple,
+        "image_encoder.VPT": lambda state, _: _both_towers(state, method),
+        "meta_net.linear1.weight": _cocoop,
+        "ctx": lambda state, _: _coop(state, method),
+    }
+    mark = next((mark for mark in converters if mark in tensors), None)
+    if mark is None:
+        names = ", ".join(sorted(tensors)[:3]) or "no tensors"
+        raise ValueError(f"{place} has {names}, which is none of CoOp, CoCoOp, MaPLe, PromptSRC and IVLP")
+    return converters[mark](tensors, backbone)
+
+
+def _check_backbone(tensors: Tensors, backbone: FrozenCLIP, place: str) -> None:
+    """The files that hold all of CLIP show whether they are of this one."""
+    theirs = tensors.get(PATCHES)
+    if theirs is None:
+        return
+    ours = backbone.require_vit_blocks("the checkpoint").conv1.weight.float().cpu()
+    if theirs.shape != ours.shape or float((theirs - ours).abs().max()) > DRIFT * float(ours.abs().max()):
+        raise ValueError(
+            f"{place} was learnt on a CLIP with other weights than {backbone.name}; the papers' are "
+            'load_backbone("ViT-B-16", pretrained="openai")'
+        )
+
+
+def _coop(tensors: Tensors, method: str | None) -> Converted:
+    ctx = tensors["ctx"]  # (n_ctx, D_t), or (C, n_ctx, D_t)
+    name = method if method in ("kgcoop", "prograd") else "coop"
+    options: dict[str, object] = {"n_ctx": ctx.shape[-2]}
+    if name != "prograd":
+        options["ctx_init"] = ""  # the words it started from are learnt away; ProGrad's template is read on
+    if ctx.ndim == 3:
+        options["class_specific"] = True
+    return Converted(name, options, {"context.ctx": ctx})
+
+
+def _cocoop(tensors: Tensors, backbone: FrozenCLIP) -> Converted:
+    hidden = max(1, tensors["meta_net.linear1.weight"].shape[0])
+    options: dict[str, object] = {
+        "n_ctx": tensors["ctx"].shape[0],
+        "ctx_init": "",
+        "reduction": max(1, backbone.embed_dim // hidden),
+    }
+    meta_net = {name: tensor for name, tensor in tensors.items() if name.startswith("meta_net.")}
+    return Converted("cocoop", options, {"context.ctx": tensors["ctx"], **meta_net})
+
+
+def _maple(tensors: Tensors, _: FrozenCLIP) -> Converted:
+    learnt = {name.removeprefix("prompt_learner."): t for name, t in tensors.items() if name.startswith("prompt_learn")}
+    renamed = {"context.ctx": learnt["ctx"]}
+    for kind in ("weight", "bias"):
+        renamed[f"couplings.0.{kind}"] = learnt[f"proj.{kind}"]
+    later = sorted(int(name.rsplit(".", 1)[1]) for name in learnt if name.startswith("compound_prompts_text."))
+    for i in later:
+        renamed[f"text_prompts.{i}"] = learnt[f"compound_prompts_text.{i}"]
+        for kind in ("weight", "bias"):
+            renamed[f"couplings.{i + 1}.{kind}"] = learnt[f"compound_prompt_projections.{i}.{kind}"]
+    return Converted("maple", {"n_ctx": learnt["ctx"].shape[0], "depth": 1 + len(later)}, renamed)
+
+
+def _both_towers(tensors: Tensors, method: str | None) -> Converted:
+    """PromptSRC, whose files hold a frozen image tower as well, and IVLP, whose files do not."""
+    renamed = {"context.ctx": tensors["prompt_learner.ctx"], "vision_prompts.0": tensors["image_encoder.VPT"]}
+    depths = {"image": 1, "text": 1}
+    for name, tensor in tensors.items():
+        found = re.fullmatch(r"(image|text)_encoder\.transformer\.resblocks\.(\d+)\.VPT_shallow", name)
+        if found:
+            tower, layer = found[1], int(found[2])
+            renamed[f"vision_prompts.{layer}" if tower == "image" else f"text_prompts.{layer - 1}"] = tensor
+            depths[tower] = max(depths[tower], layer + 1)
+    options: dict[str, object] = {
+        "n_ctx_text": tensors["prompt_learner.ctx"].shape[0],
+        "n_ctx_vision": tensors["image_encoder.VPT"].shape[0],
+        "depth_text": depths["text"],
+        "depth_vision": depths["image"],
+    }
+    is_promptsrc = any(name.startswith("prompt_learner.ZS_image_encoder.") for name in tensors)
+    name = method if method in ("promptsrc", "ivlp") else "promptsrc" if is_promptsrc else "ivlp"
+    return Converted(name, options, renamed)
+
+
+# Blocks that CLIP-LoRA's `position` stands for, in towers of 12 blocks and more.
+POSITIONS = {
+    "top": (11,),
+    "top1": (11,),
+    "top2": (10, 11),
+    "top3": (9, 10, 11),
+    "bottom": (0, 1, 2, 3),
+    "mid": (4, 5, 6, 7),
+    "up": (8, 9, 10, 11),
+    "half-up": (6, 7, 8, 9, 10, 11),
+    "half-bottom": (0, 1, 2, 3, 4, 5),
+}
+PROJECTIONS = {"q_proj": "q", "k_proj": "k", "v_proj": "v", "proj": "o"}
+
+
+def _clip_lora(
+    weights: Mapping[str, Mapping[str, Mapping[str, Tensor]]],
+    metadata: Mapping[str, object],
+    backbone: FrozenCLIP,
+    place: str,
+) -> Converted:
+    """Layers are counted through: the text tower's first, then the vision tower's."""
+    encoder, position, params = str(metadata["encoder"]), str(metadata["position"]), metadata["params"]
+    layers = [weights[f"layer_{index}"] for index in range(len(weights))]
+    if position != "all" and position not in POSITIONS:
+        raise ValueError(f"{place} has the position {position!r}; known: all, {', '.join(POSITIONS)}")
+    text: tuple[int, ...] = ()
+    if encoder != "vision":
+        text = POSITIONS.get(position, tuple(range(backbone.text_depth)))
+    vision: tuple[int, ...] = ()
+    if encoder != "text":
+        # The released list of "all" blocks of ViT-L/14 ends three blocks early, so the file has the last word.
+        vision = POSITIONS.get(position, tuple(range(len(layers) - len(text))))
+    if len(layers) != len(text) + len(vision):
+        raise ValueError(
+            f"{place} has {len(layers)} layers; on {backbone.name}, encoder {encoder!r} with position {position!r} "
+            f"has {len(text) + len(vision)}"
+        )
+    tensors: Tensors = {}
+    places = [f"text_updates.{layer}" for layer in text] + [f"vision_updates.{layer}" for layer in vision]
+    for prefix, layer in zip(places, layers, strict=True):
+        for projection, matrices in layer.items():
+            for matrix in ("A", "B"):
+                tensors[f"{prefix}.{PROJECTIONS[projection]}.{matrix}"] = matrices[f"w_lora_{matrix}"].float()
+    if not isinstance(params, list | tuple):
+        raise TypeError(f"params is {params!r}")
+    options: dict[str, object] = {
+        "r": int(str(metadata["r"])),
+        "alpha": float(str(metadata["alpha"])),
+        "params": tuple(str(name) for name in params),
+        "encoder": encoder,
+        "text_blocks": text,
+        "vision_blocks": vision,
+        "template_set": "default",
+    }
+    return Converted("clip_lora", options, tensors)
