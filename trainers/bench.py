@@ -7,11 +7,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
-from trainers.matrix import Plan, open_bench, plan, run_all
-from trainers.records import ResultRecord, read_records, write_text
+from trainers.launchers import Event
+from trainers.matrix import Plan, open_bench, plan
+from trainers.records import ResultRecord, read_record, read_records, write_text
 from trainers.run import Run
+from trainers.run_jobs import choose_launcher, refuse_failures, run_all
 from trainers.settings import BenchConfig
 from trainers.tables import Table, tables
 
@@ -23,6 +33,10 @@ def bench(config: BenchConfig, out: Path, cache: Path, fresh: bool = False) -> l
         out: where records and tables go.
         cache: where encoded images are kept.
         fresh: compute finished runs again.
+
+    Raises:
+        LaunchError: if runs are left undone.
+        RunsFailedError: if runs failed; the tables of the others are printed before.
     """
     console, messages = Console(), Console(stderr=True, highlight=False)
     shared = open_bench(config, out, cache)
@@ -34,11 +48,15 @@ def bench(config: BenchConfig, out: Path, cache: Path, fresh: bool = False) -> l
         f"{len(todo.runs)} runs: {reused}{len(todo.to_do)} to do, on {shared.backbone.device}", soft_wrap=True
     )
     with _display(todo, messages) as display:
-        records = run_all(todo, shared, display.start, display.epoch, display.done)
+        launcher = choose_launcher(config, todo, shared)
+        records, failures = run_all(config, todo, shared, cache, launcher, display.show)
+    if not records:
+        refuse_failures(failures)
     made = tables(records, config.settings.datasets, todo.notes)
     written = write_tables(made, records, out, config.settings.protocol)
     print_tables(made, console)
     messages.print(f"written to {' and '.join(str(path) for path in written)}", soft_wrap=True)
+    refuse_failures(failures)
     return records
 
 
@@ -85,34 +103,45 @@ def print_tables(made: Sequence[Table], console: Console) -> None:
 
 
 class _Display:
-    """Progress on a terminal as two bars, elsewhere as one line per finished run."""
+    """Progress on a terminal as one bar of all runs and one of each that is under way, else a line per finished run."""
 
     def __init__(self, todo: Plan, messages: Console, progress: Progress):
         self.messages = messages
         self.progress = progress
-        self.total = len(todo.to_do)
+        self.runs = {run.run_id: run for run in todo.to_do}
         self.finished = 0
-        self.runs = progress.add_task("runs", total=self.total)
-        self.epochs = progress.add_task("", total=1, visible=False)
+        self.all = progress.add_task("runs", total=len(self.runs))
+        self.bars: dict[str, TaskID] = {}  # by run id
 
-    def start(self, run: Run) -> None:
+    def show(self, event: Event) -> None:
+        if event.kind == "start":
+            self._start(self.runs[event.key])
+        elif event.kind == "epoch" and event.key in self.bars:
+            self.progress.update(self.bars[event.key], completed=event.epochs)
+        elif event.kind in ("done", "failed"):
+            self.finished += 1
+            self.progress.update(self.all, completed=self.finished)
+            if event.key in self.bars:
+                self.progress.remove_task(self.bars.pop(event.key))
+            if not self.messages.is_terminal:
+                self._say(self.runs[event.key], event.kind == "done")
+
+    def _start(self, run: Run) -> None:
         config = run.config
-        epochs = None if config.optim.steps else config.optim.epochs  # None: the bar moves without an end in sight
-        label = f"{config.dataset} {config.label}" + (f" seed {config.seed}" if run.uses_training else "")
-        self.progress.reset(self.epochs, total=epochs, description=label, visible=run.uses_training)
+        if run.uses_training and run.run_id not in self.bars:
+            epochs = None if config.optim.steps else config.optim.epochs  # None: it moves without an end in sight
+            label = f"{config.dataset} {config.label} seed {config.seed}"
+            self.bars[run.run_id] = self.progress.add_task(label, total=epochs)
 
-    def epoch(self, run: Run, done: int) -> None:
-        self.progress.update(self.epochs, completed=done)
-
-    def done(self, record: ResultRecord) -> None:
-        self.finished += 1
-        self.progress.update(self.runs, completed=self.finished)
-        if not self.messages.is_terminal:
-            scores = ", ".join(f"{score.name} {score.accuracy:.2f}" for score in record.scores)
-            who = f"{record.dataset} {record.label}" + ("" if record.deterministic else f" seed {record.seed}")
-            seconds = sum(record.seconds.values())
-            line = f"{self.finished}/{self.total} {who}: {scores} ({seconds:.1f} s)"
-            self.messages.print(line, soft_wrap=True)
+    def _say(self, run: Run, is_done: bool) -> None:
+        who = f"{self.finished}/{len(self.runs)} {run.config.dataset} {run.config.label}"
+        who += f" seed {run.config.seed}" if run.uses_training else ""
+        if not is_done:
+            self.messages.print(f"{who}: failed", soft_wrap=True)
+            return
+        record = read_record(run.folder)
+        scores = ", ".join(f"{score.name} {score.accuracy:.2f}" for score in record.scores)
+        self.messages.print(f"{who}: {scores} ({sum(record.seconds.values()):.1f} s)", soft_wrap=True)
 
 
 @contextmanager

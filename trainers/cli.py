@@ -108,6 +108,7 @@ def _add_bench(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )
     bench.add_argument("--device", help="auto (default), cpu, cuda or cuda:1")
     bench.add_argument("--threads", type=int, help="of the CPU (default: 1 for a small backbone, else torch's own)")
+    bench.add_argument("--workers", type=int, help="processes that share the runs (default: one per device)")
     bench.add_argument("--out", type=Path, default=Path("runs"), help="folder for records (default: runs)")
     bench.add_argument("--fresh", action="store_true", help="compute finished runs again")
     bench.add_argument("--config", metavar="FILE", help="a YAML file of settings, laid over the packaged ones")
@@ -146,8 +147,9 @@ def bench_overrides(args: argparse.Namespace) -> list[str]:
         if listed is not None:
             values = [part.strip() for part in listed.split(",") if part.strip()]
             pairs += [key, json.dumps([int(value) if value.isdigit() else value for value in values])]
-    if args.threads is not None:
-        pairs += ["THREADS", str(args.threads)]
+    for key, number in (("THREADS", args.threads), ("LAUNCH.WORKERS", args.workers)):
+        if number is not None:
+            pairs += [key, str(number)]
     for key, word in words.items():
         if word is not None:
             pairs += [key, json.dumps(word)]

@@ -29,6 +29,7 @@ from trainers.settings import (
     BenchSettings,
     CheckpointConfig,
     DataConfig,
+    LaunchConfig,
     RunConfig,
     RunSettings,
 )
@@ -77,7 +78,8 @@ def load_bench(config_file: str | Path | None = None, overrides: Sequence[str] =
             runs += _runs(recipes[method], later, settings, data, dataset, method, schema)
     backbone = from_node(BackboneConfig, node.BACKBONE, "BACKBONE")
     checkpoint = from_node(CheckpointConfig, node.CHECKPOINT, "CHECKPOINT")
-    return BenchConfig(settings, backbone, data, tuple(runs), checkpoint, EVERY_METHOD in asked.methods)
+    launch = from_node(LaunchConfig, node.LAUNCH, "LAUNCH")
+    return BenchConfig(settings, backbone, data, tuple(runs), checkpoint, launch, EVERY_METHOD in asked.methods)
 
 
 def _runs(

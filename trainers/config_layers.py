@@ -22,12 +22,18 @@ from trainers.settings import (
     CheckpointConfig,
     DataclassInstance,
     DataConfig,
+    LaunchConfig,
     RunSettings,
 )
 from trainers.views import ViewConfig
 
 CASE_KEYS = ("PROTOCOL", "DATASET", "METHOD", "WRAP", "SHOTS")
-BENCH_KEYS = {entry.name.upper() for entry in dataclasses.fields(BenchSettings)} | {"BACKBONE", "DATA", "CHECKPOINT"}
+BENCH_KEYS = {entry.name.upper() for entry in dataclasses.fields(BenchSettings)} | {
+    "BACKBONE",
+    "DATA",
+    "CHECKPOINT",
+    "LAUNCH",
+}
 RUN_KEYS = {entry.name.upper() for entry in dataclasses.fields(RunSettings)}
 
 Options = TypeVar("Options", bound=DataclassInstance)
@@ -74,6 +80,7 @@ def make_schema() -> Schema:
         "BACKBONE": BackboneConfig,
         "DATA": DataConfig,
         "CHECKPOINT": CheckpointConfig,
+        "LAUNCH": LaunchConfig,
     }
     sections |= {name.upper(): wrapper_config(name) for name in list_wrappers()}
     return sections | {name.upper(): method_config(name) for name in list_methods()}

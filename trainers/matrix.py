@@ -1,15 +1,12 @@
-"""The run matrix: which runs a bench needs, which of them are finished, and the rest one after another."""
+"""The run matrix: which runs a bench needs, in which order, and which of them are finished."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 
 from adaptkit import ClassSet, create_method, load_backbone
 from datasets_fewshot import FeatureStore
-from trainers.checkpoints import discard_checkpoints
 from trainers.config_values import ConfigError
 from trainers.encoder import ImageEncoder
 from trainers.environment import weights_source
@@ -17,7 +14,7 @@ from trainers.name_lengths import fit_names
 from trainers.precision import choose_device, choose_precision, choose_threads
 from trainers.protocols import NEW_NAMES, Task
 from trainers.records import RecordError, ResultRecord, read_record
-from trainers.run import Run, execute, make_run, uses_training
+from trainers.run import Run, make_run, uses_training
 from trainers.run_data import Bench
 from trainers.seeds import seeded
 from trainers.settings import BenchConfig, DataclassInstance, RunConfig, Wrap
@@ -131,24 +128,3 @@ def _probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> bool | 
     if settings.selection == "oracle" and uses_training(method) and not method.writes("tune"):
         return "it selects no hyper-parameters, so it has no oracle; leave --oracle out"
     return uses_training(method)
-
-
-def run_all(
-    plan: Plan,
-    bench: Bench,
-    on_start: Callable[[Run], None],
-    on_epoch: Callable[[Run, int], None],
-    on_done: Callable[[ResultRecord], None],
-) -> list[ResultRecord]:
-    """Compute what is not finished; the records of all runs come back in the plan's order."""
-    records: list[ResultRecord] = []
-    for run in plan.runs:
-        record = plan.finished.get(run.run_id)
-        if record is None:
-            if plan.fresh:
-                discard_checkpoints(run.folder)
-            on_start(run)
-            record = execute(run, bench, partial(on_epoch, run))
-            on_done(record)
-        records.append(record)
-    return records

@@ -63,6 +63,19 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True)
+class LaunchConfig:
+    """Where runs are computed. Their results do not depend on it."""
+
+    launcher: Literal["local", "ray", "slurm"] = "local"
+    # That share the runs; 0: on CUDA one per device; on CPU as many as its cores have room for, if the runs are many.
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ValueError(f"launch.workers is {self.workers}; expected 0 (chosen by the machine) or more")
+
+
+@dataclass(frozen=True)
 class BenchSettings:
     """What holds for a whole bench."""
 
@@ -124,4 +137,5 @@ class BenchConfig:
     data: DataConfig
     runs: tuple[RunConfig, ...]
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
     every_method: bool = False  # methods that cannot take part are left out, not refused

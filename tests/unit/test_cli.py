@@ -6,6 +6,7 @@ import pytest
 
 import trainers.bench
 import trainers.matrix
+import trainers.run_jobs
 from adaptkit import list_methods, method_class
 from datasets_fewshot import registry
 from tests.synthetic import synthetic_dataset
@@ -49,7 +50,7 @@ def test_a_second_bench_reuses_the_runs(noise, capsys):
 
 
 def test_ctrl_c_keeps_finished_runs_and_leaves_nothing_half_written(noise, capsys, monkeypatch):
-    execute, calls = trainers.matrix.execute, []
+    execute, calls = trainers.run_jobs.execute, []
 
     def interrupted(run, bench, on_epoch=None):
         calls.append(run)
@@ -57,7 +58,7 @@ def test_ctrl_c_keeps_finished_runs_and_leaves_nothing_half_written(noise, capsy
             raise KeyboardInterrupt
         return execute(run, bench, on_epoch)
 
-    monkeypatch.setattr(trainers.matrix, "execute", interrupted)
+    monkeypatch.setattr(trainers.run_jobs, "execute", interrupted)
     assert main(["bench", *SHORT]) == 130
     assert "the same command goes on from there" in capsys.readouterr().err
     assert len(list((noise / "runs").glob("*/*/*/record.json"))) == 2
@@ -175,8 +176,8 @@ def test_a_diverged_training_is_one_line_with_the_checkpoint(noise, capsys, monk
     loss = coop.loss
     monkeypatch.setattr(coop, "loss", lambda self, x, labels: loss(self, x, labels) * float("inf"))
     assert main(["bench", *SHORT]) == 2
-    printed = capsys.readouterr().err.splitlines()[-1]
-    assert printed.startswith(
-        "adaptkit: error: coop on noise, seed 1: the loss is inf at step 0 (epoch 0, learning rate"
-    )
-    assert "the last good checkpoint, after 0 epochs, is runs/" in printed
+    printed = capsys.readouterr()
+    assert "noise        zero_shot" in printed.out  # what did not fail has its table
+    error = printed.err.splitlines()[-1]
+    assert error.startswith("adaptkit: error: 2 runs failed: coop on noise, seed 1: the loss is inf at step 0 (epoch 0")
+    assert "the last good checkpoint, after 0 epochs, is runs/" in error

@@ -11,11 +11,12 @@ from tests.synthetic import NAMES, synthetic_dataset
 from trainers import protocols
 from trainers.config import load_bench
 from trainers.config_values import ConfigError
-from trainers.few_shot import DivergedError
-from trainers.matrix import open_bench, plan, run_all
+from trainers.launchers import InProcess
+from trainers.matrix import open_bench, plan
 from trainers.protocols import base_to_novel, domain_generalization, few_shot
 from trainers.records import LAST_GOOD_FILE, LEARNT_FILE, RECORD_FILE
 from trainers.run import set_classes
+from trainers.run_jobs import RunsFailedError, performer, refuse_failures, run_all
 
 SHORT = ["METHODS", "[zero_shot, coop]", "SHOTS", "[2]", "SEEDS", "[1, 2]", "OPTIM.EPOCHS", "3"]
 SHORT += ["COOP.N_CTX", "2", "COOP.CTX_INIT", "''"]
@@ -36,9 +37,11 @@ def bench(monkeypatch, tiny_clip, tmp_path):
 
 
 def run_quietly(config, shared, fresh=False):
-    started = []
-    records = run_all(plan(config, shared, fresh), shared, started.append, lambda run, epoch: None, lambda record: None)
-    return records, started
+    told, todo = [], plan(config, shared, fresh)
+    launcher = InProcess(performer(todo, shared), "cpu")
+    records, failures = run_all(config, todo, shared, shared.out.parent / "cache", launcher, told.append)
+    refuse_failures(failures)
+    return records, [event for event in told if event.kind == "start"]
 
 
 def test_zero_shot_runs_once_and_coop_once_per_seed(bench):
@@ -304,7 +307,7 @@ def test_a_training_that_diverges_leaves_its_last_good_state(bench, monkeypatch)
     config, shared = bench("METHODS", "[coop]", "SEEDS", "[1]")
     (run,) = plan(config, shared).runs
     with pytest.raises(
-        DivergedError, match=r"coop on noise, seed 1: the loss is nan at step 2 .*after 2 epochs, is "
+        RunsFailedError, match=r"coop on noise, seed 1: the loss is nan at step 2 .*after 2 epochs, is "
     ) as e:
         run_quietly(config, shared)
     path = run.folder / LAST_GOOD_FILE

@@ -1,0 +1,148 @@
+import json
+import os
+import random
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from datasets_fewshot.claims import claim
+from tests.fake_work import FakeWork, fake_jobs
+from trainers.launchers import InProcess, LaunchError, Local, Place
+from trainers.launchers.base import CLAIM_FILE, FAILED_FILE, ordered
+
+TWO = Local(("cpu", "cpu"))
+ALONE = Place(0, 1, "cpu")
+
+
+def in_process(work):
+    return InProcess(work.open(ALONE), "cpu")
+
+
+def launch(launcher, work):
+    told = []
+    launcher.launch(work, told.append)
+    return told
+
+
+def kinds(told, kind):
+    return [event.key for event in told if event.kind == kind]
+
+
+def test_one_process_does_the_jobs_in_order_and_tells_of_each(tmp_path):
+    work = FakeWork(tmp_path, fake_jobs(tmp_path, 4))
+    told = launch(in_process(work), work)
+    assert work.performed() == ["job0", "job1", "job2", "job3"]
+    assert [(event.kind, event.key) for event in told[:3]] == [("start", "job0"), ("epoch", "job0"), ("done", "job0")]
+
+
+def test_a_result_from_before_is_not_done_again_unless_it_is_stale(tmp_path):
+    jobs = fake_jobs(tmp_path, 2)
+    work = FakeWork(tmp_path, jobs)
+    launch(in_process(work), work)
+    assert kinds(launch(in_process(work), work), "done") == ["job0", "job1"]
+    assert work.performed() == ["job0", "job1"]
+    stale = replace(jobs[1], stale=jobs[1].result.stat().st_mtime_ns)
+    again = replace(work, jobs=(jobs[0], stale))
+    launch(in_process(again), again)
+    assert work.performed() == ["job0", "job1", "job1"]
+
+
+def test_workers_share_the_jobs_and_none_is_done_twice(tmp_path):
+    work = FakeWork(tmp_path, fake_jobs(tmp_path, 12), seconds=0.05)
+    told = launch(TWO, work)
+    assert sorted(work.performed()) == sorted(job.key for job in work.jobs)
+    assert sorted(kinds(told, "done")) == sorted(job.key for job in work.jobs)
+    assert len(set(work.pids())) == 2
+    assert all(job.result.read_text() == job.key for job in work.jobs)
+    assert not list(tmp_path.rglob(f"{CLAIM_FILE}*"))
+
+
+def test_workers_begin_at_different_groups(tmp_path):
+    jobs = fake_jobs(tmp_path, 6)
+    assert ordered(jobs, Place(0, 2, "cpu")) == list(jobs)
+    assert [job.group for job in ordered(jobs, Place(1, 2, "cpu"))] == ["group1"] * 2 + ["group2"] * 2 + ["group0"] * 2
+
+
+def test_a_job_that_fails_is_told_once_and_the_others_are_done(tmp_path):
+    work = FakeWork(tmp_path, fake_jobs(tmp_path, 4), bad=("job1",))
+    told = launch(in_process(work), work)
+    assert kinds(told, "failed") == ["job1"]
+    assert kinds(told, "done") == ["job0", "job2", "job3"]
+    assert work.jobs[1].failure("command") == "job1 is bad"
+
+
+def test_another_command_tries_again_what_failed(tmp_path):
+    work = FakeWork(tmp_path, fake_jobs(tmp_path, 1), bad=("job0",))
+    launch(in_process(work), work)
+    later = FakeWork(tmp_path, work.jobs, command="later")
+    assert kinds(launch(in_process(later), later), "done") == ["job0"]
+    assert not (work.jobs[0].folder / FAILED_FILE).exists()
+
+
+def test_what_no_worker_can_do_is_one_error(tmp_path):
+    work = FakeWork(tmp_path, fake_jobs(tmp_path, 2), broken=True)
+    with pytest.raises(LaunchError, match=r"2 of 2 runs are not done \(ValueError: the weights are gone; bring them"):
+        launch(TWO, work)
+
+
+def test_a_job_that_kills_its_worker_comes_last_and_is_given_up(tmp_path):
+    work = FakeWork(tmp_path, fake_jobs(tmp_path, 5), deadly=("job0",))
+    with pytest.raises(LaunchError, match=r"1 of 5 runs are not done \(workers died 3 times .* lower --workers"):
+        launch(Local(("cpu",)), work)
+    assert all(job.is_done() for job in work.jobs[1:])
+
+
+def test_workers_that_are_killed_at_random_lose_no_job(tmp_path):
+    work, told = FakeWork(tmp_path, fake_jobs(tmp_path, 40), seconds=0.1), []
+    launching = threading.Thread(target=TWO.launch, args=(work, told.append))
+    launching.start()
+    rng, killed = random.Random(0), 0
+    while launching.is_alive() and killed < 4:
+        time.sleep(rng.uniform(0.2, 0.8))
+        alive = [pid for pid in work.pids() if Path(f"/proc/{pid}").exists()]
+        if alive:
+            os.kill(rng.choice(alive), signal.SIGKILL)
+            killed += 1
+    launching.join(timeout=120)
+    assert killed
+    assert sorted(kinds(told, "done")) == sorted(job.key for job in work.jobs)
+    assert all(job.result.read_text() == job.key for job in work.jobs)
+
+
+def test_a_job_of_another_command_is_waited_for(tmp_path):
+    work = FakeWork(tmp_path, fake_jobs(tmp_path, 2))
+    held = claim(work.jobs[0].folder / CLAIM_FILE)
+    held.acquire()
+
+    def finish():
+        time.sleep(1)
+        work.jobs[0].result.write_text("theirs")
+        held.release()
+
+    other = threading.Thread(target=finish)
+    other.start()
+    launch(Local(("cpu",)), work)
+    other.join()
+    assert work.performed() == ["job1"]
+    assert work.jobs[0].result.read_text() == "theirs"
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    work = FakeWork(tmp_path, fake_jobs(tmp_path, 1))
+    folder = work.jobs[0].folder
+    (folder / "checkpoints").mkdir(parents=True)
+    for name in (".result.txt.123-abc", "checkpoints/.000000001-aa.safetensors.123-abc"):
+        (folder / name).write_text("half")
+    launch(in_process(work), work)
+    assert sorted(path.name for path in folder.rglob("*")) == ["checkpoints", "result.txt"]
+
+
+def test_a_failure_says_why_in_its_folder(tmp_path):
+    work = FakeWork(tmp_path, fake_jobs(tmp_path, 1), bad=("job0",))
+    launch(in_process(work), work)
+    content = json.loads((work.jobs[0].folder / FAILED_FILE).read_text())
+    assert content == {"command": "command", "error": "job0 is bad"}

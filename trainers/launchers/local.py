@@ -1,0 +1,135 @@
+"""Workers on this machine: processes, one per device; a single one is this process itself."""
+
+import multiprocessing as mp
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING
+
+from trainers.launchers.base import POLL_SECONDS, Event, Perform, Place, Tell, Watch, Work, go_through
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """The only worker is this process.
+
+    Args:
+        perform: does a job with what is loaded here already.
+    """
+
+    perform: Perform
+    device: str
+
+    def launch(self, work: Work, tell: Tell) -> None:
+        """Errors that concern more than one job come through as they are."""
+        watch = Watch(work, tell, 1)
+        go_through(work, Place(0, 1, self.device), watch.hear, self.perform)
+        watch.conclude()
+
+
+@dataclass(frozen=True)
+class Local:
+    """A worker process for each of the devices; a device may be named more than once."""
+
+    devices: Sequence[str]
+
+    def launch(self, work: Work, tell: Tell) -> None:
+        """Start the workers, pass on what they tell, and replace those that die."""
+        watch, errors = Watch(work, tell, len(self.devices)), list[str]()
+        crew = {index: _Member(work, self._place(index)) for index in range(len(self.devices))}
+        try:
+            while crew:
+                wait([member.ear for member in crew.values()], timeout=POLL_SECONDS)
+                for index, member in list(crew.items()):
+                    if member.listen(watch, errors):
+                        continue
+                    del crew[index]
+                    if member.was_killed and watch.may_replace():
+                        crew[index] = _Member(work, self._place(index))
+                watch.look()
+        finally:
+            for member in crew.values():
+                member.end()
+        watch.conclude(errors)
+
+    def _place(self, index: int) -> Place:
+        return Place(index, len(self.devices), self.devices[index])
+
+
+class _Member:
+    """One worker process and the pipe it tells through."""
+
+    def __init__(self, work: Work, place: Place):
+        context = _context()
+        self.ear, mouth = context.Pipe(duplex=False)
+        self.process = context.Process(target=_be_worker, args=(work, place, mouth))
+        self.process.start()
+        mouth.close()  # the worker has its own end: when it dies, ours says so
+        self.is_over = False
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether it ended by a signal: it may have been the system, for memory."""
+        return not self.is_over and (self.process.exitcode or 0) < 0
+
+    def listen(self, watch: Watch, errors: list[str]) -> bool:
+        """Hear all that there is to hear; whether the worker goes on."""
+        try:
+            while self.ear.poll():
+                said = self.ear.recv()
+                if isinstance(said, Event):
+                    watch.hear(said)
+                    continue
+                self.is_over = True
+                if said is not None:
+                    errors.append(said)
+        except (EOFError, OSError):  # it has ended
+            self.process.join()
+            self.ear.close()
+            if not self.is_over and not self.was_killed:
+                errors.append(f"a worker ended with exit code {self.process.exitcode}; its error stands above")
+            return False
+        return True
+
+    def end(self) -> None:
+        """Have it ended, whatever it is at."""
+        self.process.kill()
+        self.process.join()
+        self.ear.close()
+
+
+def _context() -> "SpawnContext | ForkServerContext":
+    """How workers start: as forks of a process that has imported all and begun nothing, where the system can do so.
+
+    A fork of this process would share its CUDA context and the locks of its threads.
+    """
+    if "forkserver" not in mp.get_all_start_methods():
+        return mp.get_context("spawn")
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["trainers.run_jobs"])
+    return context
+
+
+def _be_worker(work: Work, place: Place, mouth: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        go_through(work, place, mouth.send)
+    # What a user can put right is told in one line; anything else ends the process with its traceback.
+    except (ValueError, OSError, ImportError, ArithmeticError) as error:
+        mouth.send(f"{type(error).__name__}: {error}")
+    else:
+        mouth.send(None)
+
+
+def _end_with_parent() -> None:
+    parent = mp.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,136 @@
+"""The runs of a plan as jobs for a launcher, and what a worker does with one."""
+
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from trainers.checkpoints import discard_checkpoints
+from trainers.config_values import ConfigError
+from trainers.few_shot import DivergedError
+from trainers.launchers import Event, InProcess, Job, Launcher, Local, Place, Tell
+from trainers.matrix import Plan, open_bench, plan
+from trainers.records import RECORD_FILE, ResultRecord, read_record
+from trainers.run import Run, execute
+from trainers.run_data import Bench
+from trainers.settings import BenchConfig
+
+RUNS_PER_WORKER = 8  # on CPU; to start a worker takes seconds, which fewer runs do not win back
+
+
+class RunsFailedError(ValueError):
+    """Runs that could not be finished, each with its reason."""
+
+
+@dataclass(frozen=True)
+class RunJobs:
+    """The runs that are to be done; a worker loads what it needs itself."""
+
+    config: BenchConfig
+    out: Path
+    cache: Path
+    jobs: tuple[Job, ...]
+    command: str
+
+    def open(self, place: Place) -> Callable[[Job, Tell], str | None]:
+        """Load the backbone and lay out the same plan."""
+        settings = replace(self.config.settings, device=place.device)
+        config = replace(self.config, settings=settings)
+        bench = open_bench(config, self.out, self.cache)
+        return performer(plan(config, bench, fresh=True), bench)
+
+
+def performer(todo: Plan, bench: Bench) -> Callable[[Job, Tell], str | None]:
+    """What does a job: its run, from a checkpoint where there is one."""
+    runs = {run.run_id: run for run in todo.runs}
+
+    def perform(job: Job, tell: Tell) -> str | None:
+        run = runs.get(job.key)
+        if run is None:
+            raise ConfigError(
+                f"a worker's plan lacks the run in {job.folder}: it sees other data, weights or software than the "
+                "process that laid out the plan"
+            )
+        try:
+            execute(run, bench, lambda done: tell(Event("epoch", job.key, done)))
+        except DivergedError as error:
+            return str(error)
+        except torch.cuda.OutOfMemoryError as error:
+            torch.cuda.empty_cache()  # for the next run
+            return _out_of_memory(run, error)
+        return None
+
+    return perform
+
+
+def _out_of_memory(run: Run, error: torch.cuda.OutOfMemoryError) -> str:
+    config = run.config
+    return (
+        f"{config.label} on {config.dataset}, seed {config.seed}: the device has not enough memory; lower "
+        f"OPTIM.BATCH_SIZE (now {config.optim.batch_size}), take a smaller backbone or a device that nothing else is "
+        f"using ({str(error).splitlines()[0]})"
+    )
+
+
+def jobs_of(todo: Plan) -> tuple[Job, ...]:
+    """The runs that are to be done, in the plan's order; records that do not count are stale."""
+    jobs = []
+    for run in todo.to_do:
+        record = run.folder / RECORD_FILE
+        stale = record.stat().st_mtime_ns if record.exists() else None
+        jobs.append(Job(run.run_id, run.folder, run.config.dataset, record, stale))
+    return tuple(jobs)
+
+
+def choose_launcher(config: BenchConfig, todo: Plan, bench: Bench) -> Launcher:
+    """What the settings ask for."""
+    devices = worker_devices(config, len(todo.to_do), bench.backbone.device)
+    if len(devices) == 1:
+        return InProcess(performer(todo, bench), devices[0])
+    return Local(devices)
+
+
+def worker_devices(config: BenchConfig, count: int, device: torch.device) -> tuple[str, ...]:
+    """The device of each local worker for so many runs."""
+    workers, asked = config.launch.workers, config.settings.device
+    if device.type != "cuda":
+        room = max(1, _cores() // torch.get_num_threads())
+        return (str(device),) * min(count, workers or min(room, -(-count // RUNS_PER_WORKER))) or (str(device),)
+    visible = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    devices = visible if asked in ("auto", "cuda") else [str(device)]
+    wanted = min(count, workers or len(devices))
+    return tuple(devices[index % len(devices)] for index in range(wanted)) or (devices[0],)
+
+
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_all(
+    config: BenchConfig, todo: Plan, bench: Bench, cache: Path, launcher: Launcher, tell: Tell
+) -> tuple[list[ResultRecord], list[str]]:
+    """Have what is not finished computed: the records of all runs in the plan's order, and why others have none."""
+    pinned = replace(config.settings, threads=torch.get_num_threads())  # the number enters the last digits
+    jobs = jobs_of(todo)
+    work = RunJobs(replace(config, settings=pinned), bench.out, cache, jobs, uuid.uuid4().hex)
+    if todo.fresh:
+        for job in jobs:
+            discard_checkpoints(job.folder)
+    if jobs:
+        launcher.launch(work, tell)
+    failures = [error for job in jobs if (error := job.failure(work.command)) is not None]
+    failed = {job.key for job in jobs if not job.is_done()}
+    records = [
+        todo.finished.get(run.run_id) or read_record(run.folder) for run in todo.runs if run.run_id not in failed
+    ]
+    return records, failures
+
+
+def refuse_failures(failures: Sequence[str]) -> None:
+    """Raise a RunsFailedError if there are any."""
+    if failures:
+        raise RunsFailedError(f"{len(failures)} runs failed: {'; '.join(failures)}")
