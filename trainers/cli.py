@@ -110,6 +110,7 @@ def _add_bench(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     bench.add_argument("--threads", type=int, help="of the CPU (default: 1 for a small backbone, else torch's own)")
     bench.add_argument("--workers", type=int, help="processes that share the runs (default: one per device)")
     bench.add_argument("--out", type=Path, default=Path("runs"), help="folder for records (default: runs)")
+    bench.add_argument("--dry-run", action="store_true", help="show the plan and how long it may take, and run nothing")
     bench.add_argument("--fresh", action="store_true", help="compute finished runs again")
     bench.add_argument("--config", metavar="FILE", help="a YAML file of settings, laid over the packaged ones")
     bench.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
@@ -167,6 +168,11 @@ def _bench(args: argparse.Namespace) -> int:
     from trainers.config import load_bench
 
     config = load_bench(args.config, bench_overrides(args))
+    if args.dry_run:
+        from trainers.dry_run import dry_run
+
+        dry_run(config, args.out, cache_folder() / "features", fresh=args.fresh)
+        return OK
     bench(config, args.out, cache_folder() / "features", fresh=args.fresh)
     return OK
 
