@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainers import artefact_cli, data_cli, eval_cli, predict_cli
+from trainers import artefact_cli, data_cli, eval_cli, predict_cli, report_cli, reproduce_cli, runs_cli
 
 OK, FAILED, STOPPED = 0, 2, 130
 
@@ -45,10 +45,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error came from")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _add_bench(verbs)
-    report = verbs.add_parser("report", help="tables from the records of finished runs")
-    report.add_argument("runs", nargs="?", default="runs", type=Path, help="folder of runs (default: runs)")
-    report.add_argument("--protocol", help="only this protocol")
-    report.set_defaults(run=_report)
     methods = verbs.add_parser(
         "methods", help="list the methods: where they touch CLIP, what they need, how much they learn"
     )
@@ -59,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     backbones.add_argument("pattern", nargs="?", default="*", help='only names like this, such as "ViT-B*"')
     backbones.set_defaults(run=_backbones)
     data_cli.add_parsers(verbs)
-    for module in (predict_cli, eval_cli, artefact_cli):
+    for module in (report_cli, runs_cli, reproduce_cli, predict_cli, eval_cli, artefact_cli):
         module.add_parsers(verbs)
     return parser
 
@@ -174,13 +170,6 @@ def _bench(args: argparse.Namespace) -> int:
         dry_run(config, args.out, cache_folder() / "features", fresh=args.fresh)
         return OK
     bench(config, args.out, cache_folder() / "features", fresh=args.fresh)
-    return OK
-
-
-def _report(args: argparse.Namespace) -> int:
-    from trainers.bench import report
-
-    report(args.runs, args.protocol)
     return OK
 
 
