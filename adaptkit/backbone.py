@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.transform import PreprocessCfg, image_transform_v2
-from open_clip.transformer import TextTransformer, VisionTransformer
+from open_clip.transformer import TextTransformer
 from PIL import Image
 from torch import Tensor, nn
 
@@ -23,6 +23,7 @@ from adaptkit.prompt_encoder import FullEncoder, prompt_encoder
 from adaptkit.text_tree import TreeEncoder
 from adaptkit.token_tree import PromptTokens
 from adaptkit.tokens import Tokenizer
+from adaptkit.tower_views import text_tower_of, vision_tower_of
 from adaptkit.towers import NO_PROMPTS, TextTower, VisionTower
 from adaptkit.weights_source import WeightsSource
 
@@ -59,8 +60,9 @@ class FrozenCLIP(nn.Module):
         self.model: CLIP | CustomTextCLIP | CoCa = model.eval().requires_grad_(False)
         swap_frozen_linears(model)
         swap_quick_gelus(model)
-        self.text_tower = _text_tower(model)
-        self.vision_tower = _vision_tower(model.visual)
+        self.text_tower = text_tower_of(model)
+        self.vision_tower = vision_tower_of(model.visual)
+        self._loaded_towers = self.text_tower, self.vision_tower
         self.tokenizer = Tokenizer(tokenizer, _context_length(model))
         cfg = PreprocessCfg(**getattr(model.visual, "preprocess_cfg", {"size": model.visual.image_size}))
         self.preprocess: Callable[[Image.Image], Tensor] = image_transform_v2(cfg, is_train=False)
@@ -186,6 +188,36 @@ class FrozenCLIP(nn.Module):
         view.vision_tower = vision or self.vision_tower
         return view
 
+    def as_loaded(self: Self) -> Self:
+        """The same weights through the towers as they were loaded, whatever a view has skipped or replaced."""
+        text, vision = self._loaded_towers
+        return self.with_towers(text, vision)
+
+    @property
+    def learns_text(self) -> bool:
+        """Whether text features change in training, so that those of fixed texts cannot be kept."""
+        return self.text_tower is not None and bool(towers.learnt_parameters(self.text_tower))
+
+    def require_frozen_text(self, asked_by: str, why: str) -> None:
+        """Let nothing pass whose text tower learns.
+
+        Args:
+            asked_by: the method, and `why` it cannot have that.
+
+        Raises:
+            ValueError: if the text tower learns.
+        """
+        if self.learns_text:
+            raise ValueError(
+                f"{asked_by} {why}, and something in the text tower of this view of {self.name} learns; leave the text "
+                'tower out (for das: encoder="vision", skip_text=0)'
+            )
+
+    def learnt_in_towers(self) -> list[nn.Parameter]:
+        """What learns in the towers of this view; nothing on a backbone as it was loaded."""
+        parts = [part for part in (self.text_tower, self.vision_tower) if part is not None]
+        return [parameter for part in parts for parameter in towers.learnt_parameters(part)]
+
     def _require_text_tower(self) -> TextTower:
         if self.text_tower is None:
             raise ValueError(
@@ -266,55 +298,3 @@ class FrozenCLIP(nn.Module):
 def _context_length(model: CLIP | CustomTextCLIP | CoCa) -> int:
     text = getattr(model, "text", None)
     return text.context_length if isinstance(text, TextTransformer) else model.context_length
-
-
-def _text_tower(model: CLIP | CustomTextCLIP | CoCa) -> TextTower | None:
-    """The parts of the text tower; None where it is not open_clip's own transformer."""
-    if isinstance(model, CLIP):
-        return TextTower(
-            token_embedding=model.token_embedding,
-            positional_embedding=model.positional_embedding,
-            blocks=model.transformer.resblocks,
-            ln_final=model.ln_final,
-            projection=model.text_projection,
-            attn_mask=model.attn_mask,
-            pool=model.text_pool_type,
-            eos_id=model.text_eos_id,
-            class_embedding=None,
-            pad_id=None,
-            pads_from_the_front=False,
-        )
-    text = model.text
-    if not isinstance(text, TextTransformer):
-        return None
-    hides_padding = text.use_pad_mask or text.cls_emb is not None
-    return TextTower(
-        token_embedding=text.token_embedding,
-        positional_embedding=text.positional_embedding,
-        blocks=text.transformer.resblocks,
-        ln_final=text.ln_final,
-        projection=text.text_projection,
-        attn_mask=text.attn_mask,
-        pool=text.pool_type,
-        eos_id=text.eos_id,
-        class_embedding=text.cls_emb,
-        pad_id=text.pad_id if hides_padding else None,
-        pads_from_the_front=not text.correct_cls_mask,
-    )
-
-
-def _vision_tower(visual: nn.Module) -> VisionTower | None:
-    """The parts of the image tower; None where it is no vision transformer that pools its class token."""
-    if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None or visual.pool_type != "tok":
-        return None
-    if not all(towers.is_supported_block(block) for block in visual.transformer.resblocks):
-        return None
-    return VisionTower(
-        conv1=visual.conv1,
-        class_embedding=visual.class_embedding,
-        positional_embedding=visual.positional_embedding,
-        ln_pre=visual.ln_pre,
-        blocks=visual.transformer.resblocks,
-        ln_post=visual.ln_post,
-        projection=visual.proj,
-    )

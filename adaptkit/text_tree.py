@@ -2,7 +2,7 @@
 
 Per block, the trunk attends to itself, and each row of branches attends to the trunk and to itself. Two more savings
 are exact as well: the first block's layer norm and projections of fixed tokens never change, so they are kept, and in
-the last block only the rows of [EOS] go past their keys and values.
+the last block that attends only the rows of [EOS] go past their keys and values.
 
 Letters: G groups of learnt tokens (1, or one per image), S learnt tokens, C classes, T = P + R * W tokens of the tree
 (P trunk, R rows of W), E branches in the fullest row, n deep prompt tokens, D joint width, D_t tower width.
@@ -17,7 +17,16 @@ from torch.utils.checkpoint import checkpoint
 
 from adaptkit import attention
 from adaptkit.token_tree import ROW_LENGTH, PromptTokens, TokenTree, build_tree
-from adaptkit.towers import NO_PROMPTS, TextTower, add_attention, add_mlp, replace_tokens
+from adaptkit.towers import (
+    NO_PROMPTS,
+    Block,
+    TextTower,
+    add_attention,
+    add_mlp,
+    last_attending,
+    replace_tokens,
+    stand_in,
+)
 
 MEMORY_BUDGET = 4 * 2**30  # bytes of activations; larger passes are computed in chunks of classes, recomputed backward
 SAVED_WIDTHS_PER_BLOCK = 15  # activations that one block keeps for its backward, in multiples of the tower's width
@@ -76,8 +85,7 @@ class TreeEncoder(nn.Module):
         tower, first = self.tower, self.tower.blocks[0]
         position = tower.positional_embedding[self.positions].to(tower.dtype)
         fixed = tower.token_embedding(self.ids).to(tower.dtype) + position  # (T, D_t)
-        is_frozen = not any(parameter.requires_grad for parameter in first.parameters())
-        qkv = attention.project_qkv(first.attn, first.ln_1(fixed)) if is_frozen else None  # (T, 3 * D_t)
+        qkv = attention.project_qkv(first.attn, first.ln_1(fixed)) if _projects_alike(first) else None  # (T, 3 * D_t)
         self.register_buffer("fixed", fixed, persistent=False)
         self.register_buffer("fixed_qkv", qkv, persistent=False)
 
@@ -154,7 +162,7 @@ class TreeEncoder(nn.Module):
         position = self.tower.positional_embedding[self.positions[numbers]].to(ctx.dtype)
         learnt = ctx[:, self.slots[numbers]] + position  # (g, m, D_t)
         x = _insert(self.fixed[part], learnt_at, learnt)  # (g, t, D_t)
-        if self.fixed_qkv is None:
+        if self.fixed_qkv is None or stand_in(self.tower.blocks[0]) is not None:
             return x, None
         first = self.tower.blocks[0]
         return x, _insert(self.fixed_qkv[part], learnt_at, attention.project_qkv(first.attn, first.ln_1(learnt)))
@@ -177,12 +185,18 @@ class _Tokens:
 
 def _run_blocks(tower: TextTower, x: Tensor, tokens: _Tokens, deep: Mapping[int, Tensor], qkv: Tensor | None) -> Tensor:
     """x (g, t, D_t) -> features (g, r * E, D) at the ends; `qkv` are the first block's projections, where known."""
-    last = len(tower.blocks) - 1
+    last = last_attending(tower.blocks)
+    if last < 0:
+        x = x[:, tokens.ends.flatten()]
     for layer, block in enumerate(tower.blocks):
-        attn = block.attn
-        if layer in deep:
+        if layer <= last and layer in deep:
             x = replace_tokens(x, tokens.start, deep[layer])
             qkv = None
+        skip = stand_in(block)
+        if skip is not None:
+            x = skip(x)
+            continue
+        attn = block.attn
         if layer < last:
             update = _attend_tree(attn, attention.project_qkv(attn, block.ln_1(x)) if qkv is None else qkv, tokens)
         else:
@@ -197,6 +211,14 @@ def _run_blocks(tower: TextTower, x: Tensor, tokens: _Tokens, deep: Mapping[int,
         x = add_mlp(block, add_attention(block, x, attention.project_out(attn, update)))
         qkv = None
     return tower.project(tower.ln_final(x))
+
+
+def _projects_alike(block: Block) -> bool:
+    """Whether fixed tokens have the same queries, keys and values in every pass: the block attends, and learns none."""
+    if not hasattr(block, "attn"):
+        return False
+    parts = (part for part in (block.ln_1, block.attn) if isinstance(part, nn.Module))
+    return not any(parameter.requires_grad for part in parts for parameter in part.parameters())
 
 
 def _attend_tree(attn: attention.AttentionLayer, qkv: Tensor, tokens: _Tokens) -> Tensor:

@@ -2,13 +2,16 @@
 
 `TextTower` and `VisionTower` are views: they name the parts of an open_clip model and own nothing. Text prompts of a
 causal tower run as a token tree (text_tree.py); what stands here runs every position, for the towers that are not
-causal. In the last block of the vision tower only the output row is computed past its keys and values.
+causal. In the last block that attends, only the output row of the vision tower is computed past keys and values.
+
+A view's block may have parts that a wrapper put there: `beside_attn` and `beside_mlp` are added to the two residual
+steps, and `skip` stands in for the whole block, row by row, while it is active.
 
 Letters: B images, N texts, L text positions, P patches, n prompt tokens, D joint width, D_t and D_v tower widths.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Protocol
 
@@ -18,10 +21,11 @@ from torch import Tensor, nn
 from adaptkit import attention
 
 NO_PROMPTS: Mapping[int, Tensor] = MappingProxyType({})
+WRAPPERS_PARTS = ("beside_attn", "beside_mlp", "skip")  # of a block, besides open_clip's own
 
 
 class Block(Protocol):
-    """A pre-norm transformer block; `ls_1`, `ls_2` and `ln_attn` may be there as well."""
+    """A pre-norm transformer block; `ls_1`, `ls_2`, `ln_attn` and a wrapper's parts may be there as well."""
 
     ln_1: Callable[[Tensor], Tensor]
     attn: attention.AttentionLayer
@@ -31,6 +35,14 @@ class Block(Protocol):
     def __call__(self, x: Tensor, *, attn_mask: Tensor | None) -> Tensor: ...
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
+class StandIn(Protocol):
+    """A block's `skip`: while it is active, the block is not run, and this maps its rows one by one."""
+
+    active: bool
+
+    def __call__(self, x: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -59,8 +71,10 @@ class TextTower:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the blocks' weights, which the tokens are cast to."""
-        return next(parameter.dtype for parameter in self.blocks[0].mlp.parameters() if parameter.ndim == 2)
+        """Of the blocks' weights, which the tokens are cast to; of the positions where every block is skipped."""
+        mlps = (block.mlp for block in self.blocks if hasattr(block, "mlp"))
+        weights = (weight for mlp in mlps for weight in mlp.parameters() if weight.ndim == 2)
+        return next(weights, self.positional_embedding).dtype
 
     def is_causal(self) -> bool:
         """Whether the feature depends only on the tokens up to [EOS], each on those before it."""
@@ -106,8 +120,34 @@ class VisionTower:
 
 def is_supported_block(block: object) -> bool:
     """Whether `run_block` computes what the block computes."""
+    if is_gone(block):
+        return True
     has_parts = all(hasattr(block, part) for part in ("ln_1", "attn", "ln_2", "mlp"))
     return has_parts and not hasattr(block, "ln_1_kv") and attention.is_supported(getattr(block, "attn", None))
+
+
+def stand_in(block: object) -> StandIn | None:
+    """What maps the rows of a block that is skipped now; None where the block runs."""
+    skip: StandIn | None = getattr(block, "skip", None)
+    return skip if skip is not None and skip.active else None
+
+
+def is_gone(block: object) -> bool:
+    """Whether a block is skipped for good: nothing of it is left but what stands in for it."""
+    return stand_in(block) is not None and not hasattr(block, "attn")
+
+
+def last_attending(blocks: Sequence[Block]) -> int:
+    """The last block that is not skipped: behind it, and past its keys and values, one row is enough; -1 for none."""
+    return max((layer for layer, block in enumerate(blocks) if stand_in(block) is None), default=-1)
+
+
+def learnt_parameters(tower: TextTower | VisionTower) -> list[nn.Parameter]:
+    """What learns in a tower, each parameter once, in the order of its parts."""
+    parts = [getattr(tower, field.name) for field in fields(tower) if field.name != "blocks"]
+    modules = [part for part in (*parts, *tower.blocks) if isinstance(part, nn.Module)]
+    weights = (weight for module in modules for weight in module.parameters() if weight.requires_grad)
+    return list({id(weight): weight for weight in weights}.values())
 
 
 def add_attention(block: Block, x: Tensor, update: Tensor) -> Tensor:
@@ -115,13 +155,19 @@ def add_attention(block: Block, x: Tensor, update: Tensor) -> Tensor:
     for part in ("ln_attn", "ls_1"):
         step = getattr(block, part, None)
         update = update if step is None else step(update)
-    return x + update
+    return _add_beside(block, "beside_attn", x, x + update)
 
 
 def add_mlp(block: Block, x: Tensor) -> Tensor:
     """The residual step of a block's MLP."""
     update, scale = block.mlp(block.ln_2(x)), getattr(block, "ls_2", None)
-    return x + (update if scale is None else scale(update))
+    return _add_beside(block, "beside_mlp", x, x + (update if scale is None else scale(update)))
+
+
+def _add_beside(block: Block, part: str, x: Tensor, stepped: Tensor) -> Tensor:
+    """A residual step with what a wrapper put beside it, which reads the step's input x."""
+    beside = getattr(block, part, None)
+    return stepped if beside is None else stepped + beside(x)
 
 
 def run_block(block: Block, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -130,6 +176,9 @@ def run_block(block: Block, x: Tensor, mask: Tensor | None = None) -> Tensor:
     Args:
         mask: what `attention.attend` takes, or the same as numbers that are added to the scores.
     """
+    skip = stand_in(block)
+    if skip is not None:
+        return skip(x)
     attn = block.attn
     q, k, v = (attention.split_heads(attn, part) for part in attention.project_qkv(attn, block.ln_1(x)).chunk(3, -1))
     x = add_attention(block, x, attention.project_out(attn, attention.attend(attn, q, k, v, mask)))
@@ -163,7 +212,8 @@ def encode_patches(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor] 
 
     Args:
         prompts: layer -> (n, D_v) or (B, n, D_v). Those of layer 0 are appended behind the patches, through `ln_pre`
-            and without a position; those of a later layer replace the last n rows before their block.
+            and without a position; those of a later layer replace the last n rows before their block. Before a
+            skipped block they pass through what stands in for it, so the next layer's own prompts leave them no effect.
 
     Raises:
         ValueError: if a later layer has prompts and layer 0 has none, or another number of them.
@@ -176,11 +226,13 @@ def encode_patches(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor] 
         )
     if n:
         x = torch.cat([x, tower.ln_pre(prompts[0].to(x.dtype)).expand(len(x), -1, -1)], dim=1)
-    last = len(tower.blocks) - 1
+    last = last_attending(tower.blocks)
+    if last < 0:
+        x = x[:, 0]
     for layer, block in enumerate(tower.blocks):
-        if layer > 0 and layer in prompts:
+        if 0 < layer <= last and layer in prompts:
             x = replace_tokens(x, x.shape[1] - n, prompts[layer])
-        x = run_block(block, x) if layer < last else run_last_block(block, x)
+        x = run_last_block(block, x) if layer == last else run_block(block, x)  # behind it x is (B, D_v)
     x = tower.ln_post(x)
     return x if tower.projection is None else x @ tower.projection
 
@@ -239,4 +291,5 @@ def _hide_padding(tower: TextTower, tokens: Tensor, mask: Tensor | None, dtype: 
     full = hidden[:, None, :].expand(-1, seen.shape[1], -1)
     if mask is not None:
         full = full + mask
-    return full.repeat_interleave(tower.blocks[0].attn.num_heads, dim=0)
+    heads = next((block.attn.num_heads for block in tower.blocks if hasattr(block, "attn")), 1)
+    return full.repeat_interleave(heads, dim=0)

@@ -51,6 +51,9 @@ class CLAP(AdaptedCLIP):
     multipliers: Tensor
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CLAPConfig):
+        backbone.require_frozen_text(
+            "clap", "learns its own prototypes from where the text features stand at the start"
+        )
         super().__init__(backbone, classes)
         self.kind, self.support_views = config.multipliers, config.augment_views
         templates = classes.templates

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.backbone import FrozenCLIP
-from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.class_prompts import ClassPrompts
+from adaptkit.classifier import ClassSet
 from adaptkit.method import AdaptedCLIP
 from adaptkit.registry import register_method
 
@@ -42,38 +43,43 @@ class CLIPAdapter(AdaptedCLIP):
     """Adapted image features (B, D) against class weights (C, D)."""
 
     consumes = "features"
-    text_features: Tensor
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CLIPAdapterConfig):
         super().__init__(backbone, classes)
         self.alpha, self.text_alpha = config.alpha, config.text_alpha
-        self.register_buffer("text_features", self._text_features(), persistent=False)  # (C, D), unit rows
-        self.image_adapter = _adapter(config, self.text_features)
-        self.text_adapter = _adapter(config, self.text_features) if config.text_alpha else None
+        self.prompts = ClassPrompts(backbone, classes)
+        text_features = self.text_features
+        self.image_adapter = _adapter(config, text_features)
+        self.text_adapter = _adapter(config, text_features) if config.text_alpha else None
 
-    def _text_features(self) -> Tensor:
-        weights = class_weights(self.backbone, self.classes)
+    @property
+    def text_features(self) -> Tensor:
+        """W (C, D), unit rows, in fp32 or better."""
+        weights = self.prompts()
         return weights.to(torch.promote_types(weights.dtype, torch.float32))
 
     def logits(self, image_features: Tensor) -> Tensor:
         """Frozen image features (B, D), fresh or from the cache -> logits (B, C)."""
+        weights = self.current_class_weights()  # (C, D)
         with torch.autocast(image_features.device.type, enabled=False):
-            f = image_features.to(self.text_features)
+            f = image_features.to(weights)
             adapted = self.alpha * self.image_adapter(f) + (1 - self.alpha) * f  # (B, D)
-            return self.backbone.logits(adapted, self.current_class_weights())
+            return self.backbone.logits(adapted, weights)
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels)
 
     def class_weights(self) -> Tensor:
+        text_features = self.text_features
         if self.text_adapter is None:
-            return self.text_features
-        adapted = self.text_alpha * self.text_adapter(self.text_features)
-        return F.normalize(adapted + (1 - self.text_alpha) * self.text_features, dim=-1)  # (C, D)
+            return text_features
+        with torch.autocast(text_features.device.type, enabled=False):
+            adapted = self.text_alpha * self.text_adapter(text_features)
+            return F.normalize(adapted + (1 - self.text_alpha) * text_features, dim=-1)  # (C, D)
 
     def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
         self.classes = self._class_set(classes, self.classes)
-        self.text_features = self._text_features()
+        self.prompts.set_classes(self.backbone, self.classes)
 
 
 def _adapter(config: CLIPAdapterConfig, like: Tensor) -> nn.Sequential:

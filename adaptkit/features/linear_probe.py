@@ -46,8 +46,10 @@ class LinearProbe(AdaptedCLIP):
     """Frozen image features (B, D) through a linear layer (C, D) that `prepare` fits to the support set."""
 
     consumes = "features"
+    prepares_again = True
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: LinearProbeConfig):
+        backbone.require_frozen_text("linear_probe", "has no text features in its logits")
         super().__init__(backbone, classes)
         self.config, self.c = config, config.c
         self.weight = nn.Parameter(torch.zeros(len(classes), backbone.embed_dim, device=backbone.device))

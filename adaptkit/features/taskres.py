@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.backbone import FrozenCLIP
+from adaptkit.class_prompts import LiveTexts
 from adaptkit.classifier import ClassSet
 from adaptkit.method import AdaptedCLIP
 from adaptkit.registry import register_method
@@ -39,14 +40,27 @@ class TaskRes(AdaptedCLIP):
     """Frozen image features (B, D) against text features (C, D) with a learnt residual."""
 
     consumes = "features"
-    base: Tensor
+    fixed: Tensor | None
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: TaskResConfig):
         super().__init__(backbone, classes)
         self.alpha = config.alpha
-        base = base_text_features(backbone, classes, config)  # (C, D)
-        self.register_buffer("base", base, persistent=False)
-        self.residual = nn.Parameter(torch.zeros_like(base))
+        self.config, texts = config, base_texts(classes, config)
+        self.n_templates = len(texts) // len(classes)
+        self.live = LiveTexts(backbone, texts) if backbone.learns_text else None
+        with torch.no_grad():
+            fixed = None if self.live else backbone.encode_text(texts)
+            self.register_buffer("fixed", fixed, persistent=False)  # (templates * C, D)
+            self.residual = nn.Parameter(torch.zeros_like(self.base))
+
+    @property
+    def base(self) -> Tensor:
+        """t (C, D) in fp32 or better: the mean of the text features over the templates."""
+        features = self.live() if self.live is not None else self.fixed
+        assert features is not None
+        features = features.to(torch.promote_types(features.dtype, torch.float32))
+        base = features.unflatten(0, (self.n_templates, -1)).mean(dim=0)  # (C, D) of (templates, C, D)
+        return F.normalize(base, dim=-1) if self.config.base == "unit" else base
 
     def text_features(self) -> Tensor:
         """t' (C, D), not normalised."""
@@ -54,8 +68,9 @@ class TaskRes(AdaptedCLIP):
 
     def logits(self, image_features: Tensor) -> Tensor:
         """Frozen image features (B, D), fresh or from the cache -> logits (B, C)."""
+        text_features = self.text_features()
         with torch.autocast(image_features.device.type, enabled=False):
-            return self.backbone.logits(image_features.to(self.base), self.text_features())
+            return self.backbone.logits(image_features.to(text_features), text_features)
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels)
@@ -70,14 +85,10 @@ class TaskRes(AdaptedCLIP):
         )
 
 
-def base_text_features(backbone: FrozenCLIP, classes: ClassSet, config: TaskResConfig) -> Tensor:
-    """t (C, D) in fp32 or better: the mean of the text features over the templates."""
+def base_texts(classes: ClassSet, config: TaskResConfig) -> list[str]:
+    """What is encoded: every template with every name, template by template."""
     names = classes.classnames if config.underscores == "keep" else classes.readable
     templates = classes.templates
     if config.template_set == "imagenet_selected":
         templates = (*IMAGENET_SELECTED, *templates)
-    with torch.no_grad():
-        features = backbone.encode_text([template.format(name) for template in templates for name in names])
-    features = features.to(torch.promote_types(features.dtype, torch.float32)).unflatten(0, (len(templates), -1))
-    base = features.mean(dim=0)  # (C, D) of (templates, C, D)
-    return F.normalize(base, dim=-1) if config.base == "unit" else base
+    return [template.format(name) for template in templates for name in names]

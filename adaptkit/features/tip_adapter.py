@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit.backbone import FrozenCLIP
-from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.class_prompts import ClassPrompts
+from adaptkit.classifier import ClassSet
 from adaptkit.features.support_cache import SearchGrid, SupportCache
 from adaptkit.method import AdaptedCLIP, Support
 from adaptkit.registry import register_method
@@ -54,22 +55,28 @@ class TipAdapter(AdaptedCLIP):
     """Frozen image features (B, D) against class weights (C, D) and a cache of the support set."""
 
     consumes = "features"
-    weights: Tensor
+    prepares_again = True
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: TipAdapterConfig):
         super().__init__(backbone, classes)
-        weights = tip_class_weights(backbone, classes, config)  # (C, D)
-        self.register_buffer("weights", weights, persistent=False)
-        self.cache = SupportCache(len(classes), weights, config.alpha, config.beta, learns=False)
+        self.prompts = tip_prompts(backbone, classes, config)
+        self.cache = SupportCache(len(classes), self.weights, config.alpha, config.beta, learns=False)
         self.config, self.support_views = config, config.augment_views
+
+    @property
+    def weights(self) -> Tensor:
+        """The zero-shot classifier (C, D) beside the cache, in fp32 or better."""
+        weights = self.prompts()
+        return weights.to(torch.promote_types(weights.dtype, torch.float32))
 
     def prepare(self, support: Support) -> None:
         self.cache.fill(support)
 
     def logits(self, image_features: Tensor) -> Tensor:
         """Frozen image features (B, D) -> logits (B, C); zero-shot until `prepare`."""
+        weights = self.weights
         with torch.autocast(image_features.device.type, enabled=False):
-            return self.cache(F.normalize(image_features.to(self.weights), dim=-1), self.weights)
+            return self.cache(F.normalize(image_features.to(weights), dim=-1), weights)
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels)
@@ -91,8 +98,7 @@ class TipAdapter(AdaptedCLIP):
         )
 
 
-def tip_class_weights(backbone: FrozenCLIP, classes: ClassSet, config: TipAdapterConfig) -> Tensor:
-    """The zero-shot classifier (C, D) beside the cache, in fp32 or better."""
+def tip_prompts(backbone: FrozenCLIP, classes: ClassSet, config: TipAdapterConfig) -> ClassPrompts:
+    """The prompts of the zero-shot classifier beside the cache."""
     templates = classes.templates if config.template_set == "classes" else IMAGENET_SELECTED
-    weights = class_weights(backbone, ClassSet(classes.classnames, templates))
-    return weights.to(torch.promote_types(weights.dtype, torch.float32))
+    return ClassPrompts(backbone, ClassSet(classes.classnames, templates))

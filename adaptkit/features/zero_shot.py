@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit.backbone import FrozenCLIP
-from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.class_prompts import ClassPrompts
+from adaptkit.classifier import ClassSet
 from adaptkit.method import AdaptedCLIP
 from adaptkit.registry import register_method
 
@@ -30,18 +31,18 @@ class ZeroShot(AdaptedCLIP):
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: ZeroShotConfig):
         super().__init__(backbone, classes)
-        self.register_buffer("weights", class_weights(backbone, classes), persistent=False)  # (C, D)
+        self.prompts = ClassPrompts(backbone, classes)
 
     def logits(self, image_features: Tensor) -> Tensor:
         """Frozen image features (B, D) -> logits (B, C)."""
-        return self.backbone.logits(image_features, self.weights)
+        return self.backbone.logits(image_features, self.current_class_weights())
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels)
 
     def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
         self.classes = self._class_set(classes, self.classes)
-        self.weights = class_weights(self.backbone, self.classes)
+        self.prompts.set_classes(self.backbone, self.classes)
 
     def class_weights(self) -> Tensor:
-        return self.weights
+        return self.prompts()  # (C, D)

@@ -54,7 +54,7 @@ class KgCoOp(AdaptedCLIP):
 
     def _clip_weights(self) -> Tensor:
         templates = self.config.clip_templates or self.classes.templates
-        return class_weights(self.backbone, ClassSet(self.classes.classnames, templates))
+        return class_weights(self.backbone.as_loaded(), ClassSet(self.classes.classnames, templates))
 
     def logits(self, image_features: Tensor) -> Tensor:
         """Frozen image features (B, D), fresh or from the cache -> logits (B, C)."""

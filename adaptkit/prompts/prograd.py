@@ -5,7 +5,8 @@ Zhu et al., "Prompt-aligned Gradient for Prompt Tuning", arXiv:2205.14865, with 
     G_d = gradient of L_ce, G_g = gradient of L_kl
     G = G_d                                               if their angle is at most 90 degrees
     G = G_d - lambda * (G_d . G_g) / |G_g|^2 * G_g        otherwise
-and only G trains the context.
+and only G trains the context. Where a wrapper changes the towers, what it learns there is trained alike, and z_0 takes
+the image feature as it is, without gradient, and the text features of the tower as it was loaded.
 
 Departure: like the released code, L_kl lacks the entropy of the zero-shot side, which has no gradient, and is T^2 times
     as large; the direction of G_g is the same.
@@ -13,12 +14,12 @@ Departure: like the released code, words to start from stand in the last of the 
     zero; a template of more tokens than words (its comma is one) leaves its last tokens behind the learnt ones, fixed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from adaptkit.backbone import FrozenCLIP
 from adaptkit.classifier import ClassSet, class_weights
@@ -68,7 +69,7 @@ class ProGrad(AdaptedCLIP):
         return (self.config.template,) if self.config.template else self.classes.templates
 
     def _zero_shot_weights(self) -> Tensor:
-        return class_weights(self.backbone, ClassSet(self.classes.classnames, self._templates()))
+        return class_weights(self.backbone.as_loaded(), ClassSet(self.classes.classnames, self._templates()))
 
     def logits(self, image_features: Tensor) -> Tensor:
         """Frozen image features (B, D), fresh or from the cache -> logits (B, C)."""
@@ -81,30 +82,34 @@ class ProGrad(AdaptedCLIP):
     def zero_shot_divergence(self, image_features: Tensor, logits: Tensor) -> Tensor:
         """L_kl of logits (B, C), up to a constant."""
         T = self.config.temperature
-        zero_shot = self.backbone.logits(image_features, self.zero_shot_weights)  # (B, C)
+        zero_shot = self.backbone.logits(image_features, self.zero_shot_weights).detach()  # (B, C)
         return T**2 * F.cross_entropy(logits / T, (zero_shot / T).softmax(dim=-1))
 
     def backward(self, image_features: Tensor, labels: Tensor) -> Tensor:
         """Leave G in `.grad` of each learnt tensor; returns L_ce, detached."""
         cross_entropy, domain, general = self.gradients(image_features, labels)
-        for name, parameter in self.learnt_parameters().items():
-            gradient = align(domain[name], general[name], self.config.strength)
+        learnt = self._all_learnt()
+        for name in domain:
+            gradient, parameter = align(domain[name], general[name], self.config.strength), learnt[name]
             parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         return cross_entropy
 
+    def _all_learnt(self) -> dict[str, nn.Parameter]:
+        """The context, and what a wrapper learns in the towers."""
+        in_towers = enumerate(self.backbone.learnt_in_towers())
+        return {**self.learnt_parameters(), **{f"towers.{index}": parameter for index, parameter in in_towers}}
+
     def gradients(self, image_features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        """L_ce, detached, and G_d and G_g of each learnt tensor: one forward pass, two backward passes."""
-        learnt = self.learnt_parameters()
+        """L_ce, detached, and G_d and G_g of each learnt tensor in use: one forward pass, two backward passes."""
+        learnt = self._all_learnt()
         logits = self.logits(image_features)  # (B, C)
         cross_entropy = F.cross_entropy(logits, labels)
         divergence = self.zero_shot_divergence(image_features, logits)
-        domain = torch.autograd.grad(cross_entropy, list(learnt.values()), retain_graph=True)
-        general = torch.autograd.grad(divergence, list(learnt.values()))
-        return (
-            cross_entropy.detach(),
-            dict(zip(learnt, domain, strict=True)),
-            dict(zip(learnt, general, strict=True)),
+        domain, general = (
+            torch.autograd.grad(loss, list(learnt.values()), retain_graph=True, allow_unused=True)
+            for loss in (cross_entropy, divergence)
         )
+        return cross_entropy.detach(), _in_use(learnt, domain), _in_use(learnt, general)
 
     def class_weights(self) -> Tensor:
         return F.normalize(self.context(), dim=-1)  # (C, D)
@@ -118,6 +123,11 @@ class ProGrad(AdaptedCLIP):
         self.classes = self._class_set(classes, self.classes)
         self.context.set_classes(self.backbone, self.classes)
         self.zero_shot_weights = self._zero_shot_weights()
+
+
+def _in_use(learnt: Iterable[str], gradients: Iterable[Tensor | None]) -> dict[str, Tensor]:
+    """Gradients by name; a tensor that the loss does not depend on has none."""
+    return {name: gradient for name, gradient in zip(learnt, gradients, strict=True) if gradient is not None}
 
 
 def align(domain: Tensor, general: Tensor, strength: float) -> Tensor:

@@ -106,13 +106,14 @@ class PromptSRC(AdaptedCLIP):
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The four terms of L, weighted, by what they look at; scalars."""
         config, tower = self.config, self.backbone.require_vit_blocks("promptsrc")
+        frozen_tower = self.backbone.as_loaded().require_vit_blocks("promptsrc")
         prompted_text, frozen_text = self.class_weights(), self._frozen_class_weights()  # (C, D)
         patches = towers.embed_patches(tower, images)  # (B, 1 + P, D_v), the same for both image features
         prompts = by_layer(self.vision_prompts, first=0)
         prompted_image = F.normalize(towers.encode_patches(tower, patches, prompts), dim=-1)  # (B, D)
         prompted_logits = self.backbone.logits(prompted_image, prompted_text)  # (B, C)
         with torch.no_grad():
-            frozen_image = F.normalize(towers.encode_patches(tower, patches), dim=-1)  # (B, D)
+            frozen_image = F.normalize(towers.encode_patches(frozen_tower, patches), dim=-1)  # (B, D)
             frozen_logits = self.backbone.logits(frozen_image, frozen_text)  # (B, C)
         log_p, log_q = prompted_logits.log_softmax(dim=-1), frozen_logits.log_softmax(dim=-1)
         divergence = F.kl_div(log_p, log_q, reduction="sum", log_target=True) / log_p.numel()
@@ -125,7 +126,7 @@ class PromptSRC(AdaptedCLIP):
 
     def _frozen_class_weights(self) -> Tensor:
         if self.frozen_weights is None:
-            self.frozen_weights = F.normalize(mean_template_features(self.backbone, self.classes), dim=-1)
+            self.frozen_weights = F.normalize(mean_template_features(self.backbone.as_loaded(), self.classes), dim=-1)
         return self.frozen_weights
 
     def class_weights(self) -> Tensor:

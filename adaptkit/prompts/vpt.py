@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit.backbone import FrozenCLIP
-from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.class_prompts import ClassPrompts
+from adaptkit.classifier import ClassSet
 from adaptkit.method import AdaptedCLIP
 from adaptkit.prompts.deep import by_layer, vision_prompts
 from adaptkit.registry import register_method
@@ -46,23 +47,22 @@ class VPT(AdaptedCLIP):
         super().__init__(backbone, classes)
         self.fixed_templates = config.fixed_templates
         self.vision_prompts = vision_prompts(backbone, config.n_ctx, config.depth, "vpt")
-        self.register_buffer("weights", self._weights(), persistent=False)  # (C, D), unit rows
+        self.prompts = ClassPrompts(backbone, self._prompted())
 
-    def _weights(self) -> Tensor:
-        templates = self.fixed_templates or self.classes.templates
-        return class_weights(self.backbone, ClassSet(self.classes.classnames, templates))
+    def _prompted(self) -> ClassSet:
+        return ClassSet(self.classes.classnames, self.fixed_templates or self.classes.templates)
 
     def logits(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) -> logits (B, C)."""
         image_features = self.backbone.encode_image(images, by_layer(self.vision_prompts, first=0))  # (B, D)
-        return self.backbone.logits(image_features, self.weights)
+        return self.backbone.logits(image_features, self.current_class_weights())
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(images), labels)
 
     def class_weights(self) -> Tensor:
-        return self.weights
+        return self.prompts()  # (C, D)
 
     def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
         self.classes = self._class_set(classes, self.classes)
-        self.weights = self._weights()
+        self.prompts.set_classes(self.backbone, self._prompted())

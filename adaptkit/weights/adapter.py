@@ -24,12 +24,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.backbone import FrozenCLIP
+from adaptkit.class_prompts import ClassPrompts, TemplateSet, TextNoise
 from adaptkit.classifier import ClassSet
 from adaptkit.method import AdaptedCLIP, Consumes
 from adaptkit.registry import register_method
 from adaptkit.towers import Block, TextTower, VisionTower
 from adaptkit.weights.block_view import BlockView, chosen_layers, require_text_blocks
-from adaptkit.weights.class_prompts import ClassPrompts, TemplateSet, TextNoise
 
 Tower = TypeVar("Tower", TextTower, VisionTower)
 
@@ -107,19 +107,18 @@ class Adapter(AdaptedCLIP):
         text_adapters, vision_adapters = nn.ModuleDict(), nn.ModuleDict()
         if config.encoder != "vision":
             text = require_text_blocks(backbone, "adapter")
-            layers = chosen_layers(config.text_blocks, text.depth, "text_blocks")
+            layers = chosen_layers(config.text_blocks, text, "text_blocks")
             text, text_adapters = _with_adapters(text, layers, config)
         if config.encoder != "text":
             vision = backbone.require_vit_blocks(f'adapter with encoder="{config.encoder}"')
-            layers = chosen_layers(config.vision_blocks, vision.depth, "vision_blocks")
+            layers = chosen_layers(config.vision_blocks, vision, "vision_blocks")
             vision, vision_adapters = _with_adapters(vision, layers, config)
         super().__init__(backbone.with_towers(text=text, vision=vision), classes)
         self.text_adapters, self.vision_adapters = text_adapters, vision_adapters  # layer -> Bottlenecks
         if config.encoder == "text":
             self.consumes = "features"
         noise = config.text_noise if config.dropout else "shared"
-        learns = config.encoder != "vision"
-        self.prompts = ClassPrompts(self.backbone, classes, config.template_set, learns=learns, noise=noise)
+        self.prompts = ClassPrompts(self.backbone, classes, config.template_set, noise)
 
     def logits(self, x: Tensor) -> Tensor:
         """Images (B, 3, H, W), or their features (B, D) where only the text tower has adapters -> logits (B, C)."""

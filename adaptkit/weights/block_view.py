@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from adaptkit.attention import AttentionLayer
 from adaptkit.backbone import FrozenCLIP
-from adaptkit.towers import Block, TextTower, is_supported_block, run_block
+from adaptkit.towers import Block, TextTower, VisionTower, is_gone, is_supported_block, run_block
 
 
 class BlockView(nn.Module):
@@ -54,13 +54,17 @@ def require_text_blocks(backbone: FrozenCLIP, asked_by: str) -> TextTower:
     return tower
 
 
-def chosen_layers(asked: Sequence[int], depth: int, option: str) -> list[int]:
+def chosen_layers(asked: Sequence[int], tower: TextTower | VisionTower, option: str) -> list[int]:
     """Layer numbers in ascending order: all where none is asked for; negative ones count from the last.
+
+    Blocks that the tower skips for good are left out: there is nothing of them to change.
 
     Raises:
         ValueError: if a layer is not in the tower.
     """
+    depth = tower.depth
     for layer in asked:
         if not -depth <= layer < depth:
             raise ValueError(f"{option} names block {layer}; the tower has blocks 0 to {depth - 1} (or -1 to -{depth})")
-    return sorted({layer % depth for layer in asked}) if asked else list(range(depth))
+    layers = sorted({layer % depth for layer in asked}) if asked else range(depth)
+    return [layer for layer in layers if not is_gone(tower.blocks[layer])]

@@ -23,12 +23,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.backbone import FrozenCLIP
+from adaptkit.class_prompts import ClassPrompts, TemplateSet, TextNoise
 from adaptkit.classifier import ClassSet
 from adaptkit.method import AdaptedCLIP, Consumes
 from adaptkit.registry import register_method
 from adaptkit.towers import Block, TextTower, VisionTower
 from adaptkit.weights.block_view import BlockView, chosen_layers, require_text_blocks
-from adaptkit.weights.class_prompts import ClassPrompts, TemplateSet, TextNoise
 from adaptkit.weights.lora_attention import LoRAAttention, LowRank
 
 Tower = TypeVar("Tower", TextTower, VisionTower)
@@ -66,13 +66,11 @@ class CLIPLoRA(AdaptedCLIP):
         text_updates, vision_updates = nn.ModuleDict(), nn.ModuleDict()
         if config.encoder != "vision":
             text = require_text_blocks(backbone, "clip_lora")
-            text_updates = _updates(text, chosen_layers(config.text_blocks, text.depth, "text_blocks"), config)
+            text_updates = _updates(text, chosen_layers(config.text_blocks, text, "text_blocks"), config)
             text = _with_updates(text, text_updates)
         if config.encoder != "text":
             vision = backbone.require_vit_blocks(f'clip_lora with encoder="{config.encoder}"')
-            vision_updates = _updates(
-                vision, chosen_layers(config.vision_blocks, vision.depth, "vision_blocks"), config
-            )
+            vision_updates = _updates(vision, chosen_layers(config.vision_blocks, vision, "vision_blocks"), config)
             vision = _with_updates(vision, vision_updates)
         super().__init__(backbone.with_towers(text=text, vision=vision), classes)
         self.frozen_towers = backbone.text_tower, backbone.vision_tower
@@ -80,8 +78,7 @@ class CLIPLoRA(AdaptedCLIP):
         if config.encoder == "text":
             self.consumes = "features"
         noise = config.text_noise if config.dropout else "shared"
-        learns = config.encoder != "vision"
-        self.prompts = ClassPrompts(self.backbone, classes, config.template_set, learns=learns, noise=noise)
+        self.prompts = ClassPrompts(self.backbone, classes, config.template_set, noise)
 
     def logits(self, x: Tensor) -> Tensor:
         """Images (B, 3, H, W), or their features (B, D) where only the text tower is updated -> logits (B, C)."""
@@ -160,5 +157,6 @@ def _with_updates(tower: Tower, updates: nn.ModuleDict) -> Tower:
 def _updated(tower: TextTower | VisionTower | None) -> Iterator[tuple[int, LoRAAttention]]:
     """The layers of a tower that have updates."""
     for layer, block in enumerate(tower.blocks if tower is not None else ()):
-        if isinstance(block.attn, LoRAAttention):
-            yield layer, block.attn
+        attn = getattr(block, "attn", None)  # a skipped block has none
+        if isinstance(attn, LoRAAttention):
+            yield layer, attn

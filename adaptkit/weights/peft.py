@@ -21,11 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.backbone import FrozenCLIP
+from adaptkit.class_prompts import ClassPrompts, TemplateSet, TextNoise
 from adaptkit.classifier import ClassSet
 from adaptkit.method import AdaptedCLIP, Consumes
 from adaptkit.registry import register_method
 from adaptkit.weights.block_view import require_text_blocks
-from adaptkit.weights.class_prompts import ClassPrompts, TemplateSet, TextNoise
 from adaptkit.weights.split_towers import SplitTower, give_own_memory
 
 if TYPE_CHECKING:  # importing it takes seconds, and few users of adaptkit need it
@@ -70,18 +70,21 @@ class PEFT(AdaptedCLIP):
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: PEFTConfig):
         tuner = _tuner(config.settings)
         layers = _layers(backbone, config.encoder)
+        of_a_wrapper = [parameter for parameter in layers.parameters() if parameter.requires_grad]
         peft_model = _wrap(layers, tuner)
         give_own_memory(layers, backbone)
         super().__init__(_view(backbone, layers), classes)
         self.frozen_towers = backbone.text_tower, backbone.vision_tower
         self.encoder, self.peft_model = config.encoder, peft_model
-        learns_text, learns_vision = (_learns(getattr(layers, tower, None)) for tower in ("text", "vision"))
+        learns_vision = _learns(getattr(layers, "vision", None))
         if not learns_vision:
             self.consumes = "features"
         self._refuse_unreached()
+        for parameter in of_a_wrapper:  # PEFT freezes all that is not its own
+            parameter.requires_grad_(True)
         drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in layers.modules())
         noise = config.text_noise if drops else "shared"
-        self.prompts = ClassPrompts(self.backbone, classes, config.template_set, learns=learns_text, noise=noise)
+        self.prompts = ClassPrompts(self.backbone, classes, config.template_set, noise)
 
     def _refuse_unreached(self) -> None:
         """Raise a ValueError if something would learn that no output depends on."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from adaptkit.attention import AttentionLayer
 from adaptkit.linears import FrozenLinear
-from adaptkit.towers import Block, TextTower, VisionTower
+from adaptkit.towers import WRAPPERS_PARTS, Block, TextTower, VisionTower, is_gone
 from adaptkit.weights.block_view import BlockView
 
 Tower = TypeVar("Tower", TextTower, VisionTower)
@@ -82,9 +82,13 @@ def give_own_memory(module: nn.Module, frozen: nn.Module) -> None:
             parameter.data = parameter.data.clone()
 
 
-def _split_block(block: Block) -> BlockView:
-    own = copy_over_same_weights(BlockView(block))
-    return BlockView(own, attn=SplitAttention(own.attn))
+def _split_block(block: Block) -> nn.Module:
+    assert isinstance(block, nn.Module)
+    if is_gone(block):
+        return block
+    parts = {name: part for name, part in block.named_children() if name in WRAPPERS_PARTS}  # go on learning, shared
+    own = copy_over_same_weights(BlockView(block, **{name: nn.Identity() for name in parts}))
+    return BlockView(own, attn=SplitAttention(own.attn), **parts)
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:

@@ -17,7 +17,7 @@ NAMES = ("tip_adapter", "tip_adapter_f")
 @pytest.mark.parametrize("name", NAMES)
 def test_without_a_cache_it_is_zero_shot(name, tiny_clip, classes):
     method = create_method(name, tiny_clip, classes)
-    zero_shot = 100 * F.normalize(SUPPORT.x, dim=-1) @ create_method("zero_shot", tiny_clip, classes).weights.T
+    zero_shot = 100 * F.normalize(SUPPORT.x, dim=-1) @ create_method("zero_shot", tiny_clip, classes).class_weights().T
     torch.testing.assert_close(method.logits(SUPPORT.x), zero_shot)
 
 

@@ -1,0 +1,95 @@
+"""Features of fixed texts, and class weights, on a backbone whose text tower may be learning.
+
+A frozen tower encodes them once; where the tower learns, every call encodes them anew, with gradients.
+
+Without dropout the prompts of all classes share their first words exactly. With dropout in the blocks, a shared word
+would also share its noise, and the papers' code draws it for each class: `noise="per_class"` keeps the words apart
+while the method trains, at about twice the tokens. Evaluation has no noise and always shares.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.templates import DEFAULT_TEMPLATE
+from adaptkit.token_tree import PromptTokens
+
+TextNoise = Literal["per_class", "shared"]
+TemplateSet = Literal["classes", "default"]
+
+
+class LiveTexts(nn.Module):
+    """Features (N, D) of N fixed texts, not normalised, encoded in every call: for a text tower that learns."""
+
+    first: Tensor
+
+    def __init__(self, backbone: FrozenCLIP, texts: Sequence[str], noise: TextNoise = "shared"):
+        super().__init__()
+        tower = backbone.text_tower
+        assert tower is not None
+        tokens = backbone.tokenize(texts)
+        fixed, ends = torch.full_like(tokens, -1), tower.ends(tokens)
+        self.encoder = backbone.prompt_encoder(PromptTokens(tokens, fixed, ends))
+        self.separate = None
+        if noise == "per_class" and backbone.is_causal_text:
+            # A prompt whose first token is marked as its own shares nothing with the others: each is a whole branch.
+            apart = fixed.index_copy(1, torch.tensor([0]), torch.arange(len(tokens))[:, None])
+            self.separate = backbone.prompt_encoder(PromptTokens(tokens, apart, ends))
+            self.register_buffer("first", backbone.embed_tokens(tokens[:, 0]), persistent=False)  # (N, D_t)
+
+    def forward(self) -> Tensor:
+        if self.training and self.separate is not None:
+            return self.separate(self.first[None])[0]
+        return self.encoder()[0]
+
+
+class ClassPrompts(nn.Module):
+    """Hand-written prompts of C classes -> class weights (C, D), unit rows.
+
+    Args:
+        backbone: the backbone as the method sees it, with its learnt layers in.
+        template_set: the classes' own templates, or the default one whatever theirs are.
+        noise: whether dropout is drawn once or for each class on the words that all prompts share.
+    """
+
+    fixed: Tensor | None
+    live: LiveTexts | None
+
+    def __init__(
+        self,
+        backbone: FrozenCLIP,
+        classes: ClassSet,
+        template_set: TemplateSet = "classes",
+        noise: TextNoise = "shared",
+    ):
+        super().__init__()
+        self.template_set, self.noise = template_set, noise
+        self.register_buffer("fixed", None, persistent=False)
+        self.live = None
+        self.set_classes(backbone, classes)
+
+    def set_classes(self, backbone: FrozenCLIP, classes: ClassSet) -> None:
+        """Encode, or prepare to encode, the prompts of other names."""
+        if self.template_set == "default":
+            classes = ClassSet(classes.classnames, (DEFAULT_TEMPLATE,))
+        if not backbone.learns_text:
+            self.fixed = class_weights(backbone, classes)
+            return
+        self.n_templates = len(classes.templates)
+        texts = [template.format(name) for template in classes.templates for name in classes.readable]
+        self.live = LiveTexts(backbone, texts, self.noise).train(self.training)
+
+    def forward(self) -> Tensor:
+        """Class weights (C, D), unit rows; several templates are averaged as `classifier.class_weights` does."""
+        if self.fixed is not None:
+            return self.fixed
+        assert self.live is not None
+        per_template = F.normalize(self.live(), dim=-1).unflatten(0, (self.n_templates, -1))  # (templates, C, D)
+        if self.n_templates == 1:
+            return per_template[0]
+        return F.normalize(per_template.mean(dim=0), dim=-1)

@@ -1,0 +1,61 @@
+"""The towers of an open_clip model as `towers.TextTower` and `towers.VisionTower`, where it has such towers."""
+
+from open_clip.coca_model import CoCa
+from open_clip.model import CLIP, CustomTextCLIP
+from open_clip.transformer import TextTransformer, VisionTransformer
+from torch import nn
+
+from adaptkit import towers
+from adaptkit.towers import TextTower, VisionTower
+
+
+def text_tower_of(model: CLIP | CustomTextCLIP | CoCa) -> TextTower | None:
+    """The parts of the text tower; None where it is not open_clip's own transformer."""
+    if isinstance(model, CLIP):
+        return TextTower(
+            token_embedding=model.token_embedding,
+            positional_embedding=model.positional_embedding,
+            blocks=model.transformer.resblocks,
+            ln_final=model.ln_final,
+            projection=model.text_projection,
+            attn_mask=model.attn_mask,
+            pool=model.text_pool_type,
+            eos_id=model.text_eos_id,
+            class_embedding=None,
+            pad_id=None,
+            pads_from_the_front=False,
+        )
+    text = model.text
+    if not isinstance(text, TextTransformer):
+        return None
+    hides_padding = text.use_pad_mask or text.cls_emb is not None
+    return TextTower(
+        token_embedding=text.token_embedding,
+        positional_embedding=text.positional_embedding,
+        blocks=text.transformer.resblocks,
+        ln_final=text.ln_final,
+        projection=text.text_projection,
+        attn_mask=text.attn_mask,
+        pool=text.pool_type,
+        eos_id=text.eos_id,
+        class_embedding=text.cls_emb,
+        pad_id=text.pad_id if hides_padding else None,
+        pads_from_the_front=not text.correct_cls_mask,
+    )
+
+
+def vision_tower_of(visual: nn.Module) -> VisionTower | None:
+    """The parts of the image tower; None where it is no vision transformer that pools its class token."""
+    if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None or visual.pool_type != "tok":
+        return None
+    if not all(towers.is_supported_block(block) for block in visual.transformer.resblocks):
+        return None
+    return VisionTower(
+        conv1=visual.conv1,
+        class_embedding=visual.class_embedding,
+        positional_embedding=visual.positional_embedding,
+        ln_pre=visual.ln_pre,
+        blocks=visual.transformer.resblocks,
+        ln_post=visual.ln_post,
+        projection=visual.proj,
+    )
