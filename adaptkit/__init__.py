@@ -1,6 +1,6 @@
 """adaptkit: prompt learning and efficient adaptation of frozen CLIP models, as plugins."""
 
-from adaptkit import features, prompts, weights
+from adaptkit import features, prompts, weights, wrappers
 from adaptkit.artefact_config import ArtefactError
 from adaptkit.artefacts import load
 from adaptkit.backbone import FrozenCLIP, PreprocessConfig
@@ -58,4 +58,5 @@ __all__ = [
     "weights",
     "wrapper_class",
     "wrapper_config",
+    "wrappers",
 ]

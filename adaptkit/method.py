@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from adaptkit.architecture import ArchitectureSearch
 from adaptkit.backbone import FrozenCLIP
 from adaptkit.classifier import ClassSet, as_class_set
 from adaptkit.prediction import Images, Prediction, predict
@@ -42,12 +43,14 @@ class AdaptedCLIP(nn.Module, ABC):
     """A frozen CLIP with something learnt around it; the learnt tensors are its only parameters that need gradients.
 
     A method writes `consumes`, `logits` and `loss`, and `set_classes` and `class_weights` where they make sense. It may
-    write `prepare`, `tune`, `backward` and `after_epoch`; the rest stays as it is here. Beside the learnt tensors,
-    training may change persistent buffers (PromptSRC's average); whatever else it changes, `training_state` must bring.
+    write `prepare`, `tune`, `search`, `backward` and `after_epoch`; the rest stays as it is here. Beside the learnt
+    tensors, training may change persistent buffers (PromptSRC's average); whatever else it changes, `training_state`
+    must bring.
     """
 
     consumes: Consumes  # "features" (B, D) where the image tower is untouched, else "images" (B, 3, H, W)
     support_views: int = 0  # V random views of each support image that `prepare` wants; 0: the image as it is
+    prepares_again: bool = False  # whether `prepare` is to be called again when the image tower has learnt
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet):
         super().__init__()
@@ -93,6 +96,10 @@ class AdaptedCLIP(nn.Module, ABC):
 
         Test images are for a comparison that is called "oracle" wherever its result stands.
         """
+        return None
+
+    def search(self) -> ArchitectureSearch | None:
+        """What has to be found out before training: which blocks to skip. None where nothing has to."""
         return None
 
     def writes(self, part: Optional) -> bool:

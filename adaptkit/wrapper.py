@@ -7,13 +7,16 @@ changes the towers hands another view of the backbone on; one that adds a head h
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
+from adaptkit.architecture import ArchitectureSearch
 from adaptkit.backbone import FrozenCLIP
 from adaptkit.classifier import ClassSet
 from adaptkit.method import AdaptedCLIP, Consumes, Optional, Support
 
 MakeInner = Callable[[FrozenCLIP], AdaptedCLIP]
+SUPPORT_ROWS = 256  # images of the support set that are encoded at a time
 INNER = "inner."  # in front of the names of the inner method's tensors
 
 
@@ -34,6 +37,7 @@ class MethodWrapper(AdaptedCLIP):
         super().__init__(backbone, inner.classes)
         self.inner = inner
         self.consumes, self.support_views = inner.consumes, inner.support_views
+        self.prepares_again = inner.prepares_again
 
     def logits(self, x: Tensor) -> Tensor:
         return self.inner.logits(self.inner_input(x))
@@ -65,11 +69,18 @@ class MethodWrapper(AdaptedCLIP):
     def tune(self, validation: Support) -> None:
         self.inner.tune(self._inner_support(validation))
 
+    @torch.no_grad()
     def _inner_support(self, support: Support) -> Support:
-        if support.x.ndim < 5 or self.consumes == self.inner.consumes:
-            return Support(self.inner_input(support.x), support.labels)
-        views = self.inner_input(support.x.flatten(0, 1))  # (N * V, ...) of (N, V, 3, H, W)
-        return Support(views.unflatten(0, support.x.shape[:2]), support.labels)
+        """The support as the inner method consumes it, made in parts that fit."""
+        x = support.x
+        if self.consumes == self.inner.consumes:
+            return support
+        rows = x.flatten(0, 1) if x.ndim == 5 else x  # (N * V, ...) of (N, V, 3, H, W)
+        made = torch.cat([self.inner_input(part) for part in rows.split(SUPPORT_ROWS)])
+        return Support(made.unflatten(0, x.shape[:2]) if x.ndim == 5 else made, support.labels)
+
+    def search(self) -> ArchitectureSearch | None:
+        return self.inner.search()
 
     def after_epoch(self, epoch: int) -> None:
         self.inner.after_epoch(epoch)

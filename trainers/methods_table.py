@@ -48,7 +48,7 @@ class _Shapes(FrozenCLIP):
 
 def method_facts() -> list[MethodFacts]:
     """A row for every registered method, sorted by kind and name."""
-    vit, resnet = _vit_b_16(), _small_resnet()
+    vit, resnet = vit_b_16(), _small_resnet()
     rows = [_facts(name, vit, resnet) for name in list_methods()]
     return sorted(rows, key=lambda row: (row.kind, row.name))
 
@@ -81,7 +81,8 @@ def _can_be_made(name: str, backbone: FrozenCLIP) -> bool:
     return True
 
 
-def _vit_b_16() -> FrozenCLIP:
+def vit_b_16() -> FrozenCLIP:
+    """A backbone of ViT-B/16's shapes, all zeros, whose text features are zeros at once."""
     config = open_clip.get_model_config("ViT-B-16")
     return _without_weights(config["embed_dim"], config["vision_cfg"], config["text_cfg"])
 

@@ -1,0 +1,180 @@
+"""DAS: whole blocks of the frozen towers are skipped, and light adapters learn what is missing; around any method.
+
+Wu et al., "Parameter and Computation Efficient Transfer Learning for Vision-Language Pre-trained Models",
+arXiv:2309.01479. With A(x) = s Up(ReLU(Down(LN(x)))) a skipped block is x + A(x), a kept one has A beside its MLP; the
+adapters are all that is learnt besides the inner method's own tensors. Which blocks are skipped is searched first
+(das_search.py): sub-networks are trained in turn, and gates learn from their rewards which blocks are missed least.
+
+Ours: two towers, each with its own gates and number of skipped blocks; rewards on training images that are held out;
+the advantage divided by its standard deviation; Up starts at zero, so that a fresh adapter changes nothing.
+The published form is init="normal", kept="both", advantage="baseline", eta=1.0 and kept bottlenecks of 96.
+
+A skipped block is not run, and keeps nothing. Deep prompts of an inner method keep their layers: those of a skipped
+block pass through its adapter, so they have an effect only where the next block has no prompts of its own.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from adaptkit.architecture import Architecture, ArchitectureSearch, Choice, TowerPlan
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.method import Support
+from adaptkit.registry import register_wrapper
+from adaptkit.towers import TextTower, VisionTower
+from adaptkit.weights.block_view import require_text_blocks
+from adaptkit.wrapper import MakeInner, MethodWrapper
+from adaptkit.wrappers.das_blocks import AdaptedTower
+from adaptkit.wrappers.das_config import DASConfig
+from adaptkit.wrappers.das_macs import AdapterShape, image_shape, text_shape, tower_macs
+from adaptkit.wrappers.das_selection import GreedySearch, RewardSearch
+
+
+@register_wrapper("das", DASConfig)
+class DAS(MethodWrapper):
+    """The inner method on towers with skipped blocks and adapters.
+
+    Where the blocks have to be searched, the method is made with all of them and an adapter for each; `search` gives
+    what a trainer steps through, and the method is then made anew with the blocks that were found.
+    """
+
+    def __init__(self, backbone: FrozenCLIP, make_inner: MakeInner, config: DASConfig):
+        depths = _depths(backbone, config)
+        choice = _choice(config, depths)
+        text: AdaptedTower[TextTower] | None = None
+        vision: AdaptedTower[VisionTower] | None = None
+        if config.encoder != "vision":
+            text = _adapted_text(backbone, config, None if choice is None else choice.text)
+        if config.encoder != "text":
+            vision = _adapted_vision(backbone, config, None if choice is None else choice.vision)
+        view = backbone.with_towers(
+            text=None if text is None else text.tower, vision=None if vision is None else vision.tower
+        )
+        super().__init__(view, make_inner(view))
+        self.text_adapters, self.vision_adapters = text, vision
+        self.config, self.depths, self.choice = config, depths, choice
+        if config.encoder != "text":
+            self.consumes = "images"
+        self._support: Support | None = None
+
+    def search(self) -> ArchitectureSearch | None:
+        if self.choice is not None:
+            return None
+        kind = GreedySearch if self.config.select == "greedy" else RewardSearch
+        return kind(self.config, self.depths, self.use, lambda found: with_macs(found, self.backbone, self.config))
+
+    def use(self, choice: Choice) -> None:
+        """Skip these blocks from now on; for a method that was made to be searched."""
+        for adapters, skipped in ((self.vision_adapters, choice.vision), (self.text_adapters, choice.text)):
+            if adapters is not None:
+                adapters.use(skipped)
+
+    def prepare(self, support: Support) -> None:
+        self._support = support if self.inner.prepares_again else None
+        super().prepare(support)
+
+    def after_epoch(self, epoch: int) -> None:
+        if self._support is not None and self.consumes != self.inner.consumes:
+            super().prepare(self._support)  # what was made of the images as the tower encoded them before
+        super().after_epoch(epoch)
+
+    def architecture(self) -> Architecture:
+        """What is skipped, and what that costs.
+
+        Raises:
+            ValueError: if the blocks have not been chosen.
+        """
+        if self.choice is None:
+            raise ValueError("the blocks to skip have not been searched yet; search first, or give them")
+        vision, text = (TowerPlan(depth, skipped) for depth, skipped in zip(self.depths, self.choice, strict=True))
+        return with_macs(Architecture(vision, text, self.config.select), self.backbone, self.config)
+
+
+def _depths(backbone: FrozenCLIP, config: DASConfig) -> tuple[int, int]:
+    """Blocks of the image tower and of the text tower; 0 for a tower that has none and is left as it is.
+
+    Raises:
+        ValueError: if a tower that is to be changed has no blocks, or fewer than are to be skipped.
+    """
+    vision, text = backbone.vision_tower, backbone.text_tower
+    if config.encoder != "text":
+        vision = backbone.require_vit_blocks(f'das with encoder="{config.encoder}"')
+    if config.encoder != "vision":
+        text = require_text_blocks(backbone, "das")
+    depths = (0 if vision is None else vision.depth, 0 if text is None else text.depth)
+    for name, skip, depth in zip(("vision", "text"), (config.skip_vision, config.skip_text), depths, strict=True):
+        if skip > depth:
+            raise ValueError(f"skip_{name}={skip}; the {name} tower of {backbone.name} has {depth} blocks")
+    return depths
+
+
+def _choice(config: DASConfig, depths: tuple[int, int]) -> Choice | None:
+    """The blocks to skip where nothing has to be searched."""
+    counts = (config.skip_vision, config.skip_text)
+    if not any(counts):
+        return Choice((), ())
+    if config.select == "given":
+        given = (config.vision_blocks, config.text_blocks)
+        plans = [TowerPlan(depth, blocks) for depth, blocks in zip(depths, given, strict=True)]
+        return Choice(*(plan.skipped for plan in plans))
+    if config.select == "first":
+        return Choice(*(tuple(range(count)) for count in counts))
+    if config.select == "last":
+        return Choice(*(tuple(range(depth - count, depth)) for depth, count in zip(depths, counts, strict=True)))
+    if config.select == "random":
+        generator = torch.Generator().manual_seed(config.draw)
+        drawn = [
+            torch.randperm(depth, generator=generator)[:count] for depth, count in zip(depths, counts, strict=True)
+        ]
+        return Choice(*(tuple(sorted(blocks.tolist())) for blocks in drawn))
+    return None
+
+
+def _adapted_vision(
+    backbone: FrozenCLIP, config: DASConfig, skipped: tuple[int, ...] | None
+) -> AdaptedTower[VisionTower]:
+    return AdaptedTower(
+        backbone.require_vit_blocks("das"),
+        skipped if config.skip_vision else (),
+        skip_bottleneck=config.skip_bottleneck_vision,
+        kept_bottleneck=config.kept_bottleneck_vision,
+        kept=config.kept,
+        init=config.init,
+        form=config.skip_form,
+        scale=config.scale,
+    )
+
+
+def _adapted_text(backbone: FrozenCLIP, config: DASConfig, skipped: tuple[int, ...] | None) -> AdaptedTower[TextTower]:
+    return AdaptedTower(
+        require_text_blocks(backbone, "das"),
+        skipped if config.skip_text else (),
+        skip_bottleneck=config.skip_bottleneck_text,
+        kept_bottleneck=config.kept_bottleneck_text,
+        kept=config.kept,
+        init=config.init,
+        form=config.skip_form,
+        scale=config.scale,
+    )
+
+
+def with_macs(architecture: Architecture, backbone: FrozenCLIP, config: DASConfig) -> Architecture:
+    """The architecture with multiply-accumulates: of the image tower for an image, of the text tower for a class.
+
+    By formula, over all rows of every block, beside those of the towers as they were loaded; see das_macs.py.
+    """
+    per_kept = {"none": 0, "mlp": 1, "both": 2}[config.kept]
+    loaded, macs = backbone.as_loaded(), {}
+    if loaded.vision_tower is not None:
+        shape = image_shape(loaded)
+        widths = AdapterShape(config.skip_bottleneck_vision, config.kept_bottleneck_vision, per_kept)
+        adapters = None if config.encoder == "text" else widths
+        macs["image"] = tower_macs(shape, architecture.vision.skipped, adapters)
+        macs["image_as_loaded"] = tower_macs(shape)
+    if loaded.text_tower is not None:
+        shape = text_shape(loaded)
+        widths = AdapterShape(config.skip_bottleneck_text, config.kept_bottleneck_text, per_kept)
+        adapters = None if config.encoder == "vision" else widths
+        macs["class"] = tower_macs(shape, architecture.text.skipped, adapters)
+        macs["class_as_loaded"] = tower_macs(shape)
+    return replace(architecture, macs=macs)

@@ -1,0 +1,139 @@
+"""The light layers of DAS: what stands in for a skipped block, and what stands beside a kept one.
+
+    A(x) = s Up(ReLU(Down(LN(x)))),    LN learnt
+A skipped block becomes x + A(x); beside a kept block's MLP, or its attention too, A reads the same x as they do.
+"""
+
+from dataclasses import replace
+from typing import Generic, Literal, TypeVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaptkit.towers import Block, TextTower, VisionTower
+from adaptkit.weights.block_view import BlockView
+
+Tower = TypeVar("Tower", TextTower, VisionTower)
+Init = Literal["zero", "normal"]
+SkipForm = Literal["input", "normed"]
+Kept = Literal["mlp", "both", "none"]
+INIT_STD = 0.02
+
+
+class NormedBottleneck(nn.Module):
+    """x (..., width) -> A(x) (..., width).
+
+    Args:
+        init: "zero": Up starts at zero, so A does; "normal": like Down at N(0, 0.02^2), as published.
+    """
+
+    def __init__(self, width: int, bottleneck: int, init: Init, scale: float, device: torch.device):
+        super().__init__()
+        self.ln = nn.LayerNorm(width, device=device)
+        self.down = nn.Linear(width, bottleneck, device=device)
+        self.up = nn.Linear(bottleneck, width, device=device)
+        self.scale = scale
+        nn.init.normal_(self.down.weight, std=INIT_STD)
+        for bias in (self.down.bias, self.up.bias):
+            nn.init.zeros_(bias)
+        if init == "normal":
+            nn.init.normal_(self.up.weight, std=INIT_STD)
+        else:
+            nn.init.zeros_(self.up.weight)
+
+    def normed(self, x: Tensor) -> Tensor:
+        """LN(x)."""
+        return F.layer_norm(x, x.shape[-1:], self.ln.weight.to(x.dtype), self.ln.bias.to(x.dtype), self.ln.eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.of_normed(self.normed(x))
+
+    def of_normed(self, x: Tensor) -> Tensor:
+        """A, of what is normalised already."""
+        hidden = F.relu(F.linear(x, self.down.weight.to(x.dtype), self.down.bias.to(x.dtype)))  # (..., bottleneck)
+        return self.scale * F.linear(hidden, self.up.weight.to(x.dtype), self.up.bias.to(x.dtype))
+
+
+class SkipAdapter(NormedBottleneck):
+    """What stands in for a block while it is `active`: x (..., width) -> x + A(x).
+
+    In the form "normed" it is x + LN(x) + A(x), as the released code has it for LLaVA.
+    """
+
+    active = False
+
+    def __init__(
+        self, width: int, bottleneck: int, init: Init, scale: float, device: torch.device, form: SkipForm = "input"
+    ):
+        super().__init__(width, bottleneck, init, scale, device)
+        self.form = form
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = self.normed(x)
+        update = self.of_normed(normed)
+        return x + (normed + update if self.form == "normed" else update)
+
+
+class SkippedBlock(nn.Module):
+    """A block that is gone: nothing is left of it but its stand-in, which is active from now on."""
+
+    def __init__(self, skip: SkipAdapter):
+        super().__init__()
+        self.skip = skip
+        skip.active = True
+
+    def forward(self, x: Tensor, *, attn_mask: Tensor | None = None) -> Tensor:
+        """x (N, L, width) -> (N, L, width); nothing is masked where no row sees another."""
+        return self.skip(x)
+
+
+class AdaptedTower(nn.Module, Generic[Tower]):
+    """A tower whose blocks are skipped or kept with adapters; `tower` is the view, the rest is what learns.
+
+    Args:
+        skipped: blocks that are gone; None keeps every block and lets each be skipped at will (see `use`).
+        skip_bottleneck: width inside a stand-in; kept_bottleneck: inside an adapter beside a kept block.
+    """
+
+    def __init__(
+        self,
+        tower: Tower,
+        skipped: tuple[int, ...] | None,
+        *,
+        skip_bottleneck: int,
+        kept_bottleneck: int,
+        kept: Kept,
+        init: Init,
+        form: SkipForm,
+        scale: float,
+    ):
+        super().__init__()
+        device, width = tower.positional_embedding.device, tower.width
+
+        def bottleneck(inside: int) -> NormedBottleneck:
+            return NormedBottleneck(width, inside, init, scale, device)
+
+        self.skips, self.beside_attn, self.beside_mlp = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        blocks = list[Block](tower.blocks)
+        for layer, block in enumerate(tower.blocks):
+            key, parts = str(layer), dict[str, nn.Module]()
+            is_gone = skipped is not None and layer in skipped
+            if skipped is None or is_gone:
+                skip = SkipAdapter(width, skip_bottleneck, init, scale, device, form)
+                parts["skip"] = self.skips[key] = skip
+            if not is_gone and kept == "both":
+                parts["beside_attn"] = self.beside_attn[key] = bottleneck(kept_bottleneck)
+            if not is_gone and kept != "none":
+                parts["beside_mlp"] = self.beside_mlp[key] = bottleneck(kept_bottleneck)
+            if is_gone:
+                blocks[layer] = cast(Block, SkippedBlock(skip))  # the towers ask `is_gone` before they use its parts
+            elif parts:
+                blocks[layer] = BlockView(block, **parts)
+        self.tower: Tower = replace(tower, blocks=blocks)
+
+    def use(self, skipped: tuple[int, ...]) -> None:
+        """Skip these blocks from now on, and run the others; for a tower that lets each be skipped."""
+        for layer, skip in self.skips.items():
+            assert isinstance(skip, SkipAdapter)
+            skip.active = int(layer) in skipped

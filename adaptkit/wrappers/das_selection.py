@@ -1,0 +1,103 @@
+"""What a trainer steps through to choose the skipped blocks: the search of DAS, and the greedy choice it must beat."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+from adaptkit.architecture import Architecture, Choice, TowerPlan, largest
+from adaptkit.wrappers.das_config import DASConfig
+from adaptkit.wrappers.das_search import Gates, advantages, distinct, rewards
+
+MIN_STEPS, STEPS_PER_SHOT, MAX_STEPS = 500, 250, 2000
+Finish = Callable[[Architecture], Architecture]  # adds what the architecture costs
+
+
+class RewardSearch:
+    """Gates for the blocks of both towers, and sub-networks drawn from them; see `architecture.ArchitectureSearch`.
+
+    Args:
+        depths: blocks of the image tower and of the text tower.
+        use: skips the blocks of a choice in the method.
+    """
+
+    trains = True
+
+    def __init__(self, config: DASConfig, depths: tuple[int, int], use: Callable[[Choice], None], finish: Finish):
+        self.options, self.depths, self.use, self.finish = config, depths, use, finish
+        self.counts = (config.skip_vision, config.skip_text)
+        self.gates = Gates(depths[0]), Gates(depths[1])
+        self.searches, self.reward_images = config.searches, config.reward_images
+        self.reward_batch, self.batch_size = config.reward_batch, config.search_batch
+        self.lr, self.weight_decay = config.search_lr, config.search_weight_decay
+
+    def step_count(self, shots: int, n_reward_images: int) -> int:
+        """Steps of the search: as asked, or 250 for each shot, from 500 to 2000."""
+        return self.options.search_steps or min(MAX_STEPS, max(MIN_STEPS, STEPS_PER_SHOT * shots))
+
+    def draw(self) -> Choice:
+        """A sub-network by the gates as they are."""
+        vision, text = (gates.draw(count) for gates, count in zip(self.gates, self.counts, strict=True))
+        return Choice(vision, text)
+
+    def sample(self) -> None:
+        """Put a sub-network in for one training step."""
+        self.use(self.draw())
+
+    def reward_is_due(self, step: int, step_count: int) -> bool:
+        """Whether step `step`, counted from 0, ends with a reward."""
+        done = step + 1 - math.floor(self.options.reward_start * step_count)
+        return done > 0 and done % self.options.reward_every == 0
+
+    def candidates(self) -> list[Choice]:
+        """Different sub-networks for one reward, as many as there are if these are fewer than asked for."""
+        there_are = math.prod(math.comb(depth, count) for depth, count in zip(self.depths, self.counts, strict=True))
+        count = min(self.options.candidates, there_are)
+        return distinct(self.draw, lambda choice: tuple(tuple(sorted(blocks)) for blocks in choice), count)
+
+    def learn(self, choices: Sequence[Choice], losses: Sequence[float]) -> None:
+        """Move the gates by what the candidates lost, in nats."""
+        reward = rewards(torch.tensor(losses, dtype=torch.float64))
+        advantage = advantages(reward, self.options.advantage)
+        for gates, subsets in zip(self.gates, zip(*choices, strict=True), strict=True):
+            gates.learn(subsets, advantage, self.options.eta)
+
+    def result(self, seed: int) -> Architecture:
+        """The blocks with the largest gates, of equals the later ones."""
+        vision, text = (
+            TowerPlan(depth, largest(gates.values.tolist(), count), tuple(gates.values.tolist()) if count else ())
+            for depth, gates, count in zip(self.depths, self.gates, self.counts, strict=True)
+        )
+        return self.finish(Architecture(vision, text, self.options.select, (seed,)))
+
+    def settled(self, architecture: Architecture) -> DASConfig:
+        return self.options.with_architecture(architecture)
+
+
+class GreedySearch(RewardSearch):
+    """Skips the blocks whose skipping alone costs least, with nothing trained: the gates are minus their losses."""
+
+    trains = False
+
+    def __init__(self, config: DASConfig, depths: tuple[int, int], use: Callable[[Choice], None], finish: Finish):
+        super().__init__(config, depths, use, finish)
+        self.searches = 1
+
+    def step_count(self, shots: int, n_reward_images: int) -> int:
+        """Batches of the images that are kept for rewards."""
+        return math.ceil(n_reward_images / self.reward_batch)
+
+    def reward_is_due(self, step: int, step_count: int) -> bool:
+        return True
+
+    def candidates(self) -> list[Choice]:
+        """Each block of the towers that are to lose some, alone."""
+        (vision, text), (skip_vision, skip_text) = self.depths, self.counts
+        alone = [Choice((block,), ()) for block in range(vision) if skip_vision]
+        return alone + [Choice((), (block,)) for block in range(text) if skip_text]
+
+    def learn(self, choices: Sequence[Choice], losses: Sequence[float]) -> None:
+        for choice, loss in zip(choices, losses, strict=True):
+            for gates, blocks in zip(self.gates, choice, strict=True):
+                for block in blocks:
+                    gates.values[block] -= loss

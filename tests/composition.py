@@ -1,0 +1,113 @@
+"""What becomes of every method under every wrapper, found out by trying; docs/composition.md is what came out.
+
+python -m tests.composition writes the page again.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adaptkit import AdaptedCLIP, FrozenCLIP, Support, create_method, list_methods, list_wrappers, wrapper_config
+from tests.conftest import CLASSES
+from tests.models import build
+
+PAGE = Path(__file__).parent.parent / "docs" / "composition.md"
+# What a refusal offers instead, by wrapper: the options that are tried when the default ones are refused.
+ALTERNATIVES: dict[str, dict[str, object]] = {"das": {"encoder": "vision", "skip_text": 0}}
+HEAD = """# Which wrapper stands around which method
+
+`create_method(method, backbone, classnames, wrap=[...])` and `adaptkit bench --methods METHOD --wrap WRAPPER`.
+This page is written by `python -m tests.composition`; `tests/contract/test_every_wrapper.py` trains, saves and restores
+every pair and fails where the page says something else.
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a pair came out."""
+
+    wrap: tuple[tuple[str, object], ...]  # the wrapper with the options that worked, or the default ones
+    changed: dict[str, object]  # options that had to be other than the default
+    refusal: str  # of the default options; "" where they work
+    works: bool
+
+
+def outcome(backbone: FrozenCLIP, method: str, wrapper: str) -> Outcome:
+    """Make the pair with the wrapper's default options, or with those that a refusal offers."""
+    options = wrapper_config(wrapper)()
+    refusal = ""
+    for changed in ({}, ALTERNATIVES.get(wrapper, {})):
+        wrap = ((wrapper, replace(options, **changed)),)
+        try:
+            create_method(method, backbone, CLASSES, wrap=wrap)
+        except ValueError as error:
+            refusal = refusal or str(error)
+            continue
+        return Outcome(wrap, changed, refusal, works=True)
+    return Outcome(((wrapper, options),), {}, refusal, works=False)
+
+
+def settled(backbone: FrozenCLIP, method: str, wrap: tuple[tuple[str, object], ...], images: Tensor, labels: Tensor):
+    """The wrappers' options behind the search, where there is one to go through: two steps and a reward."""
+    made = create_method(method, backbone, CLASSES, wrap=wrap)
+    search = made.search()
+    if search is None:
+        return wrap
+    x = consumed(made, images)
+    made.prepare(Support(x, labels))
+    for _ in range(2):
+        search.sample()
+        made.backward(x, labels)
+    choices, losses = search.candidates(), []
+    with torch.no_grad():
+        for choice in choices:
+            search.use(choice)
+            losses.append(float(torch.nn.functional.cross_entropy(made.eval().logits(x), labels)))
+    search.learn(choices, losses)
+    options = search.settled(search.result(0))
+    return tuple((name, options if own is search.options else own) for name, own in wrap)
+
+
+def consumed(method: AdaptedCLIP, images: Tensor) -> Tensor:
+    """The images as the method consumes them."""
+    if method.consumes == "images":
+        return images
+    with torch.no_grad():
+        encode = method.backbone.encode_image if method.consumes == "features" else method.backbone.encode_tokens
+        return encode(images)
+
+
+def page() -> str:
+    """The whole page."""
+    backbone, wrappers = build("clip_vit"), list_wrappers()
+    lines = [
+        HEAD,
+        "| method | " + " | ".join(f"`{name}`" for name in wrappers) + " |",
+        "|---" * (len(wrappers) + 1) + "|",
+    ]
+    notes: list[str] = []
+    for method in list_methods():
+        cells = []
+        for wrapper in wrappers:
+            found = outcome(backbone, method, wrapper)
+            cells.append(_cell(found, notes))
+        lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
+    lines += ["", *(f"{number}. {note}" for number, note in enumerate(notes, start=1))]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _cell(found: Outcome, notes: list[str]) -> str:
+    if found.works and not found.changed:
+        return "works"
+    if found.refusal not in notes:
+        notes.append(found.refusal)
+    number = notes.index(found.refusal) + 1
+    if not found.works:
+        return f"refused ({number})"
+    return f"works with {', '.join(f'{key}={value!r}' for key, value in found.changed.items())} ({number})"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

@@ -1,0 +1,65 @@
+"""What every registered wrapper promises around every registered method; there is no list to edit here."""
+
+from dataclasses import fields
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import torch
+
+from adaptkit import Support, create_method, list_methods, list_wrappers, wrapper_class, wrapper_config
+from tests.composition import PAGE, consumed, outcome, page, settled
+from tests.conftest import CLASSES
+from tests.contract.test_every_method import NOVEL, train
+
+PAIRS = [(method, wrapper) for method in list_methods() for wrapper in list_wrappers()]
+
+
+@pytest.fixture(scope="module")
+def examples():
+    """Images (10, 3, 32, 32), two of each class, and their labels."""
+    labels, generator = torch.arange(len(CLASSES)).repeat(2), torch.Generator().manual_seed(0)
+    images = torch.randn(len(CLASSES), 3, 32, 32, generator=generator)[labels]
+    return images + 0.1 * torch.randn(images.shape, generator=generator), labels
+
+
+@pytest.mark.parametrize(("method", "wrapper"), PAIRS)
+def test_a_wrapped_method_learns_saves_and_restores_or_the_reason_is_given(method, wrapper, tiny_clip, examples):
+    images, labels = examples
+    found = outcome(tiny_clip, method, wrapper)
+    if not found.works:
+        assert len(found.refusal) > 60, f"no reason: {found.refusal}"
+        return
+    wrap = settled(tiny_clip, method, found.wrap, images, labels)
+    made = create_method(method, tiny_clip, CLASSES, wrap=wrap)
+    x = consumed(made, images)
+    made.prepare(Support(x, labels))
+    with torch.no_grad():
+        assert made.eval().logits(x).isfinite().all()
+        assert made(images).shape == (len(images), len(CLASSES))
+    losses = train(made.train(), x, labels)
+    assert losses[-1] <= 1.001 * losses[0]
+    assert all(weight.grad is None for weight in tiny_clip.parameters())
+
+    other = create_method(method, tiny_clip, CLASSES, wrap=wrap)
+    other.prepare(Support(x, labels))
+    other.load_learnt_state(made.learnt_state())
+    with torch.no_grad():
+        torch.testing.assert_close(other.eval().logits(x), made.eval().logits(x), rtol=1e-4, atol=1e-4)
+    try:
+        made.set_classes(NOVEL)
+    except TypeError as refusal:
+        assert len(str(refusal)) > 30
+    else:
+        assert made.logits(x).shape == (len(images), len(NOVEL))
+
+
+def test_the_page_about_composition_says_what_comes_out():
+    assert PAGE.read_text() == page(), "docs/composition.md is out of date; write it with python -m tests.composition"
+
+
+@pytest.mark.parametrize("name", list_wrappers())
+def test_a_name_is_the_stem_of_its_file_and_of_its_options(name):
+    assert wrapper_class(name).__module__.rsplit(".", 1)[-1] == name
+    assert (Path(str(resources.files("configs"))) / "wrappers" / f"{name}.yaml").is_file()
+    assert fields(wrapper_config(name))
