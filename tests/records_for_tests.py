@@ -19,6 +19,9 @@ def make_record(
     pretrained: str = "own",
     epochs: int = 50,
     notes: tuple[str, ...] = (),
+    suite: str = "mini",
+    recipe: str = "",
+    tests: dict[str, float] | None = None,
 ) -> ResultRecord:
     """A record whose first images are right, as many as the accuracies (in percent) say."""
     deterministic = method == "zero_shot"
@@ -26,13 +29,16 @@ def make_record(
         "protocol": protocol, "dataset": dataset, "method": method, "shots": shots, "seed": seed,
         "backbone": backbone, "weights": backbone, "precision": "fp32", "optim": {"epochs": epochs},
     }  # fmt: skip
-    accuracies = {"base": base, "new": new} if protocol == "base_to_novel" else {"all": base}
+    if recipe:
+        identity["recipe"] = recipe
+    usual = {"base": base, "new": new} if protocol == "base_to_novel" else {"all": base}
+    accuracies = tests or usual
     return ResultRecord(
         schema_version=SCHEMA_VERSION,
         run_id=run_id(identity),
         identity=identity,
         protocol=protocol,
-        suite="mini",
+        suite=suite,
         dataset=dataset,
         method=method,
         shots=shots,

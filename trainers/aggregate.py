@@ -69,6 +69,14 @@ def by_label(records: Sequence[ResultRecord], tell_shots: bool = True) -> dict[s
     return labelled
 
 
+def by_dataset(records: Sequence[ResultRecord]) -> dict[str, list[ResultRecord]]:
+    """Records by what they learnt from."""
+    grouped: dict[str, list[ResultRecord]] = {}
+    for record in records:
+        grouped.setdefault(record.dataset, []).append(record)
+    return grouped
+
+
 def _several(choices: Iterable[tuple[Hashable, Hashable]]) -> bool:
     """Whether one place has more than one value."""
     seen: dict[Hashable, Hashable] = {}
@@ -90,13 +98,15 @@ def _mean_accuracy(record: ResultRecord, tests: Sequence[str]) -> float:
     return fmean(record.score(test).accuracy for test in tests)
 
 
-def average_cell(by_dataset: Mapping[str, Sequence[ResultRecord]], datasets: Sequence[str], *tests: str) -> Cell | None:
+def average_cell(
+    per_dataset: Mapping[str, Sequence[ResultRecord]], datasets: Sequence[str], *tests: str
+) -> Cell | None:
     """Mean over all the data sets and tests, spread over seeds; None unless every data set has the same seeds."""
-    per_dataset = [{r.seed: _mean_accuracy(r, tests) for r in by_dataset.get(name, ())} for name in datasets]
-    seeds = set(per_dataset[0]) if per_dataset else set()
-    if not seeds or any(set(own) != seeds for own in per_dataset):
+    values = [{r.seed: _mean_accuracy(r, tests) for r in per_dataset.get(name, ())} for name in datasets]
+    seeds = set(values[0]) if values else set()
+    if not seeds or any(set(own) != seeds for own in values):
         return None
-    return _cell({seed: fmean(own[seed] for own in per_dataset) for seed in seeds})
+    return _cell({seed: fmean(own[seed] for own in values) for seed in seeds})
 
 
 def harmonic_cell(base: Cell | None, new: Cell | None) -> float | None:

@@ -19,7 +19,7 @@ from rich.progress import (
 
 from trainers.launchers import Event
 from trainers.matrix import Plan, open_bench, plan
-from trainers.records import ResultRecord, read_record, read_records, write_text
+from trainers.records import ResultRecord, read_record, write_text
 from trainers.run import Run
 from trainers.run_jobs import choose_launcher, refuse_failures, run_all
 from trainers.settings import BenchConfig
@@ -58,23 +58,6 @@ def bench(config: BenchConfig, out: Path, cache: Path, fresh: bool = False) -> l
     messages.print(f"written to {' and '.join(str(path) for path in written)}", soft_wrap=True)
     refuse_failures(failures)
     return records
-
-
-def report(out: Path, protocol: str | None = None) -> None:
-    """Print the tables of all records below a folder as Markdown.
-
-    Raises:
-        FileNotFoundError: if there is no record.
-    """
-    records, problems = read_records(out)
-    chosen = [record for record in records if protocol in (None, record.protocol)]
-    messages = Console(stderr=True, highlight=False)
-    for problem in problems:
-        messages.print(f"note: {problem}", soft_wrap=True)
-    if not chosen:
-        wanted = f" of protocol {protocol!r}" if protocol else ""
-        raise FileNotFoundError(f"no finished run{wanted} below {str(out)!r}; `adaptkit bench --out {out}` makes some")
-    print("\n".join(table.markdown() for table in tables(chosen)))
 
 
 def write_tables(made: Sequence[Table], records: Sequence[ResultRecord], out: Path, name: str) -> tuple[Path, Path]:

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainers import artefact_cli, data_cli, eval_cli, predict_cli
+from trainers import artefact_cli, data_cli, eval_cli, predict_cli, report_cli, reproduce_cli, runs_cli
 
 OK, FAILED, STOPPED = 0, 2, 130
 
@@ -45,10 +45,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error came from")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _add_bench(verbs)
-    report = verbs.add_parser("report", help="tables from the records of finished runs")
-    report.add_argument("runs", nargs="?", default="runs", type=Path, help="folder of runs (default: runs)")
-    report.add_argument("--protocol", help="only this protocol")
-    report.set_defaults(run=_report)
     methods = verbs.add_parser(
         "methods", help="list the methods: where they touch CLIP, what they need, how much they learn"
     )
@@ -59,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     backbones.add_argument("pattern", nargs="?", default="*", help='only names like this, such as "ViT-B*"')
     backbones.set_defaults(run=_backbones)
     data_cli.add_parsers(verbs)
-    for module in (predict_cli, eval_cli, artefact_cli):
+    for module in (report_cli, runs_cli, reproduce_cli, predict_cli, eval_cli, artefact_cli):
         module.add_parsers(verbs)
     return parser
 
@@ -110,6 +106,7 @@ def _add_bench(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     bench.add_argument("--threads", type=int, help="of the CPU (default: 1 for a small backbone, else torch's own)")
     bench.add_argument("--workers", type=int, help="processes that share the runs (default: one per device)")
     bench.add_argument("--out", type=Path, default=Path("runs"), help="folder for records (default: runs)")
+    bench.add_argument("--dry-run", action="store_true", help="show the plan and how long it may take, and run nothing")
     bench.add_argument("--fresh", action="store_true", help="compute finished runs again")
     bench.add_argument("--config", metavar="FILE", help="a YAML file of settings, laid over the packaged ones")
     bench.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
@@ -167,14 +164,12 @@ def _bench(args: argparse.Namespace) -> int:
     from trainers.config import load_bench
 
     config = load_bench(args.config, bench_overrides(args))
+    if args.dry_run:
+        from trainers.dry_run import dry_run
+
+        dry_run(config, args.out, cache_folder() / "features", fresh=args.fresh)
+        return OK
     bench(config, args.out, cache_folder() / "features", fresh=args.fresh)
-    return OK
-
-
-def _report(args: argparse.Namespace) -> int:
-    from trainers.bench import report
-
-    report(args.runs, args.protocol)
     return OK
 
 

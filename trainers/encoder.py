@@ -85,13 +85,21 @@ class ImageEncoder:
         rows = {item.path: row for row, item in enumerate(dataset.split.test)}
         return self.plain_features(dataset, dataset.split.test)[[rows[item.path] for item in items]]
 
+    def has_test_features(self, dataset: FewShotDataset) -> bool:
+        """Whether all test images of a data set are encoded already."""
+        images, ordered = self._plain(dataset, dataset.split.test)
+        return self.store.has(self._key(images, ordered, 1), len(ordered))
+
     def plain_features(self, dataset: FewShotDataset, items: Sequence[Item]) -> Tensor:
         """Features of the images as they are, without augmentation: (N, D) fp32 on the CPU, not normalised."""
-        ordered = sorted(items, key=lambda item: item.path)  # seeds that draw the same images share their features
+        images, ordered = self._plain(dataset, items)
         rows = {item.path: row for row, item in enumerate(ordered)}
+        return self._features(images, ordered, 1)[[rows[item.path] for item in items], 0]
+
+    def _plain(self, dataset: FewShotDataset, items: Sequence[Item]) -> tuple[ViewImages, list[Item]]:
+        ordered = sorted(items, key=lambda item: item.path)  # seeds that draw the same images share their features
         places = tuple((item, (0,)) for item in ordered)
-        features = self._features(ViewImages(dataset, places, self.backbone.preprocess_cfg, False, 0), ordered, 1)
-        return features[[rows[item.path] for item in items], 0]
+        return ViewImages(dataset, places, self.backbone.preprocess_cfg, False, 0), ordered
 
     def view_features(
         self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int, epochs: int
@@ -107,14 +115,18 @@ class ImageEncoder:
 
     def _features(self, images: ViewImages, items: Sequence[Item], n_views: int) -> Tensor:
         """(N, V, D), from the store where it has them."""
-        key = FeatureKey(
+        rows = self.store.features(
+            self._key(images, items, n_views), len(items) * n_views, lambda: self._encode(images, n_views)
+        )
+        return rows.float().view(len(items), n_views, -1)
+
+    def _key(self, images: ViewImages, items: Sequence[Item], n_views: int) -> FeatureKey:
+        return FeatureKey(
             weights_hash=self.backbone.weights_hash,
             transform=self._describe(images, n_views),
             items_hash=files_hash(images.dataset.image_root, items),
             dtype="float32" if self.precision == "fp32" else "bfloat16",
         )
-        rows = self.store.features(key, len(items) * n_views, lambda: self._encode(images, n_views))
-        return rows.float().view(len(items), n_views, -1)
 
     def _describe(self, images: ViewImages, n_views: int) -> str:
         p = images.preprocess

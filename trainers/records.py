@@ -173,7 +173,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_record(record: ResultRecord, folder: Path) -> None:
     """Write a record into its run's folder."""
-    write_text(folder / RECORD_FILE, json.dumps(asdict(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(folder / RECORD_FILE, record_as_json(record) + "\n")
+
+
+def record_as_json(record: ResultRecord) -> str:
+    """A record as its file has it."""
+    return json.dumps(asdict(record), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def read_record(folder: Path) -> ResultRecord:
@@ -219,11 +224,16 @@ def _from_json(make: Callable[..., Kind], names: Set[str], content: dict) -> Kin
     return make(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
 
 
+def record_paths(out: Path) -> list[Path]:
+    """The files of all records below a folder of runs, in order; folders with a dot are being written or removed."""
+    return sorted(out.glob(f"[!.]*/[!.]*/[!.]*/{RECORD_FILE}"))
+
+
 def read_records(out: Path) -> tuple[list[ResultRecord], list[str]]:
     """All records below a folder of runs, in order of path, and what is wrong with the files that are none."""
     records: list[ResultRecord] = []
     problems: list[str] = []
-    for path in sorted(out.glob(f"*/*/*/{RECORD_FILE}")):
+    for path in record_paths(out):
         try:
             records.append(read_record(path.parent))
         except RecordError as error:

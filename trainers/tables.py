@@ -1,85 +1,48 @@
-"""Records -> tables: Markdown for files, rich for terminals. What is missing shows as a dash, never as a number."""
+"""Records -> tables. What is missing shows as a dash, never as a number; the best of its column is marked."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
-
-from rich.box import SIMPLE_HEAD
-from rich.table import Table as RichTable
+from typing import Literal
 
 from trainers.aggregate import (
     BASELINE,
     Cell,
     accuracy_cell,
     average_cell,
+    by_dataset,
     by_label,
     harmonic_cell,
     pooled_difference,
 )
 from trainers.records import ResultRecord
+from trainers.table_formats import MISSING, Table, with_best
 
-MISSING = "–"
 AVERAGE = "average"
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table with its caption; `sections` are the numbers of rows after which a line is drawn."""
-
-    title: str
-    headers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
-    sections: tuple[int, ...] = ()
-
-    def markdown(self) -> str:
-        """With the title as a heading and the notes as a list."""
-        lines = [f"### {self.title}", "", _line(self.headers), _line(["---"] * len(self.headers))]
-        lines += [_line(row) for row in self.rows]
-        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)]).rstrip() + "\n"
-
-    def rich(self) -> RichTable:
-        """For 80 columns: tight, and a data set is named once. The notes are left to whoever prints it."""
-        table = RichTable(
-            title=self.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0, show_edge=False
-        )
-        for column, header in enumerate(self.headers):
-            words = column < 2
-            table.add_column(header, justify="left" if words else "right", no_wrap=words, max_width=16, overflow="fold")
-        above = ""
-        for number, row in enumerate(self.rows, start=1):
-            first = "" if row[0] == above else row[0]
-            cells = [cell.replace(" ± ", "±").replace(" + ", "+") for cell in row[1:]]
-            table.add_row(first, *cells, end_section=number in self.sections)
-            above = row[0]
-        return table
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
 def tables(
-    records: Sequence[ResultRecord], datasets: Sequence[str] = (), more_notes: Sequence[str] = ()
+    records: Sequence[ResultRecord],
+    datasets: Sequence[str] = (),
+    more_notes: Sequence[str] = (),
+    layout: Literal["terminal", "paper"] = "terminal",
 ) -> list[Table]:
     """All tables that the records give: one set for every protocol, suite, backbone and precision.
 
     Args:
         datasets: the data sets that should be there, in this order; by default those that are.
         more_notes: what else readers of the first table have to know.
+        layout: "terminal" stays within 80 columns; "paper" has a column per data set where the papers have one.
     """
-    groups: dict[tuple[str, ...], list[ResultRecord]] = {}
-    for record in records:
-        weights, precision = str(record.identity["weights"]), str(record.identity["precision"])
-        key = (record.protocol, record.suite, record.backbone, weights, precision)
-        groups.setdefault(key, []).append(record)
     made: list[Table] = []
-    for (protocol, *_), group in groups.items():
+    for group in groups(records):
+        protocol = group[0].protocol
         wanted = [*datasets] or sorted({record.dataset for record in group})
         if protocol == "base_to_novel":
             made += [base_to_novel_table(group, wanted), *pooled_table(group, ("base", "new"))]
         elif protocol == "cross_dataset":
-            made += [cross_dataset_table([r for r in group if r.dataset == source], source) for source in wanted]
+            table = cross_dataset_table if layout == "terminal" else cross_dataset_paper_table
+            made += [table([r for r in group if r.dataset == source], source) for source in wanted]
         elif protocol == "domain_generalization":
             made += [domains_table(group, wanted), *pooled_table(group, _common_tests(group))]
         else:
@@ -87,6 +50,30 @@ def tables(
     if made and more_notes:
         made[0] = replace(made[0], notes=(*made[0].notes, *more_notes))
     return made
+
+
+def groups(records: Iterable[ResultRecord]) -> list[list[ResultRecord]]:
+    """Records that share a table: of one protocol, suite, backbone, weights and precision."""
+    grouped: dict[tuple[str, ...], list[ResultRecord]] = {}
+    for record in records:
+        weights, precision = str(record.identity["weights"]), str(record.identity["precision"])
+        key = (record.protocol, record.suite, record.backbone, weights, precision)
+        grouped.setdefault(key, []).append(record)
+    return list(grouped.values())
+
+
+def missing(labelled: Mapping[str, Sequence[ResultRecord]], datasets: Sequence[str]) -> tuple[str, ...]:
+    """A note of what a full table would have: methods that lack a data set, or a seed that others have."""
+    gaps = []
+    for label, own in labelled.items():
+        seeds = {record.seed for record in own}
+        for dataset in datasets:
+            here = {record.seed for record in own if record.dataset == dataset}
+            if not here:
+                gaps.append(f"{label} on {dataset}")
+            elif here < seeds:
+                gaps.append(f"{label} on {dataset}, seed {', '.join(map(str, sorted(seeds - here)))}")
+    return (f"missing: {'; '.join(gaps)}",) if gaps else ()
 
 
 def base_to_novel_table(records: Sequence[ResultRecord], datasets: Sequence[str]) -> Table:
@@ -98,9 +85,9 @@ def base_to_novel_table(records: Sequence[ResultRecord], datasets: Sequence[str]
             here = [record for record in own if record.dataset == dataset]
             rows.append((dataset, label, *_base_to_novel_cells(here)))
     for label, own in labelled.items():
-        by_dataset = _by_dataset(own)
-        base, new = (average_cell(by_dataset, datasets, test) for test in ("base", "new"))
-        images = [_images(by_dataset[name], ("base", "new")) for name in datasets if name in by_dataset]
+        per_dataset = by_dataset(own)
+        base, new = (average_cell(per_dataset, datasets, test) for test in ("base", "new"))
+        images = [_images(per_dataset[name], ("base", "new")) for name in datasets if name in per_dataset]
         total = " + ".join(str(sum(counts)) for counts in zip(*images, strict=True))
         rows.append(
             (
@@ -117,7 +104,8 @@ def base_to_novel_table(records: Sequence[ResultRecord], datasets: Sequence[str]
         )
     headers = ("data set", "method", "shots", "base", "novel", "H", "test images", "seeds", "s/run")
     sections = tuple(range(len(labelled), len(rows), len(labelled)))
-    return Table(_title("Base to novel", records), headers, tuple(rows), notes(records), sections)
+    facts = (*missing(labelled, datasets), *notes(records))
+    return with_best(Table(_title("Base to novel", records), headers, tuple(rows), facts, sections), (3, 4, 5))
 
 
 def _base_to_novel_cells(here: Sequence[ResultRecord]) -> tuple[str, ...]:
@@ -142,23 +130,25 @@ def few_shot_table(records: Sequence[ResultRecord], datasets: Sequence[str]) -> 
             images = str(_images(here, ("all",))[0]) if here else MISSING
             rows.append((dataset, label, *cells, images, _seconds(here)))
     for label, own in labelled.items():
-        averages = [average_cell(_by_dataset([r for r in own if r.shots == k]), datasets, "all") for k in shots]
+        averages = [average_cell(by_dataset([r for r in own if r.shots == k]), datasets, "all") for k in shots]
         cells = [format_cell(average) for average in averages]
         rows.append((f"{AVERAGE} of {len(datasets)}", label, *cells, MISSING, _seconds(own)))
     headers = ("data set", "method", *(f"{k} shots" for k in shots), "test images", "s/run")
     sections = tuple(range(len(labelled), len(rows), len(labelled)))
-    return Table(_title("Few shot", records), headers, tuple(rows), notes(records), sections)
+    facts = (*missing(labelled, datasets), *notes(records))
+    made = Table(_title("Few shot", records), headers, tuple(rows), facts, sections)
+    return with_best(made, range(2, 2 + len(shots)))
 
 
 def cross_dataset_table(records: Sequence[ResultRecord], source: str) -> Table:
     """Accuracy on the source's test images, on those of every other data set, and the average of the others."""
     labelled = by_label(records)
     rows: list[tuple[str, ...]] = []
-    for test in _tests(records):
+    for test in test_names(records):
         for label, own in labelled.items():
             cell, images = accuracy_cell(own, test), str(_images(own, (test,))[0])
             rows.append((test, label, str(own[0].shots), format_cell(cell), images, _seeds(cell), _seconds(own)))
-    targets = [test for test in _tests(records) if test != source]
+    targets = [test for test in test_names(records) if test != source]
     for label, own in labelled.items():
         cell, images = accuracy_cell(own, *targets), str(sum(_images(own, targets)))
         average = f"{AVERAGE} of {len(targets)}"
@@ -167,12 +157,24 @@ def cross_dataset_table(records: Sequence[ResultRecord], source: str) -> Table:
     sections = tuple(range(len(labelled), len(rows), len(labelled)))
     facts = (f"learnt on {source}; the average is of the other data sets", *(notes(records) if records else ()))
     title = _title(f"Cross-data-set from {source}", records) if records else f"Cross-data-set from {source}"
-    return Table(title, headers, tuple(rows), facts, sections)
+    return with_best(Table(title, headers, tuple(rows), facts, sections), (3,))
+
+
+def cross_dataset_paper_table(records: Sequence[ResultRecord], source: str) -> Table:
+    """The same as the papers print it: a row per method, a column per data set, the average of the targets last."""
+    targets = [test for test in test_names(records) if test != source]
+    rows = []
+    for label, own in by_label(records).items():
+        cells = [format_cell(accuracy_cell(own, *tests)) for tests in ((source,), *zip(targets), targets)]
+        rows.append((label, str(own[0].shots), *cells))
+    long = cross_dataset_table(records, source)
+    headers = ("method", "shots", f"{source} (source)", *targets, f"{AVERAGE} of {len(targets)}")
+    return with_best(Table(long.title, headers, tuple(rows), long.notes), range(2, len(headers)))
 
 
 def domains_table(records: Sequence[ResultRecord], datasets: Sequence[str]) -> Table:
     """Accuracy on every domain, and the average of those that were not learnt."""
-    tests = _tests(records)
+    tests = test_names(records)
     domains = [test for test in tests if test not in datasets]
     labelled = by_label(records)
     rows: list[tuple[str, ...]] = []
@@ -182,25 +184,26 @@ def domains_table(records: Sequence[ResultRecord], datasets: Sequence[str]) -> T
             cells = [format_cell(accuracy_cell(here, *names) if here else None) for names in (*zip(tests), domains)]
             rows.append((dataset, label, str(here[0].shots) if here else MISSING, *cells))
     for label, own in labelled.items() if len(datasets) > 1 else ():
-        averages = [average_cell(_by_dataset(own), datasets, *names) for names in (*zip(tests), domains)]
+        averages = [average_cell(by_dataset(own), datasets, *names) for names in (*zip(tests), domains)]
         cells = [format_cell(average) for average in averages]
         rows.append((f"{AVERAGE} of {len(datasets)}", label, MISSING, *cells))
     headers = ("data set", "method", "shots", *tests, f"mean of {len(domains)}")
     sections = tuple(range(len(labelled), len(rows), len(labelled)))
     one_of_each = {record.dataset: record for record in records}.values()
     counts = (f"{test} {sum(_images([r], (test,))[0] for r in one_of_each)}" for test in _common_tests(records))
-    facts = (f"test images in all: {', '.join(counts)}", *notes(records))
-    return Table(_title("Domain generalisation", records), headers, tuple(rows), facts, sections)
+    facts = (f"test images in all: {', '.join(counts)}", *missing(labelled, datasets), *notes(records))
+    made = Table(_title("Domain generalisation", records), headers, tuple(rows), facts, sections)
+    return with_best(made, range(3, len(headers)))
 
 
-def _tests(records: Sequence[ResultRecord]) -> list[str]:
+def test_names(records: Sequence[ResultRecord]) -> list[str]:
     """Names of all tests, in order of appearance."""
     return list(dict.fromkeys(score.name for record in records for score in record.scores))
 
 
 def _common_tests(records: Sequence[ResultRecord]) -> tuple[str, ...]:
     """The tests that every record has."""
-    return tuple(test for test in _tests(records) if all(any(s.name == test for s in r.scores) for r in records))
+    return tuple(test for test in test_names(records) if all(any(s.name == test for s in r.scores) for r in records))
 
 
 def pooled_table(records: Sequence[ResultRecord], tests: Sequence[str]) -> list[Table]:
@@ -255,13 +258,6 @@ def _how_trained(record: ResultRecord) -> str:
 
 def _title(name: str, records: Sequence[ResultRecord]) -> str:
     return f"{name}, suite {records[0].suite}, {records[0].backbone}"
-
-
-def _by_dataset(records: Sequence[ResultRecord]) -> Mapping[str, list[ResultRecord]]:
-    grouped: dict[str, list[ResultRecord]] = {}
-    for record in records:
-        grouped.setdefault(record.dataset, []).append(record)
-    return grouped
 
 
 def _images(records: Sequence[ResultRecord], tests: Sequence[str]) -> list[int]:

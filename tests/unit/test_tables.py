@@ -7,7 +7,8 @@ from rich.console import Console
 
 from tests.records_for_tests import make_record, make_score
 from trainers.aggregate import accuracy_cell, average_cell, by_label, harmonic_cell, pooled_difference
-from trainers.tables import MISSING, base_to_novel_table, few_shot_table, tables
+from trainers.table_formats import MISSING
+from trainers.tables import base_to_novel_table, cross_dataset_paper_table, few_shot_table, tables
 
 
 def cells_of(table, first, second):
@@ -180,3 +181,38 @@ def test_the_mean_over_domains_leaves_out_what_was_learnt():
 def test_what_was_left_out_is_told_under_the_first_table():
     made = tables([make_record()], more_notes=["tip_adapter is left out: it is bound to its classes"])
     assert made[0].notes[-1] == "tip_adapter is left out: it is bound to its classes"
+
+
+def two_methods():
+    return [make_record(method="coop", base=60.0, new=40.0), make_record(method="kgcoop", base=50.0, new=70.0)]
+
+
+def test_the_best_of_a_data_set_is_bold_in_every_form():
+    table = base_to_novel_table(two_methods(), ["a"])
+    assert "| a | coop | 16 | **60.00** | 40.00 | 48.00 |" in table.markdown()
+    assert "| a | kgcoop | 16 | 50.00 | **70.00** | **58.33** |" in table.markdown()
+    assert r"a & coop & 16 & \textbf{60.00} & 40.00 & 48.00 &" in table.latex()
+
+
+def test_equal_numbers_are_all_best_and_one_alone_is_none():
+    ties = [make_record(method="coop", base=60.0), make_record(method="kgcoop", base=60.0)]
+    assert base_to_novel_table(ties, ["a"]).markdown().count("**60.00**") == 4  # on the data set and on average
+    assert "**" not in base_to_novel_table(ties[:1], ["a"]).markdown()
+
+
+def test_latex_escapes_what_it_would_read():
+    text = base_to_novel_table([make_record(dataset="a_b", seed=seed) for seed in (1, 2)], ["a_b", "c"]).latex()
+    assert r"a\_b & coop & 16 & 50.00 $\pm$ 0.00 &" in text
+    assert "c & coop & -- &" in text
+
+
+def test_what_a_full_table_would_have_is_noted():
+    records = [make_record(dataset="a", seed=1), make_record(dataset="a", seed=2), make_record(dataset="b", seed=1)]
+    assert base_to_novel_table(records, ["a", "b", "c"]).notes[0] == "missing: coop on b, seed 2; coop on c"
+
+
+def test_the_papers_have_a_column_per_target_and_their_average_last():
+    record = make_record(protocol="cross_dataset", tests={"a": 90.0, "b": 50.0, "c": 40.0})
+    table = cross_dataset_paper_table([record], "a")
+    assert table.headers == ("method", "shots", "a (source)", "b", "c", "average of 2")
+    assert table.rows == (("coop", "16", "90.00", "50.00", "40.00", "45.00"),)

@@ -1,0 +1,93 @@
+import csv
+import io
+import json
+import sys
+
+import pytest
+
+from tests.records_for_tests import make_record
+from trainers.cli import main
+from trainers.records import run_folder, write_record
+
+
+@pytest.fixture
+def runs(tmp_path):
+    folder = tmp_path / "runs"
+    for method, base in (("zero_shot", 60.0), ("coop", 70.0), ("kgcoop", 65.0)):
+        for dataset in ("a", "b"):
+            record = make_record(method=method, base=base, dataset=dataset, notes=("</script> <b>",))
+            write_record(record, run_folder(folder, record.identity))
+    few = make_record(protocol="few_shot", shots=4, base=40.0)
+    write_record(few, run_folder(folder, few.identity))
+    return folder
+
+
+def test_markdown_has_the_tables_and_published_numbers_of_the_papers_data_sets(runs, capsys):
+    assert main(["report", str(runs)]) == 0
+    printed = capsys.readouterr().out
+    assert "### Base to novel, suite mini, tiny" in printed
+    assert "### Few shot, suite mini, tiny" in printed
+    assert "Reproduction ledger" not in printed
+    paper = make_record(method="maple", dataset="dtd", suite="paper")
+    write_record(paper, run_folder(runs, paper.identity))
+    assert main(["report", str(runs)]) == 0
+    assert "### Reproduction ledger, base_to_novel" in capsys.readouterr().out
+
+
+def test_one_protocol_can_be_asked_for(runs, capsys):
+    assert main(["report", str(runs), "--protocol", "few_shot"]) == 0
+    assert "Base to novel" not in capsys.readouterr().out
+    assert main(["report", str(runs), "--protocol", "few_shots"]) == 2
+    assert "no finished run of protocol 'few_shots'" in capsys.readouterr().err
+
+
+def test_csv_has_a_line_per_number(runs, capsys):
+    assert main(["report", str(runs), "--format", "csv"]) == 0
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(lines) == 3 * 2 * 3 + 1
+    (h,) = [line for line in lines if (line["method"], line["dataset"], line["test"]) == ("coop", "a", "H")]
+    assert float(h["mean"]) == pytest.approx(2 * 70 * 50 / 120)
+
+
+def test_latex_goes_to_a_file(runs, tmp_path):
+    assert main(["report", str(runs), "--format", "latex", "--out", str(tmp_path / "table.tex")]) == 0
+    assert (tmp_path / "table.tex").read_text().count(r"\begin{table}") == 3
+
+
+def test_the_ledger_can_stand_alone(runs, capsys):
+    assert main(["report", str(runs), "--ledger"]) == 0
+    assert capsys.readouterr().out.startswith("### Reproduction ledger")
+
+
+def test_a_page_needs_a_file_to_go_to(runs, capsys):
+    assert main(["report", str(runs), "--format", "html"]) == 2
+    assert "--out PAGE.html" in capsys.readouterr().err
+
+
+def test_a_page_holds_its_data_and_asks_for_nothing_else(runs, tmp_path):
+    assert main(["report", str(runs), "--format", "html", "--out", str(tmp_path / "page.html")]) == 0
+    text = (tmp_path / "page.html").read_text()
+    assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert "https://" not in text
+    start = text.index('id="data">') + len('id="data">')
+    data = json.loads(text[start : text.index("</script>", start)])
+    assert len(data["runs"]) == 7
+    assert data["runs"][0]["notes"] == ["</script> <b>"]
+    average = [p for p in data["groups"][0]["points"] if (p["label"], p["place"]) == ("coop", "average")]
+    assert {point["measure"]: round(point["mean"], 2) for point in average} == {"base": 70.0, "new": 50.0, "H": 58.33}
+
+
+def test_plots_are_drawn_as_png_and_svg(runs, tmp_path):
+    pytest.importorskip("matplotlib", reason="plots need the extra 'report'")
+    assert main(["report", str(runs), "--plots", str(tmp_path / "plots")]) == 0
+    names = {path.name for path in (tmp_path / "plots").iterdir()}
+    kinds = ("difference", "scatter", "cost", "reliability")
+    assert {f"base_to_novel_{kind}.{form}" for kind in kinds for form in ("png", "svg")} <= names
+    assert "few_shot_curves.svg" in names
+    assert all(path.stat().st_size > 1000 for path in (tmp_path / "plots").iterdir())
+
+
+def test_without_matplotlib_the_extra_is_named(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["report", str(runs), "--plots", str(tmp_path)]) == 2
+    assert "pip install 'adaptkit-clip[report]'" in capsys.readouterr().err

@@ -1,0 +1,90 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.records_for_tests import make_record
+from trainers.cli import main
+from trainers.records import RECORD_FILE, run_folder, write_record, write_text
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two runs of coop that differ in the seed, one of zero_shot, and a damaged one."""
+    folder = tmp_path / "runs"
+    for record in (make_record(seed=1, base=60.0), make_record(seed=2, base=70.0), make_record(method="zero_shot")):
+        write_record(record, run_folder(folder, record.identity))
+    write_text(folder / "base_to_novel" / "b" / "coop-1shots-seed1-abc" / RECORD_FILE, "{")
+    return folder
+
+
+def ids(runs, capsys, *filters):
+    assert main(["runs", "ls", str(runs), "--json", *filters]) == 0
+    return [json.loads(line)["run_id"] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_runs_are_listed_and_damaged_ones_named(runs, capsys):
+    assert main(["runs", "ls", str(runs)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == f"3 runs in {runs}"
+    assert "base 60.00, new 50.00" in printed.out
+    assert "is no record" in printed.err
+
+
+def test_a_list_can_be_narrowed_down(runs, capsys):
+    assert len(ids(runs, capsys, "--method", "coop")) == 2
+    assert len(ids(runs, capsys, "--method", "coop", "--dataset", "other")) == 0
+
+
+def test_a_run_is_shown_by_the_first_letters_of_its_id(runs, capsys):
+    name = ids(runs, capsys, "--method", "zero_shot")[0]
+    assert main(["runs", "show", name[:8], "--runs", str(runs)]) == 0
+    printed = capsys.readouterr().out
+    assert f"run:          {name}" in printed
+    assert "base: 50.00 % (10 of 20; 95 % interval 29.93 .. 70.07)" in printed
+    assert main(["runs", "show", name, "--runs", str(runs), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["run_id"] == name
+
+
+def test_a_difference_names_settings_results_and_images(runs, capsys):
+    left, right = ids(runs, capsys, "--method", "coop")
+    assert main(["runs", "diff", left, right, "--runs", str(runs)]) == 0
+    printed = capsys.readouterr().out
+    assert "  seed: 1 -> 2\n" in printed
+    assert "base: 60.00 -> 70.00 (+10.00); right in the first alone 0, in the second alone 2" in printed
+    assert main(["runs", "diff", left, right, "--runs", str(runs), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["seed"] == [1, 2]
+
+
+def test_a_removed_run_is_gone_with_its_folder(runs, capsys):
+    left, right = ids(runs, capsys, "--method", "coop")
+    assert main(["runs", "rm", left, "--runs", str(runs)]) == 0
+    assert capsys.readouterr().out.startswith("removed ")
+    assert left not in (left_over := ids(runs, capsys))
+    assert right in left_over
+    assert [path for path in runs.rglob(".*")] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("nothing", "no run 'nothing'"), ("", "is the start of 3 runs' ids")],
+)
+def test_nothing_is_removed_under_a_name_that_is_not_one_run_s(name, message, runs, capsys):
+    good = ids(runs, capsys)[0]
+    write_record(make_record(dataset="c"), run_folder(runs, make_record(dataset="c").identity))
+    assert main(["runs", "rm", good, name, "--runs", str(runs)]) == 2
+    assert message.replace("3", "5") in capsys.readouterr().err
+    assert good in ids(runs, capsys)
+
+
+def test_a_damaged_run_can_be_removed_by_its_folder(runs, capsys):
+    damaged = runs / "base_to_novel" / "b" / "coop-1shots-seed1-abc"
+    assert main(["runs", "rm", str(damaged)]) == 0
+    assert not damaged.exists()
+
+
+def test_listing_and_tables_need_no_torch():
+    code = "import sys, trainers.run_listing, trainers.report_cli, trainers.tables; print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"

@@ -1,0 +1,51 @@
+"""How long runs may take, from records of earlier ones of the same kind; None where there is none."""
+
+from collections.abc import Iterable
+from statistics import median
+
+from trainers.records import ResultRecord
+from trainers.run import Run
+from trainers.views import batch_bounds
+
+Kind = tuple[str, str, str]  # data set, method with its wrappers, backbone
+
+
+class Estimates:
+    """Seconds of runs, from records of the same data set, method and backbone on the same hardware.
+
+    Args:
+        hardware: as records name it; what another machine took says nothing here.
+    """
+
+    def __init__(self, records: Iterable[ResultRecord], hardware: dict[str, str]):
+        self._records: dict[Kind, list[ResultRecord]] = {}
+        for record in records:
+            if record.hardware == hardware:
+                self._records.setdefault((record.dataset, record.label, record.backbone), []).append(record)
+
+    def seconds(self, run: Run) -> float | None:
+        """The median over the records, the time of training being taken in proportion to the steps."""
+        kind = (run.config.dataset, run.config.label, str(run.identity["backbone"]))
+        steps = planned_steps(run)
+        times = [_scaled(record, steps) for record in self._records.get(kind, []) if bool(record.steps) == bool(steps)]
+        return median(times) if times else None
+
+
+def planned_steps(run: Run) -> int:
+    """Optimiser steps of a run; 0 where nothing is trained."""
+    if not run.uses_training:
+        return 0
+    optim = run.config.optim
+    return optim.step_count(len(batch_bounds(len(run.task.train), optim.batch_size, optim.drop_last)))
+
+
+def _scaled(record: ResultRecord, steps: int) -> float:
+    total, training = sum(record.seconds.values()), record.seconds.get("train", 0.0)
+    return total - training + training * (steps / record.steps if record.steps else 1.0)
+
+
+def spell(seconds: float) -> str:
+    """ "40 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

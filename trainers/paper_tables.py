@@ -1,0 +1,89 @@
+"""The published tables that one command runs: which methods, in which protocol, with which recipes."""
+
+import difflib
+import json
+from dataclasses import dataclass
+
+from trainers.report.publications import AVERAGE, PublishedRow, published_rows
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A table of a paper. Its settings are those of configs/paper/<method>_<protocol>.yaml."""
+
+    paper: str  # name and arXiv number
+    method: str  # whose table it is
+    protocol: str
+    others: tuple[str, ...] = ()  # that the same table holds it against, and that share its backbone
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}.{self.protocol}"
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return ("zero_shot", *self.others, self.method)
+
+    def overrides(self) -> list[str]:
+        """The table as settings of a bench: KEY VALUE pairs."""
+        return ["PROTOCOL", self.protocol, "RECIPE", "paper", "METHODS", json.dumps(self.methods)]
+
+    def published(self) -> list[PublishedRow]:
+        """The published lines that our recipe reproduces."""
+        return [row for row in published_rows(self.protocol) if row.method == self.method and row.recipe]
+
+    def describe(self) -> str:
+        """Two lines: what the table is, and what is published of it."""
+        rows = self.published()
+        numbers = sum(len(measures) for row in rows for measures in row.values.values())
+        recalled = sum(len(row.values[place]) for row in rows for place in row.unverified)
+        shots = ", ".join(str(row.shots) for row in rows)
+        headline = (
+            "; ".join(
+                ", ".join(f"{measure} {value:.2f}" for measure, value in row.values[AVERAGE].items())
+                for row in rows[-1:]
+            )
+            .replace("new ", "novel ")
+            .replace("all ", "")
+            .replace("accuracy ", "")
+        )
+        doubt = f" ({recalled} of them recalled, not read in a source)" if recalled else ""
+        return (
+            f"{self.name:<32} {self.paper}\n{'':<32} {rows[0].backbone}, {shots} shots: {numbers} published numbers"
+            f"{doubt}; average {'at 16 shots ' if len(rows) > 1 else ''}{headline}"
+        )
+
+
+PAPER_TABLES = (
+    PaperTable("CoOp, arXiv:2109.01134, Figure 3", "coop", "few_shot", ("linear_probe",)),
+    PaperTable("CoOp as CoCoOp's Table 1 has it, arXiv:2203.05557", "coop", "base_to_novel"),
+    PaperTable("CoOp as CoCoOp's Table 2 has it, arXiv:2203.05557", "coop", "cross_dataset"),
+    PaperTable("CoOp as CoCoOp's Table 3 has it, arXiv:2203.05557", "coop", "domain_generalization"),
+    PaperTable("CoCoOp, arXiv:2203.05557, Table 1", "cocoop", "base_to_novel"),
+    PaperTable("CoCoOp, arXiv:2203.05557, Table 2", "cocoop", "cross_dataset"),
+    PaperTable("CoCoOp, arXiv:2203.05557, Table 3", "cocoop", "domain_generalization"),
+    PaperTable("MaPLe, arXiv:2210.03117, Table 3", "maple", "base_to_novel"),
+    PaperTable("MaPLe, arXiv:2210.03117, Table 4", "maple", "cross_dataset"),
+    PaperTable("MaPLe, arXiv:2210.03117, Table 5", "maple", "domain_generalization"),
+    PaperTable("CLIP-Adapter, arXiv:2110.04544", "clip_adapter", "few_shot"),
+    PaperTable("Tip-Adapter, arXiv:2207.09519", "tip_adapter", "few_shot"),
+    PaperTable("Tip-Adapter-F, arXiv:2207.09519", "tip_adapter_f", "few_shot"),
+    PaperTable("CLIP-LoRA, arXiv:2405.18541", "clip_lora", "few_shot"),
+    PaperTable("PromptSRC, arXiv:2307.06948, Table 3", "promptsrc", "base_to_novel"),
+    PaperTable("PromptSRC, arXiv:2307.06948, Table 4", "promptsrc", "cross_dataset"),
+    PaperTable("PromptSRC, arXiv:2307.06948, Table 5", "promptsrc", "domain_generalization"),
+    PaperTable("PromptSRC, arXiv:2307.06948, appendix", "promptsrc", "few_shot"),
+)
+
+
+def paper_table(name: str) -> PaperTable:
+    """The table of that name.
+
+    Raises:
+        ValueError: if there is none; the message has the nearest names.
+    """
+    known = {table.name: table for table in PAPER_TABLES}
+    if name not in known:
+        near = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0.3)) or ", ".join(known)
+        raise ValueError(f"no published table {name!r}; did you mean {near}? `adaptkit reproduce` lists them")
+    return known[name]

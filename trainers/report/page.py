@@ -1,0 +1,157 @@
+"""Records -> one HTML file with everything inside: it opens from a folder, and asks no network for anything."""
+
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import resources
+
+from trainers.aggregate import BASELINE, by_label
+from trainers.records import Json, ResultRecord, TestScore
+from trainers.report.ledger import ledger
+from trainers.report.points import Point, figure_groups, points
+from trainers.table_formats import Table
+from trainers.tables import tables
+
+SCRIPTS = ("dom.js", "tables.js", "scales.js", "charts.js", "figures.js", "details.js", "main.js")
+TITLES = {
+    "base_to_novel": "Base to novel",
+    "few_shot": "Few shot",
+    "cross_dataset": "Cross-data-set",
+    "domain_generalization": "Domain generalisation",
+}
+
+
+def page(records: Sequence[ResultRecord]) -> str:
+    """The page as text."""
+    # "<" cannot end the script element early when it is written as an escape.
+    data = json.dumps(page_data(records), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    text = _asset("page.html")
+    for mark, content in (
+        ("/*style*/", _asset("style.css")),
+        ("/*script*/", "\n".join(_asset(name) for name in SCRIPTS)),
+        ("{title}", html.escape(f"adaptkit: {len(records)} runs")),
+        ("{data}", data),
+    ):
+        text = text.replace(mark, content)
+    return text
+
+
+def _asset(name: str) -> str:
+    return (resources.files("trainers.report") / "assets" / name).read_text(encoding="utf-8")
+
+
+def page_data(records: Sequence[ResultRecord]) -> dict[str, Json]:
+    """What the page shows, as JSON: every number is computed here, and the page only draws."""
+    names = _ClassNames()
+    runs: list[Json] = [_run(record, names) for record in records]
+    rows = ledger(records)
+    groups: list[Json] = []
+    for group in figure_groups(records):
+        first = group[0]
+        source = f" from {first.dataset}" if first.protocol == "cross_dataset" else ""
+        own: list[Json] = [
+            {**asdict(row), "seeds": list(row.seeds), "why": list(row.why)}
+            for row in rows
+            if (row.protocol, row.suite, row.backbone) == (first.protocol, first.suite, first.backbone)
+        ]
+        groups.append(
+            {
+                "title": TITLES.get(first.protocol, first.protocol) + source,
+                "protocol": first.protocol,
+                "suite": first.suite,
+                "backbone": first.backbone,
+                "weights": str(first.identity["weights"])[:12],
+                "precision": first.identity["precision"],
+                "datasets": list[Json](sorted({record.dataset for record in group})),
+                "runs": len(group),
+                "tables": [_table(table, group) for table in tables(group, layout="paper")],
+                "points": [_point(point) for point in points(group)],
+                "ledger": own,
+            }
+        )
+    return {
+        "baseline": BASELINE,
+        "finished": max(record.finished for record in records),
+        "groups": groups,
+        "runs": runs,
+        "classnames": names.lists,
+    }
+
+
+class _ClassNames:
+    """Lists of class names, each kept once however many tests share it."""
+
+    def __init__(self) -> None:
+        self.lists: list[Json] = []
+        self._places: dict[tuple[str, ...], int] = {}
+
+    def place(self, names: tuple[str, ...]) -> int:
+        if names not in self._places:
+            self._places[names] = len(self.lists)
+            self.lists.append(list[Json](names))
+        return self._places[names]
+
+
+def _table(table: Table, group: Sequence[ResultRecord]) -> Json:
+    """A table with the runs behind each of its rows."""
+    content: dict[str, Json] = json.loads(json.dumps(asdict(table)))
+    return {**content, "runs": [_row_runs(row, group) for row in table.rows]}
+
+
+def _row_runs(row: Sequence[str], group: Sequence[ResultRecord]) -> Json:
+    labels = {**by_label(group), **by_label(group, tell_shots=False)}
+    own = next((labels[cell] for cell in row[:2] if cell in labels), [])
+    here = [record for record in own if record.dataset == row[0]]
+    return [record.run_id for record in here or own]
+
+
+def _point(point: Point) -> Json:
+    bins: list[Json] = [[one.images, one.correct, round(one.confidence, 3)] for one in point.bins]
+    return {**asdict(point), "seeds": list(point.seeds), "run_ids": list(point.run_ids), "bins": bins}
+
+
+def _run(record: ResultRecord, names: _ClassNames) -> Json:
+    identity = {key: record.identity.get(key) for key in ("options", "wrap", "optim", "views", "templates")}
+    return {
+        "id": record.run_id,
+        "protocol": record.protocol,
+        "suite": record.suite,
+        "dataset": record.dataset,
+        "label": record.label,
+        "shots": record.shots,
+        "seed": None if record.deterministic else record.seed,
+        "backbone": record.backbone,
+        "pretrained": record.pretrained,
+        "weights": str(record.identity["weights"])[:12],
+        "precision": record.identity["precision"],
+        "settings": {key: value for key, value in identity.items() if value},
+        "augmentation": record.augmentation,
+        "epochs": record.epochs,
+        "steps": record.steps,
+        "train_items": record.train_items,
+        "parameters": record.trainable_parameters,
+        "final_loss": record.final_loss,
+        "seconds": dict(record.seconds),
+        "peak_memory_mb": record.peak_memory_mb,
+        "versions": dict(record.versions),
+        "hardware": dict(record.hardware),
+        "finished": record.finished,
+        "notes": list(record.notes),
+        "scores": [_score(score, names) for score in record.scores],
+    }
+
+
+def _score(score: TestScore, names: _ClassNames) -> Json:
+    return {
+        "name": score.name,
+        "accuracy": score.accuracy,
+        "correct": score.correct,
+        "total": score.total,
+        "interval": list(score.interval),
+        "ece": score.ece,
+        "nll": score.nll,
+        "items_hash": score.items_hash[:12],
+        "classnames": names.place(score.classnames),
+        "per_class": [None if value is None else round(value, 1) for value in score.per_class],
+    }

@@ -1,0 +1,116 @@
+"""The numbers of the figures, one per method, place and measure; the page and the plots draw the same ones."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from trainers.aggregate import Cell, accuracy_cell, average_cell, by_dataset, by_label, harmonic_cell
+from trainers.records import ResultRecord
+from trainers.report.publications import AVERAGE
+from trainers.scoring import ConfidenceBin
+from trainers.tables import groups, test_names
+
+MEASURES = {"base_to_novel": ("base", "new", "H"), "few_shot": ("all",)}  # the other protocols have accuracies only
+ACCURACY = "accuracy"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One number of one method."""
+
+    label: str
+    shots: int | None  # None where every data set has its own, or shots tell nothing apart
+    place: str  # a data set; in transfer protocols a test; or "average"
+    measure: str
+    mean: float  # percent
+    std: float | None  # population, over seeds; None for H
+    seeds: tuple[int, ...]
+    seconds: float  # of a run, mean
+    parameters: int  # learnt, the most of any run
+    run_ids: tuple[str, ...]
+    bins: tuple[ConfidenceBin, ...]  # all its test images thrown together; none for H and for old records
+
+
+def figure_groups(records: Sequence[ResultRecord]) -> list[list[ResultRecord]]:
+    """Records that share figures: those that share a table, and in cross_dataset what they learnt from."""
+    made: list[list[ResultRecord]] = []
+    for group in groups(records):
+        if group[0].protocol == "cross_dataset":
+            made += by_dataset(group).values()
+        else:
+            made.append(group)
+    return made
+
+
+def points(group: Sequence[ResultRecord]) -> list[Point]:
+    """All numbers of a group, averages first; numbers that are missing are not there."""
+    few_shot = group[0].protocol == "few_shot"
+    datasets = sorted({record.dataset for record in group})
+    made: list[Point] = []
+    for label, own in by_label(group, tell_shots=not few_shot).items():
+        for shots in sorted({record.shots for record in own}) if few_shot else [None]:
+            here = [record for record in own if shots in (None, record.shots)]
+            made += _points_of(_blank(label, shots), here, datasets)
+    return made
+
+
+def _blank(label: str, shots: int | None) -> Point:
+    """What all points of a method share; the rest is filled in."""
+    return Point(label, shots, AVERAGE, "", 0.0, None, (), 0.0, 0, (), ())
+
+
+def _points_of(blank: Point, own: Sequence[ResultRecord], datasets: Sequence[str]) -> Iterator[Point]:
+    protocol = own[0].protocol
+    per_dataset = by_dataset(own)
+    if protocol in MEASURES:
+        for place in (AVERAGE, *datasets):
+            here = own if place == AVERAGE else per_dataset.get(place, [])
+            cells: dict[str, Cell | None] = {}
+            for measure in MEASURES[protocol][:2]:
+                if place == AVERAGE:
+                    cells[measure] = average_cell(per_dataset, datasets, measure)
+                else:
+                    cells[measure] = accuracy_cell(here, measure)
+                yield from _point(blank, place, measure, cells[measure], here, (measure,))
+            h = harmonic_cell(cells["base"], cells["new"]) if "base" in cells else None
+            if h is not None and cells["base"] is not None:
+                yield from _point(blank, place, "H", Cell(h, 0.0, cells["base"].seeds), here, ())
+        return
+    tests = test_names(own)
+    targets = [test for test in tests if test not in datasets] or tests
+    for place, names in ((AVERAGE, targets), *((test, [test]) for test in tests)):
+        here = [record for record in own if all(any(s.name == name for s in record.scores) for name in names)]
+        learnt_from = sorted({record.dataset for record in here})
+        cell = average_cell(by_dataset(here), learnt_from, *names)
+        yield from _point(blank, place, ACCURACY, cell, here, names)
+
+
+def _point(
+    blank: Point, place: str, measure: str, cell: Cell | None, here: Sequence[ResultRecord], tests: Sequence[str]
+) -> Iterator[Point]:
+    if cell is None:
+        return
+    yield replace(
+        blank,
+        place=place,
+        measure=measure,
+        mean=cell.mean,
+        std=cell.std if tests else None,
+        seeds=cell.seeds,
+        seconds=fmean(sum(record.seconds.values()) for record in here),
+        parameters=max(record.trainable_parameters for record in here),
+        run_ids=tuple(record.run_id for record in here),
+        bins=pooled_bins([record.score(test).bins for record in here for test in tests]),
+    )
+
+
+def pooled_bins(many: Sequence[Sequence[ConfidenceBin]]) -> tuple[ConfidenceBin, ...]:
+    """The bins of all tests thrown together; none where one of the tests has none."""
+    if not many or not all(many):
+        return ()
+    pooled = []
+    for bins in zip(*many, strict=True):
+        images = sum(one.images for one in bins)
+        confidence = sum(one.confidence * one.images for one in bins) / images if images else 0.0
+        pooled.append(ConfidenceBin(images, sum(one.correct for one in bins), confidence))
+    return tuple(pooled)

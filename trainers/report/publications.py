@@ -1,0 +1,58 @@
+"""Published numbers, as data: what the papers print, where each number was read, and which of our recipes it is of."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+AVERAGE = "average"
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """One method's line of a published table."""
+
+    protocol: str
+    method: str  # as our registry calls it
+    printed: str  # as the paper calls it
+    variant: str  # whose run, which settings; "" where there is nothing to tell
+    backbone: str  # open_clip's name; the weights are OpenAI's
+    shots: int
+    seeds: tuple[int, ...]
+    recipe: bool  # what our recipe of the method in this protocol reproduces
+    source: str
+    unverified: tuple[str, ...]  # data sets whose numbers were recalled: no source of them was read
+    values: dict[str, dict[str, float]]  # data set or test, or "average" -> measure -> percent
+
+
+@cache
+def published_rows(protocol: str) -> tuple[PublishedRow, ...]:
+    """All published lines of a protocol; none for a protocol that no paper has."""
+    file = resources.files("trainers.report") / "published" / f"{protocol}.json"
+    if not file.is_file():
+        return ()
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return tuple(
+        PublishedRow(
+            protocol=protocol,
+            source=content["sources"][row.pop("source")],
+            seeds=tuple(row.pop("seeds")),
+            unverified=tuple(row.pop("unverified")),
+            **row,
+        )
+        for row in content["rows"]
+    )
+
+
+def published_places(protocol: str) -> tuple[str, ...]:
+    """The data sets or tests that a full published table has, in its order."""
+    rows = published_rows(protocol)
+    return max((tuple(place for place in row.values if place != AVERAGE) for row in rows), key=len, default=())
+
+
+def rows_to_compare(protocol: str, method: str, backbone: str) -> tuple[PublishedRow, ...]:
+    """The lines that a method is held against: those of our recipe and of the backbone, as far as there are any."""
+    own = [row for row in published_rows(protocol) if row.method == method]
+    own = [row for row in own if row.recipe] or own
+    nearest = backbone if any(row.backbone == backbone for row in own) else own[0].backbone if own else backbone
+    return tuple(row for row in own if row.backbone == nearest)

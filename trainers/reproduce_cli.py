@@ -1,0 +1,96 @@
+"""The verb `adaptkit reproduce`: one command per published table. Heavy imports stay inside the verb."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainers.records import ResultRecord
+
+OK = 0
+
+
+def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `reproduce` to a command's verbs; it sets `run`, a function of the arguments -> exit code."""
+    parser = verbs.add_parser(
+        "reproduce",
+        help="run a paper's table with the paper's settings, and hold it against the published numbers",
+        description="Run a paper's table with the settings of its recipe (configs/paper), then print it beside the "
+        "published numbers. Without a table, list the tables.",
+    )
+    parser.add_argument("table", nargs="?", metavar="TABLE", help="such as maple.base_to_novel")
+    parser.add_argument("--root", help="the folder that holds the data sets of the papers")
+    parser.add_argument("--datasets", help="such as dtd,eurosat; by default all of the table")
+    parser.add_argument("--seeds", help="by default the paper's")
+    parser.add_argument("--shots", help="by default the paper's")
+    parser.add_argument("--split", choices=("fallback",), help="build a split where the papers' file is missing")
+    parser.add_argument("--backbone", help="another one than the paper's, which makes the numbers not comparable")
+    parser.add_argument("--pretrained", help="the tag of that backbone's weights")
+    parser.add_argument("--checkpoint", help="a local file with the weights, such as OpenAI's ViT-B-16.pt")
+    parser.add_argument("--device", help="auto (default), cpu, cuda or cuda:1")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for records (default: runs)")
+    parser.add_argument("--fresh", action="store_true", help="compute finished runs again")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
+    parser.set_defaults(run=_reproduce)
+
+
+def _reproduce(args: argparse.Namespace) -> int:
+    from trainers.paper_tables import PAPER_TABLES, paper_table
+
+    if args.table is None:
+        print("\n".join(table.describe() for table in PAPER_TABLES))
+        print("\n`adaptkit reproduce TABLE --root DATA` runs one of them")
+        return OK
+    table = paper_table(args.table)
+    if args.root is None:
+        raise ValueError("--root is missing: name the folder that holds the data sets of the papers")
+
+    from datasets_fewshot.cache_folder import cache_folder
+    from trainers.bench import bench
+    from trainers.config import load_bench
+
+    overrides = [*table.overrides(), *_overrides(args)]
+    records = bench(load_bench(None, overrides), args.out, cache_folder() / "features", fresh=args.fresh)
+    _ledger(args.table, records, args.out)
+    return OK
+
+
+def _overrides(args: argparse.Namespace) -> list[str]:
+    """The options as KEY VALUE pairs; pairs that the user wrote come last and win."""
+    pairs: list[str] = []
+    for key, written in (("DATASETS", args.datasets), ("SEEDS", args.seeds), ("SHOTS", args.shots)):
+        if written is not None:
+            values = [part.strip() for part in written.split(",") if part.strip()]
+            pairs += [key, json.dumps([int(value) if value.isdigit() else value for value in values])]
+    words = {"DATA.ROOT": args.root, "DATA.SPLIT": args.split, "DEVICE": args.device}
+    if args.backbone or args.pretrained or args.checkpoint:  # another backbone brings its weights along
+        words["BACKBONE.PRETRAINED"] = args.pretrained
+        pairs += ["BACKBONE.PRETRAINED", "null"] if args.pretrained is None else []
+        words |= {"BACKBONE.NAME": args.backbone, "BACKBONE.CHECKPOINT": args.checkpoint}
+    for key, word in words.items():
+        if word is not None:
+            pairs += [key, json.dumps(word)]
+    return [*pairs, *args.overrides]
+
+
+def _ledger(name: str, records: "list[ResultRecord]", out: Path) -> None:
+    """Print the ledger and keep it beside the records."""
+    from rich.console import Console
+
+    from trainers.records import write_text
+    from trainers.report.cells import ledger_csv
+    from trainers.report.ledger import ledger, ledger_tables, verdict_counts
+
+    rows = ledger(records)
+    made = ledger_tables(rows)
+    console = Console()
+    for table in ledger_tables([row for row in rows if row.verdict != "not run"]):
+        console.print(table.rich())
+        for note in table.notes:
+            console.print(f"- {note}", highlight=False, style="dim", soft_wrap=True)
+    console.print(f"{name}: {verdict_counts(rows)}")
+    paths = out / f"{name}.ledger.md", out / f"{name}.ledger.csv"
+    write_text(paths[0], "\n".join(table.markdown() for table in made))
+    write_text(paths[1], ledger_csv(rows))
+    Console(stderr=True).print(f"written to {paths[0]} and {paths[1]}", soft_wrap=True)

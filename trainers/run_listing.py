@@ -1,0 +1,204 @@
+"""Finished runs as lists, descriptions and differences, and how they are found by a name and removed."""
+
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trainers.records import (
+    LEARNT_FILE,
+    RECORD_FILE,
+    Json,
+    ResultRecord,
+    TestScore,
+    read_record,
+    record_paths,
+)
+
+ID_LETTERS = 12  # of a run's id, as in the name of its folder
+SHOWN_CLASSES = 5
+
+
+class RunNotFoundError(ValueError):
+    """No run of that name, or several; the message says how to name one."""
+
+
+def find_folder(name: str, runs: Path) -> Path:
+    """The folder of a run: `name` is the folder itself, its name, or the first letters of the run's id.
+
+    Raises:
+        RunNotFoundError: if there is none, or more than one.
+    """
+    given = Path(name)
+    if (given / RECORD_FILE).is_file():
+        return given
+    folders = [path.parent for path in record_paths(runs)]
+    found = [folder for folder in folders if name in (folder.name, str(folder.relative_to(runs)))]
+    found = found or [folder for folder in folders if folder.name.rpartition("-")[2].startswith(name[:ID_LETTERS])]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = ", ".join(str(folder.relative_to(runs)) for folder in found[:SHOWN_CLASSES])
+        raise RunNotFoundError(f"{name!r} is the start of {len(found)} runs' ids ({listed} ...); write more letters")
+    raise RunNotFoundError(f"no run {name!r} in {str(runs)!r}; `adaptkit runs ls {runs}` lists them")
+
+
+def find_run(name: str, runs: Path) -> tuple[Path, ResultRecord]:
+    """A run's folder and record."""
+    folder = find_folder(name, runs)
+    return folder, read_record(folder)
+
+
+def remove_run(folder: Path) -> None:
+    """Remove a run: first it stops being one, in one step, then its files go."""
+    doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def short_record(record: ResultRecord) -> dict[str, Json]:
+    """What a list shows of a run."""
+    return {
+        "run_id": record.run_id,
+        "protocol": record.protocol,
+        "suite": record.suite,
+        "dataset": record.dataset,
+        "method": record.label,
+        "backbone": record.backbone,
+        "shots": record.shots,
+        "seed": record.seed,
+        "accuracy": {score.name: score.accuracy for score in record.scores},
+        "seconds": round(sum(record.seconds.values()), 2),
+        "finished": record.finished,
+    }
+
+
+def text_table(records: Sequence[ResultRecord]) -> str:
+    """A line per run, in columns; base_to_novel and few_shot show all accuracies, the others the first ones."""
+    headers = ("id", "protocol", "data set", "method", "shots", "seed", "accuracy in percent", "s", "finished")
+    rows = [headers]
+    for record in records:
+        scores = [f"{score.name} {score.accuracy:.2f}" for score in record.scores[:2]]
+        more = [f"and {len(record.scores) - 2} more"] if len(record.scores) > 2 else []
+        seed = "any" if record.deterministic else str(record.seed)
+        seconds = f"{sum(record.seconds.values()):.1f}"
+        finished = record.finished[:16].replace("T", " ")
+        rows.append(
+            (record.run_id[:ID_LETTERS], record.protocol, record.dataset, record.label, str(record.shots), seed,
+             ", ".join([*scores, *more]), seconds, finished)
+        )  # fmt: skip
+    widths = [max(len(row[column]) for row in rows) for column in range(len(headers))]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def describe(record: ResultRecord, folder: Path) -> str:
+    """All that a reader wants to know of a run, in lines."""
+    learnt = folder / LEARNT_FILE
+    facts = {
+        "run": record.run_id,
+        "folder": str(folder),
+        "what": f"{record.label} on {record.dataset}, {record.protocol}, suite {record.suite}",
+        "shots, seed": "any" if record.deterministic else f"{record.shots}, {record.seed}",
+        "backbone": f"{record.backbone}, weights {record.pretrained or 'of unknown source'} "
+        f"({str(record.identity.get('weights'))[:ID_LETTERS]}), {record.identity.get('precision')}",
+        "training": f"{record.train_items} images, {record.epochs} epochs, {record.steps} steps; {record.augmentation}",
+        "learnt": f"{record.trainable_parameters:,} parameters"
+        + (f", {learnt.stat().st_size / 1024:.0f} KiB in {LEARNT_FILE}" if learnt.is_file() else ""),
+        "final loss": "none" if record.final_loss is None else f"{record.final_loss:.4f}",
+        "seconds": ", ".join(f"{phase} {seconds:.2f}" for phase, seconds in record.seconds.items()),
+        "peak memory": "unknown" if record.peak_memory_mb is None else f"{record.peak_memory_mb:.0f} MB",
+        "hardware": ", ".join(record.hardware.values()),
+        "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+        "finished": record.finished,
+    }
+    lines = [f"{name + ':':<13} {fact}" for name, fact in facts.items()]
+    for score in record.scores:
+        lines += ["", *_score_lines(score)]
+    return "\n".join([*lines, *(f"note: {note}" for note in record.notes)])
+
+
+def _score_lines(score: TestScore) -> list[str]:
+    interval = "{:.2f} .. {:.2f}".format(*score.interval)
+    lines = [
+        f"{score.name}: {score.accuracy:.2f} % ({score.correct} of {score.total}; 95 % interval {interval})",
+        f"  calibration error {score.ece:.2f} %, log-likelihood {-score.nll:.4f}, items {score.items_hash[:12]}",
+    ]
+    known = [(value, name) for name, value in zip(score.classnames, score.per_class, strict=True) if value is not None]
+    worst = ", ".join(f"{name} {value:.0f} %" for value, name in sorted(known)[:SHOWN_CLASSES])
+    return [*lines, f"  weakest of {len(known)} classes: {worst}"]
+
+
+@dataclass(frozen=True)
+class TestDifference:
+    """Two results of one test, each as (left, right)."""
+
+    __test__ = False  # not a test case, whatever pytest makes of the name
+
+    name: str
+    accuracy: tuple[float, float]  # percent
+    ece: tuple[float, float]  # percent
+    nll: tuple[float, float]  # nats
+    only_right_in: tuple[int, int] | None  # images that one of them alone got right; None where the images differ
+
+    def __str__(self) -> str:
+        left, right = self.accuracy
+        images = "other test images"
+        if self.only_right_in is not None:
+            images = "right in the first alone {}, in the second alone {}".format(*self.only_right_in)
+        return f"{self.name}: {left:.2f} -> {right:.2f} ({right - left:+.2f}); {images}"
+
+
+@dataclass(frozen=True)
+class RunDifference:
+    """What two runs differ in, settings and circumstances as (left, right)."""
+
+    runs: tuple[str, str]
+    settings: dict[str, tuple[Json, Json]]
+    tests: tuple[TestDifference, ...]  # those that both have
+
+    def __str__(self) -> str:
+        lines = [" -> ".join(name[:ID_LETTERS] for name in self.runs)]
+        lines += [f"  {key}: {left} -> {right}" for key, (left, right) in self.settings.items()]
+        return "\n".join([*lines, *map(str, self.tests)])
+
+
+def difference(left: ResultRecord, right: ResultRecord) -> RunDifference:
+    """Compare two runs."""
+    sides = [_flat({**record.identity, **_circumstances(record)}) for record in (left, right)]
+    pairs = {key: (sides[0].get(key), sides[1].get(key)) for key in dict.fromkeys([*sides[0], *sides[1]])}
+    settings = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+    shared = [score.name for score in left.scores if any(other.name == score.name for other in right.scores)]
+    tests = tuple(_test_difference(left.score(name), right.score(name)) for name in shared)
+    return RunDifference((left.run_id, right.run_id), settings, tests)
+
+
+def _circumstances(record: ResultRecord) -> dict[str, Json]:
+    """What cannot change a result by itself, and still may explain a difference."""
+    return {
+        "seconds": round(sum(record.seconds.values()), 2),
+        "versions": dict(record.versions),
+        "hardware": dict(record.hardware),
+        "trainable_parameters": record.trainable_parameters,
+    }
+
+
+def _flat(content: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
+    flat: dict[str, Json] = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _test_difference(left: TestScore, right: TestScore) -> TestDifference:
+    alone = None
+    if left.items_hash == right.items_hash:
+        hits, others = left.right(), right.right()
+        alone = int(np.sum(hits & ~others)), int(np.sum(~hits & others))
+    accuracy, ece, nll = (left.accuracy, right.accuracy), (left.ece, right.ece), (left.nll, right.nll)
+    return TestDifference(left.name, accuracy, ece, nll, alone)
