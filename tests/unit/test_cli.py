@@ -116,7 +116,7 @@ def test_report_makes_the_table_from_records_alone(noise, capsys):
     main(["bench", *SHORT])
     capsys.readouterr()
     assert main(["report", "runs"]) == 0
-    assert capsys.readouterr().out == (noise / "runs" / "base_to_novel.md").read_text() + "\n"
+    assert capsys.readouterr().out == (noise / "runs" / "base_to_novel.md").read_text()
 
 
 def test_methods_says_of_every_method_what_it_is_and_how_much_it_learns(capsys):
