@@ -1,9 +1,7 @@
 """FrozenCLIP: any open_clip model behind a handful of methods. Always in eval mode, never trained."""
 
 import copy
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
@@ -11,34 +9,21 @@ import torch
 import torch.nn.functional as F
 from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
-from open_clip.transform import PreprocessCfg, image_transform_v2
-from open_clip.transformer import TextTransformer
-from PIL import Image
 from torch import Tensor, nn
 
-from adaptkit import towers
+from adaptkit import full_text, towers
 from adaptkit.activations import swap_quick_gelus
 from adaptkit.linears import swap_frozen_linears
+from adaptkit.preprocess import preprocess_of
 from adaptkit.prompt_encoder import FullEncoder, prompt_encoder
 from adaptkit.text_tree import TreeEncoder
 from adaptkit.token_tree import PromptTokens
 from adaptkit.tokens import Tokenizer
-from adaptkit.tower_views import text_tower_of, vision_tower_of
+from adaptkit.tower_views import context_length_of, text_tower_of, vision_tower_of
 from adaptkit.towers import NO_PROMPTS, TextTower, VisionTower
-from adaptkit.weights_source import WeightsSource
+from adaptkit.weights_source import WeightsSource, hash_of_weights
 
 Self = TypeVar("Self", bound="FrozenCLIP")
-
-
-@dataclass(frozen=True)
-class PreprocessConfig:
-    """What an image goes through before the image tower."""
-
-    image_size: tuple[int, int]  # height, width in pixels
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: str  # "bicubic" or "bilinear"
-    resize_mode: str  # "shortest" side and centre crop, "longest" side and padding, or "squash"
 
 
 class FrozenCLIP(nn.Module):
@@ -63,13 +48,8 @@ class FrozenCLIP(nn.Module):
         self.text_tower = text_tower_of(model)
         self.vision_tower = vision_tower_of(model.visual)
         self._loaded_towers = self.text_tower, self.vision_tower
-        self.tokenizer = Tokenizer(tokenizer, _context_length(model))
-        cfg = PreprocessCfg(**getattr(model.visual, "preprocess_cfg", {"size": model.visual.image_size}))
-        self.preprocess: Callable[[Image.Image], Tensor] = image_transform_v2(cfg, is_train=False)
-        size = (cfg.size, cfg.size) if isinstance(cfg.size, int) else tuple(cfg.size)
-        self.preprocess_cfg = PreprocessConfig(
-            size, tuple(cfg.mean), tuple(cfg.std), cfg.interpolation, cfg.resize_mode
-        )
+        self.tokenizer = Tokenizer(tokenizer, context_length_of(model))
+        self.preprocess_cfg, self.preprocess = preprocess_of(model.visual)
 
     def train(self: Self, mode: bool = True) -> Self:
         """Stays in eval mode, whatever the module around it does: batch norm and dropout never move."""
@@ -156,11 +136,7 @@ class FrozenCLIP(nn.Module):
     @cached_property
     def weights_hash(self) -> str:
         """SHA-256 over names, types, shapes and bytes of the weights: what a cache or an artefact was made with."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return hash_of_weights(self.model)
 
     def require_vit_blocks(self, asked_by: str) -> VisionTower:
         """The vision tower, for what cannot do without its blocks.
@@ -252,6 +228,34 @@ class FrozenCLIP(nn.Module):
         features = self.model.visual(images.to(self.dtype))
         return features[0] if isinstance(features, tuple) else features
 
+    def encode_tokens(self, images: Tensor, prompts: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
+        """Images (B, 3, H, W) -> output rows (B, 1 + P, D_v) of the last block: the class token's, then the patches'.
+
+        `project_tokens` of the first is what `encode_image` gives, to the last bit. Needs `require_vit_blocks`.
+        """
+        return towers.encode_rows(self.require_vit_blocks("patch rows"), images, prompts)
+
+    def project_tokens(self, rows: Tensor) -> Tensor:
+        """Output rows of the image tower (..., D_v) -> features (..., D), not normalised."""
+        return self.require_vit_blocks("patch rows").project(rows.to(self.dtype))
+
+    def encode_words(self, texts: Sequence[str] | Tensor) -> tuple[Tensor, Tensor]:
+        """N texts, or their token ids -> output rows (N, L, D_t) behind the final norm; which are no padding (N, L).
+
+        Raises:
+            ValueError: for a text tower that takes token ids only, or whose texts have no [EOS].
+        """
+        tower = self._require_text_tower()
+        if tower.pool not in ("argmax", "eos"):
+            raise ValueError(f"word rows end at [EOS], and the text tower of {self.name} pools its {tower.pool!r} row")
+        tokens = texts if isinstance(texts, Tensor) else self.tokenize(texts)
+        with torch.no_grad():
+            return full_text.encode_words(tower, tokens.to(self.device))
+
+    def project_words(self, rows: Tensor) -> Tensor:
+        """Output rows of the text tower (..., D_t) behind its final norm -> features (..., D), not normalised."""
+        return self._require_text_tower().project(rows.to(self.dtype))
+
     def encode_text(self, texts: Sequence[str] | Tensor) -> Tensor:
         """N texts, or their token ids (N, L) -> features (N, D), not normalised.
 
@@ -293,8 +297,3 @@ class FrozenCLIP(nn.Module):
     def _fixed_prompts(self, tokens: Tensor) -> PromptTokens:
         tokens = tokens.cpu()
         return PromptTokens(tokens, torch.full_like(tokens, -1), self._require_text_tower().ends(tokens))
-
-
-def _context_length(model: CLIP | CustomTextCLIP | CoCa) -> int:
-    text = getattr(model, "text", None)
-    return text.context_length if isinstance(text, TextTransformer) else model.context_length

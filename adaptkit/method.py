@@ -18,8 +18,9 @@ from adaptkit.prediction import Images, Prediction, predict
 if TYPE_CHECKING:
     from adaptkit.model_card import TrainingFacts
 
-Consumes = Literal["features", "images"]
-Optional = Literal["prepare", "tune", "class_weights"]  # parts of the contract that a method may leave out
+Consumes = Literal["features", "tokens", "images"]
+# Parts of the contract that a method may leave out.
+Optional = Literal["prepare", "tune", "class_weights", "backward", "image_tokens"]
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,15 @@ class AdaptedCLIP(nn.Module, ABC):
     """A frozen CLIP with something learnt around it; the learnt tensors are its only parameters that need gradients.
 
     A method writes `consumes`, `logits` and `loss`, and `set_classes` and `class_weights` where they make sense. It may
-    write `prepare`, `tune`, `search`, `backward` and `after_epoch`; the rest stays as it is here. Beside the learnt
-    tensors, training may change persistent buffers (PromptSRC's average); whatever else it changes, `training_state`
-    must bring.
+    write `prepare`, `tune`, `search`, `backward` and `after_epoch`. One whose loss is more than the cross-entropy of
+    its logits writes `regularizer`; one that consumes images and classifies the projected class token against its
+    class weights writes `image_tokens`. The rest stays as it is here. Beside the learnt tensors, training may change
+    persistent buffers (PromptSRC's average); whatever else it changes, `training_state` must bring.
     """
 
-    consumes: Consumes  # "features" (B, D) where the image tower is untouched, else "images" (B, 3, H, W)
+    # "features" (B, D) where the image tower is untouched; "tokens" (B, 1 + P, D_v), the output rows of its last block
+    # with the class token's first, where patches are read as well; else "images" (B, 3, H, W).
+    consumes: Consumes
     support_views: int = 0  # V random views of each support image that `prepare` wants; 0: the image as it is
     prepares_again: bool = False  # whether `prepare` is to be called again when the image tower has learnt
 
@@ -61,7 +65,11 @@ class AdaptedCLIP(nn.Module, ABC):
 
     def forward(self, images: Tensor) -> Tensor:
         """Preprocessed images (B, 3, H, W) -> logits (B, C), whatever the method consumes."""
-        return self.logits(self.backbone.encode_image(images) if self.consumes == "features" else images)
+        if self.consumes == "images":
+            return self.logits(images)
+        return self.logits(
+            self.backbone.encode_image(images) if self.consumes == "features" else self.backbone.encode_tokens(images)
+        )
 
     @abstractmethod
     def logits(self, x: Tensor) -> Tensor:
@@ -70,6 +78,37 @@ class AdaptedCLIP(nn.Module, ABC):
     @abstractmethod
     def loss(self, x: Tensor, labels: Tensor) -> Tensor:
         """What the method consumes, labels (B,) int64 -> scalar."""
+
+    def regularizer(self, x: Tensor, labels: Tensor) -> Tensor | None:
+        """What `loss` adds to the cross-entropy of `logits`: a scalar, or None for nothing."""
+        return None
+
+    def hands_out_tokens(self) -> bool:
+        """Whether `image_tokens` and `logits_of_tokens` are to be had."""
+        return self.consumes != "images" or self.writes("image_tokens")
+
+    def image_tokens(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> output rows (B, 1 + P, D_v) of the image tower as this method runs it.
+
+        Raises:
+            TypeError: if the method changes the image tower and does not say how its rows come about.
+        """
+        if self.consumes == "images":
+            raise TypeError(f"{type(self).__name__} runs an image tower of its own and does not hand out its rows")
+        return self.backbone.encode_tokens(images)
+
+    def logits_of_tokens(self, tokens: Tensor) -> Tensor:
+        """What `image_tokens` gives, (B, 1 + P, D_v) -> logits (B, C), the same as of the images themselves."""
+        if self.consumes == "tokens":
+            return self.logits(tokens)
+        image_features = self.backbone.project_tokens(tokens[:, 0])
+        if self.consumes == "features":
+            return self.logits(image_features)
+        return self.backbone.logits(image_features, self.current_class_weights())
+
+    def undecayed(self) -> set[str]:
+        """Names of the learnt tensors that take no weight decay, whatever the optimiser's is."""
+        return set()
 
     def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
         """Tell other classes apart: what is learnt stays, what depends on the names is rebuilt.

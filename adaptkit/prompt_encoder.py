@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from adaptkit.full_text import encode_full_text
 from adaptkit.text_tree import MEMORY_BUDGET, TreeEncoder
 from adaptkit.token_tree import PromptTokens
-from adaptkit.towers import NO_PROMPTS, TextTower, encode_full_text
+from adaptkit.towers import NO_PROMPTS, TextTower
 
 
 def prompt_encoder(

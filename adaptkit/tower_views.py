@@ -59,3 +59,9 @@ def vision_tower_of(visual: nn.Module) -> VisionTower | None:
         ln_post=visual.ln_post,
         projection=visual.proj,
     )
+
+
+def context_length_of(model: CLIP | CustomTextCLIP | CoCa) -> int:
+    """Positions of the text tower, whatever it is."""
+    text = getattr(model, "text", None)
+    return text.context_length if isinstance(text, TextTransformer) else model.context_length

@@ -1,8 +1,8 @@
 """The two towers of CLIP as plain functions over tokens: prompts, and which blocks run, are arguments.
 
 `TextTower` and `VisionTower` are views: they name the parts of an open_clip model and own nothing. Text prompts of a
-causal tower run as a token tree (text_tree.py); what stands here runs every position, for the towers that are not
-causal. In the last block that attends, only the output row of the vision tower is computed past keys and values.
+causal tower run as a token tree (text_tree.py), those of other towers whole (full_text.py). In the last block that
+attends, only the output row of the vision tower is computed past keys and values.
 
 A view's block may have parts that a wrapper put there: `beside_attn` and `beside_mlp` are added to the two residual
 steps, and `skip` stands in for the whole block, row by row, while it is active.
@@ -117,6 +117,11 @@ class VisionTower:
     def depth(self) -> int:
         return len(self.blocks)
 
+    def project(self, x: Tensor) -> Tensor:
+        """Output rows (..., D_v) -> features (..., D)."""
+        x = self.ln_post(x)
+        return x if self.projection is None else x @ self.projection
+
 
 def is_supported_block(block: object) -> bool:
     """Whether `run_block` computes what the block computes."""
@@ -187,12 +192,23 @@ def run_block(block: Block, x: Tensor, mask: Tensor | None = None) -> Tensor:
 
 def run_last_block(block: Block, x: Tensor) -> Tensor:
     """The first row's output of a block on x (B, L, D_v): (B, D_v). The other rows lend keys and values only."""
-    attn = block.attn
     normed = block.ln_1(x)
-    q = attention.split_heads(attn, attention.project_q(attn, normed[:, :1]))
+    return _rows_of_block(block, x[:, :1], normed[:, :1], normed)[:, 0]
+
+
+def run_last_block_rows(block: Block, x: Tensor) -> Tensor:
+    """All rows' outputs of a block on x (B, L, D_v), the first to the last bit what `run_last_block` gives."""
+    normed = block.ln_1(x)
+    first, others = (_rows_of_block(block, x[:, part], normed[:, part], normed) for part in (slice(1), slice(1, None)))
+    return torch.cat([first, others], dim=1)
+
+
+def _rows_of_block(block: Block, x: Tensor, queries: Tensor, normed: Tensor) -> Tensor:
+    """Outputs of some rows x (B, l, D_v) of a block, after its first norm `queries`, that see all rows `normed`."""
+    attn = block.attn
+    q = attention.split_heads(attn, attention.project_q(attn, queries))
     k, v = (attention.split_heads(attn, part) for part in attention.project_kv(attn, normed).chunk(2, -1))
-    first = add_attention(block, x[:, :1], attention.project_out(attn, attention.attend(attn, q, k, v)))
-    return add_mlp(block, first)[:, 0]
+    return add_mlp(block, add_attention(block, x, attention.project_out(attn, attention.attend(attn, q, k, v))))
 
 
 def embed_patches(tower: VisionTower, images: Tensor) -> Tensor:
@@ -218,6 +234,23 @@ def encode_patches(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor] 
     Raises:
         ValueError: if a later layer has prompts and layer 0 has none, or another number of them.
     """
+    x = _run_blocks(tower, x, prompts, run_last_block)
+    return tower.project(x[:, 0] if x.ndim == 3 else x)  # all rows are left where no block attends
+
+
+def encode_rows(tower: VisionTower, images: Tensor, prompts: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
+    """Images (B, 3, H, W) -> output rows (B, 1 + P, D_v) of the last block, the class token's first, prompts' left out.
+
+    `tower.project` of the first row is what `encode_image` gives, to the last bit.
+    """
+    x = embed_patches(tower, images)
+    return _run_blocks(tower, x, prompts, run_last_block_rows)[:, : x.shape[1]]
+
+
+def _run_blocks(
+    tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor], run_last: Callable[[Block, Tensor], Tensor]
+) -> Tensor:
+    """Embedded patches (B, 1 + P, D_v) through all blocks, the last that attends by `run_last`."""
     n = prompts[0].shape[-2] if 0 in prompts else 0
     if any(prompt.shape[-2] != n for prompt in prompts.values()):
         raise ValueError(
@@ -227,69 +260,14 @@ def encode_patches(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor] 
     if n:
         x = torch.cat([x, tower.ln_pre(prompts[0].to(x.dtype)).expand(len(x), -1, -1)], dim=1)
     last = last_attending(tower.blocks)
-    if last < 0:
-        x = x[:, 0]
     for layer, block in enumerate(tower.blocks):
         if 0 < layer <= last and layer in prompts:
             x = replace_tokens(x, x.shape[1] - n, prompts[layer])
-        x = run_last_block(block, x) if layer == last else run_block(block, x)  # behind it x is (B, D_v)
-    x = tower.ln_post(x)
-    return x if tower.projection is None else x @ tower.projection
+        x = run_last(block, x) if layer == last else run_block(block, x)  # behind it x may be (B, D_v)
+    return x
 
 
 def replace_tokens(x: Tensor, start: int, prompts: Tensor) -> Tensor:
     """x (N, L, D) with prompts (n, D) or (N, n, D) in the place of the tokens from `start` on."""
     prompts = prompts.to(x.dtype).expand(len(x), -1, -1)
     return torch.cat([x[:, :start], prompts, x[:, start + prompts.shape[1] :]], dim=1)
-
-
-def encode_full_text(
-    tower: TextTower,
-    x: Tensor,
-    tokens: Tensor,
-    ends: Tensor,
-    start: int = 1,
-    deep: Mapping[int, Tensor] = NO_PROMPTS,
-) -> Tensor:
-    """Every position of the prompts, padding included: x (N, L, D_t) -> features (N, D), not normalised.
-
-    Args:
-        x: token embeddings, before the positional embedding.
-        tokens: (N, L) the ids that `x` stands for; only the padding is read from them.
-        ends: (N,) position of [EOS], read by the towers that pool it.
-        start: position behind [SOS].
-        deep: layer -> (n, D_t); they replace the n tokens from `start` on before their block.
-    """
-    x, mask = x.to(tower.dtype), tower.attn_mask
-    if tower.class_embedding is not None:
-        x = torch.cat([x, tower.class_embedding.to(x.dtype).expand(len(x), 1, -1)], dim=1)
-    if mask is not None:
-        mask = mask[: x.shape[1], : x.shape[1]].to(x.device, x.dtype)
-    if tower.pad_id is not None:
-        mask = _hide_padding(tower, tokens, mask, x.dtype)
-    x = x + tower.positional_embedding[: x.shape[1]].to(x.dtype)
-    for layer, block in enumerate(tower.blocks):
-        if layer in deep:
-            x = replace_tokens(x, start, deep[layer])
-        x = block(x, attn_mask=mask)
-    if tower.pool == "first":
-        pooled = x[:, 0]
-    elif tower.pool == "last" or tower.class_embedding is not None:
-        pooled = x[:, -1]
-    else:
-        pooled = x[torch.arange(len(x), device=x.device), ends]
-    return tower.project(tower.ln_final(pooled))
-
-
-def _hide_padding(tower: TextTower, tokens: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """The additive mask (N * heads, L, L) in which nothing sees padding."""
-    seen = tokens.ne(tower.pad_id or 0)  # (N, L)
-    if tower.class_embedding is not None:
-        always = seen.new_ones(len(seen), 1)
-        seen = torch.cat([always, seen] if tower.pads_from_the_front else [seen, always], dim=1)
-    hidden = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, float("-inf"))
-    full = hidden[:, None, :].expand(-1, seen.shape[1], -1)
-    if mask is not None:
-        full = full + mask
-    heads = next((block.attn.num_heads for block in tower.blocks if hasattr(block, "attn")), 1)
-    return full.repeat_interleave(heads, dim=0)

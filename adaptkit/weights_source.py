@@ -1,6 +1,10 @@
 """WeightsSource: what a backbone was loaded from, so that an artefact can say how to load it again."""
 
+import hashlib
 from dataclasses import dataclass
+
+import torch
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -20,3 +24,12 @@ class WeightsSource:
         pretrained = f", pretrained={self.pretrained!r}" if self.pretrained else ""
         checkpoint = f", checkpoint={self.checkpoint!r}" if self.checkpoint else ""
         return f'adaptkit.load_backbone("{self.name}"{pretrained}{checkpoint})'
+
+
+def hash_of_weights(model: nn.Module) -> str:
+    """SHA-256 in hex over names, types, shapes and bytes of a model's tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -47,8 +47,29 @@ class MethodWrapper(AdaptedCLIP):
 
     def inner_input(self, x: Tensor) -> Tensor:
         """What this method consumes -> what the inner one does."""
-        encodes = self.consumes == "images" and self.inner.consumes == "features"
-        return self.backbone.encode_image(x) if encodes else x
+        if self.consumes == self.inner.consumes:
+            return x
+        if self.consumes == "tokens":
+            return self.backbone.project_tokens(x[..., 0, :])
+        return self.backbone.encode_image(x) if self.inner.consumes == "features" else self.backbone.encode_tokens(x)
+
+    def regularizer(self, x: Tensor, labels: Tensor) -> Tensor | None:
+        return self.inner.regularizer(self.inner_input(x), labels)
+
+    def hands_out_tokens(self) -> bool:
+        return self.inner.hands_out_tokens() and (self.consumes != "images" or self._passes_logits_on())
+
+    def image_tokens(self, images: Tensor) -> Tensor:
+        return self.inner.image_tokens(images)
+
+    def logits_of_tokens(self, tokens: Tensor) -> Tensor:
+        return self.inner.logits_of_tokens(tokens) if self._passes_logits_on() else super().logits_of_tokens(tokens)
+
+    def _passes_logits_on(self) -> bool:
+        return type(self).logits is MethodWrapper.logits
+
+    def undecayed(self) -> set[str]:
+        return {INNER + name for name in self.inner.undecayed()}
 
     def backward(self, x: Tensor, labels: Tensor) -> Tensor:
         """The inner method's own way to its gradients, unless this one has a loss of its own."""

@@ -8,7 +8,7 @@ from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
 from torch import Tensor, nn
 
-from adaptkit import FrozenCLIP
+from adaptkit import AdaptedCLIP, FrozenCLIP
 
 VISION = {"image_size": 32, "patch_size": 8, "layers": 3, "width": 64, "head_width": 32}
 TEXT = {"context_length": 40, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 3}
@@ -137,3 +137,11 @@ def build(family: str, dtype: torch.dtype = torch.float32) -> FrozenCLIP:
             if getattr(model, "logit_scale", None) is not None:
                 model.logit_scale.fill_(4.6)
     return FrozenCLIP(model.to(dtype), open_clip.SimpleTokenizer(context_length=TEXT["context_length"]), family)
+
+
+@torch.no_grad()
+def consumed(method: AdaptedCLIP, images: Tensor) -> Tensor:
+    """Images (B, 3, H, W) as the method consumes them."""
+    if method.consumes == "features":
+        return method.backbone.encode_image(images)
+    return method.backbone.encode_tokens(images) if method.consumes == "tokens" else images

@@ -1,15 +1,16 @@
 """Training batches: one permutation per epoch, seeded; the same items and views whether features or images are fed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from adaptkit.backbone import PreprocessConfig
+from adaptkit.preprocess import PreprocessConfig
 from datasets_fewshot import FewShotDataset, Item
 from trainers.encoder import ViewImages
+from trainers.token_table import TokenTable
 from trainers.views import ViewConfig, batch_bounds, epoch_order
 
 Batch = tuple[Tensor, Tensor]  # (x, labels): what the method consumes, and (B,) int64
@@ -17,9 +18,9 @@ Batch = tuple[Tensor, Tensor]  # (x, labels): what the method consumes, and (B,)
 
 @dataclass
 class FeatureBatches:
-    """Batches of cached features; each pass over it is one epoch, `epoch` says which comes next."""
+    """Batches of cached features, or rows of the image tower; each pass is one epoch, `epoch` says which comes next."""
 
-    features: Tensor  # (N, V, D)
+    features: Tensor | TokenTable  # (N, V, D), or (N, V, 1 + P, D_v)
     labels: Tensor  # (N,) int64
     views: ViewConfig
     batch_size: int
@@ -38,10 +39,10 @@ class FeatureBatches:
     def __iter__(self) -> Iterator[Batch]:
         order, view = epoch_order(len(self.labels), self.views, self.seed, self.epoch)
         skip, self.skip, self.epoch = self.skip, 0, self.epoch + 1
-        features = self.features[order.to(self.features.device), view.to(self.features.device)]  # (N, D)
+        order, view = order.to(self.features.device), view.to(self.features.device)
         labels = self.labels[order.to(self.labels.device)]
         for start, end in batch_bounds(len(labels), self.batch_size, self.drop_last)[skip:]:
-            yield features[start:end], labels[start:end]
+            yield self.features[order[start:end], view[start:end]], labels[start:end]
 
 
 @dataclass
@@ -77,6 +78,24 @@ class ImageBatches:
         bounds = batch_bounds(len(items), self.batch_size, self.drop_last)[skip:]
         for (start, end), pixels in zip(bounds, load_batches(images, bounds, self.workers), strict=True):
             yield pixels, labels[start:end]
+
+
+@dataclass
+class EncodedBatches:
+    """Image batches that go through a frozen tower whenever they are shown: for more rows than can be kept."""
+
+    images: ImageBatches
+    encode: Callable[[Tensor], Tensor]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def seek(self, epoch: int, batch: int) -> None:
+        """Have the next pass begin at that batch of that epoch."""
+        self.images.seek(epoch, batch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return ((self.encode(pixels), labels) for pixels, labels in self.images)
 
 
 def load_batches(images: ViewImages, bounds: Sequence[tuple[int, int]], workers: int) -> Iterator[Tensor]:

@@ -1,6 +1,6 @@
 """Frozen image features: every image and view is encoded once per (weights, transform, files) and kept on disk."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from adaptkit.backbone import FrozenCLIP, PreprocessConfig
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.preprocess import PreprocessConfig
 from datasets_fewshot import (
     FeatureKey,
     FeatureStore,
@@ -20,6 +21,7 @@ from datasets_fewshot import (
 )
 from trainers.precision import Precision, autocast
 from trainers.seeds import seeded
+from trainers.token_table import MOST_BYTES, TokenTable, pack, packed_width, unpack
 from trainers.views import PAPERS_MIN_AREA, ViewConfig, view_seed
 
 ENCODE_BATCH = 256  # images per call of the image tower
@@ -90,6 +92,20 @@ class ImageEncoder:
         images, ordered = self._plain(dataset, dataset.split.test)
         return self.store.has(self._key(images, ordered, 1), len(ordered))
 
+    def test_tokens(self, dataset: FewShotDataset, items: Sequence[Item]) -> TokenTable | None:
+        """Output rows of test images, (N, 1, 1 + P, D_v); None where they are too many."""
+        table = self.view_tokens(dataset, dataset.split.test, ViewConfig("none"), 0, 0)
+        rows = {item.path: row for row, item in enumerate(dataset.split.test)}
+        index = torch.tensor([rows[item.path] for item in items], dtype=torch.int64)
+        return None if table is None else TokenTable(table.packed[index], table.width)
+
+    @torch.no_grad()
+    def encode_tokens(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> output rows (B, 1 + P, D_v) fp32 on the backbone's device, rounded like kept ones."""
+        with autocast(self.backbone.device, self.precision):
+            rows = self.backbone.encode_tokens(images.to(self.backbone.device, non_blocking=True))
+        return unpack(pack(rows), rows.shape[-1])
+
     def plain_features(self, dataset: FewShotDataset, items: Sequence[Item]) -> Tensor:
         """Features of the images as they are, without augmentation: (N, D) fp32 on the CPU, not normalised."""
         images, ordered = self._plain(dataset, items)
@@ -107,17 +123,37 @@ class ImageEncoder:
         """Features of every view that a training can show: (N, V, D) fp32 on the CPU, not normalised."""
         if views.augment == "none":
             return self.plain_features(dataset, items)[:, None]
-        count = views.count(epochs)
+        images = self._views(dataset, items, views, seed, epochs)
+        return self._features(images, items, views.count(epochs))
+
+    def view_tokens(
+        self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int, epochs: int
+    ) -> TokenTable | None:
+        """Output rows of every view that a training can show, (N, V, 1 + P, D_v); None where they are too many.
+
+        Raises:
+            ValueError: for an image tower without the blocks of a CLIP vision transformer.
+        """
+        if views.augment == "none":
+            ordered = sorted(items, key=lambda item: item.path)  # as `plain_features` has them
+            rows = {item.path: row for row, item in enumerate(ordered)}
+            table = self._tokens(self._views(dataset, ordered, views, 0, 0), ordered, 1)
+            order = torch.tensor([rows[item.path] for item in items], dtype=torch.int64)
+            return None if table is None else TokenTable(table.packed[order], table.width)
+        return self._tokens(self._views(dataset, items, views, seed, epochs), items, views.count(epochs))
+
+    def _views(
+        self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int, epochs: int
+    ) -> ViewImages:
+        count, augmented = views.count(epochs), views.augment != "none"
         chunks = [tuple(range(v, min(v + VIEWS_PER_DECODE, count))) for v in range(0, count, VIEWS_PER_DECODE)]
         places = tuple((item, chunk) for item in items for chunk in chunks)
-        images = ViewImages(dataset, places, self.backbone.preprocess_cfg, True, seed, views.min_area)
-        return self._features(images, items, count)
+        return ViewImages(dataset, places, self.backbone.preprocess_cfg, augmented, seed, views.min_area)
 
     def _features(self, images: ViewImages, items: Sequence[Item], n_views: int) -> Tensor:
         """(N, V, D), from the store where it has them."""
-        rows = self.store.features(
-            self._key(images, items, n_views), len(items) * n_views, lambda: self._encode(images, n_views)
-        )
+        key, encode = self._key(images, items, n_views), self.backbone.encode_image
+        rows = self.store.features(key, len(items) * n_views, lambda: self._encode(images, n_views, encode))
         return rows.float().view(len(items), n_views, -1)
 
     def _key(self, images: ViewImages, items: Sequence[Item], n_views: int) -> FeatureKey:
@@ -127,6 +163,20 @@ class ImageEncoder:
             items_hash=files_hash(images.dataset.image_root, items),
             dtype="float32" if self.precision == "fp32" else "bfloat16",
         )
+
+    def _tokens(self, images: ViewImages, items: Sequence[Item], n_views: int) -> TokenTable | None:
+        tower, count = self.backbone.require_vit_blocks("patch rows"), len(items) * n_views
+        if 2 * count * packed_width(len(tower.positional_embedding), tower.width) > MOST_BYTES:
+            return None
+        key = FeatureKey(
+            weights_hash=self.backbone.weights_hash,
+            transform=f"{self._describe(images, n_views)}; rows of the last block in {self.precision}, packed",
+            items_hash=files_hash(images.dataset.image_root, items),
+            dtype="float16",
+        )
+        encode = self.backbone.encode_tokens
+        rows = self.store.features(key, count, lambda: self._encode(images, n_views, lambda x: pack(encode(x))))
+        return TokenTable(rows.view(len(items), n_views, -1), tower.width)
 
     def _describe(self, images: ViewImages, n_views: int) -> str:
         p = images.preprocess
@@ -139,7 +189,7 @@ class ImageEncoder:
         return f"{kind}{threads}; {pixels}; {images.dataset.reading}"
 
     @torch.no_grad()
-    def _encode(self, images: ViewImages, n_views: int) -> Iterator[Tensor]:
+    def _encode(self, images: ViewImages, n_views: int, encode: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
         loader = DataLoader(
             images,
             batch_size=max(1, ENCODE_BATCH // min(n_views, VIEWS_PER_DECODE)),
@@ -150,4 +200,4 @@ class ImageEncoder:
         )
         for pixels in loader:
             with autocast(self.backbone.device, self.precision):
-                yield self.backbone.encode_image(pixels.to(self.backbone.device, non_blocking=True))
+                yield encode(pixels.to(self.backbone.device, non_blocking=True))

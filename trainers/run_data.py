@@ -9,7 +9,7 @@ from torch import Tensor
 
 from adaptkit import AdaptedCLIP, FrozenCLIP, Support
 from datasets_fewshot import FewShotDataset, Item
-from trainers.batches import Batch, FeatureBatches, ImageBatches, evaluation_batches
+from trainers.batches import Batch, EncodedBatches, FeatureBatches, ImageBatches, evaluation_batches
 from trainers.encoder import ImageEncoder, ViewImages
 from trainers.evaluate import EVAL_BATCH
 from trainers.precision import Precision
@@ -17,6 +17,7 @@ from trainers.protocols import EvalSet
 from trainers.settings import CheckpointConfig, RunConfig
 from trainers.views import ViewConfig, batch_bounds
 
+TOKEN_EVAL_BATCH = 100  # images per test batch of rows
 IMAGE_EVAL_BATCH = 100  # images per test batch, as the papers' code has it
 
 
@@ -36,16 +37,22 @@ class Bench:
 
 def training_batches(
     method: AdaptedCLIP, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig, bench: Bench
-) -> FeatureBatches | ImageBatches:
-    """Seeded batches of the training images; what a method on features needs is encoded here."""
+) -> FeatureBatches | ImageBatches | EncodedBatches:
+    """Seeded batches of the training images; what a method on features or rows needs is encoded here."""
     views, size, drop_last, seed = config.views, config.optim.batch_size, config.optim.drop_last, config.seed
+    device = bench.backbone.device
+    epochs = config.optim.epoch_count(len(batch_bounds(len(items), size, drop_last)))
     if method.consumes == "features":
-        device = bench.backbone.device
-        epochs = config.optim.epoch_count(len(batch_bounds(len(items), size, drop_last)))
         features = bench.encoder.view_features(dataset, items, views, seed, epochs).to(device)
         return FeatureBatches(features, labels_of(items).to(device), views, size, drop_last, seed)
     preprocess = bench.backbone.preprocess_cfg
-    return ImageBatches(dataset, items, preprocess, views, size, drop_last, seed, bench.workers)
+    images = ImageBatches(dataset, items, preprocess, views, size, drop_last, seed, bench.workers)
+    if method.consumes == "images":
+        return images
+    tokens = bench.encoder.view_tokens(dataset, items, views, seed, epochs)
+    if tokens is None:
+        return EncodedBatches(images, bench.encoder.encode_tokens)
+    return FeatureBatches(tokens, labels_of(items), views, size, drop_last, seed)
 
 
 def all_at_once(
@@ -54,23 +61,37 @@ def all_at_once(
     """All the items as the method consumes them: (N, ...), or (N, V, ...) where `n_views` random views are wanted."""
     min_area = config.views.min_area
     views = ViewConfig("pool", n_views, min_area) if n_views else ViewConfig("none")
-    if method.consumes == "features":
+    tokens = bench.encoder.view_tokens(dataset, items, views, config.seed, 0) if method.consumes == "tokens" else None
+    if tokens is not None:
+        x = tokens[torch.arange(len(items))]  # (N, V, 1 + P, D_v)
+    elif method.consumes == "features":
         x = bench.encoder.view_features(dataset, items, views, config.seed, epochs=0)  # (N, V, D)
     else:
         places = tuple((item, tuple(range(max(1, n_views)))) for item in items)
         images = ViewImages(dataset, places, bench.backbone.preprocess_cfg, bool(n_views), config.seed, min_area)
-        x = torch.stack([images[index] for index in range(len(images))])  # (N, V, 3, H, W)
+        every = (images[index] for index in range(len(images)))
+        encode = bench.encoder.encode_tokens if method.consumes == "tokens" else torch.Tensor.clone
+        x = torch.stack([encode(view) for view in every])  # (N, V, 3, H, W) or (N, V, 1 + P, D_v)
     device = bench.backbone.device
     return Support((x if n_views else x[:, 0]).to(device), labels_of(items).to(device))
 
 
 def test_batches(method: AdaptedCLIP, test: EvalSet, bench: Bench) -> Iterator[Batch]:
     """The test images in order, none dropped."""
-    if method.consumes != "features":
-        preprocess = bench.backbone.preprocess_cfg
-        return evaluation_batches(test.dataset, test.items, preprocess, IMAGE_EVAL_BATCH, bench.workers)
-    features = bench.encoder.test_features(test.dataset, test.items)
-    return zip(features.split(EVAL_BATCH), labels_of(test.items).split(EVAL_BATCH), strict=True)
+    labels = labels_of(test.items)
+    if method.consumes == "features":
+        features = bench.encoder.test_features(test.dataset, test.items)
+        return zip(features.split(EVAL_BATCH), labels.split(EVAL_BATCH), strict=True)
+    images = evaluation_batches(
+        test.dataset, test.items, bench.backbone.preprocess_cfg, IMAGE_EVAL_BATCH, bench.workers
+    )
+    if method.consumes == "images":
+        return images
+    rows = bench.encoder.test_tokens(test.dataset, test.items)
+    if rows is None:
+        return ((bench.encoder.encode_tokens(pixels), y) for pixels, y in images)
+    index = torch.arange(len(labels)).split(TOKEN_EVAL_BATCH)
+    return ((rows[part][:, 0], labels[part]) for part in index)
 
 
 def labels_of(items: Sequence[Item]) -> Tensor:

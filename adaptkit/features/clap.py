@@ -88,8 +88,11 @@ class CLAP(AdaptedCLIP):
             return self.backbone.logits(image_features.to(self.text_features), self.prototypes)
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.logits(image_features), labels) + self.regularizer(image_features, labels)
+
+    def regularizer(self, image_features: Tensor, labels: Tensor) -> Tensor:
         distance = (self.prototypes - self.text_features).square().sum(dim=-1)  # (C,)
-        return F.cross_entropy(self.logits(image_features), labels) + (self.multipliers * distance).mean()
+        return (self.multipliers * distance).mean()
 
     def class_weights(self) -> Tensor:
         return F.normalize(self.prototypes, dim=-1)  # (C, D)

@@ -102,6 +102,9 @@ class LinearProbe(AdaptedCLIP):
         """The objective of the fit on a batch, divided by its size."""
         return objective(self.weight, self.bias, image_features.to(self.weight.dtype), labels, self.c)
 
+    def regularizer(self, image_features: Tensor, labels: Tensor) -> Tensor:
+        return self.weight.square().sum() / (2 * self.c * len(image_features))
+
     def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
         raise TypeError(
             f"the linear layer has a row for each of the {len(self.classes)} classes it was fitted to and none for "

@@ -68,6 +68,9 @@ class IVLP(AdaptedCLIP):
             x = self.backbone.encode_image(x, by_layer(self.vision_prompts, first=0))  # (B, D)
         return self.backbone.logits(x, self.current_class_weights())
 
+    def image_tokens(self, images: Tensor) -> Tensor:
+        return self.backbone.encode_tokens(images, by_layer(self.vision_prompts, first=0))
+
     def loss(self, x: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(x), labels)
 

@@ -65,6 +65,9 @@ class KgCoOp(AdaptedCLIP):
         cross_entropy = F.cross_entropy(self.backbone.logits(image_features, weights), labels)
         return cross_entropy + self.config.guidance * self.knowledge_gap(weights)
 
+    def regularizer(self, image_features: Tensor, labels: Tensor) -> Tensor:
+        return self.config.guidance * self.knowledge_gap(self.class_weights())
+
     def knowledge_gap(self, weights: Tensor) -> Tensor:
         """L_kg of class weights (C, D), a scalar over all classes, in the batch or not."""
         gap = 1 - F.cosine_similarity(weights, self.clip_weights, eps=1e-7).mean()

@@ -67,6 +67,9 @@ class MaPLe(AdaptedCLIP):
             for layer, (coupling, prompt) in enumerate(zip(self.couplings, text_prompts, strict=True))
         }
 
+    def image_tokens(self, images: Tensor) -> Tensor:
+        return self.backbone.encode_tokens(images, self.vision_prompts())
+
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(images), labels)
 

@@ -100,8 +100,15 @@ class PromptSRC(AdaptedCLIP):
         image_features = self.backbone.encode_image(images, by_layer(self.vision_prompts, first=0))  # (B, D)
         return self.backbone.logits(image_features, self.current_class_weights())
 
+    def image_tokens(self, images: Tensor) -> Tensor:
+        return self.backbone.encode_tokens(images, by_layer(self.vision_prompts, first=0))
+
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         return torch.stack(list(self.losses(images, labels).values())).sum()
+
+    def regularizer(self, images: Tensor, labels: Tensor) -> Tensor:
+        losses = self.losses(images, labels)
+        return losses["text"] + losses["image"] + losses["logits"]
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The four terms of L, weighted, by what they look at; scalars."""

@@ -57,6 +57,9 @@ class VPT(AdaptedCLIP):
         image_features = self.backbone.encode_image(images, by_layer(self.vision_prompts, first=0))  # (B, D)
         return self.backbone.logits(image_features, self.current_class_weights())
 
+    def image_tokens(self, images: Tensor) -> Tensor:
+        return self.backbone.encode_tokens(images, by_layer(self.vision_prompts, first=0))
+
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(images), labels)
 

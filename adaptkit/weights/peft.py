@@ -109,6 +109,9 @@ class PEFT(AdaptedCLIP):
         image_features = self.backbone.encode_image(x) if self.consumes == "images" else x  # (B, D)
         return self.backbone.logits(image_features, self.current_class_weights())
 
+    def image_tokens(self, images: Tensor) -> Tensor:
+        return self.backbone.encode_tokens(images)
+
     def loss(self, x: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(x), labels)
 

@@ -1,0 +1,83 @@
+"""The text tower over every position of the prompts, padding included: for towers that are not causal, and for words.
+
+Letters: N texts, L positions, n prompt tokens, D joint width, D_t tower width.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from adaptkit.towers import NO_PROMPTS, TextTower, replace_tokens
+
+
+def encode_full_text(
+    tower: TextTower,
+    x: Tensor,
+    tokens: Tensor,
+    ends: Tensor,
+    start: int = 1,
+    deep: Mapping[int, Tensor] = NO_PROMPTS,
+) -> Tensor:
+    """Every position of the prompts, padding included: x (N, L, D_t) -> features (N, D), not normalised.
+
+    Args:
+        x: token embeddings, before the positional embedding.
+        tokens: (N, L) the ids that `x` stands for; only the padding is read from them.
+        ends: (N,) position of [EOS], read by the towers that pool it.
+        start: position behind [SOS].
+        deep: layer -> (n, D_t); they replace the n tokens from `start` on before their block.
+    """
+    x = full_text_rows(tower, x, tokens, start, deep)
+    if tower.pool == "first":
+        pooled = x[:, 0]
+    elif tower.pool == "last" or tower.class_embedding is not None:
+        pooled = x[:, -1]
+    else:
+        pooled = x[torch.arange(len(x), device=x.device), ends]
+    return tower.project(tower.ln_final(pooled))
+
+
+def encode_words(tower: TextTower, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Token ids (N, L) -> their rows behind the final norm (N, L', D_t), and which stand at or before [EOS] (N, L').
+
+    Rows behind the last [EOS] are left out where nothing depends on them, in a causal tower.
+    """
+    ends = tower.ends(tokens)
+    if tower.is_causal():
+        tokens = tokens[:, : int(ends.max()) + 1]
+    rows = full_text_rows(tower, tower.token_embedding(tokens), tokens)[:, : tokens.shape[1]]
+    return tower.ln_final(rows), torch.arange(tokens.shape[1], device=ends.device) <= ends[:, None]
+
+
+def full_text_rows(
+    tower: TextTower, x: Tensor, tokens: Tensor, start: int = 1, deep: Mapping[int, Tensor] = NO_PROMPTS
+) -> Tensor:
+    """Output rows of the last block (N, L, D_t), one more where a class token is appended; see `encode_full_text`."""
+    x, mask = x.to(tower.dtype), tower.attn_mask
+    if tower.class_embedding is not None:
+        x = torch.cat([x, tower.class_embedding.to(x.dtype).expand(len(x), 1, -1)], dim=1)
+    if mask is not None:
+        mask = mask[: x.shape[1], : x.shape[1]].to(x.device, x.dtype)
+    if tower.pad_id is not None:
+        mask = _hide_padding(tower, tokens, mask, x.dtype)
+    x = x + tower.positional_embedding[: x.shape[1]].to(x.dtype)
+    for layer, block in enumerate(tower.blocks):
+        if layer in deep:
+            x = replace_tokens(x, start, deep[layer])
+        x = block(x, attn_mask=mask)
+    return x
+
+
+def _hide_padding(tower: TextTower, tokens: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """The additive mask (N * heads, L, L) in which nothing sees padding."""
+    seen = tokens.ne(tower.pad_id or 0)  # (N, L)
+    if tower.class_embedding is not None:
+        always = seen.new_ones(len(seen), 1)
+        seen = torch.cat([always, seen] if tower.pads_from_the_front else [seen, always], dim=1)
+    hidden = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, float("-inf"))
+    full = hidden[:, None, :].expand(-1, seen.shape[1], -1)
+    if mask is not None:
+        full = full + mask
+    heads = next((block.attn.num_heads for block in tower.blocks if hasattr(block, "attn")), 1)
+    return full.repeat_interleave(heads, dim=0)
