@@ -1,9 +1,9 @@
 """adaptkit: prompt learning and efficient adaptation of frozen CLIP models, as plugins."""
 
-from adaptkit import features, prompts, weights, wrappers
+from adaptkit import fdt, features, prompts, weights, wrappers
 from adaptkit.artefact_config import ArtefactError
 from adaptkit.artefacts import load
-from adaptkit.backbone import FrozenCLIP, PreprocessConfig
+from adaptkit.backbone import FrozenCLIP
 from adaptkit.classifier import ClassSet, class_weights
 from adaptkit.foreign_models import as_backbone
 from adaptkit.loading import list_backbones, list_pretrained, load_backbone
@@ -11,6 +11,7 @@ from adaptkit.method import AdaptedCLIP, Support
 from adaptkit.model_card import Metric, TrainingFacts
 from adaptkit.official import import_official
 from adaptkit.prediction import Prediction
+from adaptkit.preprocess import PreprocessConfig
 from adaptkit.registry import (
     create_method,
     list_methods,
@@ -41,6 +42,7 @@ __all__ = [
     "as_backbone",
     "class_weights",
     "create_method",
+    "fdt",
     "features",
     "import_official",
     "list_backbones",

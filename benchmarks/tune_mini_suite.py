@@ -22,12 +22,12 @@ from trainers.protocols import EvalSet, Task
 from trainers.records import ResultRecord, read_record
 from trainers.run import execute, make_run
 from trainers.run_data import Bench
-from trainers.settings import RunConfig
+from trainers.settings import WRAP_SIGN, RunConfig
 from trainers.sources import Sources, load_sources
 
 DATASETS = [name for name, facts in MINI_DATASETS.items() if facts["val"]]
 SEEDS = [1, 2]
-GRIDS: dict[str, tuple[tuple[float, ...], tuple[int, ...]]] = {  # method -> rates, epochs
+GRIDS: dict[str, tuple[tuple[float, ...], tuple[int, ...]]] = {  # method, with its wrappers -> rates, epochs
     "coop": ((0.01, 0.05, 0.2), (50,)),
     "kgcoop": ((0.05, 0.2, 0.8), (50,)),
     "prograd": ((0.05, 0.2, 0.8), (20,)),
@@ -40,6 +40,9 @@ GRIDS: dict[str, tuple[tuple[float, ...], tuple[int, ...]]] = {  # method -> rat
     "clip_lora": ((0.001, 0.004, 0.016, 0.064), (1,)),
     "adapter": ((0.001, 0.004, 0.016, 0.064), (1,)),
     "peft": ((0.001, 0.004, 0.016, 0.064), (1,)),
+    "fdt": ((0.001, 0.003, 0.01), (20,)),
+    "coop+fdt": ((0.001, 0.003, 0.01), (20,)),
+    "clip_adapter+fdt": ((0.001, 0.003, 0.01), (20,)),
 }
 
 
@@ -76,7 +79,19 @@ def main() -> None:
 
 def accuracies(method: str, overrides: dict[str, float | int], runs: Path) -> tuple[dict[str, float], str]:
     """Percent of the validation images of base classes, by data set, the mean over seeds; and the weights' hash."""
-    words = ["METHODS", f"[{method}]", "DATASETS", f"[{', '.join(DATASETS)}]", "SEEDS", str(SEEDS), "DEVICE", "cpu"]
+    method, *wrap = method.split(WRAP_SIGN)
+    words = [
+        "METHODS",
+        f"[{method}]",
+        "WRAP",
+        f"[{', '.join(wrap)}]",
+        "DATASETS",
+        f"[{', '.join(DATASETS)}]",
+        "SEEDS",
+        str(SEEDS),
+        "DEVICE",
+        "cpu",
+    ]
     words += [word for key, value in overrides.items() for word in (key, str(value))]
     config = load_bench(overrides=words)
     bench = open_bench(config, runs, cache_folder() / "features")

@@ -15,7 +15,10 @@ from tests.models import build
 
 PAGE = Path(__file__).parent.parent / "docs" / "composition.md"
 # What a refusal offers instead, by wrapper: the options that are tried when the default ones are refused.
-ALTERNATIVES: dict[str, dict[str, object]] = {"das": {"encoder": "vision", "skip_text": 0}}
+ALTERNATIVES: dict[str, dict[str, object]] = {
+    "das": {"encoder": "vision", "skip_text": 0},
+    "fdt": {"coupling": "separate"},
+}
 HEAD = """# Which wrapper stands around which method
 
 `create_method(method, backbone, classnames, wrap=[...])` and `adaptkit bench --methods METHOD --wrap WRAPPER`.

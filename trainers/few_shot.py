@@ -75,13 +75,14 @@ def train(
     """
     if support is not None:
         method.prepare(support)
-    learnt = list(method.learnt_parameters().values())
+    named, undecayed = method.learnt_parameters(), method.undecayed()
+    learnt = list(named.values())
     if not learnt or not (optim.epochs or optim.steps):
         return TrainLog(0, ())
     if not len(batches):
         raise ValueError("there is no batch to train on; `batches` must give some in every pass over it")
     device = method.backbone.device
-    optimizer = build_optimizer(learnt, optim)
+    optimizer = build_optimizer(learnt, optim, [parameter for name, parameter in named.items() if name in undecayed])
     method.train()
     step_count = optim.step_count(len(batches))
     progress = Progress(LastGood(0, method.learnt_state()))
@@ -95,6 +96,8 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             with autocast(device, precision):
                 loss = method.backward(x.to(device, non_blocking=True), labels.to(device, non_blocking=True))
+            if optim.clip_norm:
+                torch.nn.utils.clip_grad_norm_(learnt, optim.clip_norm)
             optimizer.step()
             progress.epoch_losses.append(loss)
             progress.steps, progress.batch = progress.steps + 1, progress.batch + 1

@@ -45,6 +45,10 @@ class _Shapes(FrozenCLIP):
             return super().encode_text(texts)
         return torch.zeros(len(texts), self.embed_dim)
 
+    def encode_words(self, texts: Sequence[str] | Tensor) -> tuple[Tensor, Tensor]:
+        rows = torch.zeros(len(texts), 1, self.text_width)
+        return rows, torch.ones(len(texts), 1, dtype=torch.bool)
+
 
 def method_facts() -> list[MethodFacts]:
     """A row for every registered method, sorted by kind and name."""

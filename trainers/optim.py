@@ -4,7 +4,8 @@ The rate is a function of the epoch, so nothing has to be stepped, saved or rest
     epoch < w:  the warm-up's rate
     epoch >= w: LR / 2 * (1 + cos(pi * (epoch - w) / E))
 with w warm-up epochs and E epochs in all. The cosine starts after the warm-up and keeps the period E, so it never ends
-at 0. CLIP-LoRA and Tip-Adapter-F count steps instead: "cosine_steps" goes from LR to `min_lr` over all the steps.
+at 0. CLIP-LoRA and Tip-Adapter-F count steps instead: "cosine_steps" goes from LR to `min_lr` over all the steps,
+behind a linear warm-up where `warmup_share` asks for one.
 """
 
 import math
@@ -23,7 +24,7 @@ class OptimConfig:
     name: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: float = 0.002  # the rate after the warm-up
     momentum: float = 0.9  # read by sgd
-    weight_decay: float = 5e-4  # on every learnt tensor
+    weight_decay: float = 5e-4  # on every learnt tensor, unless its method takes none
     adam_eps: float = 1e-8  # read by adam and adamw
     epochs: int = 200
     steps: int = 0  # where not 0: train for so many steps, whatever `epochs` says; the last epoch may be cut
@@ -35,6 +36,8 @@ class OptimConfig:
     warmup_type: Literal["constant", "linear"] = "constant"
     warmup_cons_lr: float = 1e-5  # the rate of a constant warm-up
     warmup_min_lr: float = 1e-5  # the rate of epoch 0 in a linear warm-up
+    warmup_share: float = 0.0  # of all steps, in a linear warm-up of cosine_steps
+    clip_norm: float = 0.0  # largest norm of all gradients together; 0: they are not clipped
     warmup_recount: bool = True  # False: the warm-up's epochs count as epochs of the cosine
 
     def __post_init__(self) -> None:
@@ -51,9 +54,13 @@ class OptimConfig:
             "warmup_epochs",
             "warmup_cons_lr",
             "warmup_min_lr",
+            "warmup_share",
+            "clip_norm",
         ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"optim.{name} is {getattr(self, name)}; expected 0 or more")
+        if self.warmup_share >= 1:
+            raise ValueError(f"optim.warmup_share is {self.warmup_share}; expected a share of the steps below 1")
         if not self.warmup_recount and self.warmup_epochs >= self.epochs > 0:
             raise ValueError(
                 f"optim.warmup_epochs is {self.warmup_epochs} and optim.epochs is {self.epochs}: without "
@@ -72,7 +79,10 @@ class OptimConfig:
 def step_learning_rate(config: OptimConfig, step: int, epoch: int, step_count: int) -> float:
     """The rate of one optimiser step; steps and epochs count from 0."""
     if config.lr_scheduler == "cosine_steps":
-        return config.min_lr + (config.lr - config.min_lr) * _half_cosine(step, step_count)
+        warmup = math.ceil(config.warmup_share * step_count)
+        if step < warmup:
+            return config.lr * (step + 1) / warmup
+        return config.min_lr + (config.lr - config.min_lr) * _half_cosine(step - warmup, step_count - warmup)
     return learning_rate(config, epoch)
 
 
@@ -96,20 +106,32 @@ def _half_cosine(epoch: int, period: int) -> float:
     return (1 + math.cos(math.pi * epoch / period)) / 2
 
 
-def build_optimizer(parameters: Iterable[Parameter], config: OptimConfig) -> torch.optim.Optimizer:
+def build_optimizer(
+    parameters: Iterable[Parameter], config: OptimConfig, undecayed: Iterable[Parameter] = ()
+) -> torch.optim.Optimizer:
     """The optimiser over the learnt tensors; `set_learning_rate` gives every step its rate.
+
+    Args:
+        undecayed: those of the learnt tensors that take no weight decay.
 
     Raises:
         ValueError: if there is nothing to learn.
     """
-    learnt = list(parameters)
+    learnt, spared = list(parameters), {id(parameter) for parameter in undecayed}
     if not learnt:
         raise ValueError("the method has no learnt tensor to optimise; evaluate it without training")
+    decayed = [parameter for parameter in learnt if id(parameter) not in spared]
+    others = [parameter for parameter in learnt if id(parameter) in spared]
+    groups: list[dict[str, object]] = [
+        {"params": group, "weight_decay": decay}
+        for group, decay in ((decayed, config.weight_decay), (others, 0.0))
+        if group
+    ]
     if config.name == "sgd":
-        return torch.optim.SGD(learnt, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
     if config.name == "adam":
-        return torch.optim.Adam(learnt, lr=config.lr, eps=config.adam_eps, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(learnt, lr=config.lr, eps=config.adam_eps, weight_decay=config.weight_decay)
+        return torch.optim.Adam(groups, lr=config.lr, eps=config.adam_eps)
+    return torch.optim.AdamW(groups, lr=config.lr, eps=config.adam_eps)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -2,6 +2,7 @@
 
 from adaptkit.features.clap import CLAP, CLAPConfig
 from adaptkit.features.clip_adapter import CLIPAdapter, CLIPAdapterConfig
+from adaptkit.features.fdt import FDT
 from adaptkit.features.linear_probe import LinearProbe, LinearProbeConfig
 from adaptkit.features.taskres import TaskRes, TaskResConfig
 from adaptkit.features.tip_adapter import TipAdapter, TipAdapterConfig
@@ -10,6 +11,7 @@ from adaptkit.features.zero_shot import ZeroShot, ZeroShotConfig
 
 __all__ = [
     "CLAP",
+    "FDT",
     "CLAPConfig",
     "CLIPAdapter",
     "CLIPAdapterConfig",

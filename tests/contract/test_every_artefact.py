@@ -7,7 +7,7 @@ from torch import Tensor
 import adaptkit
 from adaptkit import AdaptedCLIP, FrozenCLIP, Support, create_method, list_methods, list_wrappers
 from tests.conftest import CLASSES
-from tests.models import build
+from tests.models import build, consumed
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +19,7 @@ def fresh() -> FrozenCLIP:
 def used(name: str, backbone: FrozenCLIP, images: Tensor, labels: Tensor, wrap: tuple[str, ...] = ()) -> AdaptedCLIP:
     """The method after all that a training does to it: prepared, stepped once, averaged, tuned; in training mode."""
     method = create_method(name, backbone, CLASSES, wrap=wrap)
-    with torch.no_grad():
-        x = method.backbone.encode_image(images) if method.consumes == "features" else images
+    x = consumed(method, images)
     method.prepare(Support(x, labels))
     method.train()
     for parameter in method.learnt_parameters().values():  # a step of an optimiser may leave zeros where they are

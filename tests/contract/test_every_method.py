@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adaptkit import AdaptedCLIP, FrozenCLIP, Support, create_method, list_methods, method_class, method_config
 from tests.conftest import CLASSES
-from tests.models import build
+from tests.models import build, consumed
 
 FAMILIES = {"clip_vit": 32, "modified_resnet": 64, "timm_tower": 160, "siglip_style": 160}  # image size in pixels
 NOVEL = ("tabby cat", "violin", "sushi")
@@ -34,11 +34,6 @@ def made(name: str, backbone: FrozenCLIP) -> AdaptedCLIP:
     except ValueError as refusal:
         assert backbone.name in str(refusal), f"the refusal does not name the backbone: {refusal}"
         pytest.skip(f"refused: {refusal}")
-
-
-def consumed(method: AdaptedCLIP, images: Tensor) -> Tensor:
-    with torch.no_grad():
-        return method.backbone.encode_image(images) if method.consumes == "features" else images
 
 
 def prepared(name: str, backbone: FrozenCLIP, images: Tensor, labels: Tensor) -> tuple[AdaptedCLIP, Tensor]:
@@ -87,6 +82,31 @@ def test_it_learns_a_batch_and_leaves_the_backbone_untouched(name, family):
     if method.learnt_parameters():
         fits_in_advance = method.writes("prepare")  # then it may stand at its optimum already
         assert losses[-1] < losses[0] or (fits_in_advance and losses[-1] < 1.001 * losses[0])
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_its_loss_is_the_cross_entropy_of_its_logits_and_its_regularizer(name, family):
+    backbone, images, labels = family
+    method, x = prepared(name, backbone, images, labels)
+    train(method.train(), x, labels, steps=2)
+    method.eval()
+    with torch.no_grad():
+        added = method.regularizer(x, labels)
+        expected = torch.nn.functional.cross_entropy(method.logits(x), labels) + (0 if added is None else added)
+        torch.testing.assert_close(method.loss(x, labels), expected.to(method.loss(x, labels).dtype))
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_rows_of_its_image_tower_give_its_logits(name, family):
+    backbone, images, labels = family
+    method, _ = prepared(name, backbone, images, labels)
+    if not (method.hands_out_tokens() and backbone.has_vit_blocks):
+        with pytest.raises((TypeError, ValueError)):
+            method.image_tokens(images)
+        return
+    method.eval()
+    with torch.no_grad():
+        assert torch.equal(method.logits_of_tokens(method.image_tokens(images)), method(images))
 
 
 @pytest.mark.parametrize("name", list_methods())

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adaptkit import AdaptedCLIP, FrozenCLIP, Support, create_method, list_methods
 from tests.conftest import CLASSES
+from tests.models import consumed
 
 LABELS = torch.arange(len(CLASSES))
 # One for each way into CLIP: a token tree, both towers' prompts, layers inside the towers, features.
@@ -31,13 +32,13 @@ def fresh_compiler() -> Iterator[None]:
 def ready(name: str, backbone: FrozenCLIP, images: Tensor) -> AdaptedCLIP:
     method = create_method(name, backbone, CLASSES)
     with torch.no_grad():
-        method.prepare(Support(backbone.encode_image(images) if method.consumes == "features" else images, LABELS))
+        method.prepare(Support(consumed(method, images), LABELS))
     return method.eval()
 
 
 def move(method: AdaptedCLIP, images: Tensor) -> None:
     """One large step, so that what is learnt differs from where it starts."""
-    x = method.backbone.encode_image(images) if method.consumes == "features" else images
+    x = consumed(method, images)
     method.backward(x, LABELS)
     with torch.no_grad():
         for parameter in method.learnt_parameters().values():

@@ -5,6 +5,7 @@ import torch
 
 from adaptkit import Support, create_method, list_methods
 from tests.conftest import CLASSES
+from tests.models import consumed
 from trainers.checkpoints import Checkpoints
 from trainers.few_shot import train
 from trainers.optim import OptimConfig
@@ -59,8 +60,7 @@ def run(name, backbone, images, checkpoints, optim=ADAM):
     x, labels = images
     with seeded(3, torch.device("cpu")):
         method = create_method(name, backbone, CLASSES)
-        if method.consumes == "features":
-            x = backbone.encode_image(x)
+        x = consumed(method, x)
         log = train(method, Pairs(x, labels), optim, Support(x, labels), checkpoints=checkpoints)
         return method.learnt_state(), log.losses, log.steps, torch.rand(1)
 

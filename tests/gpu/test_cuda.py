@@ -48,7 +48,8 @@ def prepared(name: str, backbone: FrozenCLIP) -> tuple[AdaptedCLIP, Tensor, Tens
     method = create_method(name, backbone, CLASSES)
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(len(CLASSES)).repeat(2)
-    shape = (backbone.embed_dim,) if method.consumes == "features" else (3, 32, 32)
+    shapes = {"features": (backbone.embed_dim,), "tokens": (17, backbone.vision_width), "images": (3, 32, 32)}
+    shape = shapes[method.consumes]
     x = torch.randn(len(labels), *shape, generator=generator).to(backbone.device)
     labels = labels.to(backbone.device)
     method.prepare(Support(x, labels))

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit import AdaptedCLIP, ClassSet, FrozenCLIP, Support, create_method, list_methods
+from tests.models import consumed
 from trainers.few_shot import DivergedError, train
 from trainers.optim import OptimConfig, learning_rate
 
@@ -71,7 +72,7 @@ def test_training_leaves_the_backbone_untouched(name, tiny_clip, batch, classes)
     images, labels = batch
     before = [(parameter, parameter.clone()) for parameter in tiny_clip.parameters()]
     method = create_method(name, tiny_clip, classes)
-    x = tiny_clip.encode_image(images) if method.consumes == "features" else images
+    x = consumed(method, images)
     train(method, [(x, labels)], OptimConfig(epochs=2))
     assert all(torch.equal(parameter, value) for parameter, value in before)
 
@@ -104,3 +105,14 @@ def test_a_number_of_steps_cuts_the_last_epoch(tiny_clip, features):
     log = train(method, [features, features], OptimConfig(steps=3, epochs=1))
     assert log.steps == 3
     assert method.diary == ["batch 8", "batch 8", "epoch 0", "batch 8", "epoch 1"]
+
+
+def test_gradients_are_clipped_to_the_norm_that_is_asked_for(tiny_clip, features):
+    steps = {}
+    for clip_norm in (0.0, 0.01):
+        method = Recorder(tiny_clip, loss_scale=100.0)
+        config = OptimConfig(lr=1.0, epochs=1, momentum=0.0, weight_decay=0.0, warmup_epochs=0, clip_norm=clip_norm)
+        train(method, [features], config)
+        steps[clip_norm] = float((1 - method.scale).abs().detach())
+    assert steps[0.01] == pytest.approx(0.01, rel=1e-3)
+    assert steps[0.0] > 0.1

@@ -162,3 +162,13 @@ def test_maple_keeps_a_quarter_of_the_activations(backbone):
 def test_as_many_scalars_learn_as_the_papers_count(name, options, expected, backbone):
     method = create_method(name, backbone, NAMES[:2], **options)
     assert sum(parameter.numel() for parameter in method.learnt_parameters().values()) == expected
+
+
+def test_grounding_costs_less_than_2_percent_of_the_image_tower(backbone):
+    method = create_method("fdt", backbone, NAMES[::10])
+    rows = torch.randn(1, 197, 768)
+    with torch.no_grad(), method.encode_classes_once():
+        head = flops(lambda: method.grounded_logits(rows))
+        tower = flops(lambda: backbone.encode_tokens(torch.randn(1, 3, 224, 224)))
+    assert tower > 2 * 17e9
+    assert head < 0.01 * tower  # 145 M products of 17.6 G

@@ -77,3 +77,30 @@ def test_nothing_to_learn_is_refused():
 def test_impossible_settings_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         OptimConfig(**options)
+
+
+def test_steps_warm_up_linearly_before_their_cosine():
+    config = OptimConfig(lr=1.0, lr_scheduler="cosine_steps", warmup_share=0.1)
+    rates = [step_learning_rate(config, step, 0, 100) for step in range(100)]
+    assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[-1] < 1e-3
+
+
+def test_tensors_that_a_method_spares_do_not_decay():
+    decayed, spared = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    config = OptimConfig(name="adamw", lr=0.1, weight_decay=0.5)
+    optimizer = build_optimizer([decayed, spared], config, [spared])
+    for parameter in (decayed, spared):
+        parameter.grad = torch.zeros(2)
+    optimizer.step()
+    assert torch.equal(spared.detach(), torch.ones(2))
+    assert (decayed < 1).all()
+
+
+def test_a_share_of_warm_up_that_leaves_no_step_is_refused():
+    with pytest.raises(ValueError, match=r"warmup_share is 1\.0"):
+        OptimConfig(warmup_share=1.0)
+    with pytest.raises(ValueError, match="clip_norm is -1"):
+        OptimConfig(clip_norm=-1.0)

@@ -21,6 +21,7 @@ STABLE = {
     "as_backbone",
     "class_weights",
     "create_method",
+    "fdt",
     "features",
     "import_official",
     "list_backbones",
@@ -38,6 +39,7 @@ STABLE = {
     "weights",
     "wrapper_class",
     "wrapper_config",
+    "wrappers",
 }
 
 CONTRACT = {

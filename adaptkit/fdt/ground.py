@@ -1,0 +1,37 @@
+"""What images or texts activate in the codebook of a method with finite discrete tokens."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from adaptkit.method import AdaptedCLIP
+from adaptkit.wrapper import MethodWrapper
+from adaptkit.wrappers.fdt import FDTWrapper
+
+
+@torch.no_grad()
+def ground(method: AdaptedCLIP, x: Tensor | Sequence[str]) -> Tensor:
+    """Activations (N, codes) of N images (N, 3, H, W), preprocessed, or of N texts, which are read as they are.
+
+    Sparsemax's rows sum to 1 and are mostly zeros. Column j is the token whose code is row j of the codebook.
+
+    Raises:
+        TypeError: if the method has no codebook.
+    """
+    head = with_codebook(method)
+    return head.image_activations(x) if isinstance(x, Tensor) else head.text_activations(x)
+
+
+def with_codebook(method: AdaptedCLIP) -> FDTWrapper:
+    """The method itself, or the first one inside it that has a codebook.
+
+    Raises:
+        TypeError: if there is none.
+    """
+    inside: AdaptedCLIP = method
+    while not isinstance(inside, FDTWrapper):
+        if not isinstance(inside, MethodWrapper):
+            raise TypeError(f"{type(method).__name__} has no finite discrete tokens; make the method with wrap=['fdt']")
+        inside = inside.inner
+    return inside

@@ -1,0 +1,154 @@
+"""GroundingHead: FDT on the frozen features of a CLIP, as a head beside its classifier.
+
+After Chen et al., arXiv:2303.14865, with these queries in place of networks from scratch:
+    q = sqrt(d) norm(x W) + U GELU(V LN(x))
+W being CLIP's own projection of a patch or a word x; U starts at zero, so queries start in CLIP's joint space, where
+the codebook starts as well. d is the width of that space, N the number of codes.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaptkit.fdt.calibration import calibrate, effective_support, support_size
+from adaptkit.fdt.codebook import random_codebook, warm_codebook
+from adaptkit.fdt.grounding import Attention, Pooling, activate, capped_exp, combine, unit
+from adaptkit.fdt.pooled_scores import pooled_scores
+from adaptkit.fdt.query import ResidualQuery
+
+LEAST_TEXT_SUPPORT = 5.0  # codes; below, texts get a temperature of their own
+SCALE_START = math.log(1 / 0.07)
+
+
+@dataclass(frozen=True)
+class FDTConfig:
+    n_codes: int = 512  # N
+    weight: float = 1.0  # lambda, of the grounded logits in the sum; 0 leaves the wrapped method as it is
+    own_loss: float = 0.5  # weight of the cross-entropy of the grounded logits alone
+    rank: int = 64  # of the learnt change of the queries; 0: they stay CLIP's
+    attention: Attention = "sparsemax"
+    pooling: Pooling = "max"
+    support: float = 0.1  # share of the codes that an image activates at the start, on average
+    codebook: Literal["shared", "separate"] = "shared"  # one for images and texts, or one each that start equal
+    start: Literal["warm", "random"] = "warm"  # of the codes: class texts and k-means of patches, or N(0, 1)
+    logits: Literal["sum", "grounded"] = "sum"  # the wrapped method's and the grounded, or the grounded alone
+    # Whether the sum's cross-entropy trains the wrapped method too, or it learns by its own loss as if it were alone.
+    coupling: Literal["joint", "separate"] = "joint"
+
+    def __post_init__(self) -> None:
+        if self.n_codes < 2:
+            raise ValueError(f"n_codes={self.n_codes}; a codebook has at least 2 codes")
+        if self.rank < 0 or self.weight < 0 or self.own_loss < 0:
+            raise ValueError(
+                f"rank={self.rank}, weight={self.weight}, own_loss={self.own_loss}; expected 0 or more of each"
+            )
+        if not 0 < self.support < 1:
+            raise ValueError(f"support={self.support}; expected a share of the codes between 0 and 1")
+
+
+class GroundingHead(nn.Module):
+    """Patches of images and words of texts -> activations of codes -> logits.
+
+    Args:
+        image_width: D_v.
+        text_width: D_t.
+        like: any tensor of the joint space (..., d), for its width, device and dtype.
+    """
+
+    temperature: Tensor
+    support: Tensor
+
+    def __init__(self, image_width: int, text_width: int, like: Tensor, config: FDTConfig):
+        super().__init__()
+        self.config = config
+        d = like.shape[-1]
+        self.codebook = nn.Parameter(random_codebook(config.n_codes, like))
+        self.text_codebook = nn.Parameter(self.codebook.detach().clone()) if config.codebook == "separate" else None
+        self.image_residual = ResidualQuery(image_width, config.rank, d).to(like) if config.rank else None
+        self.text_residual = ResidualQuery(text_width, config.rank, d).to(like) if config.rank else None
+        self.logit_scale = nn.Parameter(torch.tensor(SCALE_START).to(like))
+        self.register_buffer("temperature", torch.ones(2).to(like))  # T of images, of texts
+        # Codes that an image and a text activated on average when T was calibrated; 0 before.
+        self.register_buffer("support", torch.zeros(2).to(like))
+
+    @property
+    def codes_of_texts(self) -> Tensor:
+        """(N, d), those of images unless the codebooks are separate."""
+        return self.codebook if self.text_codebook is None else self.text_codebook
+
+    def decayed(self) -> set[str]:
+        """Names of the learnt matrices that weight decay is for: U and V."""
+        matrices = ("down.weight", "up.weight")
+        return {name for name, parameter in self.named_parameters() if name.endswith(matrices)}
+
+    def image_queries(self, patches: Tensor, projected: Tensor) -> Tensor:
+        """Patch rows (B, P, D_v) and their projections (B, P, d) -> (B, P, d)."""
+        return self._queries(patches, projected, self.image_residual)
+
+    def text_queries(self, words: Tensor, projected: Tensor) -> Tensor:
+        """Word rows (C, L, D_t) and their projections (C, L, d) -> (C, L, d)."""
+        return self._queries(words, projected, self.text_residual)
+
+    @staticmethod
+    def _queries(rows: Tensor, projected: Tensor, residual: ResidualQuery | None) -> Tensor:
+        queries = projected.shape[-1] ** 0.5 * F.normalize(projected, dim=-1)
+        return queries if residual is None else queries + residual(rows)
+
+    def image_scores(self, patches: Tensor, projected: Tensor) -> Tensor:
+        """Pooled scores (B, N), not divided by T; see `image_queries`."""
+        return pooled_scores(self.image_queries(patches, projected), self.codebook, self.config.pooling)
+
+    def text_scores(self, words: Tensor, projected: Tensor, real: Tensor) -> Tensor:
+        """Pooled scores (C, N), not divided by T; see `text_queries`. What is not `real` (C, L) takes no part."""
+        return pooled_scores(self.text_queries(words, projected), self.codes_of_texts, self.config.pooling, real)
+
+    def image_activations(self, patches: Tensor, projected: Tensor) -> Tensor:
+        """(B, N); see `image_queries`."""
+        return activate(self.image_scores(patches, projected) / self.temperature[0], self.config.attention)
+
+    def text_activations(self, words: Tensor, projected: Tensor, real: Tensor) -> Tensor:
+        """(C, N); see `text_scores`."""
+        return activate(self.text_scores(words, projected, real) / self.temperature[1], self.config.attention)
+
+    def image_features(self, activations: Tensor) -> Tensor:
+        """Activations (B, N) -> F (B, d), unit rows."""
+        return unit(combine(activations, self.codebook, self.config.attention))
+
+    def text_features(self, activations: Tensor) -> Tensor:
+        """Activations (C, N) -> F (C, d), unit rows."""
+        return unit(combine(activations, self.codes_of_texts, self.config.attention))
+
+    def logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
+        """Scaled cosines (B, C) of unit rows (B, d) and (C, d)."""
+        return capped_exp(self.logit_scale) * image_features @ text_features.T
+
+    @torch.no_grad()
+    def start_codebook(self, class_features: Tensor, patches: Tensor) -> None:
+        """Warm start from class features (C, d) and projected patches (n, d); nothing where the start is random."""
+        if self.config.start == "warm":
+            self.codebook.copy_(warm_codebook(class_features, patches, self.config.n_codes))
+        if self.text_codebook is not None:
+            self.text_codebook.copy_(self.codebook)
+
+    @torch.no_grad()
+    def calibrate(self, image_z: Tensor, text_z: Tensor) -> None:
+        """Fix T from pooled scores of images (B, N) and of texts (C, N), and keep what support they have at it.
+
+        Texts share the images' T, unless fewer than 5 codes are left of them on average.
+        """
+        target = max(1.0, self.config.support * self.config.n_codes)
+        T = calibrate(image_z, self.config.attention, target)
+        self.temperature.fill_(T)
+        if self._spread(text_z / T) < LEAST_TEXT_SUPPORT:
+            self.temperature[1] = calibrate(text_z, self.config.attention, target)
+        self.support[0] = self._spread(image_z / self.temperature[0])
+        self.support[1] = self._spread(text_z / self.temperature[1])
+
+    def _spread(self, z: Tensor) -> Tensor:
+        activations = activate(z, self.config.attention)
+        spread = support_size if self.config.attention == "sparsemax" else effective_support
+        return spread(activations).mean()

@@ -1,0 +1,23 @@
+"""FDT on its own: zero-shot CLIP, and patches and words that meet in one codebook of finite discrete tokens.
+
+After Chen et al., "Revisiting Multimodal Representation in Contrastive Learning: From Patch and Token Embeddings to
+Finite Discrete Tokens", arXiv:2303.14865: the wrapper `fdt` around `zero_shot`. See `adaptkit.wrappers.fdt` for the
+equations and what differs from the paper.
+"""
+
+from functools import partial
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet
+from adaptkit.fdt.head import FDTConfig
+from adaptkit.features.zero_shot import ZeroShot, ZeroShotConfig
+from adaptkit.registry import register_method
+from adaptkit.wrappers.fdt import FDTWrapper
+
+
+@register_method("fdt", FDTConfig)
+class FDT(FDTWrapper):
+    """Output rows of the image tower (B, 1 + P, D_v) against class names -> logits (B, C)."""
+
+    def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: FDTConfig):
+        super().__init__(backbone, partial(ZeroShot, classes=classes, config=ZeroShotConfig()), config)

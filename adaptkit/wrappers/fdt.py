@@ -1,0 +1,234 @@
+"""FDT around a method: its logits, and those of image and class meeting in one codebook of finite discrete tokens.
+
+After Chen et al., "Revisiting Multimodal Representation in Contrastive Learning: From Patch and Token Embeddings to
+Finite Discrete Tokens", arXiv:2303.14865. For the wrapped method's logits l, patches of an image x, words of the
+hand-written prompt of a class c, and a codebook C that both share:
+    a = sparsemax(max_m q_m . C / (T sqrt(d))),  F = a C / |a C|,  l' = s cos(F(x), F(c))
+    logits = l + lambda l',   loss = CE(logits) + 0.5 CE(l') + what the method adds to its own cross-entropy
+Learnt: the codebook, a low-rank change of CLIP's own projections as queries, and s. Classes enter by their words alone,
+so other names are grounded with the same codes.
+
+Departure: the paper trains towers and tokens together, contrastively, from scratch (`adaptkit.fdt.FDTModel` does); here
+    the towers are frozen, queries and codes start in CLIP's joint space, and class labels take the place of captions.
+Departure: padding takes no part in the pool, where the released code gives it score 0.
+Departure: T is calibrated once on the training images, so that they activate a tenth of the codes, and stays.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.fdt.head import FDTConfig, GroundingHead
+from adaptkit.method import Optional, Support
+from adaptkit.registry import register_wrapper
+from adaptkit.wrapper import MakeInner, MethodWrapper
+
+MOST_PATCHES = 200_000  # of the training images, that the codebook starts from
+IMAGES_PER_PASS = 64  # of the training images, in `prepare`
+CALIBRATION = ("head.temperature", "head.support")  # kept beside what is learnt
+
+
+@register_wrapper("fdt", FDTConfig)
+class FDTWrapper(MethodWrapper):
+    """Output rows of the image tower (B, 1 + P, D_v), or images where the method's own tower makes them."""
+
+    words: Tensor
+    projected_words: Tensor
+    real_words: Tensor
+
+    def __init__(self, backbone: FrozenCLIP, make_inner: MakeInner, config: FDTConfig):
+        backbone.require_vit_blocks("fdt")
+        super().__init__(backbone, make_inner(backbone))
+        if not self.inner.hands_out_tokens():
+            raise ValueError(
+                f"fdt reads patches, and {type(self.inner).__name__} on {backbone.name} runs an image tower of its own "
+                "without handing out its rows"
+            )
+        if config.coupling == "joint" and self.inner.writes("backward"):
+            raise ValueError(
+                f"{type(self.inner).__name__} finds its gradients in its own way, so that the loss of the sum cannot "
+                f'train it (on {backbone.name} or elsewhere); set the coupling of fdt to "separate"'
+            )
+        if self.inner.consumes == "features":
+            self.consumes = "tokens"
+        self.config = config
+        self._encode_words()
+        self.head = GroundingHead(backbone.vision_width, backbone.text_width, self.projected_words, config)
+        self._kept: Tensor | None = None
+        with torch.no_grad():  # until `prepare` has seen images
+            z = self._pooled_words()
+            self.head.calibrate(z, z)
+
+    # What is grounded
+
+    @torch.no_grad()
+    def _encode_words(self) -> None:
+        template = self.inner.classes.templates[0]
+        texts = [template.format(name) for name in self.inner.classes.readable]
+        for name, tensor in zip(("words", "projected_words", "real_words"), self._rows_of(texts), strict=True):
+            self.register_buffer(name, tensor, persistent=False)
+
+    def _rows_of(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Word rows (C, L, D_t), their projections (C, L, d), and which are real (C, L), of the tower as loaded."""
+        backbone = self.backbone.as_loaded()
+        words, real = backbone.encode_words(texts)
+        return _full(words), _full(backbone.project_words(words)), real
+
+    def _patches(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Patch rows (B, P, D_v) and their projections (B, P, d)."""
+        patches = tokens[:, 1:].contiguous()
+        return _full(patches), _full(self.backbone.project_tokens(patches))
+
+    def image_activations(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> activations (B, N)."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self.head.image_activations(*self._patches(self.inner.image_tokens(images)))
+
+    def text_activations(self, texts: Sequence[str]) -> Tensor:
+        """Texts as they are, no template -> activations (N texts, N codes)."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self.head.text_activations(*self._rows_of(texts))
+
+    def grounded_logits(self, tokens: Tensor) -> Tensor:
+        """l' (B, C) of output rows (B, 1 + P, D_v) of the image tower."""
+        with torch.autocast(self.device.type, enabled=False):
+            images = self.head.image_features(self.head.image_activations(*self._patches(tokens)))
+            return self.head.logits(images, self._class_features() if self._kept is None else self._kept)
+
+    def _class_features(self) -> Tensor:
+        """F (C, d) of the classes' words, unit rows."""
+        activations = self.head.text_activations(self.words, self.projected_words, self.real_words)
+        return self.head.text_features(activations)
+
+    # The start of the codebook
+
+    def prepare(self, support: Support) -> None:
+        """Start the codes from the classes' texts and the patches of the support set, and calibrate T on them."""
+        if self.inner.writes("prepare"):
+            super().prepare(support)
+        x = support.x if support.x.ndim == (3 if self.consumes == "tokens" else 4) else support.x.flatten(0, 1)
+        was_training = self.training
+        self.eval()
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            if self.config.start == "warm":
+                weights = _full(class_weights(self.backbone.as_loaded(), self.inner.classes))
+                self.head.start_codebook(weights, self._some_patches(x))
+            z = [self.head.image_scores(*self._patches(part)) for part in self._parts(x)]
+            self.head.calibrate(torch.cat(z), self._pooled_words())
+        self.train(was_training)
+
+    def _pooled_words(self) -> Tensor:
+        """Pooled scores (C, N) of the classes' words, not divided by T."""
+        return self.head.text_scores(self.words, self.projected_words, self.real_words)
+
+    def _parts(self, x: Tensor) -> Iterator[Tensor]:
+        """Output rows (b, 1 + P, D_v) of all images, a few at a time."""
+        return (self._tokens(part.to(self.device)) for part in x.split(IMAGES_PER_PASS))
+
+    def _some_patches(self, x: Tensor) -> Tensor:
+        """Projected patches (n, d) of all images; 200,000 of them, drawn uniformly, where there are more."""
+        kept: list[Tensor] = []
+        share = 1.0
+        for tokens in self._parts(x):
+            patches = self._patches(tokens)[1].flatten(0, 1)
+            share = min(1.0, MOST_PATCHES / (len(x) * (tokens.shape[1] - 1)))
+            kept.append(patches if share == 1 else patches[(torch.rand(len(patches)) < share).to(patches.device)])
+        return torch.cat(kept)
+
+    # The contract of methods
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        return self.inner.image_tokens(x) if self.consumes == "images" else x
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Output rows (B, 1 + P, D_v), or images (B, 3, H, W) -> logits (B, C)."""
+        return self.logits_of_tokens(self._tokens(x))
+
+    def logits_of_tokens(self, tokens: Tensor) -> Tensor:
+        if self.config.logits == "grounded":
+            return self.grounded_logits(tokens)
+        logits = self.inner.logits_of_tokens(tokens)
+        return logits + self.config.weight * self.grounded_logits(tokens) if self.config.weight else logits
+
+    def loss(self, x: Tensor, labels: Tensor) -> Tensor:
+        if self.config.coupling == "separate":
+            return self.inner.loss(self.inner_input(x), labels) + self._head_loss(x, labels)
+        tokens = self._tokens(x)
+        grounded = self.grounded_logits(tokens)  # (B, C)
+        logits = grounded
+        if self.config.logits == "sum":
+            logits = self.inner.logits_of_tokens(tokens) + self.config.weight * grounded
+        loss = F.cross_entropy(logits, labels) + self.config.own_loss * F.cross_entropy(grounded, labels)
+        added = self.inner.regularizer(self.inner_input(x), labels)
+        return loss if added is None else loss + added
+
+    def _head_loss(self, x: Tensor, labels: Tensor) -> Tensor:
+        """The loss of what is learnt here, the wrapped method being given."""
+        with torch.no_grad():
+            tokens = self._tokens(x)
+            given = self.inner.logits_of_tokens(tokens)
+        grounded = self.grounded_logits(tokens)
+        logits = given + self.config.weight * grounded if self.config.logits == "sum" else grounded
+        return F.cross_entropy(logits, labels) + self.config.own_loss * F.cross_entropy(grounded, labels)
+
+    def regularizer(self, x: Tensor, labels: Tensor) -> Tensor:
+        own = self.config.own_loss * F.cross_entropy(self.grounded_logits(self._tokens(x)), labels)
+        added = self.inner.regularizer(self.inner_input(x), labels)
+        return own if added is None else own + added
+
+    def backward(self, x: Tensor, labels: Tensor) -> Tensor:
+        if self.config.coupling == "joint":
+            return super().backward(x, labels)
+        inner = self.inner.backward(self.inner_input(x), labels)
+        head = self._head_loss(x, labels)
+        head.backward()
+        return inner + head.detach()
+
+    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
+        super().set_classes(classes)
+        self._encode_words()
+
+    def class_weights(self) -> Tensor:
+        raise TypeError(
+            "the grounded logits meet codes that each image activates, so no class weights hold for every image"
+        )
+
+    def writes(self, part: Optional) -> bool:
+        if part == "backward":
+            return self.config.coupling == "separate"
+        return part != "class_weights" and super().writes(part)
+
+    @contextmanager
+    def encode_classes_once(self) -> Iterator[None]:
+        with self.inner.encode_classes_once():
+            with torch.no_grad():
+                self._kept = self._class_features()
+            try:
+                yield
+            finally:
+                self._kept = None
+
+    def undecayed(self) -> set[str]:
+        decayed = self.head.decayed()
+        own = {f"head.{name}" for name, _ in self.head.named_parameters() if name not in decayed}
+        return own | super().undecayed()
+
+    def learnt_state(self) -> dict[str, Tensor]:
+        return super().learnt_state() | {name: self.get_buffer(name).clone() for name in CALIBRATION}
+
+    def load_learnt_state(self, state: dict[str, Tensor]) -> None:
+        if missing := [name for name in CALIBRATION if name not in state]:
+            raise ValueError(f"learnt tensors {sorted(state)} do not belong here; {missing} are missing")
+        super().load_learnt_state({name: tensor for name, tensor in state.items() if name not in CALIBRATION})
+        for name in CALIBRATION:
+            self.get_buffer(name).copy_(state[name])
+
+
+def _full(x: Tensor) -> Tensor:
+    """In fp32 or better."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
