@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datasets_fewshot.cache_folder import cache_folder
 from datasets_fewshot.dataset import FewShotDataset, Split
-from datasets_fewshot.facts import draw_differences
+from datasets_fewshot.facts import draw_differences, facts
 from datasets_fewshot.fallback import FALLBACK_SEED
 from datasets_fewshot.layouts import Layout, Place, describe_layouts, find_places
 from datasets_fewshot.splits import read_split, write_split
@@ -41,8 +41,8 @@ class PaperDataset:
         """Load the data set from the folder that holds all data sets.
 
         Args:
-            split: "paper" for the papers' split; "fallback" builds one by the papers' rule, writes it beside the
-                images and marks the data set.
+            split: "paper" for the papers' split; "fallback" builds one by the papers' rule where its file is missing,
+                writes it beside the images and marks the data set.
 
         Raises:
             DatasetNotFoundError: if the images or the papers' split file are not found.
@@ -56,12 +56,15 @@ class PaperDataset:
             if not self.is_listed:
                 check_split(lists, str(place.folder))
                 check_files(lists, place.image_root, str(place.folder))
-            notes = self._draw_notes(lists)
-        elif split == "fallback":
-            lists, notes = self._read(self._fallback_file(place), place), (FALLBACK_NOTE,)
+            notes = self._differences(lists)
         else:
-            lists = self._read(self.find_split(place), place)
-            notes = self._draw_notes(lists)
+            try:
+                lists = self._read(self.find_split(place), place)
+                notes = self._differences(lists)
+            except DatasetNotFoundError:
+                if split != "fallback":
+                    raise
+                lists, notes = self._read(self._fallback_file(place), place), (FALLBACK_NOTE,)
         return FewShotDataset(self.name, place.image_root, lists, (*self.notes, *notes))
 
     def find(self, root: Path | None) -> Place:
@@ -128,6 +131,12 @@ class PaperDataset:
             return elsewhere
         return beside
 
-    def _draw_notes(self, split: Split) -> tuple[str, ...]:
-        different = draw_differences(self.name, split, self.layouts[0].images, (CHECKED_DRAW,))
-        return ("not the papers' images: 16 shots of seed 1 differ from the published draw",) if different else ()
+    def _differences(self, split: Split) -> tuple[str, ...]:
+        """What a record must say of lists that are not the papers'."""
+        known, sizes = facts(self.name), [len(items) for items in split]
+        different = []
+        if sizes != (wanted := [known.train, known.val, known.test]):
+            different.append(f"{sizes} train, val and test images instead of {wanted}")
+        if draw_differences(self.name, split, self.layouts[0].images, (CHECKED_DRAW,)):
+            different.append("16 shots of seed 1 differ from the published draw")
+        return (f"not the papers' images: {'; '.join(different)}",) if different else ()

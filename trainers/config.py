@@ -121,6 +121,7 @@ def _runs(
             templates=data.templates or _own_templates(settings.suite, dataset),
             recipe=settings.recipe,
             selection=settings.selection,
+            draw=data.draw,
             wrap=tuple(
                 (name, from_node(schema[name.upper()], node[name.upper()], name.upper())) for name in settings.wrap
             ),

@@ -38,6 +38,8 @@ from trainers.scoring import score
 from trainers.seeds import derived_seed, seeded
 from trainers.settings import OWN_SUITE, RunConfig
 
+PROTOCOL_DRAW = "coop"  # what everyone expects; a run with another says so, and is a run of its own
+
 
 @dataclass(frozen=True)
 class Run:
@@ -85,6 +87,8 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, uses_traini
         for key in ("recipe", "selection"):  # both are stamped into the record, so its run is a run of its own
             if getattr(config, key) in ("paper", "oracle"):
                 identity[key] = getattr(config, key)
+        if config.draw != PROTOCOL_DRAW:
+            identity["draw"] = config.draw
     if bench.suite == OWN_SUITE:  # names of files do not tell one folder's images from another's
         identity["files"] = [
             files_hash(data.image_root, [*data.split.train, *data.split.val, *data.split.test])
@@ -270,6 +274,8 @@ def _notes(run: Run) -> tuple[str, ...]:
         return tuple(notes)
     if config.selection == "oracle":
         notes.append("oracle: hyper-parameters were selected on the test images")
+    if config.draw != PROTOCOL_DRAW:
+        notes.append(f"few-shot draw of {config.draw}'s code, which has other images than CoOp's")
     if config.recipe == "paper":
         notes.append(f"recipe of the paper: configs/paper/{config.method}_{config.protocol}.yaml")
     return (*notes, *config.departures)

@@ -120,6 +120,7 @@ class RunConfig:
     recipe: Recipe
     selection: Selection
     wrap: Wrap = ()
+    draw: str = "coop"  # whose few-shot draw
     departures: tuple[str, ...] = ()  # where the suite, the user's file or the command line left the recipe
 
     @property

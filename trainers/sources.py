@@ -16,14 +16,13 @@ class Sources:
 
     datasets: Mapping[str, FewShotDataset]
     targets: Mapping[str, Mapping[str, FewShotDataset]]
-    draw: str
 
     def task(self, run: RunConfig) -> Task:
         """What a run trains on and is tested on."""
         dataset = self.datasets[run.dataset]
         if run.protocol in WITHIN_ONE:
-            return WITHIN_ONE[run.protocol](dataset, run.shots, run.seed, self.draw)
-        return TRANSFERS[run.protocol](dataset, self.targets[run.dataset], run.shots, run.seed, self.draw)
+            return WITHIN_ONE[run.protocol](dataset, run.shots, run.seed, run.draw)
+        return TRANSFERS[run.protocol](dataset, self.targets[run.dataset], run.shots, run.seed, run.draw)
 
 
 def load_sources(config: BenchConfig) -> Sources:
@@ -43,7 +42,7 @@ def load_sources(config: BenchConfig) -> Sources:
     }
     if transfers and not all(targets.values()):
         raise ConfigError("cross_dataset needs a data set to test on besides the one to learn from; add to TARGETS")
-    return Sources({name: loaded[name] for name in settings.datasets}, targets if transfers else {}, data.draw)
+    return Sources({name: loaded[name] for name in settings.datasets}, targets if transfers else {})
 
 
 def _domains(config: BenchConfig) -> Sources:
@@ -56,9 +55,7 @@ def _domains(config: BenchConfig) -> Sources:
             name: {family: _load_family(name, data, family) for family in settings.targets}
             for name in settings.datasets
         }
-        return Sources(
-            {name: _trained_only(next(iter(own.values()))) for name, own in targets.items()}, targets, data.draw
-        )
+        return Sources({name: _trained_only(next(iter(own.values()))) for name, own in targets.items()}, targets)
     if settings.datasets != ("imagenet",):
         raise ConfigError(
             f"DATASETS is {', '.join(settings.datasets)}; in domain_generalization the papers learn from imagenet only"
@@ -68,7 +65,6 @@ def _domains(config: BenchConfig) -> Sources:
     return Sources(
         {"imagenet": _load("imagenet", data)},
         {"imagenet": {name: load_dataset(name, data.root) for name in settings.targets}},
-        data.draw,
     )
 
 

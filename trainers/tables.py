@@ -246,7 +246,7 @@ def notes(records: Sequence[ResultRecord]) -> tuple[str, ...]:
             everywhere = len(where) == len({record.dataset for record in own})
             told.setdefault((fact, () if everywhere else where), []).append(label)
     for (fact, where), labels in told.items():
-        lines.append(f"{', '.join(labels)}{' on ' + ', '.join(where) if where else ''}: {fact}")
+        lines.append(f"{'; '.join(labels)}{' on ' + ', '.join(where) if where else ''}: {fact}")
     return tuple(lines)
 
 

@@ -99,9 +99,17 @@ def test_an_unknown_option_is_refused(tmp_path, name):
 @pytest.mark.parametrize("name", list_datasets("paper"))
 def test_the_record_is_told_that_these_are_not_the_papers_images(tmp_path, name):
     make_tree(name, tmp_path, PAPER_DATASETS[name].layouts[0], counts=(1, 0, 1))
-    notes = load_dataset(name, tmp_path).notes
-    assert len(notes) == 1
-    assert "papers" in notes[0]
+    note = load_dataset(name, tmp_path).notes[-1]
+    classes = len(facts(name).classnames)
+    assert note.startswith(f"not the papers' images: [{classes}, 0, {classes}] train, val and test images instead of")
+    assert note.endswith("differ from the published draw") == bool(facts(name).draws)
+
+
+def test_a_fallback_is_not_taken_where_the_papers_split_is_there(tmp_path):
+    tree = make_tree("eurosat", tmp_path, PAPER_DATASETS["eurosat"].layouts[0], counts=(5, 2, 3))
+    dataset = load_dataset("eurosat", tmp_path, split="fallback")
+    assert [item.path for item in dataset.split.train] == [path for path, _, _ in tree.lists["train"]]
+    assert FALLBACK_NOTE not in dataset.notes
 
 
 @pytest.mark.parametrize("name", list_datasets("paper"))

@@ -33,7 +33,7 @@ def test_bench_runs_all_eleven_data_sets_of_the_papers(tmp_path, capsys):
     assert all("papers" in " ".join(record["notes"]) for record in records)
     cut = {record["dataset"] for record in records if "do not fit into the 24 positions" in " ".join(record["notes"])}
     assert cut == {"stanford_cars"}
-    assert "zero_shot, coop on stanford_cars: 5 class names do not fit" in capsys.readouterr().out
+    assert "zero_shot; coop on stanford_cars: 5 class names do not fit" in capsys.readouterr().out
 
 
 def test_a_record_says_that_its_split_is_a_fallback(tmp_path):

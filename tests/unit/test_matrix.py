@@ -349,6 +349,16 @@ def test_own_images_run_and_say_how_many_were_left_out(bench, tmp_path, monkeypa
     assert not other.finished
 
 
+def test_another_draw_is_a_run_of_its_own_and_says_so(bench):
+    ours, theirs = (plan(*bench("METHODS", "[coop]", "DATA.DRAW", draw)).runs[0] for draw in ("coop", "clip_lora"))
+    assert "draw" not in ours.identity
+    assert theirs.identity["draw"] == "clip_lora"
+    config, shared = bench("METHODS", "[zero_shot, coop]", "SEEDS", "[1]", "DATA.DRAW", "clip_lora")
+    zero_shot, coop = run_quietly(config, shared)[0]
+    assert not any("draw" in note for note in zero_shot.notes)
+    assert any("few-shot draw of clip_lora's code" in note for note in coop.notes)
+
+
 def test_a_context_that_leaves_no_room_for_the_longest_name_is_refused_before_any_run(bench):
     config, shared = bench("COOP.N_CTX", "72")
     with pytest.raises(ConfigError, match=r"coop cannot run in base_to_novel: class name '.*' needs .*lower n_ctx"):

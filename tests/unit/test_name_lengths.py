@@ -26,7 +26,7 @@ def config():
 def sources_of(*names: str) -> Sources:
     items = tuple(Item(f"{label}.jpg", label, name) for label, name in enumerate(names))
     dataset = FewShotDataset("stanford_cars", Path(), Split(items, (), items[:1]), notes=("fallback split",))
-    return Sources({"stanford_cars": dataset}, {"stanford_cars": {"elsewhere": dataset}}, "coop")
+    return Sources({"stanford_cars": dataset}, {"stanford_cars": {"elsewhere": dataset}})
 
 
 def test_names_that_fit_are_left_alone(mini, config):

@@ -123,7 +123,7 @@ def test_what_records_say_of_their_data_is_told_once_for_all_methods():
     records.append(make_record(dataset="c"))
     records.append(make_record(dataset="c", method="zero_shot", seed=0))
     notes = base_to_novel_table(records, ["a", "b", "c"]).notes
-    assert [note for note in notes if "fallback" in note] == ["zero_shot, coop on a, b: fallback split"]
+    assert [note for note in notes if "fallback" in note] == ["zero_shot; coop on a, b: fallback split"]
 
 
 def test_markdown_is_a_table_with_its_notes():
