@@ -4,11 +4,15 @@
 
 Decoding (worker processes), copying (pinned memory) and encoding (bf16 on a GPU) overlap; the share is near 1 when the
 device never waits for images. The images are noise of ImageNet's usual size, the weights random: neither changes speed.
+Without a GPU it runs on the CPU and says so; decoding and encoding then share its cores.
+
+    python benchmarks/encode_images.py --backbone adaptkit-mini --images 256 --workers 0
 """
 
 import argparse
 import json
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,7 +27,7 @@ from torch.utils.data import DataLoader
 from adaptkit import FrozenCLIP, load_backbone
 from datasets_fewshot import FewShotDataset, Item, Split
 from trainers.encoder import ViewImages
-from trainers.precision import Precision, autocast
+from trainers.precision import Precision, autocast, choose_device
 
 SIZE = (375, 500)  # height and width in pixels
 DIFFERENT_IMAGES = 64  # files; items beyond that are links to them
@@ -85,10 +89,15 @@ def main() -> None:
     parser.add_argument("--backbone", default="ViT-B-16", help="an open_clip name; adaptkit-mini is embedded")
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=8, help="processes that decode")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="auto", help="auto (default: a GPU if there is one), cpu, cuda or cuda:1")
     parser.add_argument("--out", type=Path, help="also write the numbers as JSON")
     args = parser.parse_args()
-    backbone = load_backbone(args.backbone, device=args.device)
+    try:
+        backbone = load_backbone(args.backbone, device=choose_device(args.device))
+    except ValueError as error:
+        parser.error(str(error))
+    if backbone.device.type == "cpu":
+        print("no GPU in use: decoding and encoding share the CPU's cores", file=sys.stderr)
     precision: Precision = "bf16" if backbone.device.type == "cuda" else "fp32"
     with tempfile.TemporaryDirectory() as folder:
         dataset = make_images(Path(folder), args.images)
@@ -102,7 +111,7 @@ def main() -> None:
         done = encode(iter(loader), backbone, precision, clock)
         busy = clock.seconds()
         wall = time.perf_counter() - start
-    device = torch.cuda.get_device_name() if backbone.device.type == "cuda" else platform.processor()
+    device = torch.cuda.get_device_name(backbone.device) if pinned else f"cpu ({platform.machine()})"
     result = {
         "backbone": args.backbone,
         "device": device,

@@ -15,6 +15,11 @@ from datasets_fewshot.validation import NAMES_SHOWN, SplitError
 
 Level = Literal["ok", "differs", "missing", "example"]
 SAMPLES = 3
+VERDICTS = (
+    "ready",
+    "usable, but not what the papers used: records say so",
+    "not usable yet: do what the lines marked `missing` say, then ask again",
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Report:
             first, *more = finding.text.splitlines()
             lines.append(f"  {finding.level:<{width}}  {first}")
             lines += [f"  {'':<{width}}  {line}" for line in more]
-        return "\n".join(lines)
+        return "\n".join([*lines, f"  => {VERDICTS[self.exit_code]}"])
 
 
 def examine(name: str, root: Path | None) -> Report:
@@ -97,7 +102,9 @@ def _compare(paper: PaperDataset, dataset: FewShotDataset) -> list[Finding]:
     if sizes == wanted:
         findings.append(Finding("ok", f"{text}, as in the papers"))
     else:
-        findings.append(Finding("differs", f"{text}; the papers have {wanted[0]}, {wanted[1]}, {wanted[2]}"))
+        advice = f"; get what is missing from {paper.source}" if paper.is_listed and sum(sizes) < sum(wanted) else ""
+        differs = f"{text}; the papers have {wanted[0]}, {wanted[1]}, {wanted[2]}{advice}"
+        findings.append(Finding("differs", differs))
     if known.draws:
         findings.append(_compare_draws(paper, dataset.split))
     findings += [Finding("ok", note) for note in paper.notes]

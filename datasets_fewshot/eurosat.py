@@ -37,7 +37,7 @@ DATASET = PaperDataset(
     title="EuroSAT",
     layouts=(
         Layout("coop", "eurosat", "2750"),  # torchvision's downloader and CLIP-LoRA have the same folder
-        Layout("clip_lora", "EuroSAT", "2750"),
+        Layout("mirror", "EuroSAT", "2750"),
         Layout("mirror", "EuroSAT_RGB"),
     ),
     source="https://github.com/phelber/EuroSAT (or: adaptkit data prepare eurosat)",

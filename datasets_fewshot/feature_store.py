@@ -132,7 +132,7 @@ class FeatureStore:
         """
         folder = self.folder / digest
         if not digest or Path(digest).name != digest or not folder.is_dir():
-            raise FileNotFoundError(f"no entry {digest!r} in {str(self.folder)!r}; `entries` lists them")
+            raise FileNotFoundError(f"no entry {digest!r} in {str(self.folder)!r}; `adaptkit cache ls` lists them")
         self._verified.discard(digest)
         _discard(folder)
 

@@ -27,8 +27,8 @@ DATASET = PaperDataset(
     name="fgvc_aircraft",
     title="FGVCAircraft",
     layouts=(
-        Layout("coop", "fgvc_aircraft", "images"),
-        Layout("clip_lora", "FGVCAircraft", "images"),
+        Layout("coop", "fgvc_aircraft", "images"),  # CLIP-LoRA has the same folder
+        Layout("mirror", "FGVCAircraft", "images"),
         Layout("torchvision", "fgvc-aircraft-2013b/data", "images"),
     ),
     source="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/ (or: adaptkit data prepare fgvc_aircraft)",

@@ -50,8 +50,9 @@ def _download(dataset: PaperDataset, root: Path, say: Callable[[str], None]) -> 
     try:
         getattr(datasets, DOWNLOADERS[dataset.name])(str(root), download=True)
     except (RuntimeError, OSError) as error:
+        where, _, _ = dataset.source.partition(" (or: ")  # the rest names this very command
         raise OSError(
-            f"torchvision could not download {dataset.title} ({error}); get it from {dataset.source}"
+            f"torchvision could not download {dataset.title} ({error}); try again, or get it from {where}"
         ) from error
 
 

@@ -59,6 +59,7 @@ def _add_show(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
     parser.add_argument("--split", choices=("paper", "fallback"), default="paper", help="of the papers' data sets")
     parser.add_argument("--out", type=Path, help="the PNG to write (default: NAME.png)")
+    parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images of your own data out")
     parser.add_argument("--pictures", type=int, default=48, help="how many (default: 48)")
     parser.set_defaults(run=_show)
 
@@ -150,8 +151,9 @@ def _show(args: argparse.Namespace) -> int:
 def _dataset(args: argparse.Namespace) -> "FewShotDataset":
     from datasets_fewshot import PAPER_DATASETS, list_datasets, load_dataset, load_own_data
 
-    if args.name not in list_datasets() and Path(args.name).exists():
-        return load_own_data(args.name)
+    is_path = "/" in args.name or Path(args.name).exists()
+    if args.name not in list_datasets() and is_path:
+        return load_own_data(args.name, skip_bad=args.skip_bad)
     if args.name in PAPER_DATASETS:
         return load_dataset(args.name, args.root, split=args.split)
     return load_dataset(args.name, args.root)

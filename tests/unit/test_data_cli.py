@@ -68,6 +68,16 @@ def test_show_draws_embedded_and_own_data(tmp_path, capsys):
     assert "10 classes of 2750" in capsys.readouterr().out
 
 
+def test_show_names_what_it_cannot_find_or_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is nothing at '/no/photos'"):
+        run("data", "show", "/no/photos")
+    tree = make_tree("eurosat", tmp_path, PAPER_DATASETS["eurosat"].layouts[0])
+    (tree.image_root / "Forest" / "text.jpg").write_text("no image")
+    with pytest.raises(ValueError, match=r"Forest/text\.jpg.*--skip-bad"):
+        run("data", "show", tree.image_root, "--out", tmp_path / "sheet.png")
+    assert run("data", "show", tree.image_root, "--skip-bad", "--out", tmp_path / "sheet.png") == 0
+
+
 def test_show_draws_a_fallback_split_where_asked(tmp_path):
     layout = PAPER_DATASETS["eurosat"].layouts[0]
     make_tree("eurosat", tmp_path, layout, counts=(5, 2, 3), split_file=False)

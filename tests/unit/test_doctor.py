@@ -40,6 +40,19 @@ def test_what_is_as_in_the_papers_is_said_to_be(tmp_path, monkeypatch):
     assert "all 30 published few-shot draws come out the same" in str(report)
 
 
+def test_a_report_ends_with_a_verdict(tmp_path):
+    assert str(examine("dtd", tmp_path)).splitlines()[-1].startswith("  => not usable yet: do what")
+    make_tree("dtd", tmp_path, DTD.layouts[0])
+    assert str(examine("dtd", tmp_path)).splitlines()[-1].startswith("  => usable, but not what the papers used")
+    assert str(examine("icons", None)).splitlines()[-1] == "  => ready"
+
+
+def test_an_incomplete_copy_of_images_that_are_listed_says_where_the_rest_is(tmp_path):
+    make_tree("imagenet_a", tmp_path, PAPER_DATASETS["imagenet_a"].layouts[0], counts=(0, 0, 1))
+    text = str(examine("imagenet_a", tmp_path))
+    assert "200 test images; the papers have 0, 0, 7500; get what is missing from https://github.com/hendrycks" in text
+
+
 def test_a_missing_split_file_is_explained(tmp_path):
     make_tree("dtd", tmp_path, DTD.layouts[0], split_file=False)
     report = examine("dtd", tmp_path)
