@@ -6,6 +6,7 @@ from adaptkit.artefacts import load
 from adaptkit.backbone import FrozenCLIP
 from adaptkit.classifier import ClassSet, class_weights
 from adaptkit.foreign_models import as_backbone
+from adaptkit.front_door import Confusion, FitResult, fit
 from adaptkit.loading import list_backbones, list_pretrained, load_backbone
 from adaptkit.method import AdaptedCLIP, Support
 from adaptkit.model_card import Metric, TrainingFacts
@@ -32,6 +33,8 @@ __all__ = [
     "AdaptedCLIP",
     "ArtefactError",
     "ClassSet",
+    "Confusion",
+    "FitResult",
     "FrozenCLIP",
     "MethodWrapper",
     "Metric",
@@ -44,6 +47,7 @@ __all__ = [
     "create_method",
     "fdt",
     "features",
+    "fit",
     "import_official",
     "list_backbones",
     "list_methods",

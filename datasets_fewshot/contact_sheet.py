@@ -2,6 +2,7 @@
 
 import random
 import unicodedata
+from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageOps
 
@@ -18,15 +19,20 @@ def contact_sheet(dataset: FewShotDataset, pictures: int = 48, columns: int = 8,
         BadImageError: if one of the images cannot be read.
     """
     items = _choose(dataset, pictures, random.Random(seed))
-    rows = -(-len(items) // columns)
+    return captioned_sheet([(dataset.load(item), f"{item.label}\n{item.classname}") for item in items], columns)
+
+
+def captioned_sheet(pictures: Sequence[tuple[Image.Image, str]], columns: int = 8) -> Image.Image:
+    """Pictures side by side, two lines of caption below each."""
+    rows = -(-len(pictures) // columns)
     width, height = CELL + MARGIN, CELL + CAPTION + MARGIN
     sheet = Image.new("RGB", (columns * width + MARGIN, rows * height + MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
-    for index, item in enumerate(items):
+    for index, (image, caption) in enumerate(pictures):
         left, top = MARGIN + index % columns * width, MARGIN + index // columns * height
-        picture = ImageOps.contain(dataset.load(item), (CELL, CELL))
+        picture = ImageOps.contain(image, (CELL, CELL))
         sheet.paste(picture, (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2))
-        draw.text((left, top + CELL), _caption(item), fill="black")
+        draw.text((left, top + CELL), "\n".join(_readable(line) for line in caption.splitlines()), fill="black")
     return sheet
 
 
@@ -45,8 +51,8 @@ def _choose(dataset: FewShotDataset, pictures: int, rng: random.Random) -> list[
     ]
 
 
-def _caption(item: Item) -> str:
+def _readable(line: str) -> str:
     # PIL's built-in font has unaccented Latin letters only: "é" is written "e", and what has no such letter "?".
-    letters = unicodedata.normalize("NFKD", item.classname.replace("_", " "))
+    letters = unicodedata.normalize("NFKD", line.replace("_", " "))
     readable = "".join(c for c in letters if not unicodedata.combining(c)).encode("ascii", "replace").decode()
-    return f"{item.label}\n{readable if len(readable) <= LETTERS else readable[: LETTERS - 1] + '.'}"
+    return readable if len(readable) <= LETTERS else readable[: LETTERS - 1] + "."

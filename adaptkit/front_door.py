@@ -1,0 +1,149 @@
+"""`adaptkit.fit`: from a folder of images to a saved, tested adapter, in one call.
+
+Training lives above this package, and nothing here imports upwards. Whoever can train says so in the metadata of its
+distribution, under the entry point group of this name; `fit` looks it up when it is called.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol
+
+from adaptkit.method import AdaptedCLIP
+
+ENTRY_POINTS = "adaptkit.fit"
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Test images of one class that were taken for another."""
+
+    true: str
+    taken_for: str
+    images: int
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A trained method, where it is saved, and how well it does on images that it has not seen."""
+
+    method: AdaptedCLIP
+    folder: Path  # of the adapter, with its summary, record and sheet of worst images
+    shots: int  # training images per class
+    test_images: int
+    accuracy: float  # percent
+    interval: tuple[float, float]  # of the accuracy, 95 %, percent
+    zero_shot_accuracy: float  # percent, of the same backbone without training
+    confusions: tuple[Confusion, ...]  # the most frequent first
+    worst_images: tuple[Path, ...]  # test images that were surest to be something else
+    notes: tuple[str, ...]
+
+    def summary(self) -> str:
+        """A few lines for people."""
+        difference = self.accuracy - self.zero_shot_accuracy
+        low, high = self.interval
+        lines = [
+            f"accuracy {self.accuracy:.1f} % (95 %: {low:.1f} to {high:.1f}) of {self.test_images} test images, "
+            f"{difference:+.1f} against zero-shot ({self.zero_shot_accuracy:.1f} %)"
+        ]
+        if self.confusions:
+            lines.append("most often confused:")
+            lines += [f"  {c.true} taken for {c.taken_for}: {c.images}" for c in self.confusions]
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+class Fit(Protocol):
+    """What a trainer offers under the entry point."""
+
+    def __call__(
+        self,
+        method: str,
+        data: str | Path,
+        out: str | Path | None,
+        *,
+        shots: int | None,
+        seed: int,
+        backbone: str,
+        pretrained: str | None,
+        checkpoint: str | Path | None,
+        classnames: str | Path | None,
+        templates: Sequence[str],
+        split: str | Path | None,
+        skip_bad: bool,
+        device: str,
+        overrides: Sequence[str],
+        on_message: Callable[[str], None] | None,
+    ) -> FitResult: ...
+
+
+def fit(
+    method: str,
+    data: str | Path,
+    out: str | Path | None = None,
+    *,
+    shots: int | None = None,
+    seed: int = 1,
+    backbone: str = "adaptkit-mini",
+    pretrained: str | None = None,
+    checkpoint: str | Path | None = None,
+    classnames: str | Path | None = None,
+    templates: Sequence[str] = (),
+    split: str | Path | None = None,
+    skip_bad: bool = False,
+    device: str = "auto",
+    overrides: Sequence[str] = (),
+    on_message: Callable[[str], None] | None = None,
+) -> FitResult:
+    """Train a method on your own images, test it against zero-shot, and save it as an adapter.
+
+    Args:
+        method: a name of `list_methods`.
+        data: a folder of class folders, a table, shards, or a Hugging Face folder.
+        out: the adapter's folder; None is "<data>-<method>" in the current one.
+        shots: training images per class; None takes as many as the data and the recipes have, 16 at most.
+        seed: of the images that are drawn and of the training.
+        backbone: an open_clip name, with `pretrained` (a tag) or `checkpoint` (a file). The default needs no network
+            and is small: for photographs use a larger one.
+        classnames: a file of names for the classes.
+        templates: sentences with one {} for the name; none is "a photo of a {}.".
+        split: a split file of yours.
+        skip_bad: leave unreadable images out.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        overrides: settings as KEY, VALUE, KEY, VALUE, such as ("OPTIM.EPOCHS", "10"); they win over all defaults.
+        on_message: called with a line of progress now and then.
+
+    Raises:
+        ValueError: if the data, a name or a setting cannot be; before any training.
+        FileNotFoundError: if there is nothing at `data`.
+        ImportError: if no trainer is installed.
+    """
+    return _trainer()(
+        method,
+        data,
+        out,
+        shots=shots,
+        seed=seed,
+        backbone=backbone,
+        pretrained=pretrained,
+        checkpoint=checkpoint,
+        classnames=classnames,
+        templates=templates,
+        split=split,
+        skip_bad=skip_bad,
+        device=device,
+        overrides=overrides,
+        on_message=on_message,
+    )
+
+
+def _trainer() -> Fit:
+    found = list(entry_points(group=ENTRY_POINTS))
+    if not found:
+        raise ImportError(
+            f"no installed distribution offers a trainer (entry point {ENTRY_POINTS!r}); install adaptkit-clip anew: "
+            "pip install . from its folder"
+        )
+    trainer: Fit = found[0].load()
+    return trainer

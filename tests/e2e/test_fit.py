@@ -1,0 +1,105 @@
+"""`adaptkit train` and `adaptkit.fit`: a folder of images in, a tested adapter out, read back as a user would."""
+
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import adaptkit
+from adaptkit.front_door import ENTRY_POINTS
+from tests.e2e.test_cli import run_adaptkit
+from tests.synthetic import NAMES, synthetic_dataset
+from trainers.cli import main
+
+
+def own_folder(folder: Path) -> Path:
+    """Four class folders of ten images each."""
+    source = synthetic_dataset(folder / "source", train=10)
+    for item in source.split.train:
+        place = folder / "photos" / NAMES[item.label] / Path(item.path).name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        source.path(item).rename(place)
+    return folder / "photos"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    own_folder(home)
+    answer = run_adaptkit(["train", "taskres", "--data", "photos", "--out", "mine", "OPTIM.EPOCHS", "20"], home)
+    assert answer.returncode == 0, answer.stderr
+    return home, answer
+
+
+def test_the_command_leaves_an_adapter_that_predicts(trained):
+    home, answer = trained
+    method = adaptkit.load(home / "mine")
+    assert set(method.classes.classnames) == set(NAMES)
+    images = sorted((home / "photos").rglob("*.png"))
+    assert len(method.predict(images)) == 40
+    assert "against zero-shot" in answer.stdout
+    assert "adaptkit predict mine photo.jpg" in answer.stdout
+
+
+def test_the_summary_is_kept_and_agrees_with_the_record(trained):
+    home, answer = trained
+    summary = json.loads((home / "mine" / "summary.json").read_text())
+    records = [json.loads(path.read_text()) for path in (home / "mine" / "runs").rglob("record.json")]
+    scores = {record["method"]: record["scores"][0] for record in records}
+    assert summary["accuracy"] == scores["taskres"]["accuracy"]
+    assert summary["zero_shot_accuracy"] == scores["zero_shot"]["accuracy"]
+    assert f"{summary['accuracy']:.2f}" in (home / "mine" / "README.md").read_text()
+    assert (home / "mine" / "summary.txt").read_text() in answer.stdout
+    wrong = scores["taskres"]["total"] - scores["taskres"]["correct"]
+    assert len(summary["worst_images"]) == min(16, wrong)
+    sheet = home / "mine" / "worst_images.png"
+    assert sheet.is_file() == bool(wrong)
+    if wrong:
+        Image.open(sheet).verify()
+
+
+def test_the_same_command_again_reuses_the_training(trained, monkeypatch, capsys):
+    home, first = trained
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("ADAPTKIT_CACHE", str(home / "cache"))
+    assert main(["train", "taskres", "--data", "photos", "--out", "mine", "OPTIM.EPOCHS", "20"]) == 0
+    output = capsys.readouterr()
+    assert output.out == first.stdout
+    assert "taskres on cpu" not in output.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["taskres", "--data", "nowhere"], "there is nothing at 'nowhere'"),
+        (["tasckres", "--data", "photos"], "unknown method 'tasckres'; did you mean taskres"),
+        (["taskres", "--data", "photos", "--out", "photos"], "photos exists and is no adapter"),
+    ],
+)
+def test_a_mistake_is_one_line(trained, words, message, monkeypatch, capsys):
+    monkeypatch.chdir(trained[0])
+    assert main(["train", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_fit_is_the_same_from_python(tmp_path, monkeypatch):
+    if not entry_points(group=ENTRY_POINTS):
+        pytest.skip("the installed metadata are older than setup.cfg: pip install -e . again")
+    monkeypatch.setenv("ADAPTKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    messages: list[str] = []
+    result = adaptkit.fit("zero_shot", own_folder(tmp_path), on_message=messages.append)
+    assert result.folder == Path("photos-zero_shot")
+    assert result.accuracy == result.zero_shot_accuracy
+    assert messages[0] == "4 classes, 4 shots, 12 test images"
+    assert adaptkit.load(result.folder).classes.classnames == result.method.classes.classnames
+
+
+def test_without_a_trainer_fit_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("adaptkit.front_door.entry_points", lambda group: [])
+    with pytest.raises(ImportError, match="install adaptkit-clip anew"):
+        adaptkit.fit("coop", "photos")

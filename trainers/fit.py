@@ -1,0 +1,155 @@
+"""One training on own images, from the folder to a saved and tested adapter: what `adaptkit.fit` and `train` call."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from adaptkit import AdaptedCLIP, ClassSet, FitResult, method_class
+from datasets_fewshot import FewShotDataset, load_own_data
+from datasets_fewshot.cache_folder import cache_folder
+from trainers.config import load_bench
+from trainers.evaluate import predict
+from trainers.fit_checks import check_images, check_names
+from trainers.fit_defaults import default_shots, embedded_settings, size_settings
+from trainers.fit_report import confusions, worst_images, write_sheet, write_summary
+from trainers.matrix import open_bench, plan
+from trainers.records import ResultRecord
+from trainers.run import Run, execute
+from trainers.run_adapter import load_run
+from trainers.run_data import Bench, test_batches
+from trainers.settings import BenchConfig
+
+EMBEDDED = "adaptkit-mini"
+ADAPTER_CONFIG = "adapter_config.json"
+RUNS_FOLDER = "runs"  # inside the adapter's folder
+
+
+def fit(
+    method: str,
+    data: str | Path,
+    out: str | Path | None = None,
+    *,
+    shots: int | None = None,
+    seed: int = 1,
+    backbone: str = EMBEDDED,
+    pretrained: str | None = None,
+    checkpoint: str | Path | None = None,
+    classnames: str | Path | None = None,
+    templates: Sequence[str] = (),
+    split: str | Path | None = None,
+    skip_bad: bool = False,
+    device: str = "auto",
+    overrides: Sequence[str] = (),
+    on_message: Callable[[str], None] | None = None,
+) -> FitResult:
+    """Check the data, train, test beside zero-shot, save; the arguments are those of `adaptkit.fit`."""
+    tell = on_message or _say_nothing
+    method_class(method)  # refuses an unknown name before anything is read
+    folder = _out_folder(out, Path(data).expanduser(), method)
+    dataset = load_own_data(data, split=split, classnames=classnames, skip_bad=skip_bad)
+    notes = list(check_images(dataset))
+    drawn = shots or default_shots(_training_counts(dataset))
+    fixed: dict[str, object] = {
+        "PROTOCOL": "few_shot",
+        "METHODS": list(dict.fromkeys(("zero_shot", method))),
+        "SHOTS": [drawn],
+        "SEEDS": [seed],
+        "DEVICE": device,
+        "BACKBONE.NAME": backbone,
+        "BACKBONE.PRETRAINED": pretrained,
+        "BACKBONE.CHECKPOINT": None if checkpoint is None else str(checkpoint),
+        "DATA.OWN": [str(Path(data).expanduser())],
+        "DATA.CLASSNAMES": None if classnames is None else str(classnames),
+        "DATA.SPLIT": None if split is None else str(split),
+        "DATA.SKIP_BAD": skip_bad,
+        "DATA.TEMPLATES": list(templates),
+    }
+    if backbone == EMBEDDED:
+        fixed |= embedded_settings(method)
+        notes.append(f"{EMBEDDED} is a small model of drawings and icons; for photographs take a larger backbone")
+    config = _with_size_settings(method, fixed, overrides, _images_drawn(dataset, drawn))
+    tell(f"{len(dataset.classnames)} classes, {drawn} shots, {len(dataset.split.test)} test images")
+    bench = open_bench(config, folder / RUNS_FOLDER, cache_folder() / "features")
+    check_names(ClassSet(dataset.classnames, config.runs[0].templates), bench.backbone)
+    todo = plan(config, bench)
+    records = [todo.finished.get(run.run_id) or _execute(run, bench, tell) for run in todo.runs]
+    run, record = todo.runs[-1], records[-1]
+    trained, facts = load_run(run.folder, bench.backbone)
+    trained.save_pretrained(folder, facts)
+    result = _result(trained, run, record, records[0], bench, folder, tuple(dict.fromkeys((*notes, *record.notes))))
+    write_summary(result, folder)
+    return result
+
+
+def _execute(run: Run, bench: Bench, tell: Callable[[str], None]) -> ResultRecord:
+    name = run.config.label
+    tell(f"{name} on {bench.backbone.device} ...")
+    record = execute(run, bench, lambda done: tell(f"{name}: epoch {done}"))
+    tell(f"{name}: {record.scores[0].accuracy:.1f} %")
+    return record
+
+
+def _say_nothing(message: str) -> None:
+    return None
+
+
+def _out_folder(out: str | Path | None, data: Path, method: str) -> Path:
+    """Where the adapter goes; what lies there may be an earlier adapter and nothing else."""
+    folder = Path(f"{data.resolve().stem}-{method}" if out is None else out).expanduser()
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / ADAPTER_CONFIG).is_file()):
+        begun = folder.is_dir() and all(entry.name == RUNS_FOLDER for entry in folder.iterdir())
+        if not begun:
+            raise ValueError(f"{folder} exists and is no adapter; give another folder with --out")
+    return folder
+
+
+def _training_counts(dataset: FewShotDataset) -> list[int]:
+    """Training images of each class, C numbers."""
+    labels = torch.tensor([item.label for item in dataset.split.train])
+    return torch.bincount(labels, minlength=len(dataset.classnames)).tolist()
+
+
+def _images_drawn(dataset: FewShotDataset, shots: int) -> int:
+    return sum(min(shots, count) for count in _training_counts(dataset))
+
+
+def _with_size_settings(method: str, fixed: dict[str, object], overrides: Sequence[str], images: int) -> BenchConfig:
+    """The recipe, what the number of images asks for, and what the user wrote, later ones winning."""
+    recipe = load_bench(None, [*_pairs(fixed), *overrides])
+    asked = size_settings(recipe.runs[-1], images, method_class(method).consumes)
+    return load_bench(None, [*_pairs(fixed | asked), *overrides])
+
+
+def _pairs(settings: dict[str, object]) -> list[str]:
+    return [word for key, value in settings.items() for word in (key, json.dumps(value))]
+
+
+def _result(
+    method: AdaptedCLIP,
+    run: Run,
+    record: ResultRecord,
+    zero_shot: ResultRecord,
+    bench: Bench,
+    folder: Path,
+    notes: tuple[str, ...],
+) -> FitResult:
+    (test,) = run.task.tests
+    logits, labels = predict(method, test_batches(method, test, bench), bench.precision)
+    worst = worst_images(logits, labels)
+    items = [test.items[place] for place in worst]
+    write_sheet(test.dataset, items, logits[worst], folder)
+    (score,) = record.scores
+    return FitResult(
+        method=method,
+        folder=folder,
+        shots=record.shots,
+        test_images=score.total,
+        accuracy=score.accuracy,
+        interval=score.interval,
+        zero_shot_accuracy=zero_shot.scores[0].accuracy,
+        confusions=confusions(logits, labels, test.classnames),
+        worst_images=tuple(test.dataset.path(item) for item in items),
+        notes=notes,
+    )

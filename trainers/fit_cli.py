@@ -1,0 +1,82 @@
+"""The verb `adaptkit train`: a folder of images in, a tested adapter out. Heavy imports stay inside the verb."""
+
+import argparse
+import sys
+from pathlib import Path
+
+OK = 0
+
+
+def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `train` to a command's verbs."""
+    parser = verbs.add_parser(
+        "train",
+        help="train one method on your own images, test it against zero-shot, and save it",
+        description="Train one method on your own images, test it against zero-shot, and save it as an adapter with a "
+        "summary. The data are checked before anything is computed; how long it trains follows from how many images "
+        "there are. The same command goes on from where it was stopped.",
+    )
+    parser.add_argument("method", metavar="METHOD", help="such as coop; `adaptkit methods` lists them")
+    parser.add_argument(
+        "--data", required=True, metavar="PATH", help="a folder of class folders, a table or shards of images"
+    )
+    parser.add_argument("--out", metavar="FOLDER", help="for the adapter (default: DATA-METHOD)")
+    parser.add_argument("--shots", type=int, help="training images per class (default: what there is, at most 16)")
+    parser.add_argument("--seed", type=int, default=1, help="of the drawn images and the training (default: 1)")
+    parser.add_argument(
+        "--backbone", default="adaptkit-mini", help="an open_clip name (default: adaptkit-mini, embedded and small)"
+    )
+    parser.add_argument("--pretrained", help="the tag of the backbone's weights, such as openai")
+    parser.add_argument("--checkpoint", help="a local file with the backbone's weights")
+    parser.add_argument("--classnames", metavar="FILE", help="names for the classes")
+    parser.add_argument(
+        "--template", action="append", default=[], metavar="TEXT", help='such as "a photo of a {}."; repeat for more'
+    )
+    parser.add_argument("--split", metavar="FILE", help="a split file of yours")
+    parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images out")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
+    parser.set_defaults(run=_train)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from trainers.fit import fit
+    from trainers.fit_report import SHEET_FILE
+
+    if not Path(args.data).expanduser().exists():
+        raise FileNotFoundError(f"there is nothing at {args.data!r}; give a folder of class folders")
+    result = fit(
+        args.method,
+        args.data,
+        args.out,
+        shots=args.shots,
+        seed=args.seed,
+        backbone=args.backbone,
+        pretrained=args.pretrained,
+        checkpoint=args.checkpoint,
+        classnames=args.classnames,
+        templates=args.template,
+        split=args.split,
+        skip_bad=args.skip_bad,
+        device=args.device,
+        overrides=args.overrides,
+        on_message=_Progress(),
+    )
+    print(result.summary())
+    if result.worst_images:
+        print(f"the worst images: {result.folder / SHEET_FILE}")
+    print(f"saved in {result.folder}; use it: adaptkit predict {result.folder} photo.jpg")
+    return OK
+
+
+class _Progress:
+    """Messages on standard error; on a terminal epochs overwrite each other, elsewhere they are left out."""
+
+    def __init__(self) -> None:
+        self.on_terminal = sys.stderr.isatty()
+
+    def __call__(self, message: str) -> None:
+        if ": epoch " not in message:
+            print(message, file=sys.stderr)
+        elif self.on_terminal:
+            print(f"\r{message}", end="\r", file=sys.stderr, flush=True)

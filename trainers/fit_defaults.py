@@ -1,0 +1,73 @@
+"""Settings of a single training that follow from how many images there are; whatever the user sets wins over them.
+
+A recipe counts epochs, which is right for the data sets of its paper. Of five images its epochs are a handful of steps,
+of fifty thousand they are days. Here the steps are kept within bounds, and so is the number of random views that a
+method on features has to encode in advance.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from trainers.config_files import read_packaged
+from trainers.settings import RunConfig
+from trainers.views import batch_bounds
+
+RECIPE_SHOTS = (16, 8, 4, 2, 1)  # that recipes have settings for
+MIN_STEPS = 100  # of the optimiser
+MAX_STEPS: Mapping[str, int] = {"features": 3000, "images": 1000}  # by what the method consumes
+MAX_VIEWS = 5000  # views of training images that are encoded in advance
+
+
+def default_shots(images_per_class: Sequence[int]) -> int:
+    """The most shots that recipes know and that half of the classes have training images for."""
+    middle = sorted(images_per_class)[len(images_per_class) // 2]
+    return next((shots for shots in RECIPE_SHOTS if shots <= middle), 1)
+
+
+def size_settings(run: RunConfig, images: int, consumes: Literal["features", "images"]) -> dict[str, object]:
+    """KEY -> value where the recipe's training would be too short or too long for so many training images."""
+    optim, views = run.optim, run.views
+    most = MAX_STEPS[consumes]
+    settings: dict[str, object] = {}
+    epochs = optim.epochs
+    if optim.steps > most:
+        settings["OPTIM.STEPS"] = most
+    elif optim.epochs and not optim.steps:
+        batches = len(batch_bounds(images, optim.batch_size, optim.drop_last))
+        steps = min(max(optim.epochs * batches, MIN_STEPS), most)
+        epochs = max(1, -(-steps // batches))
+        if epochs * batches > most:
+            epochs = max(1, most // batches)
+        if epochs != optim.epochs:
+            settings["OPTIM.EPOCHS"] = epochs
+            settings |= _options_in_epochs(run, epochs / optim.epochs)
+    if consumes == "features" and views.augment == "exact" and images * max(epochs, 1) > MAX_VIEWS:
+        n_views = MAX_VIEWS // images
+        settings |= {"VIEWS.AUGMENT": "pool", "VIEWS.N_VIEWS": n_views} if n_views > 1 else {"VIEWS.AUGMENT": "none"}
+    return settings
+
+
+def _options_in_epochs(run: RunConfig, ratio: float) -> dict[str, object]:
+    """A method that averages over epochs counts them in its options `average_...`."""
+    names = [name for name in run.options.__dataclass_fields__ if name.startswith("average_")]
+    return {f"{run.method}.{name}".upper(): getattr(run.options, name) * ratio for name in names}
+
+
+def embedded_settings(method: str) -> dict[str, object]:
+    """KEY -> value that the embedded suite has found for a method on the embedded backbone."""
+    suite = read_packaged("suites", "mini")
+    found = _flat({"VIEWS": suite["VIEWS"]})
+    cases = suite["WHEN"]
+    assert isinstance(cases, list)
+    for case in cases:
+        methods = case.get("METHOD", [])
+        if set(case) == {"METHOD", "THEN"} and method in ([methods] if isinstance(methods, str) else methods):
+            found |= _flat(case["THEN"])
+    return found
+
+
+def _flat(nested: Mapping[str, object]) -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in nested.items():
+        flat |= {f"{key}.{name}": inner for name, inner in value.items()} if isinstance(value, dict) else {key: value}
+    return flat

@@ -1,0 +1,68 @@
+"""What a single training is told about: confused classes, and a sheet of the images that it was surest to get wrong."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from adaptkit import Confusion, FitResult
+from datasets_fewshot import FewShotDataset, Item
+from datasets_fewshot.contact_sheet import captioned_sheet
+from trainers.records import replacing, write_text
+from trainers.scoring import Floats, Ints, log_probabilities
+
+CONFUSIONS = 5
+WORST_IMAGES = 16
+SUMMARY_FILE, TEXT_FILE, SHEET_FILE = "summary.json", "summary.txt", "worst_images.png"
+
+
+def confusions(logits: Floats, labels: Ints, classnames: Sequence[str]) -> tuple[Confusion, ...]:
+    """The most frequent pairs of a class and what it was taken for; pairs of equal frequency stand in label order."""
+    taken_for = logits.argmax(axis=1)
+    wrong = taken_for != labels
+    pairs = Counter(zip(labels[wrong].tolist(), taken_for[wrong].tolist(), strict=True))
+    ordered = sorted(pairs.items(), key=lambda entry: (-entry[1], entry[0]))[:CONFUSIONS]
+    return tuple(Confusion(classnames[true], classnames[taken], images) for (true, taken), images in ordered)
+
+
+def worst_images(logits: Floats, labels: Ints) -> list[int]:
+    """Places of the wrong images, the one whose own class is least likely first."""
+    own = log_probabilities(logits)[np.arange(len(labels)), labels]
+    wrong = np.flatnonzero(logits.argmax(axis=1) != labels)
+    return wrong[np.argsort(own[wrong], kind="stable")][:WORST_IMAGES].tolist()
+
+
+def write_sheet(dataset: FewShotDataset, items: Sequence[Item], logits: Floats, folder: Path) -> None:
+    """Draw the images with what they are and what they were taken for; nothing is drawn of nothing."""
+    place = folder / SHEET_FILE
+    if not items:
+        place.unlink(missing_ok=True)  # of an earlier training
+        return
+    names = dataset.classnames
+    probabilities = np.exp(log_probabilities(logits))
+    captions = [
+        f"{item.classname}\nnot {names[row.argmax()]} {row.max():.0%}"
+        for item, row in zip(items, probabilities, strict=True)
+    ]
+    sheet = captioned_sheet([(dataset.load(item), text) for item, text in zip(items, captions, strict=True)], columns=4)
+    with replacing(place) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def write_summary(result: FitResult, folder: Path) -> None:
+    """The summary as text and as JSON."""
+    content = {
+        "shots": result.shots,
+        "test_images": result.test_images,
+        "accuracy": result.accuracy,
+        "interval": result.interval,
+        "zero_shot_accuracy": result.zero_shot_accuracy,
+        "confusions": [asdict(confusion) for confusion in result.confusions],
+        "worst_images": [str(path) for path in result.worst_images],
+        "notes": result.notes,
+    }
+    write_text(folder / SUMMARY_FILE, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / TEXT_FILE, result.summary() + "\n")
