@@ -57,9 +57,11 @@ def by_label(records: Sequence[ResultRecord], tell_shots: bool = True) -> dict[s
     is off where shots have columns of their own.
     """
     labelled: dict[str, list[ResultRecord]] = {}
-    methods = dict.fromkeys(record.label for record in records)
-    for method in sorted(methods, key=lambda method: method != BASELINE):  # the baseline first
-        own = [record for record in records if record.label == method]
+    by_method: dict[str, list[ResultRecord]] = {}
+    for record in records:
+        by_method.setdefault(record.label, []).append(record)
+    for method in sorted(by_method, key=lambda method: method != BASELINE):  # the baseline first
+        own = by_method[method]
         many_shots = tell_shots and _several((record.dataset, record.shots) for record in own)
         many_settings = _several(((record.dataset, record.shots), settings_hash(record)) for record in own)
         for record in own:

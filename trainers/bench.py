@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from trainers.launchers import Event
+from trainers.loggers import telling_loggers
 from trainers.matrix import Plan, open_bench, plan
 from trainers.records import ResultRecord, read_record, write_text
 from trainers.run import Run
@@ -26,13 +27,16 @@ from trainers.settings import BenchConfig
 from trainers.tables import Table, tables
 
 
-def bench(config: BenchConfig, out: Path, cache: Path, fresh: bool = False) -> list[ResultRecord]:
+def bench(
+    config: BenchConfig, out: Path, cache: Path, fresh: bool = False, log: Sequence[str] = ()
+) -> list[ResultRecord]:
     """Run everything that is not finished, then print and write the tables.
 
     Args:
         out: where records and tables go.
         cache: where encoded images are kept.
         fresh: compute finished runs again.
+        log: experiment trackers to tell of every run.
 
     Raises:
         LaunchError: if runs are left undone.
@@ -49,7 +53,8 @@ def bench(config: BenchConfig, out: Path, cache: Path, fresh: bool = False) -> l
     )
     with _display(todo, messages) as display:
         launcher = choose_launcher(config, todo, shared)
-        records, failures = run_all(config, todo, shared, cache, launcher, display.show)
+        tell = telling_loggers(log, out, todo.to_do, display.show)
+        records, failures = run_all(config, todo, shared, cache, launcher, tell)
     if not records:
         refuse_failures(failures)
     made = tables(records, config.settings.datasets, todo.notes)

@@ -108,6 +108,7 @@ def _add_bench(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     bench.add_argument("--out", type=Path, default=Path("runs"), help="folder for records (default: runs)")
     bench.add_argument("--dry-run", action="store_true", help="show the plan and how long it may take, and run nothing")
     bench.add_argument("--fresh", action="store_true", help="compute finished runs again")
+    bench.add_argument("--log", metavar="NAME", help="tell tensorboard, wandb or mlflow of every run; commas part them")
     bench.add_argument("--config", metavar="FILE", help="a YAML file of settings, laid over the packaged ones")
     bench.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
     bench.set_defaults(run=_bench)
@@ -169,7 +170,8 @@ def _bench(args: argparse.Namespace) -> int:
 
         dry_run(config, args.out, cache_folder() / "features", fresh=args.fresh)
         return OK
-    bench(config, args.out, cache_folder() / "features", fresh=args.fresh)
+    log = args.log.split(",") if args.log else ()
+    bench(config, args.out, cache_folder() / "features", fresh=args.fresh, log=log)
     return OK
 
 

@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
 
@@ -49,6 +49,7 @@ def page_data(records: Sequence[ResultRecord]) -> dict[str, Json]:
     groups: list[Json] = []
     for group in figure_groups(records):
         first = group[0]
+        labelled = {**by_label(group), **by_label(group, tell_shots=False)}
         source = f" from {first.dataset}" if first.protocol == "cross_dataset" else ""
         own: list[Json] = [
             {**asdict(row), "seeds": list(row.seeds), "why": list(row.why)}
@@ -65,7 +66,7 @@ def page_data(records: Sequence[ResultRecord]) -> dict[str, Json]:
                 "precision": first.identity["precision"],
                 "datasets": list[Json](sorted({record.dataset for record in group})),
                 "runs": len(group),
-                "tables": [_table(table, group) for table in tables(group, layout="paper")],
+                "tables": [_table(table, labelled) for table in tables(group, layout="paper")],
                 "points": [_point(point) for point in points(group)],
                 "ledger": own,
             }
@@ -93,15 +94,14 @@ class _ClassNames:
         return self._places[names]
 
 
-def _table(table: Table, group: Sequence[ResultRecord]) -> Json:
+def _table(table: Table, labelled: Mapping[str, Sequence[ResultRecord]]) -> Json:
     """A table with the runs behind each of its rows."""
     content: dict[str, Json] = json.loads(json.dumps(asdict(table)))
-    return {**content, "runs": [_row_runs(row, group) for row in table.rows]}
+    return {**content, "runs": [_row_runs(row, labelled) for row in table.rows]}
 
 
-def _row_runs(row: Sequence[str], group: Sequence[ResultRecord]) -> Json:
-    labels = {**by_label(group), **by_label(group, tell_shots=False)}
-    own = next((labels[cell] for cell in row[:2] if cell in labels), [])
+def _row_runs(row: Sequence[str], labelled: Mapping[str, Sequence[ResultRecord]]) -> Json:
+    own = next((labelled[cell] for cell in row[:2] if cell in labelled), ())
     here = [record for record in own if record.dataset == row[0]]
     return [record.run_id for record in here or own]
 
