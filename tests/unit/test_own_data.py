@@ -319,14 +319,15 @@ def test_a_damaged_shard_is_named(shards):
 
 def test_a_hugging_face_folder_is_read_where_its_library_is_installed(tmp_path):
     datasets = pytest.importorskip("datasets")
-    rows = {
-        "image": [str(picture(tmp_path / "source" / f"{index}.png", (index, 9, 9))) for index in range(6)],
-        "label": [0, 1] * 3,
-    }
+    pyarrow = pytest.importorskip("pyarrow")
     features = datasets.Features(
         {"image": datasets.Image(), "label": datasets.ClassLabel(names=["indoor/outdoor", "cat"])}
     )
-    table = datasets.Dataset.from_dict(rows, features=features)
+    photos = [picture(tmp_path / "source" / f"{index}.png", (index, 9, 9)).read_bytes() for index in range(6)]
+    images = pyarrow.array([{"bytes": photo, "path": None} for photo in photos], type=features["image"].pa_type)
+    rows = datasets.table.InMemoryTable(pyarrow.table({"image": images, "label": [0, 1] * 3}))
+    # With a fingerprint of its own: the library's pickling of tables fails with some versions of pyarrow.
+    table = datasets.Dataset(rows, datasets.DatasetInfo(features=features), fingerprint="photos")
     datasets.DatasetDict({"train": table, "test": table}).save_to_disk(str(tmp_path / "hf"))
     dataset = load_own_data(tmp_path / "hf")
     assert dataset.classnames == ("cat", "indoor/outdoor")
