@@ -22,7 +22,7 @@ from trainers.loggers import telling_loggers
 from trainers.matrix import Plan, open_bench, plan
 from trainers.records import ResultRecord, read_record, write_text
 from trainers.run import Run
-from trainers.run_jobs import choose_launcher, refuse_failures, run_all
+from trainers.run_jobs import choose_launcher, count_workers, refuse_failures, run_all
 from trainers.settings import BenchConfig
 from trainers.tables import Table, tables
 
@@ -48,8 +48,11 @@ def bench(
     for problem in (*todo.problems, *todo.notes):
         messages.print(f"note: {problem}", soft_wrap=True)
     reused = f"{len(todo.finished)} finished before and reused (--fresh computes them again), " if todo.finished else ""
+    workers = count_workers(config, len(todo.to_do), shared.backbone.device)
+    shared_by = f", shared by {workers} workers" if workers > 1 else ""
     messages.print(
-        f"{len(todo.runs)} runs: {reused}{len(todo.to_do)} to do, on {shared.backbone.device}", soft_wrap=True
+        f"{len(todo.runs)} runs: {reused}{len(todo.to_do)} to do, on {shared.backbone.device}{shared_by}",
+        soft_wrap=True,
     )
     with _display(todo, messages) as display:
         launcher = choose_launcher(config, todo, shared)

@@ -104,6 +104,7 @@ def _add_bench(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )
     bench.add_argument("--device", help="auto (default), cpu, cuda or cuda:1")
     bench.add_argument("--threads", type=int, help="of the CPU (default: 1 for a small backbone, else torch's own)")
+    bench.add_argument("--launcher", help="local (default), ray or slurm; the section LAUNCH has their settings")
     bench.add_argument("--workers", type=int, help="processes that share the runs (default: one per device)")
     bench.add_argument("--out", type=Path, default=Path("runs"), help="folder for records (default: runs)")
     bench.add_argument("--dry-run", action="store_true", help="show the plan and how long it may take, and run nothing")
@@ -128,6 +129,7 @@ def bench_overrides(args: argparse.Namespace) -> list[str]:
         "PROTOCOL": args.protocol,
         "SUITE": args.suite,
         "DEVICE": args.device,
+        "LAUNCH.LAUNCHER": args.launcher,
         "BACKBONE.NAME": args.backbone,
         "BACKBONE.PRETRAINED": args.pretrained,
         "BACKBONE.CHECKPOINT": args.checkpoint,

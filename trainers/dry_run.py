@@ -14,7 +14,7 @@ from trainers.matrix import Plan, open_bench, plan
 from trainers.records import read_records
 from trainers.run import Run
 from trainers.run_data import Bench
-from trainers.run_jobs import worker_devices
+from trainers.run_jobs import count_workers
 from trainers.settings import BenchConfig
 
 UNKNOWN = "unknown"
@@ -40,7 +40,7 @@ def dry_run(config: BenchConfig, out: Path, cache: Path, fresh: bool = False) ->
         messages.print(f"note: {problem}", soft_wrap=True)
     cells = plan_cells(todo, Estimates(read_records(out)[0], hardware(shared.backbone.device)))
     console.print(_table(cells))
-    workers = len(worker_devices(config, len(todo.to_do), shared.backbone.device))
+    workers = count_workers(config, len(todo.to_do), shared.backbone.device)
     for line in (*_summary(todo, cells.values(), workers), _encoded(todo, shared)):
         console.print(f"- {line}", soft_wrap=True)
 

@@ -1,5 +1,6 @@
 """The runs of a plan as jobs for a launcher, and what a worker does with one."""
 
+import math
 import os
 import uuid
 from collections.abc import Callable, Sequence
@@ -12,12 +13,15 @@ from trainers.checkpoints import discard_checkpoints
 from trainers.config_values import ConfigError
 from trainers.few_shot import DivergedError
 from trainers.launchers import Event, InProcess, Job, Launcher, Local, Place, Tell
+from trainers.launchers.ray import Ray
+from trainers.launchers.slurm import Slurm
 from trainers.matrix import Plan, open_bench, plan
 from trainers.records import RECORD_FILE, ResultRecord, read_record
 from trainers.run import Run, execute
 from trainers.run_data import Bench
 from trainers.settings import BenchConfig
 
+WORKERS_ELSEWHERE = 4  # on ray and slurm, unless a number is asked for
 RUNS_PER_WORKER = 8  # on CPU; to start a worker takes seconds, which fewer runs do not win back
 
 
@@ -51,8 +55,8 @@ def performer(todo: Plan, bench: Bench) -> Callable[[Job, Tell], str | None]:
         run = runs.get(job.key)
         if run is None:
             raise ConfigError(
-                f"a worker's plan lacks the run in {job.folder}: it sees other data, weights or software than the "
-                "process that laid out the plan"
+                f"a worker's plan lacks the run in {job.folder}: it sees other data, weights, software or kinds of "
+                "devices than the process that laid out the plan"
             )
         try:
             execute(run, bench, lambda done: tell(Event("epoch", job.key, done)))
@@ -87,10 +91,26 @@ def jobs_of(todo: Plan) -> tuple[Job, ...]:
 
 def choose_launcher(config: BenchConfig, todo: Plan, bench: Bench) -> Launcher:
     """What the settings ask for."""
+    launch, device = config.launch, bench.backbone.device.type
+    workers = count_workers(config, len(todo.to_do), bench.backbone.device)
+    cpus = launch.cpus or torch.get_num_threads()
+    gpus = launch.gpus if device == "cuda" else 0
+    if launch.launcher == "ray":
+        return Ray(workers, device, launch.address, cpus, gpus)
+    if launch.launcher == "slurm":
+        logs = bench.out / ".slurm"
+        return Slurm(workers, device, logs, launch.cluster, cpus, math.ceil(gpus), launch.minutes, launch.partition)
     devices = worker_devices(config, len(todo.to_do), bench.backbone.device)
     if len(devices) == 1:
         return InProcess(performer(todo, bench), devices[0])
     return Local(devices)
+
+
+def count_workers(config: BenchConfig, count: int, device: torch.device) -> int:
+    """How many workers so many runs are shared by."""
+    if config.launch.launcher != "local":
+        return config.launch.workers or WORKERS_ELSEWHERE
+    return len(worker_devices(config, count, device))
 
 
 def worker_devices(config: BenchConfig, count: int, device: torch.device) -> tuple[str, ...]:

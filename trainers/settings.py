@@ -69,10 +69,17 @@ class LaunchConfig:
     launcher: Literal["local", "ray", "slurm"] = "local"
     # That share the runs; 0: on CUDA one per device; on CPU as many as its cores have room for, if the runs are many.
     workers: int = 0
+    cpus: int = 0  # of a worker on ray and slurm; 0: as many as it has threads
+    gpus: float = 1.0  # of a worker on ray and slurm, where the runs are on CUDA; on ray it may be a share
+    address: str = ""  # of a Ray cluster; "auto": the one this machine is part of; empty: one of this machine alone
+    partition: str = ""  # of Slurm; empty: the cluster's default
+    minutes: int = 240  # that Slurm gives a worker; another then goes on
+    cluster: Literal["slurm", "local"] = "slurm"  # "local" tries the slurm launcher out on this machine
 
     def __post_init__(self) -> None:
-        if self.workers < 0:
-            raise ValueError(f"launch.workers is {self.workers}; expected 0 (chosen by the machine) or more")
+        for name, least in (("workers", 0), ("cpus", 0), ("gpus", 0), ("minutes", 1)):
+            if not getattr(self, name) >= least:
+                raise ValueError(f"launch.{name} is {getattr(self, name)}; expected at least {least}")
 
 
 @dataclass(frozen=True)

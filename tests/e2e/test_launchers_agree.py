@@ -8,6 +8,8 @@ from safetensors.torch import load_file
 
 from trainers.config import load_bench
 from trainers.launchers import InProcess, Local
+from trainers.launchers.ray import Ray
+from trainers.launchers.slurm import Slurm
 from trainers.matrix import open_bench, plan
 from trainers.records import LEARNT_FILE
 from trainers.run_jobs import performer, run_all
@@ -65,3 +67,15 @@ def test_one_process_backwards(matrix, expected):
 
 def test_two_local_workers(matrix, expected):
     agree(matrix(Local(("cpu", "cpu"))), expected)
+
+
+@pytest.mark.slow
+def test_ray(matrix, expected):
+    pytest.importorskip("ray", reason="ray is not installed")
+    agree(matrix(Ray(2, "cpu")), expected or matrix())
+
+
+@pytest.mark.slow
+def test_slurm(matrix, expected, tmp_path):
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    agree(matrix(Slurm(2, "cpu", tmp_path / "slurm", "local")), expected or matrix())

@@ -2,6 +2,7 @@ import json
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -13,6 +14,8 @@ from datasets_fewshot.claims import claim
 from tests.fake_work import FakeWork, fake_jobs
 from trainers.launchers import InProcess, LaunchError, Local, Place
 from trainers.launchers.base import CLAIM_FILE, FAILED_FILE, ordered
+from trainers.launchers.ray import Ray
+from trainers.launchers.slurm import Slurm
 
 TWO = Local(("cpu", "cpu"))
 ALONE = Place(0, 1, "cpu")
@@ -146,3 +149,12 @@ def test_a_failure_says_why_in_its_folder(tmp_path):
     launch(in_process(work), work)
     content = json.loads((work.jobs[0].folder / FAILED_FILE).read_text())
     assert content == {"command": "command", "error": "job0 is bad"}
+
+
+def test_launchers_without_their_library_say_which_extra(tmp_path, monkeypatch):
+    work = FakeWork(tmp_path, fake_jobs(tmp_path, 1))
+    for name, launcher in (("ray", Ray(1, "cpu")), ("submitit", Slurm(1, "cpu", tmp_path / "slurm"))):
+        monkeypatch.setitem(sys.modules, name, None)
+        extra = "ray" if name == "ray" else "slurm"
+        with pytest.raises(ImportError, match=rf"pip install 'adaptkit-clip\[{extra}\]'"):
+            launcher.launch(work, lambda event: None)

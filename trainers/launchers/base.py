@@ -123,6 +123,15 @@ def go_through(work: Work, place: Place, tell: Tell, perform: Perform | None = N
         waiting, is_first_pass = left, False
 
 
+def be_worker(work: Work, place: Place, tell: Tell) -> str | None:
+    """Go through work in a process of one's own; what a user can put right comes back in a line, else None."""
+    try:
+        go_through(work, place, tell)
+    except (ValueError, OSError, ImportError, ArithmeticError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
 def ordered(jobs: Sequence[Job], place: Place) -> list[Job]:
     """The jobs group by group; each worker begins at another group, so that it finds its own caches hot."""
     groups = list(dict.fromkeys(job.group for job in jobs))

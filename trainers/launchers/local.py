@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
-from trainers.launchers.base import POLL_SECONDS, Event, Perform, Place, Tell, Watch, Work, go_through
+from trainers.launchers.base import POLL_SECONDS, Event, Perform, Place, Tell, Watch, Work, be_worker, go_through
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
@@ -119,13 +119,7 @@ def _context() -> "SpawnContext | ForkServerContext":
 def _be_worker(work: Work, place: Place, mouth: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        go_through(work, place, mouth.send)
-    # What a user can put right is told in one line; anything else ends the process with its traceback.
-    except (ValueError, OSError, ImportError, ArithmeticError) as error:
-        mouth.send(f"{type(error).__name__}: {error}")
-    else:
-        mouth.send(None)
+    mouth.send(be_worker(work, place, mouth.send))
 
 
 def _end_with_parent() -> None:

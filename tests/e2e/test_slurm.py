@@ -1,0 +1,35 @@
+"""The slurm launcher through submitit's local executor, which runs the jobs as processes of this machine."""
+
+import importlib.util
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from tests.fake_work import FakeWork, fake_jobs
+from trainers.launchers import LaunchError
+from trainers.launchers.slurm import Slurm
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="submitit is not installed")
+
+
+def test_an_array_shares_the_jobs_and_a_worker_that_is_killed_loses_none(tmp_path):
+    work, told = FakeWork(tmp_path, fake_jobs(tmp_path, 30), seconds=0.1), []
+    slurm = Slurm(2, "cpu", tmp_path / "slurm", "local")
+    launching = threading.Thread(target=slurm.launch, args=(work, told.append))
+    launching.start()
+    while not work.performed():
+        time.sleep(0.02)
+    os.kill(work.pids()[0], signal.SIGKILL)
+    launching.join(timeout=200)
+    assert sorted(event.key for event in told if event.kind == "done") == sorted(job.key for job in work.jobs)
+    assert all(job.result.read_text() == job.key for job in work.jobs)
+    assert len(work.performed()) <= 31
+
+
+def test_what_no_worker_can_do_is_one_error(tmp_path):
+    work = FakeWork(tmp_path, fake_jobs(tmp_path, 2), broken=True)
+    with pytest.raises(LaunchError, match=r"2 of 2 runs are not done \(ValueError: the weights are gone"):
+        Slurm(1, "cpu", tmp_path / "slurm", "local").launch(work, lambda event: None)

@@ -1,0 +1,86 @@
+"""Workers on a Ray cluster: an existing one, or one of this machine alone. All of them see the same folders."""
+
+import math
+import os
+from dataclasses import dataclass
+from types import ModuleType
+
+from trainers.launchers.base import POLL_SECONDS, Place, Tell, Watch, Work, be_worker
+
+
+@dataclass(frozen=True)
+class Ray:
+    """So many workers, each a Ray task with resources of its own; where one dies, the task is started again.
+
+    Args:
+        device: for torch, as a worker sees it: Ray shows each its own GPUs alone.
+        address: of a cluster, "auto" for the one that this machine is part of, or empty to start one here.
+        cpus: of one worker.
+        gpus: of one worker; a share, such as 0.5, lets workers share a GPU.
+    """
+
+    workers: int
+    device: str
+    address: str = ""
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+    def launch(self, work: Work, tell: Tell) -> None:
+        """Start the tasks, tell of what is settled on disk, and start tasks again whose worker died.
+
+        Raises:
+            ImportError: if Ray is not installed.
+        """
+        ray = _import_ray()
+        is_ours = not ray.is_initialized()
+        if is_ours and self.address:
+            ray.init(address=self.address, logging_level="warning")
+        elif is_ours:
+            cores = max(os.cpu_count() or 1, math.ceil(self.workers * self.cpus))
+            ray.init(num_cpus=cores, include_dashboard=False, logging_level="warning")
+        try:
+            self._watch(ray, work, tell)
+        finally:
+            if is_ours:
+                ray.shutdown()
+
+    def _watch(self, ray: ModuleType, work: Work, tell: Tell) -> None:
+        # The task is started again here, not by Ray: one that goes on dying at the same job has to be given up.
+        task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(_be_worker)
+        shared = ray.put(work)
+        watch, errors = Watch(work, tell, self.workers), list[str]()
+        crew = {task.remote(shared, place): place for place in self._places()}
+        try:
+            while crew:
+                ended, _ = ray.wait(list(crew), num_returns=1, timeout=POLL_SECONDS)
+                watch.look()
+                for worker in ended:
+                    place = crew.pop(worker)
+                    try:
+                        if (error := ray.get(worker)) is not None:
+                            errors.append(error)
+                    except ray.exceptions.RayTaskError as failure:
+                        errors.append(f"{type(failure.cause).__name__}: {failure.cause}")
+                    except ray.exceptions.RayError:  # the worker, or the machine that it was on, is gone
+                        if watch.may_replace():
+                            crew[task.remote(shared, place)] = place
+        finally:
+            for worker in crew:
+                ray.cancel(worker, force=True)
+        watch.conclude(errors)
+
+    def _places(self) -> list[Place]:
+        return [Place(index, self.workers, self.device) for index in range(self.workers)]
+
+
+def _import_ray() -> ModuleType:
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise ImportError("--launcher ray needs Ray; pip install 'adaptkit-clip[ray]'") from error
+    return ray
+
+
+def _be_worker(work: Work, place: Place) -> str | None:
+    return be_worker(work, place, lambda event: None)
