@@ -1,6 +1,10 @@
 """Put measured results into README.md, between its markers; a number there comes from a file here and nowhere else.
 
 python -m benchmarks.readme
+
+The bench's table and figures are written by the commands that users have:
+    adaptkit bench && cp runs/base_to_novel.* benchmarks/results/
+    adaptkit report --plots benchmarks/results/plots --format html --out page.html
 """
 
 import json
@@ -12,6 +16,11 @@ from adaptkit import list_methods, method_class
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+FIGURES = {
+    "difference": "Difference from zero-shot in H, per data set and on average",
+    "scatter": "Accuracy on base classes against novel classes, on average",
+    "reliability": "Reliability on base classes, all data sets together",
+}
 
 
 def main() -> None:
@@ -31,8 +40,14 @@ def main() -> None:
 
 
 def bench_section() -> str:
-    """The tables as `adaptkit bench` wrote them, headings one level down."""
-    return (RESULTS / "base_to_novel.md").read_text().replace("### ", "#### ")
+    """The tables as `adaptkit bench` wrote them, headings one level down, and the figures of `adaptkit report`."""
+    tables = (RESULTS / "base_to_novel.md").read_text().replace("### ", "#### ")
+    figures = [
+        f"![{text}](benchmarks/results/plots/base_to_novel_{kind}.svg)"
+        for kind, text in FIGURES.items()
+        if (RESULTS / "plots" / f"base_to_novel_{kind}.svg").is_file()
+    ]
+    return "\n\n".join([tables.strip(), *figures])
 
 
 def zero_shot_section() -> str:

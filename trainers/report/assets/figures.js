@@ -53,7 +53,7 @@ function figures(group, baseline, open) {
     cards.push(card("Accuracy against cost", `${where}, ${name}${at}`, cost(measured.filter(atShots), look, chosen.quantity, half, openPoint),
       select("cost", [["seconds", "seconds"], ["parameters", "parameters"]], chosen.quantity, (value) => { chosen.quantity = value; draw(); })));
     cards.push(card("Reliability", `${where}, ${NOVEL[plain[0]?.measure || chosen.measure]}${at}: how often a confidence is right; paler bars hold fewer images`,
-      reliability(plain.filter(atShots), look, openPoint), null, true));
+      reliability(plain.filter(atShots), look, openPoint), null, cards.length === 3));
     grid.replaceChildren(...cards);
   }
 

@@ -76,7 +76,7 @@ function ledgerSection(group) {
   const counts = new Map();
   for (const row of group.ledger) counts.set(row.verdict, (counts.get(row.verdict) || 0) + 1);
   const tally = h("p", { class: "tally", style: "padding-top:12px" }, [...counts].map(([verdict, count]) => h("span", {}, `${count} ${verdict}`)));
-  const notes = [...sources.map((source, index) => `${index + 1}: ${source}`), ...reasons.map((reason, index) => `${letter(index)}: ${reason}`), "† recalled: no source of this number was read",
+  const notes = [...sources.map((source, index) => `${index + 1}: ${source}`), ...reasons.map((reason, index) => `${letter(index)}: ${reason}`), ...(group.ledger.every((row) => row.verified) ? [] : ["† recalled: no source of this number was read"]),
     "noise: the 95 % interval of a difference of two means over seeds, the paper's seeds taken to spread like ours"];
   return h("section", {}, head, h("div", { class: "card" }, tally, sortableTable("Published numbers beside ours", columns, rows, { stick: true, nameOnce: true }),
     h("ul", { class: "notes plain" }, notes.map((note) => h("li", {}, note)))));
