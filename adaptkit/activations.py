@@ -15,7 +15,7 @@ class LeanQuickGELU(QuickGELU):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_compiling():  # a compiler chooses itself what to keep
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # a graph has no place for Python, nor a need
             return super().forward(x)
         return _QuickGELUFunction.apply(x)
 

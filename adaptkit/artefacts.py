@@ -163,7 +163,7 @@ def _describe(method: AdaptedCLIP, tensors_sha256: str) -> ArtefactConfig:
         ),
         classnames=method.classes.classnames,
         templates=method.classes.templates,
-        bound_to_classes=_is_bound(method),
+        bound_to_classes=is_bound_to_classes(method),
         tensors_sha256=tensors_sha256,
         versions={
             "adaptkit": adaptkit.__version__,
@@ -174,7 +174,7 @@ def _describe(method: AdaptedCLIP, tensors_sha256: str) -> ArtefactConfig:
     )
 
 
-def _is_bound(method: AdaptedCLIP) -> bool:
+def is_bound_to_classes(method: AdaptedCLIP) -> bool:
     """Whether other class names are refused; asked with the names it has, so nothing changes."""
     try:
         method.set_classes(method.classes)

@@ -47,7 +47,8 @@ def load_backbone(
 
     Args:
         name: an open_clip name ("ViT-B-16"), "hf-hub:org/repo", "local-dir:path", "adaptkit-mini", or "auto" to
-            read the architecture off a checkpoint in OpenAI's format.
+            read the architecture off a checkpoint in OpenAI's format. The second to fourth bring their weights,
+            which a checkpoint may take the place of.
         pretrained: an open_clip tag ("openai"; see `list_pretrained`), or "random" for seeded random weights.
         checkpoint: a local file instead: .safetensors, .pt, .pth, .bin or an OpenAI archive; no code in it runs.
         dtype: of the weights; prefer float32 with autocast to half weights.
@@ -59,9 +60,11 @@ def load_backbone(
     if dtype not in _PRECISIONS:
         raise ValueError(f"dtype {dtype} is not supported; use one of {', '.join(map(str, _PRECISIONS))}")
     if name == MINI or name.startswith(("hf-hub:", "local-dir:")):
-        if pretrained is not None or checkpoint is not None:
-            raise ValueError(f"{name} brings its own weights; leave out pretrained={pretrained!r}, {checkpoint=}")
+        if pretrained is not None:
+            raise ValueError(f"{name} brings its own weights; leave out pretrained={pretrained!r}")
         model, tokenizer = _load_folder_or_hub(name, _PRECISIONS[dtype])
+        if checkpoint is not None:
+            _load_state(model, _without_marks(read_state_dict(checkpoint)), f"{checkpoint} does not fit {name}")
     elif (pretrained is None) == (checkpoint is None):
         raise ValueError(
             f"name the weights of {name}: either pretrained=... (a tag, or {RANDOM!r} for random weights) or "
@@ -142,8 +145,7 @@ def _refuse_wrong_activation(name: str, weights: str, needs_quick_gelu: bool) ->
 def _load_file(name: str, checkpoint: Path, precision: str) -> tuple[nn.Module, open_clip.tokenizer.SimpleTokenizer]:
     state = read_state_dict(checkpoint)
     is_openai = is_openai_format(state)
-    for mark in OPENAI_MARKS:
-        state.pop(mark, None)
+    state = _without_marks(state)
     if name == AUTO:
         if not is_openai:
             raise ValueError(f"{checkpoint} is not in OpenAI's format; name its architecture instead of {AUTO!r}")
@@ -154,12 +156,17 @@ def _load_file(name: str, checkpoint: Path, precision: str) -> tuple[nn.Module, 
     return model, open_clip.get_tokenizer(name)
 
 
+def _without_marks(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if name not in OPENAI_MARKS}
+
+
 def _build_openai(state: dict[str, Tensor], checkpoint: Path, precision: str) -> CLIP:
     try:
         model = build_model_from_openai_state_dict(dict(state), cast_dtype=None)
     except (KeyError, RuntimeError) as error:
         raise ValueError(f"{checkpoint} has OpenAI's marks but not its tensors: {error}") from error
-    model.float()  # the released weights are half
+    model.float()  # open_clip makes it half, as the released weights are; others of this format may not be
+    model.load_state_dict(state)
     if precision != "fp32":
         open_clip.model.convert_weights_to_lp(model, torch.float16 if precision == "fp16" else torch.bfloat16)
     return model

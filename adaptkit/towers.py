@@ -214,7 +214,7 @@ def _rows_of_block(block: Block, x: Tensor, queries: Tensor, normed: Tensor) -> 
 def embed_patches(tower: VisionTower, images: Tensor) -> Tensor:
     """Images (B, 3, H, W) -> class token and patches in front of the first block (B, 1 + P, D_v)."""
     patches = tower.conv1(images.to(tower.conv1.weight.dtype)).flatten(2).transpose(1, 2)  # (B, P, D_v)
-    class_token = tower.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
+    class_token = tower.class_embedding.to(patches.dtype).expand(images.shape[0], 1, -1)
     return tower.ln_pre(torch.cat([class_token, patches], dim=1) + tower.positional_embedding.to(patches.dtype))
 
 
@@ -258,7 +258,7 @@ def _run_blocks(
             "every layer needs as many as layer 0"
         )
     if n:
-        x = torch.cat([x, tower.ln_pre(prompts[0].to(x.dtype)).expand(len(x), -1, -1)], dim=1)
+        x = torch.cat([x, tower.ln_pre(prompts[0].to(x.dtype)).expand(x.shape[0], -1, -1)], dim=1)
     last = last_attending(tower.blocks)
     for layer, block in enumerate(tower.blocks):
         if 0 < layer <= last and layer in prompts:
@@ -269,5 +269,5 @@ def _run_blocks(
 
 def replace_tokens(x: Tensor, start: int, prompts: Tensor) -> Tensor:
     """x (N, L, D) with prompts (n, D) or (N, n, D) in the place of the tokens from `start` on."""
-    prompts = prompts.to(x.dtype).expand(len(x), -1, -1)
+    prompts = prompts.to(x.dtype).expand(x.shape[0], -1, -1)
     return torch.cat([x[:, :start], prompts, x[:, start + prompts.shape[1] :]], dim=1)

@@ -7,7 +7,17 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainers import artefact_cli, data_cli, eval_cli, fit_cli, predict_cli, report_cli, reproduce_cli, runs_cli
+from trainers import (
+    artefact_cli,
+    data_cli,
+    eval_cli,
+    export_cli,
+    fit_cli,
+    predict_cli,
+    report_cli,
+    reproduce_cli,
+    runs_cli,
+)
 
 OK, FAILED, STOPPED = 0, 2, 130
 
@@ -55,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     backbones.add_argument("pattern", nargs="?", default="*", help='only names like this, such as "ViT-B*"')
     backbones.set_defaults(run=_backbones)
     data_cli.add_parsers(verbs)
-    for module in (fit_cli, report_cli, runs_cli, reproduce_cli, predict_cli, eval_cli, artefact_cli):
+    for module in (fit_cli, report_cli, runs_cli, reproduce_cli, predict_cli, eval_cli, artefact_cli, export_cli):
         module.add_parsers(verbs)
     return parser
 

@@ -1,0 +1,216 @@
+"""A method as a file that runs without adaptkit: images in, logits of fixed classes out.
+
+The image tower stays as the method sees it; the classes are folded into one matrix, or are a head or a cache of their
+own, and the text tower is left out. Every file is run and compared with the method before it takes its place, on more
+images than it was traced with, so a batch of any size is what was checked.
+
+    onnx           onnxruntime and most other engines; int8 weights with `quantize`
+    torchscript    torch.jit.load, also from C++
+    torch.export   torch.export.load, and compilers from there
+"""
+
+import json
+import logging
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from adaptkit.artefacts import is_bound_to_classes
+from adaptkit.linears import use_onednn
+from adaptkit.method import AdaptedCLIP
+from adaptkit.whole_file import replacing
+
+Format = Literal["onnx", "torchscript", "torch.export"]
+Run = Callable[[Tensor], Tensor]
+
+TOLERANCE = 1e-4  # of the largest logit, or of 1 where all are smaller
+MAX_ONNX_BYTES = 1_900_000_000  # one file of protocol buffers holds 2 GB
+TRACED, CHECKED = 2, 5  # images
+FACTS = "adaptkit.json"  # in torch's files; in ONNX these facts are metadata
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written file, and how far its logits are from the method's."""
+
+    path: Path
+    max_difference: float
+    largest_logit: float
+    agreement: float  # share of the compared images whose most probable class is the same
+
+
+class Folded(nn.Module):
+    """Images (B, 3, H, W) -> logits (B, C)."""
+
+    def __init__(self, method: AdaptedCLIP):
+        super().__init__()
+        self.method = method
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.method(images)
+
+
+def export(method: AdaptedCLIP, path: str | Path, file_format: Format) -> Exported:
+    """Write a method with its classes as they are now.
+
+    Raises:
+        ValueError: if the format is unknown, the method encodes class names anew for every image, its weights are
+            not float32, or what was written computes something else.
+        ImportError: if a package is missing that the format needs.
+    """
+    if file_format not in get_args(Format):
+        raise ValueError(f"format {file_format!r} is unknown; use one of {', '.join(get_args(Format))}")
+    path = Path(path).expanduser()
+    _refuse_what_cannot_be_folded(method)
+    was_training = method.training
+    method.eval()
+    traced, checked = _images(method, TRACED), _images(method, CHECKED)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(use_onednn(False))  # what is traced has to be what every machine has
+            stack.enter_context(method.encode_classes_once())
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")  # of tracers: shapes that are constant here, and what torch will drop
+            expected = method(checked)
+            with replacing(path) as temporary:
+                run = _WRITERS[file_format](method, traced, temporary)
+                result = _compare(path, run(checked), expected)
+                if not result.max_difference <= TOLERANCE * max(1.0, result.largest_logit):
+                    raise ValueError(
+                        f"the {file_format} file differs from the method by {result.max_difference:.2g} in a logit, of "
+                        f"{result.largest_logit:.3g} at most, so it was not kept; please report it with the method's "
+                        "name and the versions of torch and onnxruntime"
+                    )
+    finally:
+        method.train(was_training)
+    return result
+
+
+def quantize(path: str | Path, out: str | Path, method: AdaptedCLIP) -> Exported:
+    """An ONNX file with int8 weights, and how far it is from the method; nothing is refused for being far.
+
+    Raises:
+        ImportError: if onnxruntime is missing.
+    """
+    quantization = _onnxruntime().quantization
+    out, checked = Path(out).expanduser(), _images(method, CHECKED)
+    logger = logging.getLogger()
+    with replacing(out) as temporary:
+        disabled, logger.disabled = logger.disabled, True  # it recommends a preprocessing that exported graphs had
+        try:
+            quantization.quantize_dynamic(str(path), str(temporary), weight_type=quantization.QuantType.QInt8)
+        finally:
+            logger.disabled = disabled
+        with torch.no_grad():
+            return _compare(out, _onnx_session(temporary)(checked), method.eval()(checked))
+
+
+def _refuse_what_cannot_be_folded(method: AdaptedCLIP) -> None:
+    if not method.writes("class_weights") and not is_bound_to_classes(method):
+        raise ValueError(
+            f"{type(method).__name__} encodes the class names anew for every image, so there is no class matrix to "
+            "fold; export coop, maple or another method whose class weights hold for every image"
+        )
+    if method.backbone.dtype != torch.float32:
+        raise ValueError(f"the backbone is {method.backbone.dtype}; load it in float32 to export it")
+
+
+def _images(method: AdaptedCLIP, count: int) -> Tensor:
+    """Seeded noise (count, 3, H, W) with the mean and deviation of preprocessed images."""
+    height, width = method.backbone.preprocess_cfg.image_size
+    noise = torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(count))
+    return noise.to(method.device)
+
+
+def _compare(path: Path, found: Tensor, expected: Tensor) -> Exported:
+    found, expected = found.cpu().double(), expected.cpu().double()
+    return Exported(
+        path,
+        max_difference=float((found - expected).abs().max()),
+        largest_logit=float(expected.abs().max()),
+        agreement=float((found.argmax(dim=1) == expected.argmax(dim=1)).double().mean()),
+    )
+
+
+def _facts(method: AdaptedCLIP) -> dict[str, str]:
+    """What a program needs besides the graph: class names in the logits' order, and how images are prepared."""
+    return {
+        "classnames": json.dumps(method.classes.classnames, ensure_ascii=False),
+        "preprocess": json.dumps(asdict(method.backbone.preprocess_cfg)),
+        "method": type(method).__name__,
+        "backbone": str(method.backbone.source or method.backbone.name),
+    }
+
+
+def _write_torch_export(method: AdaptedCLIP, images: Tensor, path: Path) -> Run:
+    torch.export.save(_program(method, images), path, extra_files={FACTS: json.dumps(_facts(method))})
+    return torch.export.load(path).module()
+
+
+def _program(method: AdaptedCLIP, images: Tensor) -> torch.export.ExportedProgram:
+    """The graph with the weights it reads and no others: the text tower is gone."""
+    shapes = {"images": {0: torch.export.Dim.DYNAMIC}}
+    graph = torch.export.export(Folded(method), (images,), dynamic_shapes=shapes).module()
+    assert isinstance(graph, torch.fx.GraphModule)
+    graph.graph.eliminate_dead_code()
+    return torch.export.export(torch.fx.GraphModule(graph, graph.graph), (images,), dynamic_shapes=shapes)
+
+
+def _write_torchscript(method: AdaptedCLIP, images: Tensor, path: Path) -> Run:
+    traced = torch.jit.freeze(torch.jit.trace(Folded(method).eval(), (images,), check_trace=False))
+    torch.jit.save(traced, str(path), _extra_files={FACTS: json.dumps(_facts(method))})
+    return torch.jit.load(str(path), map_location=images.device)
+
+
+def _write_onnx(method: AdaptedCLIP, images: Tensor, path: Path) -> Run:
+    _onnxruntime()
+    try:
+        import onnxscript  # noqa: F401 - torch's exporter needs it
+    except ImportError as error:
+        raise ImportError("the ONNX exporter needs onnxscript: pip install 'adaptkit-clip[export]'") from error
+    exported = _program(method, images)
+    size = sum(tensor.numel() * tensor.element_size() for tensor in exported.state_dict.values())
+    if size > MAX_ONNX_BYTES:
+        raise ValueError(f"the weights have {size} bytes and an ONNX file holds 2 GB; use torch.export")
+    program = torch.onnx.export(
+        exported, (), dynamo=True, verbose=False, input_names=["images"], output_names=["logits"], optimize=True
+    )
+    assert program is not None
+    program.model.metadata_props.update(_facts(method))
+    program.save(path, external_data=False)
+    return _onnx_session(path)
+
+
+def _onnxruntime() -> ModuleType:
+    try:
+        import onnxruntime
+        import onnxruntime.quantization
+    except ImportError as error:
+        raise ImportError("ONNX files are checked with onnxruntime: pip install 'adaptkit-clip[export]'") from error
+    return onnxruntime
+
+
+def _onnx_session(path: Path) -> Run:
+    """An ONNX file as a function of images (B, 3, H, W)."""
+    session = _onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> Tensor:
+        (logits,) = session.run(None, {"images": images.cpu().numpy()})
+        return torch.from_numpy(logits)
+
+    return run
+
+
+_WRITERS: dict[str, Callable[[AdaptedCLIP, Tensor, Path], Run]] = {
+    "onnx": _write_onnx,
+    "torchscript": _write_torchscript,
+    "torch.export": _write_torch_export,
+}

@@ -1,0 +1,88 @@
+"""Learnt weights folded into a backbone of their own, in full or part of the way from zero-shot.
+
+Wortsman et al., "Robust fine-tuning of zero-shot models", arXiv:2109.01903 (WiSE-FT): with zero-shot weights w_0 and
+fine-tuned weights w_1,
+    w = (1 - alpha) w_0 + alpha w_1
+which often keeps more of zero-shot's robustness than w_1, at little cost on the data that were learnt.
+"""
+
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from open_clip.model import CLIP
+from open_clip.transformer import QuickGELU
+from safetensors.torch import save_file
+from torch import Tensor
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.checkpoints import OPENAI_MARKS
+from adaptkit.method import AdaptedCLIP
+from adaptkit.whole_file import replacing
+
+
+@runtime_checkable
+class Mergeable(Protocol):
+    """A method that changes CLIP's weights."""
+
+    def merge_and_unload(self) -> FrozenCLIP: ...
+
+
+@torch.no_grad()
+def merge(method: AdaptedCLIP, alpha: float = 1.0) -> FrozenCLIP:
+    """A plain backbone with what the method learnt in its weights; the method stays as it is.
+
+    Args:
+        alpha: how far to go from the zero-shot weights (0) to the learnt ones (1).
+
+    Raises:
+        ValueError: if the method learns something other than CLIP's weights, or alpha is not between 0 and 1.
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha={alpha}; expected 0 (zero-shot weights) to 1 (the learnt ones)")
+    if not isinstance(method, Mergeable):
+        raise ValueError(
+            f"{type(method).__name__} learns something beside CLIP's weights, so there is nothing to fold into them; "
+            "clip_lora and peft learn weights"
+        )
+    try:
+        merged = method.merge_and_unload()
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    if alpha < 1:
+        zero_shot = method.backbone.model.state_dict()
+        for name, weight in merged.model.state_dict().items():
+            if weight.is_floating_point():
+                weight.lerp_(zero_shot[name].to(weight), 1 - alpha)
+        merged.name = f"{merged.name} at {alpha:g}"
+    return merged
+
+
+def save_backbone(backbone: FrozenCLIP, path: str | Path) -> Path:
+    """Write a backbone's weights as a file that `load_backbone(name, checkpoint=...)` reads.
+
+    A model with QuickGELU gets OpenAI's marks, by which loading knows to compute it.
+
+    Raises:
+        ValueError: if the file is not called .safetensors.
+    """
+    path = Path(path).expanduser()
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path} is to hold safetensors; give it that ending")
+    tensors = {name: tensor.cpu().contiguous().clone() for name, tensor in backbone.model.state_dict().items()}
+    model = backbone.model
+    if isinstance(model, CLIP) and any(isinstance(module, QuickGELU) for module in model.modules()):
+        sizes = (backbone.preprocess_cfg.image_size[0], backbone.context_length, model.vocab_size)
+        tensors |= {mark: torch.tensor(size) for mark, size in zip(OPENAI_MARKS, sizes, strict=True)}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary)
+    return path
+
+
+def largest_difference(method: AdaptedCLIP, backbone: FrozenCLIP, images: Tensor) -> float:
+    """Between the unit image features that the method's towers and another backbone compute, (B, 3, H, W)."""
+    with torch.no_grad():
+        ours, theirs = (
+            torch.nn.functional.normalize(clip.encode_image(images), dim=-1) for clip in (method.backbone, backbone)
+        )
+    return float((ours - theirs).abs().max())
