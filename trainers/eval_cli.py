@@ -110,9 +110,10 @@ def _columns(method: "AdaptedCLIP", names: tuple[str, ...]) -> list[int]:
 
 
 def _as_consumed(method: "AdaptedCLIP", batches: "Iterator[Batch]") -> "Iterator[Batch]":
+    encode = {"features": method.backbone.encode_image, "tokens": method.backbone.encode_tokens}.get(method.consumes)
     for images, labels in batches:
         images = images.to(method.device)
-        yield (method.backbone.encode_image(images) if method.consumes == "features" else images), labels
+        yield (images if encode is None else encode(images)), labels
 
 
 def as_text(score: "Score", dataset: "FewShotDataset", part: str) -> str:

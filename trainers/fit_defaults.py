@@ -6,15 +6,15 @@ method on features has to encode in advance.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
+from adaptkit.method import Consumes
 from trainers.config_files import read_packaged
 from trainers.settings import RunConfig
 from trainers.views import batch_bounds
 
 RECIPE_SHOTS = (16, 8, 4, 2, 1)  # that recipes have settings for
 MIN_STEPS = 100  # of the optimiser
-MAX_STEPS: Mapping[str, int] = {"features": 3000, "images": 1000}  # by what the method consumes
+MAX_STEPS: Mapping[str, int] = {"features": 3000, "tokens": 1000, "images": 1000}  # by what the method consumes
 MAX_VIEWS = 5000  # views of training images that are encoded in advance
 
 
@@ -24,7 +24,7 @@ def default_shots(images_per_class: Sequence[int]) -> int:
     return next((shots for shots in RECIPE_SHOTS if shots <= middle), 1)
 
 
-def size_settings(run: RunConfig, images: int, consumes: Literal["features", "images"]) -> dict[str, object]:
+def size_settings(run: RunConfig, images: int, consumes: Consumes) -> dict[str, object]:
     """KEY -> value where the recipe's training would be too short or too long for so many training images."""
     optim, views = run.optim, run.views
     most = MAX_STEPS[consumes]
