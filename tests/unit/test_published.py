@@ -5,11 +5,13 @@ import pytest
 from adaptkit import list_methods
 from datasets_fewshot import list_datasets
 from datasets_fewshot.paper_suite import PAPER_DATASETS
+from trainers.config import load_bench
 from trainers.config_files import packaged_names
 from trainers.paper_tables import PAPER_TABLES, paper_table
 from trainers.protocols import PROTOCOLS
 from trainers.report.publications import AVERAGE, published_places, published_rows
 from trainers.scoring import harmonic_mean
+from trainers.settings import BackboneConfig
 
 ROWS = [row for protocol in PROTOCOLS for row in published_rows(protocol)]
 
@@ -61,6 +63,16 @@ def test_a_table_has_recipes_for_its_methods_and_published_numbers(table):
     assert {f"{method}_{table.protocol}" for method in table.methods} <= set(packaged_names("paper"))
     assert table.published()
     assert "published numbers" in table.describe()
+
+
+@pytest.mark.parametrize("table", PAPER_TABLES, ids=lambda table: table.name)
+def test_a_table_s_settings_are_the_recipe_s_on_the_published_backbone(table):
+    config = load_bench(None, table.overrides())
+    assert config.backbone == BackboneConfig(table.published()[0].backbone, "openai")
+    assert config.settings.suite == "paper"
+    own = [run for run in config.runs if run.method == table.method]
+    assert {row.shots for row in table.published()} <= {run.shots for run in own}
+    assert {departure for run in own for departure in run.departures} == set()
 
 
 def test_an_unknown_table_is_refused_with_the_nearest():

@@ -150,7 +150,7 @@ function cost(points, look, quantity, width, open) {
   const range = [Math.min(...values) / 1.6, Math.max(...values) * 1.6];
   const ys = percentRange(known.flatMap((point) => [point.mean - (point.std || 0), point.mean + (point.std || 0)]));
   const [x, y] = [logarithmic(range, area.left, area.right), linear(ys, area.bottom, area.top)];
-  const text = quantity === "seconds" ? (value) => (value < 1 ? `${value} s` : duration(value).replace(".0 ", " ")) : short;
+  const text = quantity === "seconds" ? (value) => (value < 600 ? `${value} s` : duration(value)) : short;
   xAxis(area, x, logTicks(...range), text, quantity === "seconds" ? "seconds of a run, training and tests" : "learnt parameters");
   yAxis(area, y, ticks(...ys, 5), String, "accuracy, %");
   known.forEach((point, index) => {

@@ -78,7 +78,7 @@ function ledgerSection(group) {
   const tally = h("p", { class: "tally", style: "padding-top:12px" }, [...counts].map(([verdict, count]) => h("span", {}, `${count} ${verdict}`)));
   const notes = [...sources.map((source, index) => `${index + 1}: ${source}`), ...reasons.map((reason, index) => `${letter(index)}: ${reason}`), ...(group.ledger.every((row) => row.verified) ? [] : ["† recalled: no source of this number was read"]),
     "noise: the 95 % interval of a difference of two means over seeds, the paper's seeds taken to spread like ours"];
-  return h("section", {}, head, h("div", { class: "card" }, tally, sortableTable("Published numbers beside ours", columns, rows, { stick: true, nameOnce: true }),
+  return h("section", { class: "long" }, head, h("div", { class: "card" }, tally, sortableTable("Published numbers beside ours", columns, rows, { stick: true, nameOnce: true }),
     h("ul", { class: "notes plain" }, notes.map((note) => h("li", {}, note)))));
 }
 
@@ -95,7 +95,7 @@ function runsSection(group) {
   };
   const search = h("input", { type: "search", placeholder: "coop seed1 …", "aria-label": "Filter the runs by words", oninput: (event) => draw(event.target.value.toLowerCase().split(/\s+/).filter(Boolean)) });
   draw([]);
-  return h("section", { class: "runs" }, h("div", { class: "head" }, h("h2", {}, "Runs"), said, h("span", { class: "spacer" }), search), h("div", { class: "card", style: "padding-top:10px" }, place));
+  return h("section", { class: "runs long" }, h("div", { class: "head" }, h("h2", {}, "Runs"), said, h("span", { class: "spacer" }), search), h("div", { class: "card", style: "padding-top:10px" }, place));
 }
 
 const tabs = document.getElementById("tabs");
