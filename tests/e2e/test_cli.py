@@ -45,7 +45,7 @@ def test_markdown_and_json_say_the_same_as_the_terminal(finished):
     home, _, _ = finished
     summary = json.loads((home / "runs" / "base_to_novel.json").read_text())
     rows = ["| " + " | ".join(row) + " |" for row in summary["tables"][0]["rows"]]
-    markdown = (home / "runs" / "base_to_novel.md").read_text()
+    markdown = (home / "runs" / "base_to_novel.md").read_text().replace("**", "")  # the best are bold
     assert all(row in markdown for row in rows)
     assert {run["method"] for run in summary["runs"]} == {"zero_shot", "coop"}
 
