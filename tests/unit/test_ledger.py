@@ -4,8 +4,7 @@ from datasets_fewshot.paper import FALLBACK_NOTE
 from tests.records_for_tests import make_record
 from trainers.report.cells import ledger_csv
 from trainers.report.ledger import ledger, ledger_tables, seed_noise
-
-MAPLE_DTD = {"base": 80.36, "new": 59.18}  # MaPLe, Table 3
+from trainers.report.publications import published_rows
 
 
 def maple(seed=1, base=80.36, new=59.18, **changes):
@@ -35,6 +34,14 @@ def test_a_number_farther_away_is_not():
 
 def test_seed_noise_is_the_interval_of_a_difference_of_means():
     assert seed_noise(1.0, 3, 3) == pytest.approx(4.303 * (2 / 3) ** 0.5)
+
+
+def test_seeds_that_agree_leave_room_for_what_the_paper_rounded_away():
+    assert row_of([maple(seed, 80.36) for seed in (1, 2, 3)]).verdict == "within seed noise"
+    (row,) = [
+        row for row in published_rows("few_shot") if (row.method, row.shots, row.recipe) == ("clip_lora", 4, True)
+    ]
+    assert row.rounding == 0.05
 
 
 def test_h_is_of_the_means():

@@ -192,8 +192,8 @@ def _judge(
     elif why:
         verdict = "not comparable"
     else:
-        allowed = seed_noise(ours.std, len(seeds), len(row.seeds)) if ours.std is not None else NO_TRAINING_TOLERANCE
-        verdict = "within seed noise" if abs(difference) <= allowed else "outside seed noise"
+        noise = seed_noise(ours.std, len(seeds), len(row.seeds)) if ours.std is not None else NO_TRAINING_TOLERANCE
+        verdict = "within seed noise" if abs(difference) <= noise + row.rounding else "outside seed noise"
     return LedgerRow(
         protocol=first.protocol,
         suite=first.suite,

@@ -24,6 +24,12 @@ class PublishedRow:
     unverified: tuple[str, ...]  # data sets whose numbers were recalled: no source of them was read
     values: dict[str, dict[str, float]]  # data set or test, or "average" -> measure -> percent
 
+    @property
+    def rounding(self) -> float:
+        """Half of the last digit that is printed."""
+        numbers = (value for measures in self.values.values() for value in measures.values())
+        return 0.5 * 10.0 ** -max(len(str(number).partition(".")[2]) for number in numbers)
+
 
 @cache
 def published_rows(protocol: str) -> tuple[PublishedRow, ...]:
