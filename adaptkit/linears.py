@@ -1,9 +1,10 @@
 """Frozen linear layers on oneDNN, where the CPU's default fp32 matrix product runs at half speed.
 
-On AMD processors MKL's fp32 GEMM reaches about half of what oneDNN does (benchmarks/results/text_tower.json has this
-machine's numbers). `linear` is `torch.nn.functional.linear`; with oneDNN enabled it sends the large fp32 products of
-frozen weights there instead. Same arithmetic in fp32, other rounding. Gradients flow to the input only, through a
-transposed copy of the weight, so the frozen weights that are used in training take twice their memory.
+On AMD processors with AVX-512, MKL's fp32 GEMM reaches about half of what oneDNN does (the numbers of one are in
+benchmarks/results/text_tower.json); on those with AVX2 alone MKL is the faster of the two. `linear` is
+`torch.nn.functional.linear`; with oneDNN enabled it sends the large fp32 products of frozen weights there instead.
+Same arithmetic in fp32, other rounding. Gradients flow to the input only, through a transposed copy of the weight, so
+the frozen weights that are used in training take twice their memory.
 """
 
 import platform
@@ -25,14 +26,14 @@ _enabled: bool | None = None  # None: decide by the processor
 
 @lru_cache(maxsize=1)
 def onednn_helps() -> bool:
-    """True on an AMD x86 processor with a torch that has MKL and oneDNN."""
+    """True on an AMD x86 processor with AVX-512 and a torch that has MKL and oneDNN."""
     if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
         return False
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
     cpuinfo = Path("/proc/cpuinfo")
-    vendor = cpuinfo.read_text() if cpuinfo.is_file() else platform.processor()
-    return "AuthenticAMD" in vendor
+    processor = cpuinfo.read_text() if cpuinfo.is_file() else platform.processor()
+    return "AuthenticAMD" in processor and "avx512f" in processor
 
 
 def onednn_enabled() -> bool:

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from adaptkit.preprocess import PreprocessConfig
 from datasets_fewshot import FewShotDataset, Item
 from trainers.encoder import ViewImages
+from trainers.kept_pixels import KeptPixels
 from trainers.token_table import TokenTable
 from trainers.views import ViewConfig, batch_bounds, epoch_order
 
@@ -59,6 +60,7 @@ class ImageBatches:
     workers: int = 0
     epoch: int = 0
     skip: int = 0
+    kept: KeptPixels | None = None  # decoded pixels that all runs share; unused where other processes decode
 
     def __len__(self) -> int:
         return len(batch_bounds(len(self.items), self.batch_size, self.drop_last))
@@ -74,7 +76,8 @@ class ImageBatches:
         labels = torch.tensor([item.label for item in items])
         places = tuple((item, (v,)) for item, v in zip(items, view.tolist(), strict=True))
         augmented, min_area = self.views.augment != "none", self.views.min_area
-        images = ViewImages(self.dataset, places, self.preprocess, augmented, self.seed, min_area)
+        kept = None if self.workers else self.kept
+        images = ViewImages(self.dataset, places, self.preprocess, augmented, self.seed, min_area, kept)
         bounds = batch_bounds(len(items), self.batch_size, self.drop_last)[skip:]
         for (start, end), pixels in zip(bounds, load_batches(images, bounds, self.workers), strict=True):
             yield pixels, labels[start:end]
@@ -111,10 +114,16 @@ def load_batches(images: ViewImages, bounds: Sequence[tuple[int, int]], workers:
 
 
 def evaluation_batches(
-    dataset: FewShotDataset, items: Sequence[Item], preprocess: PreprocessConfig, batch_size: int, workers: int = 0
+    dataset: FewShotDataset,
+    items: Sequence[Item],
+    preprocess: PreprocessConfig,
+    batch_size: int,
+    workers: int = 0,
+    kept: KeptPixels | None = None,
 ) -> Iterator[Batch]:
     """Test images in order, none dropped: (B, 3, H, W) and (B,)."""
-    images = ViewImages(dataset, tuple((item, (0,)) for item in items), preprocess, False, 0)
+    places = tuple((item, (0,)) for item in items)
+    images = ViewImages(dataset, places, preprocess, False, 0, kept=None if workers else kept)
     labels = torch.tensor([item.label for item in items], dtype=torch.int64)
     bounds = [(start, min(start + batch_size, len(items))) for start in range(0, len(items), batch_size)]
     for (start, end), pixels in zip(bounds, load_batches(images, bounds, workers), strict=True):

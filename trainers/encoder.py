@@ -19,6 +19,7 @@ from datasets_fewshot import (
     files_hash,
     train_transform,
 )
+from trainers.kept_pixels import KeptPixels
 from trainers.precision import Precision, autocast
 from trainers.seeds import seeded
 from trainers.token_table import MOST_BYTES, TokenTable, pack, packed_width, unpack
@@ -38,17 +39,24 @@ class ViewImages(Dataset[Tensor]):
     augmented: bool
     seed: int
     min_area: float = PAPERS_MIN_AREA
+    kept: KeptPixels | None = None  # where pixels that were not augmented are looked for first
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __getitem__(self, index: int) -> Tensor:
         item, views = self.places[index]
-        image = self.dataset.load(item)
         if not self.augmented:
-            return eval_view(image, self.preprocess).unsqueeze(0)
+            return self._evaluation_view(item).unsqueeze(0)
+        image = self.dataset.load(item)
         seeds = [view_seed(self.seed, item.path, view) for view in views]
         return torch.stack([random_view(image, self.preprocess, seed, self.min_area) for seed in seeds])
+
+    def _evaluation_view(self, item: Item) -> Tensor:
+        if self.kept is None:
+            return eval_view(self.dataset.load(item), self.preprocess)
+        key = (self.dataset.path(item), self.dataset.reading, self.preprocess)
+        return self.kept.get(key, lambda: eval_view(self.dataset.load(item), self.preprocess))
 
 
 def eval_view(image: Image.Image, preprocess: PreprocessConfig) -> Tensor:

@@ -12,6 +12,7 @@ from datasets_fewshot import FewShotDataset, Item
 from trainers.batches import Batch, EncodedBatches, FeatureBatches, ImageBatches, evaluation_batches
 from trainers.encoder import ImageEncoder, ViewImages
 from trainers.evaluate import EVAL_BATCH
+from trainers.kept_pixels import KeptPixels
 from trainers.precision import Precision
 from trainers.protocols import EvalSet
 from trainers.settings import CheckpointConfig, RunConfig
@@ -33,6 +34,7 @@ class Bench:
     workers: int = 0
     pretrained: str = ""  # where the weights came from, for the records
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    pixels: KeptPixels = field(default_factory=KeptPixels)
 
 
 def training_batches(
@@ -46,7 +48,7 @@ def training_batches(
         features = bench.encoder.view_features(dataset, items, views, seed, epochs).to(device)
         return FeatureBatches(features, labels_of(items).to(device), views, size, drop_last, seed)
     preprocess = bench.backbone.preprocess_cfg
-    images = ImageBatches(dataset, items, preprocess, views, size, drop_last, seed, bench.workers)
+    images = ImageBatches(dataset, items, preprocess, views, size, drop_last, seed, bench.workers, kept=bench.pixels)
     if method.consumes == "images":
         return images
     tokens = bench.encoder.view_tokens(dataset, items, views, seed, epochs)
@@ -83,7 +85,7 @@ def test_batches(method: AdaptedCLIP, test: EvalSet, bench: Bench) -> Iterator[B
         features = bench.encoder.test_features(test.dataset, test.items)
         return zip(features.split(EVAL_BATCH), labels.split(EVAL_BATCH), strict=True)
     images = evaluation_batches(
-        test.dataset, test.items, bench.backbone.preprocess_cfg, IMAGE_EVAL_BATCH, bench.workers
+        test.dataset, test.items, bench.backbone.preprocess_cfg, IMAGE_EVAL_BATCH, bench.workers, bench.pixels
     )
     if method.consumes == "images":
         return images
