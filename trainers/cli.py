@@ -75,7 +75,7 @@ def _add_bench(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "bench",
         help="run methods over data sets, shots and seeds, and print the table",
         description="Train and test methods over data sets, shots and seeds, and print the table. Without options: "
-        "zero_shot and coop, base to novel, on the embedded suite. Finished runs are reused.",
+        "all methods, base to novel, on the embedded suite. Finished runs are reused.",
     )
     bench.add_argument("--protocol", help="base_to_novel (default), few_shot, cross_dataset or domain_generalization")
     bench.add_argument("--suite", help="mini (default, embedded) or paper (needs --root)")
