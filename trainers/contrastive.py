@@ -167,10 +167,15 @@ def clip_loss(image_features: Tensor, text_features: Tensor, logit_scale: Tensor
 
 def encode_short_text(model: CLIP, tokens: Tensor) -> Tensor:
     """Text features (B, D) of captions cut to their longest length; exact, because the text tower is causal."""
-    length = tokens.shape[1]
-    x = model.token_embedding(tokens) + model.positional_embedding[:length]  # (B, L, D_t)
-    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+    x = short_text_rows(model, tokens)
     return x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)] @ model.text_projection
+
+
+def short_text_rows(model: CLIP, tokens: Tensor) -> Tensor:
+    """Rows (B, L, D_t) behind the final norm of captions cut to their longest length L."""
+    length = tokens.shape[1]
+    x = model.token_embedding(tokens) + model.positional_embedding[:length]
+    return model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
 
 
 def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:

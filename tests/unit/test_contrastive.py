@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
+from adaptkit.fdt import FDTModelConfig
 from trainers.contrastive import (
     ContrastiveConfig,
     ContrastiveRun,
@@ -22,6 +24,7 @@ from trainers.contrastive import (
     progress_at,
     train_contrastive,
 )
+from trainers.contrastive_fdt import CLIPWithFDT, fdt_loss, patch_rows
 
 CONFIG = ContrastiveConfig(steps=12, warmup_steps=2, autocast="none", log_steps=3, ema_decay=0.5)
 
@@ -135,3 +138,33 @@ def test_short_text_gives_the_features_of_padded_text() -> None:
     model, tokens = tiny_model().eval(), batch_at(0).tokens
     padded = F.pad(tokens, (0, 5))
     torch.testing.assert_close(encode_short_text(model, tokens), model.encode_text(padded))
+
+
+def tiny_with_fdt() -> CLIPWithFDT:
+    clip = tiny_model()
+    return CLIPWithFDT(clip, FDTModelConfig(n_codes=32, dim=16, temperature=4.0, decay=0.5, decay_steps=30))
+
+
+def test_finite_discrete_tokens_learn_from_pairs_by_the_same_trainer() -> None:
+    fixed, config = batch_at(0), replace(CONFIG, steps=60, lr=1e-2)
+    model, averaged = tiny_with_fdt(), tiny_with_fdt()
+    before = model.fdt.codebook.detach().clone()
+    run = train_contrastive(model, lambda step: fixed, config, partial(fdt_loss, steps=60), averaged)
+    assert run.curve[-1][1] < 0.8 * run.curve[0][1]
+    assert not torch.equal(model.fdt.codebook, before)
+    assert not torch.equal(averaged.fdt.codebook, before)
+    assert model.clip.visual.proj.grad is None, "the global features get no loss"
+
+
+def test_the_temperature_of_a_loss_is_that_of_its_step() -> None:
+    model, batch = tiny_with_fdt(), batch_at(0)
+    late = replace(model.fdt.config, temperature=2.0)
+    expected = CLIPWithFDT(model.clip, late)
+    expected.fdt.load_state_dict(model.fdt.state_dict())
+    torch.testing.assert_close(fdt_loss(model, batch, 0.5, 60), fdt_loss(expected, batch, 0.0, 60))
+
+
+def test_patch_rows_are_the_output_of_the_last_block_without_the_class_token() -> None:
+    visual, images = tiny_model().visual.eval(), batch_at(0).images
+    expected = visual.transformer(visual._embeds(images))[:, 1:]
+    torch.testing.assert_close(patch_rows(visual, images), expected)
