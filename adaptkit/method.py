@@ -65,9 +65,13 @@ class AdaptedCLIP(nn.Module, ABC):
 
     def forward(self, images: Tensor) -> Tensor:
         """Preprocessed images (B, 3, H, W) -> logits (B, C), whatever the method consumes."""
+        return self.logits(self.consume(images))
+
+    def consume(self, images: Tensor) -> Tensor:
+        """Preprocessed images (B, 3, H, W) -> what the method consumes of them."""
         if self.consumes == "images":
-            return self.logits(images)
-        return self.logits(
+            return images
+        return (
             self.backbone.encode_image(images) if self.consumes == "features" else self.backbone.encode_tokens(images)
         )
 

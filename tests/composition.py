@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adaptkit import AdaptedCLIP, FrozenCLIP, Support, create_method, list_methods, list_wrappers, wrapper_config
+from adaptkit import FrozenCLIP, Support, create_method, list_methods, list_wrappers, wrapper_config
 from tests.conftest import CLASSES
-from tests.models import build
+from tests.models import build, consumed
 
 PAGE = Path(__file__).parent.parent / "docs" / "composition.md"
 # What a refusal offers instead, by wrapper: the options that are tried when the default ones are refused.
@@ -71,15 +71,6 @@ def settled(backbone: FrozenCLIP, method: str, wrap: tuple[tuple[str, object], .
     search.learn(choices, losses)
     options = search.settled(search.result(0))
     return tuple((name, options if own is search.options else own) for name, own in wrap)
-
-
-def consumed(method: AdaptedCLIP, images: Tensor) -> Tensor:
-    """The images as the method consumes them."""
-    if method.consumes == "images":
-        return images
-    with torch.no_grad():
-        encode = method.backbone.encode_image if method.consumes == "features" else method.backbone.encode_tokens
-        return encode(images)
 
 
 def page() -> str:

@@ -142,6 +142,4 @@ def build(family: str, dtype: torch.dtype = torch.float32) -> FrozenCLIP:
 @torch.no_grad()
 def consumed(method: AdaptedCLIP, images: Tensor) -> Tensor:
     """Images (B, 3, H, W) as the method consumes them."""
-    if method.consumes == "features":
-        return method.backbone.encode_image(images)
-    return method.backbone.encode_tokens(images) if method.consumes == "tokens" else images
+    return method.consume(images)

@@ -12,6 +12,7 @@ from trainers import (
     data_cli,
     eval_cli,
     export_cli,
+    fdt_cli,
     fit_cli,
     predict_cli,
     report_cli,
@@ -65,7 +66,17 @@ def build_parser() -> argparse.ArgumentParser:
     backbones.add_argument("pattern", nargs="?", default="*", help='only names like this, such as "ViT-B*"')
     backbones.set_defaults(run=_backbones)
     data_cli.add_parsers(verbs)
-    for module in (fit_cli, report_cli, runs_cli, reproduce_cli, predict_cli, eval_cli, artefact_cli, export_cli):
+    for module in (
+        fit_cli,
+        report_cli,
+        runs_cli,
+        reproduce_cli,
+        predict_cli,
+        eval_cli,
+        artefact_cli,
+        export_cli,
+        fdt_cli,
+    ):
         module.add_parsers(verbs)
     return parser
 

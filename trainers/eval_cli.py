@@ -39,7 +39,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _eval(args: argparse.Namespace) -> int:
-    dataset = _dataset(args)
+    dataset = labelled_data(args)
     items = part_of(dataset, args.part)
     method = open_adapter(args)
     score = evaluate(method, dataset, items, args.workers)
@@ -50,7 +50,8 @@ def _eval(args: argparse.Namespace) -> int:
     return OK
 
 
-def _dataset(args: argparse.Namespace) -> "FewShotDataset":
+def labelled_data(args: argparse.Namespace) -> "FewShotDataset":
+    """What `--data` names: a data set, or own images."""
     from datasets_fewshot import list_datasets, load_dataset, load_own_data
 
     if args.data in list_datasets():
@@ -110,10 +111,8 @@ def _columns(method: "AdaptedCLIP", names: tuple[str, ...]) -> list[int]:
 
 
 def _as_consumed(method: "AdaptedCLIP", batches: "Iterator[Batch]") -> "Iterator[Batch]":
-    encode = {"features": method.backbone.encode_image, "tokens": method.backbone.encode_tokens}.get(method.consumes)
     for images, labels in batches:
-        images = images.to(method.device)
-        yield (images if encode is None else encode(images)), labels
+        yield method.consume(images.to(method.device)), labels
 
 
 def as_text(score: "Score", dataset: "FewShotDataset", part: str) -> str:

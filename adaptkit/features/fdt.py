@@ -11,6 +11,7 @@ from adaptkit.backbone import FrozenCLIP
 from adaptkit.classifier import ClassSet
 from adaptkit.fdt.head import FDTConfig
 from adaptkit.features.zero_shot import ZeroShot, ZeroShotConfig
+from adaptkit.method import Consumes
 from adaptkit.registry import register_method
 from adaptkit.wrappers.fdt import FDTWrapper
 
@@ -18,6 +19,8 @@ from adaptkit.wrappers.fdt import FDTWrapper
 @register_method("fdt", FDTConfig)
 class FDT(FDTWrapper):
     """Output rows of the image tower (B, 1 + P, D_v) against class names -> logits (B, C)."""
+
+    consumes: Consumes = "tokens"
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: FDTConfig):
         super().__init__(backbone, partial(ZeroShot, classes=classes, config=ZeroShotConfig()), config)

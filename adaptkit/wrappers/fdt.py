@@ -23,6 +23,7 @@ from torch import Tensor
 
 from adaptkit.backbone import FrozenCLIP
 from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.fdt.grounding import token_scores
 from adaptkit.fdt.head import FDTConfig, GroundingHead
 from adaptkit.method import Optional, Support
 from adaptkit.registry import register_wrapper
@@ -88,6 +89,12 @@ class FDTWrapper(MethodWrapper):
         """Images (B, 3, H, W) -> activations (B, N)."""
         with torch.autocast(self.device.type, enabled=False):
             return self.head.image_activations(*self._patches(self.inner.image_tokens(images)))
+
+    def strongest_patches(self, images: Tensor) -> Tensor:
+        """Which patch scores highest on each code: images (B, 3, H, W) -> (B, N) int64, from the top left."""
+        with torch.autocast(self.device.type, enabled=False):
+            queries = self.head.image_queries(*self._patches(self.inner.image_tokens(images)))
+            return token_scores(queries, self.head.codebook).argmax(dim=1)
 
     def text_activations(self, texts: Sequence[str]) -> Tensor:
         """Texts as they are, no template -> activations (N texts, N codes)."""

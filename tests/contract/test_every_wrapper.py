@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from adaptkit import Support, create_method, list_methods, list_wrappers, wrapper_class, wrapper_config
-from tests.composition import PAGE, consumed, outcome, page, settled
+from tests.composition import PAGE, outcome, page, settled
 from tests.conftest import CLASSES
 from tests.contract.test_every_method import NOVEL, train
+from tests.models import consumed
 
 PAIRS = [(method, wrapper) for method in list_methods() for wrapper in list_wrappers()]
 

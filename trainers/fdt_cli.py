@@ -1,0 +1,129 @@
+"""The verbs `adaptkit fdt ...`: look at what finite discrete tokens stand for, and compare FDT's variants."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainers.adapter_args import add_adapter
+
+if TYPE_CHECKING:
+    from adaptkit import AdaptedCLIP
+
+OK = 0
+
+
+def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `fdt` to a command's verbs."""
+    fdt = verbs.add_parser("fdt", help="finite discrete tokens: what they stand for, and their ablations")
+    own = fdt.add_subparsers(dest="fdt_verb", required=True, metavar="VERB")
+    _add_show(own)
+    _add_ablations(own)
+
+
+def _add_show(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    show = verbs.add_parser(
+        "show",
+        help="a page and a picture of the images and words that activate tokens most",
+        description="For some tokens of a method trained with FDT, the images and the words that activate them most: "
+        "tokens.html, one file with everything inside, and tokens.png. ADAPTER may be the folder of a finished run.",
+    )
+    add_adapter(show)
+    show.add_argument("--pretrained", help="tag of the backbone's weights, where a run's record does not name it")
+    show.add_argument("--data", required=True, metavar="DATA", help="a folder of class folders, a table or a name")
+    show.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
+    show.add_argument("--classnames", metavar="FILE", help="names for the classes of own images")
+    show.add_argument(
+        "--part", choices=("test", "val", "train", "all"), default="test", help="which images (default: test)"
+    )
+    show.add_argument("--skip-bad", action="store_true", help="leave unreadable images of own data out")
+    show.add_argument("--tokens", metavar="N,N", help="tokens by number (default: those that both sides share most)")
+    show.add_argument("--count", type=int, default=12, help="tokens, where none are named (default: 12)")
+    show.add_argument("--images", type=int, default=6, help="images per token (default: 6)")
+    show.add_argument("--out", type=Path, default=Path("tokens"), help="folder to write into (default: tokens)")
+    show.set_defaults(run=_show)
+
+
+def _add_ablations(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    ablations = verbs.add_parser(
+        "ablations",
+        help="train every variant of FDT and write one table",
+        description="Train FDT and its variants, base to novel: activations, pools, codebooks, their size and start, "
+        "the weight of the grounded logits, the rank of the queries. Finished runs are reused.",
+    )
+    ablations.add_argument("--method", default="zero_shot", help="that FDT stands around (default: zero_shot)")
+    ablations.add_argument("--datasets", help="such as icons,fashion_mnist; all of the suite by default")
+    ablations.add_argument("--seeds", default="1,2,3", help="default: 1,2,3")
+    ablations.add_argument("--variants", help="some of the variants by name, such as softmax,mean; all by default")
+    ablations.add_argument("--out", type=Path, default=Path("runs"), help="folder for records (default: runs)")
+    ablations.add_argument(
+        "--results", type=Path, help="where ablations.json and ablations.md go (default: the folder for records)"
+    )
+    ablations.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
+    ablations.set_defaults(run=_ablations)
+
+
+def _show(args: argparse.Namespace) -> int:
+    from trainers.eval_cli import labelled_data, part_of
+    from trainers.fdt_show import page, picture, token_cards
+    from trainers.records import write_text
+
+    if args.count < 1 or args.images < 1:
+        raise ValueError(f"--count {args.count} and --images {args.images} have to be 1 or more")
+    dataset = labelled_data(args)
+    items = part_of(dataset, args.part)
+    try:
+        cards = token_cards(
+            _method(args), dataset, items, chosen=_numbers(args.tokens), count=args.count, per_token=args.images
+        )
+    except TypeError as error:
+        raise ValueError(f"{args.adapter}: {error}") from None
+    title = f"Finite discrete tokens on {dataset.name}, {args.part}"
+    write_text(args.out / "tokens.html", page(cards, title))
+    picture(cards).save(args.out / "tokens.png")
+    print(f"wrote {args.out / 'tokens.html'} and {args.out / 'tokens.png'}: {len(cards)} tokens, {len(items)} images")
+    return OK
+
+
+def _method(args: argparse.Namespace) -> "AdaptedCLIP":
+    """The method of an adapter, or of the folder of a finished run."""
+    from trainers.adapter_args import open_adapter
+
+    folder = Path(args.adapter)
+    if not (folder / "record.json").is_file():
+        return open_adapter(args)
+    from adaptkit import load_backbone
+    from trainers.precision import choose_device
+    from trainers.records import read_record
+    from trainers.run_adapter import load_run
+
+    record = read_record(folder)
+    named = record.pretrained if record.pretrained not in ("", "own", "file") else None
+    pretrained = None if args.checkpoint else args.pretrained or named
+    backbone = load_backbone(record.backbone, pretrained, args.checkpoint, device=choose_device(args.device))
+    return load_run(folder, backbone)[0].to(backbone.device)
+
+
+def _numbers(written: str | None) -> list[int]:
+    if written is None:
+        return []
+    try:
+        return [int(part) for part in written.split(",")]
+    except ValueError:
+        raise ValueError(f"--tokens {written!r}; expected numbers, such as 3,17") from None
+
+
+def _ablations(args: argparse.Namespace) -> int:
+    from datasets_fewshot.cache_folder import cache_folder
+    from trainers.fdt_ablations import run_ablations
+
+    words = ["SEEDS", f"[{args.seeds}]"]
+    if args.datasets:
+        words += ["DATASETS", f"[{args.datasets}]"]
+    wanted = None if args.variants is None else [name.strip() for name in args.variants.split(",")]
+    results = args.results or args.out
+    table = run_ablations(
+        args.method, [*words, *args.overrides], wanted, args.out, cache_folder() / "features", results
+    )
+    print(table)
+    print(f"written to {results / 'ablations.md'} and {results / 'ablations.json'}")
+    return OK
