@@ -27,6 +27,18 @@ class Tokenizer:
         assert isinstance(self._tokenizer, HFTokenizer)
         return list(self._tokenizer.tokenizer(self._tokenizer.clean_fn(text), add_special_tokens=False)["input_ids"])
 
+    def whole_words(self) -> dict[int, str]:
+        """The tokens that are a word of letters by themselves: id -> spelling."""
+        if isinstance(self._tokenizer, SimpleTokenizer):
+            end = "</w>"
+            spelt = {id_: text.removesuffix(end) for id_, text in self._tokenizer.decoder.items() if text.endswith(end)}
+        else:
+            assert isinstance(self._tokenizer, HFTokenizer)
+            mark = "\u2581"  # in front of a token that begins a word, in SentencePiece's vocabularies
+            vocabulary = self._tokenizer.tokenizer.get_vocab()
+            spelt = {id_: text.removeprefix(mark) for text, id_ in vocabulary.items() if text.startswith(mark)}
+        return {id_: word for id_, word in sorted(spelt.items()) if word.isascii() and word.isalpha()}
+
     def wrap(self, words: Sequence[int], text: str) -> list[int]:
         """Words with the special tokens around them, padded to the context length; `text` is for the error.
 

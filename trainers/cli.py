@@ -11,6 +11,7 @@ from trainers import (
     artefact_cli,
     data_cli,
     eval_cli,
+    explain_cli,
     export_cli,
     fdt_cli,
     fit_cli,
@@ -18,9 +19,24 @@ from trainers import (
     report_cli,
     reproduce_cli,
     runs_cli,
+    serve_cli,
 )
 
 OK, FAILED, STOPPED = 0, 2, 130
+VERBS = (  # modules with verbs, in the order of the help
+    fit_cli,
+    predict_cli,
+    eval_cli,
+    explain_cli,
+    serve_cli,
+    export_cli,
+    artefact_cli,
+    data_cli,
+    report_cli,
+    runs_cli,
+    reproduce_cli,
+    fdt_cli,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,18 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     backbones = verbs.add_parser("backbones", help="list the backbones and their published weights")
     backbones.add_argument("pattern", nargs="?", default="*", help='only names like this, such as "ViT-B*"')
     backbones.set_defaults(run=_backbones)
-    data_cli.add_parsers(verbs)
-    for module in (
-        fit_cli,
-        report_cli,
-        runs_cli,
-        reproduce_cli,
-        predict_cli,
-        eval_cli,
-        artefact_cli,
-        export_cli,
-        fdt_cli,
-    ):
+    for module in VERBS:
         module.add_parsers(verbs)
     return parser
 

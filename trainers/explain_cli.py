@@ -1,0 +1,72 @@
+"""The verb `adaptkit explain`: what an adapter has learnt, and at what of an image it looks."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainers.adapter_args import add_adapter, add_classes, open_adapter
+
+if TYPE_CHECKING:
+    from adaptkit import AdaptedCLIP
+
+OK = 0
+
+
+def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `explain` to a command's verbs."""
+    parser = verbs.add_parser(
+        "explain",
+        help="show which words learnt tokens are near to, and what in an image speaks for a class",
+        description="Print the words nearest to each learnt token and the classes of an image, and draw a map of the "
+        "image: how far the log-odds of a class fall when 3 x 3 patches are covered (occlusion).",
+    )
+    add_adapter(parser)
+    parser.add_argument("image", metavar="IMAGE", help="an image file")
+    add_classes(parser)
+    parser.add_argument("--of", metavar="CLASS", help="the class to map (default: the most probable)")
+    parser.add_argument("--topk", type=int, default=5, help="classes and words to show (default: 5)")
+    parser.add_argument("--out", type=Path, metavar="PNG", help="the map to write (default: IMAGE's name + .map.png)")
+    parser.set_defaults(run=_explain)
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from adaptkit.explanation import draw_relevance, relevance
+    from adaptkit.prediction import preprocess, read_image
+    from trainers.predict_cli import as_line
+
+    picture = read_image(args.image)
+    method = open_adapter(args)
+    names = method.classes.classnames
+    (prediction,) = method.predict(picture, args.topk)
+    name = args.of or prediction.label
+    if name not in names:
+        raise ValueError(f"--of {name!r} is no class of the adapter; its classes are {', '.join(names[:10])} ...")
+    for line in word_lines(method, args.topk, names.index(name)):
+        print(line)
+    print(as_line(args.image, prediction))
+    image = preprocess(method, [picture])[0]
+    falls = relevance(method, image, names.index(name))
+    out = args.out or Path(f"{Path(args.image).stem}.map.png")
+    draw_relevance(method, image, falls).save(out)
+    rows, columns = falls.shape
+    print(
+        f"wrote {out}: what speaks for {name!r} is red, what speaks against it blue; covered, the strongest of "
+        f"{rows} x {columns} patches takes {float(falls.max()):.2f} nats off its log-odds"
+    )
+    return OK
+
+
+def word_lines(method: "AdaptedCLIP", count: int, class_index: int) -> list[str]:
+    """The nearest words of every learnt token, one token per line, or why there are none."""
+    from adaptkit.explanation import nearest_words, usual_distance
+
+    found = nearest_words(method, count, class_index)
+    if not found:
+        return [f"{type(method).__name__} learns no words of prompts, so there are none to name"]
+    lines = [
+        f"nearest words of the learnt tokens, with distances (words lie {usual_distance(method.backbone):.3f} apart)"
+    ]
+    for entry in found:
+        near = ", ".join(f"{word} {far:.3f}" for word, far in zip(entry.words, entry.distances, strict=True))
+        lines.append(f"  token {entry.token + 1}: {near}")
+    return lines

@@ -1,0 +1,43 @@
+"""The verb `adaptkit serve`: an adapter as a web page and a JSON endpoint on this machine."""
+
+import argparse
+
+from trainers.adapter_args import add_adapter, add_classes, open_adapter
+
+OK = 0
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+
+
+def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `serve` to a command's verbs."""
+    parser = verbs.add_parser(
+        "serve",
+        help="serve an adapter as a web page and a JSON endpoint",
+        description="Serve an adapter: a page where an image is dropped and class names are typed, and POST /predict "
+        "for programs. There is no password; by default only this machine can connect.",
+    )
+    add_adapter(parser)
+    add_classes(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
+    parser.add_argument("--port", type=int, default=8080, help="default: 8080")
+    parser.add_argument("--max-mb", type=float, default=10.0, help="largest upload in MB (default: 10)")
+    parser.set_defaults(run=_serve)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    try:
+        import uvicorn
+
+        from trainers.serving.app import make_app
+    except ImportError as error:
+        raise ImportError(f"serving needs {error.name}: pip install 'adaptkit-clip[serve]'") from error
+    if args.max_mb <= 0:
+        raise ValueError(f"--max-mb {args.max_mb:g}; expected more than 0")
+    hosts = LOOPBACK if args.host in LOOPBACK else ("*",)
+    app = make_app(open_adapter(args), int(args.max_mb * 1e6), hosts)
+    if args.host not in LOOPBACK:
+        print(f"adaptkit: whoever reaches {args.host} can use this server; it asks for no password", flush=True)
+    where = f"[{args.host}]" if ":" in args.host else args.host
+    print(f"serving {args.adapter} at http://{where}:{args.port} (Ctrl-C stops it)", flush=True)
+    uvicorn.run(app, host=args.host, port=args.port, log_level="warning")
+    return OK

@@ -1,0 +1,1 @@
+"""An adapter behind HTTP: one page, one endpoint, no state."""

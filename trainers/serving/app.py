@@ -1,0 +1,155 @@
+"""The web application: GET / is the page, GET /adapter says what is served, POST /predict classifies one image.
+
+The image is the body of the POST as it is, with its own content type. That is easy to send, needs no copy on disk, and
+no page of another origin can send it without asking first, which is not answered. Other host names than the expected
+ones are refused as well: they come from a page elsewhere whose name was made to point at this machine.
+"""
+
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from importlib import resources
+from typing import Annotated
+
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import Response
+
+from adaptkit import AdaptedCLIP, Prediction
+from trainers.serving.uploads import UploadError, open_upload
+
+MAX_CLASSES, MAX_NAME = 500, 200  # names in a request, and characters in a name
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class Classifier:
+    """A method that answers one request at a time; the classes of the last request stay encoded."""
+
+    def __init__(self, method: AdaptedCLIP):
+        self.method = method.eval()
+        self.own = method.classes.classnames
+        self.bound = ""  # why other class names are refused, where they are
+        try:
+            method.set_classes(method.classes)
+        except TypeError as error:
+            self.bound = str(error)
+        self._lock = threading.Lock()
+        self._encoded = ExitStack()
+        self._encoded.enter_context(method.encode_classes_once())
+
+    def classify(self, data: bytes, max_bytes: int, names: Sequence[str], topk: int) -> Prediction:
+        """One image among these class names, or among the adapter's own where none is given.
+
+        Raises:
+            UploadError: if the image or the names are refused.
+        """
+        picture = open_upload(data, max_bytes)
+        with self._lock:
+            self._tell_apart(tuple(names) or self.own)
+            return self.method.predict(picture, topk)[0]
+
+    def _tell_apart(self, names: tuple[str, ...]) -> None:
+        if names == self.method.classes.classnames:
+            return
+        if self.bound:
+            raise UploadError(f"other class names are refused: {self.bound}", 422)
+        self._encoded.close()
+        before = self.method.classes
+        try:
+            self.method.set_classes(list(names))
+        except ValueError as error:  # a name that does not fit into a prompt
+            self.method.set_classes(before)
+            raise UploadError(str(error), 422) from None
+        finally:
+            self._encoded.enter_context(self.method.encode_classes_once())
+
+
+def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastAPI:
+    """The application around one method.
+
+    Args:
+        max_bytes: of an upload.
+        hosts: names by which this server may be called; "*" for any.
+    """
+    classifier = Classifier(method)
+    page = (resources.files("trainers.serving") / "page.html").read_text(encoding="utf-8")
+    app = FastAPI(title="adaptkit", docs_url=None, redoc_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+
+    @app.middleware("http")
+    async def add_headers(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await answer(request)
+        response.headers.update(HEADERS)
+        return response
+
+    @app.exception_handler(UploadError)
+    async def refuse(request: Request, error: UploadError) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, status_code=error.status)
+
+    @app.get("/", response_class=HTMLResponse)
+    async def show_page() -> str:
+        return page
+
+    @app.get("/adapter")
+    async def describe() -> dict[str, object]:
+        spec, backbone = method.spec, method.backbone
+        return {
+            "method": spec.name if spec is not None else type(method).__name__,
+            "backbone": str(backbone.source or backbone.name),
+            "classes": list(classifier.own),
+            "bound": classifier.bound,
+            "max_bytes": max_bytes,
+        }
+
+    @app.post("/predict")
+    async def predict(
+        request: Request,
+        classes: Annotated[list[str] | None, Query()] = None,
+        topk: Annotated[int, Query(ge=1, le=MAX_CLASSES)] = 5,
+    ) -> dict[str, object]:
+        names = class_names(classes or [])
+        data = await read_body(request, max_bytes)
+        prediction = await run_in_threadpool(classifier.classify, data, max_bytes, names, topk)
+        ranked = zip(prediction.labels, prediction.probabilities, strict=True)
+        return {"classes": [{"label": label, "probability": probability} for label, probability in ranked]}
+
+    return app
+
+
+def class_names(written: Sequence[str]) -> list[str]:
+    """Class names of a request, trimmed, each once.
+
+    Raises:
+        UploadError: if there are too many, or one is too long.
+    """
+    names = list(dict.fromkeys(name.strip() for name in written if name.strip()))
+    if len(names) > MAX_CLASSES:
+        raise UploadError(f"{len(names)} class names are too many; send at most {MAX_CLASSES}", 422)
+    for name in names:
+        if len(name) > MAX_NAME:
+            raise UploadError(f"the class name {name[:30]!r}... is longer than {MAX_NAME} characters", 422)
+    return names
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The image of a request, read no further than the limit.
+
+    Raises:
+        UploadError: if it is not sent as an image, or is larger than the limit.
+    """
+    kind = request.headers.get("content-type", "")
+    if not kind.startswith("image/"):
+        raise UploadError(f"the content type is {kind or 'missing'!r}; send an image as the body, as image/jpeg", 415)
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > max_bytes:
+            raise UploadError(f"the upload is larger than {max_bytes / 1e6:g} MB; send a smaller image", 413)
+    return bytes(data)
