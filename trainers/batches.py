@@ -11,6 +11,7 @@ from adaptkit.preprocess import PreprocessConfig
 from datasets_fewshot import FewShotDataset, Item
 from trainers.encoder import ViewImages
 from trainers.kept_pixels import KeptPixels
+from trainers.team import ALONE, Team
 from trainers.token_table import TokenTable
 from trainers.views import ViewConfig, batch_bounds, epoch_order
 
@@ -61,6 +62,7 @@ class ImageBatches:
     epoch: int = 0
     skip: int = 0
     kept: KeptPixels | None = None  # decoded pixels that all runs share; unused where other processes decode
+    team: Team = ALONE  # only this process's rows of each batch are decoded
 
     def __len__(self) -> int:
         return len(batch_bounds(len(self.items), self.batch_size, self.drop_last))
@@ -78,7 +80,8 @@ class ImageBatches:
         augmented, min_area = self.views.augment != "none", self.views.min_area
         kept = None if self.workers else self.kept
         images = ViewImages(self.dataset, places, self.preprocess, augmented, self.seed, min_area, kept)
-        bounds = batch_bounds(len(items), self.batch_size, self.drop_last)[skip:]
+        whole = batch_bounds(len(items), self.batch_size, self.drop_last)[skip:]
+        bounds = [self.team.share(start, end) for start, end in whole]
         for (start, end), pixels in zip(bounds, load_batches(images, bounds, self.workers), strict=True):
             yield pixels, labels[start:end]
 

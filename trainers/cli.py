@@ -132,6 +132,7 @@ def _add_bench(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     bench.add_argument("--threads", type=int, help="of the CPU (default: 1 for a small backbone, else torch's own)")
     bench.add_argument("--launcher", help="local (default), ray or slurm; the section LAUNCH has their settings")
     bench.add_argument("--workers", type=int, help="processes that share the runs (default: one per device)")
+    bench.add_argument("--processes", type=int, help="that train one run together, for methods fed with images")
     bench.add_argument("--out", type=Path, default=Path("runs"), help="folder for records (default: runs)")
     bench.add_argument("--dry-run", action="store_true", help="show the plan and how long it may take, and run nothing")
     bench.add_argument("--fresh", action="store_true", help="compute finished runs again")
@@ -173,7 +174,8 @@ def bench_overrides(args: argparse.Namespace) -> list[str]:
         if listed is not None:
             values = [part.strip() for part in listed.split(",") if part.strip()]
             pairs += [key, json.dumps([int(value) if value.isdigit() else value for value in values])]
-    for key, number in (("THREADS", args.threads), ("LAUNCH.WORKERS", args.workers)):
+    numbers = {"THREADS": args.threads, "LAUNCH.WORKERS": args.workers, "LAUNCH.PROCESSES": args.processes}
+    for key, number in numbers.items():
         if number is not None:
             pairs += [key, str(number)]
     for key, word in words.items():

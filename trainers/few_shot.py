@@ -13,6 +13,7 @@ from adaptkit.method import AdaptedCLIP, Support
 from trainers.checkpoints import Checkpoints
 from trainers.optim import OptimConfig, build_optimizer, set_learning_rate, step_learning_rate
 from trainers.precision import Precision, autocast
+from trainers.team import ALONE, Team
 from trainers.training_state import LastGood, Progress, restore_snapshot, take_snapshot
 
 CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
@@ -59,6 +60,7 @@ def train(
     precision: Precision = "fp32",
     on_epoch: Callable[[int], None] | None = None,
     checkpoints: Checkpoints | None = None,
+    team: Team = ALONE,
 ) -> TrainLog:
     """Train a method's learnt tensors in place.
 
@@ -68,10 +70,12 @@ def train(
         on_epoch: called with the number of epochs done.
         checkpoints: where the training is kept, and where it goes on from if it was interrupted; then the batches have
             to be `SeekableBatches`, and the method made and prepared as it was the first time.
+        team: the processes that train together, each with its share of every batch; its leader writes checkpoints.
 
     Raises:
         DivergedError: if a loss is not finite.
-        ValueError: if there is no batch, or the batches cannot begin where a checkpoint ends.
+        ValueError: if there is no batch, the batches cannot begin where a checkpoint ends, or processes cannot share
+            the method's training.
     """
     if support is not None:
         method.prepare(support)
@@ -84,18 +88,20 @@ def train(
     device = method.backbone.device
     optimizer = build_optimizer(learnt, optim, [parameter for name, parameter in named.items() if name in undecayed])
     method.train()
+    team.own_random_numbers()
+    trainee = team.trainee(method)
     step_count = optim.step_count(len(batches))
     progress = Progress(LastGood(0, method.learnt_state()))
     earlier_seconds = 0.0
     if checkpoints is not None and (snapshot := checkpoints.newest()) is not None:
-        progress, earlier_seconds = restore_snapshot(snapshot, method, optimizer), checkpoints.seconds
+        progress, earlier_seconds = restore_snapshot(snapshot, method, optimizer, team), checkpoints.seconds
         _seek(batches, progress)
     for epoch in range(progress.epoch, optim.epoch_count(len(batches))):
         for x, labels in islice(batches, step_count - progress.steps):
             set_learning_rate(optimizer, step_learning_rate(optim, progress.steps, epoch, step_count))
             optimizer.zero_grad(set_to_none=True)
             with autocast(device, precision):
-                loss = method.backward(x.to(device, non_blocking=True), labels.to(device, non_blocking=True))
+                loss = trainee.backward(x.to(device, non_blocking=True), labels.to(device, non_blocking=True))
             if optim.clip_norm:
                 torch.nn.utils.clip_grad_norm_(learnt, optim.clip_norm)
             optimizer.step()
@@ -103,8 +109,10 @@ def train(
             progress.steps, progress.batch = progress.steps + 1, progress.batch + 1
             if progress.steps % CHECK_EVERY == 0:
                 _check_finite(progress, optim, step_count)
-            if checkpoints is not None and checkpoints.is_due(progress.steps):
-                checkpoints.save(take_snapshot(method, optimizer, progress))
+            if checkpoints is not None and team.agree(checkpoints.is_due(progress.steps)):
+                snapshot = take_snapshot(method, optimizer, progress, team)
+                if team.leads:
+                    checkpoints.save(snapshot)
         _check_finite(progress, optim, step_count)
         method.after_epoch(epoch)
         _end_epoch(progress, method.learnt_state())

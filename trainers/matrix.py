@@ -14,7 +14,7 @@ from trainers.name_lengths import fit_names
 from trainers.precision import choose_device, choose_precision, choose_threads
 from trainers.protocols import NEW_NAMES, Task
 from trainers.records import RecordError, ResultRecord, read_record
-from trainers.run import Run, make_run, uses_training
+from trainers.run import Needs, Run, make_run, uses_training
 from trainers.run_data import Bench
 from trainers.seeds import seeded
 from trainers.settings import BenchConfig, DataclassInstance, RunConfig, Wrap
@@ -60,7 +60,17 @@ def open_bench(config: BenchConfig, out: Path, cache: Path) -> Bench:
     encoder = ImageEncoder(backbone, FeatureStore(cache), precision, config.data.workers)
     settings, data = config.settings, config.data
     source = weights_source(named)
-    return Bench(backbone, encoder, precision, settings.suite, out, data.workers, source, config.checkpoint)
+    return Bench(
+        backbone,
+        encoder,
+        precision,
+        settings.suite,
+        out,
+        data.workers,
+        source,
+        config.checkpoint,
+        processes=config.launch.processes,
+    )
 
 
 def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
@@ -71,7 +81,7 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
     """
     sources = fit_names(load_sources(config), config, bench.backbone)
     names = _longest_names(sources, bench)
-    probed: dict[Kind, bool | str] = {}
+    probed: dict[Kind, Needs | str] = {}
     runs: dict[str, Run] = {}
     left_out: dict[str, str] = {}
     tasks: dict[tuple[str, int, int], Task] = {}
@@ -79,16 +89,16 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
         kind = (settings.method, settings.options, settings.wrap)
         if kind not in probed:
             probed[kind] = _probe(settings, bench, names)
-        trained = probed[kind]
-        if isinstance(trained, str):
+        needs = probed[kind]
+        if isinstance(needs, str):
             if not config.every_method:
-                raise ConfigError(f"{settings.method} cannot run in {settings.protocol}: {trained}")
-            left_out[settings.method] = trained
+                raise ConfigError(f"{settings.method} cannot run in {settings.protocol}: {needs}")
+            left_out[settings.method] = needs
             continue
         draw = (settings.dataset, settings.shots, settings.seed)
         if draw not in tasks:
             tasks[draw] = sources.task(settings)
-        run = make_run(settings, sources.datasets[settings.dataset], tasks[draw], trained, bench)
+        run = make_run(settings, sources.datasets[settings.dataset], tasks[draw], needs, bench)
         runs.setdefault(run.run_id, run)
     finished: dict[str, ResultRecord] = {}
     problems: list[str] = []
@@ -110,8 +120,8 @@ def _longest_names(sources: Sources, bench: Bench) -> tuple[str, ...]:
     return tuple(by_length[-2:])
 
 
-def _probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> bool | str:
-    """Whether training images matter to the method, or why it cannot take part.
+def _probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> Needs | str:
+    """What the method asks of its training, or why it cannot take part.
 
     It is tried out on two classes, so that refusals come before any run.
     """
@@ -127,4 +137,6 @@ def _probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> bool | 
             return f"it would be tested on names that it has not learnt, and {error}"
     if settings.selection == "oracle" and uses_training(method) and not method.writes("tune"):
         return "it selects no hyper-parameters, so it has no oracle; leave --oracle out"
-    return uses_training(method)
+    if bench.processes > 1 and method.consumes == "images" and method.writes("backward"):
+        return "it makes its gradients itself, which processes cannot share; leave --processes out"
+    return Needs(uses_training(method), method.consumes == "images")

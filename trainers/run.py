@@ -37,6 +37,7 @@ from trainers.run_data import Bench, all_at_once, test_batches, training_batches
 from trainers.scoring import score
 from trainers.seeds import derived_seed, seeded
 from trainers.settings import OWN_SUITE, RunConfig
+from trainers.team import ALONE
 
 PROTOCOL_DRAW = "coop"  # what everyone expects; a run with another says so, and is a run of its own
 
@@ -51,13 +52,22 @@ class Run:
     uses_training: bool  # False: nothing is learnt or kept of training images, so shots and seeds do not matter
     identity: dict[str, Json]
     folder: Path
+    processes: int = 1  # that train it together
 
     @property
     def run_id(self) -> str:
         return run_id(self.identity)
 
 
-def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, uses_training: bool, bench: Bench) -> Run:
+@dataclass(frozen=True)
+class Needs:
+    """What a method with its options and wrappers asks of its training."""
+
+    training: bool  # training images matter to it
+    images: bool  # it is fed with images, so that processes can share its batches
+
+
+def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Needs, bench: Bench) -> Run:
     """Give a run its identity: all that can change its result, and no path, host or clock."""
     identity: dict[str, Json] = {
         "protocol": config.protocol,
@@ -75,7 +85,10 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, uses_traini
     }
     if config.wrap:  # without wrappers an identity says nothing of them
         identity["wrap"] = [[name, asdict(options)] for name, options in config.wrap]
-    if uses_training:
+    processes = bench.processes if needs.training and needs.images else 1
+    if processes > 1:  # dropout and last digits are others
+        identity["processes"] = processes
+    if needs.training:
         identity |= {
             "train": _fingerprint(task.train, task.classnames),
             "val": _fingerprint(task.val, task.classnames),
@@ -95,7 +108,7 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, uses_traini
             for data in _datasets(task, dataset)
         ]
     identity = json.loads(json.dumps(identity))  # as a record gives it back
-    return Run(config, dataset, task, uses_training, identity, run_folder(bench.out, identity))
+    return Run(config, dataset, task, needs.training, identity, run_folder(bench.out, identity), processes)
 
 
 def _datasets(task: Task, dataset: FewShotDataset) -> tuple[FewShotDataset, ...]:
@@ -121,24 +134,11 @@ def uses_training(method: AdaptedCLIP) -> bool:
 def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = None) -> ResultRecord:
     """Train, test, write the learnt tensors and the record; the record comes back."""
     clock = _Clock()
-    config, classes = run.config, ClassSet(run.task.classnames, run.config.templates)
     if bench.backbone.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(bench.backbone.device)
-    seed = derived_seed("run", config.seed, config.protocol, config.dataset, config.method, config.shots)
-    with seeded(seed, bench.backbone.device):
-        with clock.phase("create"):
-            method = create_method(config.method, bench.backbone, classes, config.options, wrap=config.wrap)
-            method.to(bench.backbone.device)
-        log = TrainLog(0, ())
+    with seeded(_seed(run.config), bench.backbone.device):
+        method, log = _learn(run, bench, clock, on_epoch)
         if run.uses_training:
-            dataset, items, support = run.dataset, run.task.train, None
-            with clock.phase("encode"):
-                batches = training_batches(method, dataset, items, config, bench)
-                if method.writes("prepare"):
-                    support = all_at_once(method, dataset, items, config, bench, method.support_views)
-            with clock.phase("train"):
-                log = _train(method, batches, support, run, bench, on_epoch)
-            clock.add("train", log.earlier_seconds)
             with clock.phase("tune"):
                 _tune(method, run, bench)
         learnt, trainable = method.learnt_state(), sum(p.numel() for p in method.learnt_parameters().values())
@@ -152,6 +152,38 @@ def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = Non
     return record
 
 
+def assist(run: Run, bench: Bench) -> None:
+    """Be one of the processes that train a run together, and not the one that executes it."""
+    if run.processes > 1:
+        with seeded(_seed(run.config), bench.backbone.device):
+            _learn(run, bench, _Clock(), None)
+
+
+def _seed(config: RunConfig) -> int:
+    return derived_seed("run", config.seed, config.protocol, config.dataset, config.method, config.shots)
+
+
+def _learn(
+    run: Run, bench: Bench, clock: "_Clock", on_epoch: Callable[[int], None] | None
+) -> tuple[AdaptedCLIP, TrainLog]:
+    """The run's method, trained where there is something to train."""
+    config, classes = run.config, ClassSet(run.task.classnames, run.config.templates)
+    with clock.phase("create"):
+        method = create_method(config.method, bench.backbone, classes, config.options, wrap=config.wrap)
+        method.to(bench.backbone.device)
+    if not run.uses_training:
+        return method, TrainLog(0, ())
+    dataset, items, support = run.dataset, run.task.train, None
+    with clock.phase("encode"):
+        batches = training_batches(method, dataset, items, config, bench)
+        if method.writes("prepare"):
+            support = all_at_once(method, dataset, items, config, bench, method.support_views)
+    with clock.phase("train"):
+        log = _train(method, batches, support, run, bench, on_epoch)
+    clock.add("train", log.earlier_seconds)
+    return method, log
+
+
 def _train(
     method: AdaptedCLIP,
     batches: Batches,
@@ -162,9 +194,12 @@ def _train(
 ) -> TrainLog:
     """Train; where a loss is not finite, keep what was learnt before and say where it lies."""
     checkpoints = Checkpoints(run.folder, run.run_id, bench.checkpoint)
+    team = bench.team if run.processes > 1 else ALONE
     try:
-        return train(method, batches, run.config.optim, support, bench.precision, on_epoch, checkpoints)
+        return train(method, batches, run.config.optim, support, bench.precision, on_epoch, checkpoints, team)
     except DivergedError as error:
+        if not team.leads:
+            raise
         discard_checkpoints(run.folder)  # from there it could only diverge again
         path = run.folder / LAST_GOOD_FILE
         _save(error.last_good.state, path)
@@ -258,7 +293,7 @@ def _record(
         seconds={name: round(seconds, 4) for name, seconds in clock.seconds.items()},
         peak_memory_mb=peak_memory_mb(bench.backbone.device),
         versions=versions(),
-        hardware=hardware(bench.backbone.device),
+        hardware=hardware(bench.backbone.device) | ({"processes": str(run.processes)} if run.processes > 1 else {}),
         finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         notes=_notes(run),
     )

@@ -1,7 +1,7 @@
 """What a run feeds to its method, as the method consumes it: training batches, images to keep, test batches."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from trainers.kept_pixels import KeptPixels
 from trainers.precision import Precision
 from trainers.protocols import EvalSet
 from trainers.settings import CheckpointConfig, RunConfig
+from trainers.team import ALONE, Team
 from trainers.views import ViewConfig, batch_bounds
 
 TOKEN_EVAL_BATCH = 100  # images per test batch of rows
@@ -35,6 +36,8 @@ class Bench:
     pretrained: str = ""  # where the weights came from, for the records
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     pixels: KeptPixels = field(default_factory=KeptPixels)
+    processes: int = 1  # that train a run together, where its method is fed with images
+    team: Team = ALONE  # this process's place among them
 
 
 def training_batches(
@@ -50,7 +53,7 @@ def training_batches(
     preprocess = bench.backbone.preprocess_cfg
     images = ImageBatches(dataset, items, preprocess, views, size, drop_last, seed, bench.workers, kept=bench.pixels)
     if method.consumes == "images":
-        return images
+        return replace(images, team=bench.team)
     tokens = bench.encoder.view_tokens(dataset, items, views, seed, epochs)
     if tokens is None:
         return EncodedBatches(images, bench.encoder.encode_tokens)

@@ -15,11 +15,13 @@ from trainers.few_shot import DivergedError
 from trainers.launchers import Event, InProcess, Job, Launcher, Local, Place, Tell
 from trainers.launchers.ray import Ray
 from trainers.launchers.slurm import Slurm
+from trainers.launchers.together import Together
 from trainers.matrix import Plan, open_bench, plan
 from trainers.records import RECORD_FILE, ResultRecord, read_record
-from trainers.run import Run, execute
+from trainers.run import Run, assist, execute
 from trainers.run_data import Bench
 from trainers.settings import BenchConfig
+from trainers.team import join_team
 
 WORKERS_ELSEWHERE = 4  # on ray and slurm, unless a number is asked for
 RUNS_PER_WORKER = 8  # on CPU; to start a worker takes seconds, which fewer runs do not win back
@@ -44,6 +46,10 @@ class RunJobs:
         settings = replace(self.config.settings, device=place.device)
         config = replace(self.config, settings=settings)
         bench = open_bench(config, self.out, self.cache)
+        if place.processes > 1:
+            device = bench.backbone.device
+            team = join_team(place.rank, place.processes, place.meeting, device, bench.precision)
+            bench = replace(bench, team=team)
         return performer(plan(config, bench, fresh=True), bench)
 
 
@@ -59,10 +65,15 @@ def performer(todo: Plan, bench: Bench) -> Callable[[Job, Tell], str | None]:
                 "devices than the process that laid out the plan"
             )
         try:
-            execute(run, bench, lambda done: tell(Event("epoch", job.key, done)))
+            if bench.team.leads:
+                execute(run, bench, lambda done: tell(Event("epoch", job.key, done)))
+            else:
+                assist(run, bench)
         except DivergedError as error:
             return str(error)
         except torch.cuda.OutOfMemoryError as error:
+            if run.processes > 1:
+                raise ConfigError(_out_of_memory(run, error)) from error  # the others of the team wait for this one
             torch.cuda.empty_cache()  # for the next run
             return _out_of_memory(run, error)
         return None
@@ -100,6 +111,8 @@ def choose_launcher(config: BenchConfig, todo: Plan, bench: Bench) -> Launcher:
     if launch.launcher == "slurm":
         logs = bench.out / ".slurm"
         return Slurm(workers, device, logs, launch.cluster, cpus, math.ceil(gpus), launch.minutes, launch.partition)
+    if launch.processes > 1:
+        return Together(team_devices(launch.processes, bench.backbone.device))
     devices = worker_devices(config, len(todo.to_do), bench.backbone.device)
     if len(devices) == 1:
         return InProcess(performer(todo, bench), devices[0])
@@ -108,6 +121,8 @@ def choose_launcher(config: BenchConfig, todo: Plan, bench: Bench) -> Launcher:
 
 def count_workers(config: BenchConfig, count: int, device: torch.device) -> int:
     """How many workers so many runs are shared by."""
+    if config.launch.processes > 1:
+        return 1
     if config.launch.launcher != "local":
         return config.launch.workers or WORKERS_ELSEWHERE
     return len(worker_devices(config, count, device))
@@ -123,6 +138,19 @@ def worker_devices(config: BenchConfig, count: int, device: torch.device) -> tup
     devices = visible if asked in ("auto", "cuda") else [str(device)]
     wanted = min(count, workers or len(devices))
     return tuple(devices[index % len(devices)] for index in range(wanted)) or (devices[0],)
+
+
+def team_devices(processes: int, device: torch.device) -> tuple[str, ...]:
+    """The device of each process that trains a run together with the others.
+
+    Raises:
+        ConfigError: if there are not enough CUDA devices.
+    """
+    if device.type != "cuda":
+        return (str(device),) * processes
+    if processes > torch.cuda.device_count():
+        raise ConfigError(f"--processes {processes} needs as many CUDA devices; there are {torch.cuda.device_count()}")
+    return tuple(f"cuda:{index}" for index in range(processes))
 
 
 def _cores() -> int:

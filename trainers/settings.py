@@ -69,6 +69,7 @@ class LaunchConfig:
     launcher: Literal["local", "ray", "slurm"] = "local"
     # That share the runs; 0: on CUDA one per device; on CPU as many as its cores have room for, if the runs are many.
     workers: int = 0
+    processes: int = 1  # that train one run together, each on its rows of every batch; for methods fed with images
     cpus: int = 0  # of a worker on ray and slurm; 0: as many as it has threads
     gpus: float = 1.0  # of a worker on ray and slurm, where the runs are on CUDA; on ray it may be a share
     address: str = ""  # of a Ray cluster; "auto": the one this machine is part of; empty: one of this machine alone
@@ -77,9 +78,14 @@ class LaunchConfig:
     cluster: Literal["slurm", "local"] = "slurm"  # "local" tries the slurm launcher out on this machine
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 0), ("cpus", 0), ("gpus", 0), ("minutes", 1)):
+        for name, least in (("workers", 0), ("processes", 1), ("cpus", 0), ("gpus", 0), ("minutes", 1)):
             if not getattr(self, name) >= least:
                 raise ValueError(f"launch.{name} is {getattr(self, name)}; expected at least {least}")
+        if self.processes > 1 and (self.launcher != "local" or self.workers > 1):
+            raise ValueError(
+                f"launch.processes is {self.processes}: they do one run after another on this machine, so the launcher "
+                f"has to be local (now {self.launcher}) and workers 1 (now {self.workers or 1})"
+            )
 
 
 @dataclass(frozen=True)

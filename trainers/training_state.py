@@ -12,6 +12,7 @@ from torch import Tensor
 from adaptkit.method import AdaptedCLIP
 from trainers.checkpoints import Snapshot
 from trainers.records import Json
+from trainers.team import Team
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,11 @@ class Progress:
     losses: list[float] = field(default_factory=list)  # mean of every epoch before
 
 
-def take_snapshot(method: AdaptedCLIP, optimizer: torch.optim.Optimizer, progress: Progress) -> Snapshot:
-    """The training as it is now; the method is in training mode."""
-    tensors = {"rng/cpu": torch.get_rng_state()}
+def take_snapshot(method: AdaptedCLIP, optimizer: torch.optim.Optimizer, progress: Progress, team: Team) -> Snapshot:
+    """The training as it is now, with the random numbers of every process; the method is in training mode."""
+    tensors = {"rng/cpu": team.gather(torch.get_rng_state())}
     if method.device.type == "cuda":
-        tensors["rng/device"] = torch.cuda.get_rng_state(method.device)
+        tensors["rng/device"] = team.gather(torch.cuda.get_rng_state(method.device))
     tensors |= {f"method/{name}": tensor for name, tensor in method.training_state().items()}
     tensors |= {f"last_good/{name}": tensor for name, tensor in progress.last_good.state.items()}
     if progress.epoch_losses:
@@ -60,14 +61,14 @@ def take_snapshot(method: AdaptedCLIP, optimizer: torch.optim.Optimizer, progres
     return Snapshot(progress.steps, tensors, facts)
 
 
-def restore_snapshot(snapshot: Snapshot, method: AdaptedCLIP, optimizer: torch.optim.Optimizer) -> Progress:
+def restore_snapshot(snapshot: Snapshot, method: AdaptedCLIP, optimizer: torch.optim.Optimizer, team: Team) -> Progress:
     """Have the method, the optimiser and the random numbers be as they were; says how far the training was."""
     facts, device = snapshot.facts, method.device
     method.load_training_state(_part(snapshot, "method/", device))
     optimizer.load_state_dict({**optimizer.state_dict(), "state": _optimizer_state(snapshot)})
-    torch.set_rng_state(snapshot.tensors["rng/cpu"])
+    torch.set_rng_state(snapshot.tensors["rng/cpu"][team.rank].clone())  # torch reads from the start of the memory
     if device.type == "cuda":
-        torch.cuda.set_rng_state(snapshot.tensors["rng/device"], device)
+        torch.cuda.set_rng_state(snapshot.tensors["rng/device"][team.rank].clone(), device)
     losses = snapshot.tensors.get("epoch_losses")
     last_good = LastGood(_number(facts["last_good_epochs"]), _part(snapshot, "last_good/", device))
     return Progress(

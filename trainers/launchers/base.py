@@ -81,6 +81,9 @@ class Place:
     worker: int
     workers: int
     device: str  # for torch
+    rank: int = 0  # among the processes that do each job together
+    processes: int = 1  # of these
+    meeting: Path = Path()  # the file through which they find each other
 
 
 Tell = Callable[[Event], None]

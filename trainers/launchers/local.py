@@ -4,7 +4,7 @@ import multiprocessing as mp
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
@@ -13,6 +13,8 @@ from trainers.launchers.base import POLL_SECONDS, Event, Perform, Place, Tell, W
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
+
+Be = Callable[[Work, Place, Connection], str | None]  # what a process does, telling through the pipe; its error
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Local:
     def launch(self, work: Work, tell: Tell) -> None:
         """Start the workers, pass on what they tell, and replace those that die."""
         watch, errors = Watch(work, tell, len(self.devices)), list[str]()
-        crew = {index: _Member(work, self._place(index)) for index in range(len(self.devices))}
+        crew = {index: Member(work, self._place(index), be_alone) for index in range(len(self.devices))}
         try:
             while crew:
                 wait([member.ear for member in crew.values()], timeout=POLL_SECONDS)
@@ -51,7 +53,7 @@ class Local:
                         continue
                     del crew[index]
                     if member.was_killed and watch.may_replace():
-                        crew[index] = _Member(work, self._place(index))
+                        crew[index] = Member(work, self._place(index), be_alone)
                 watch.look()
         finally:
             for member in crew.values():
@@ -62,13 +64,13 @@ class Local:
         return Place(index, len(self.devices), self.devices[index])
 
 
-class _Member:
+class Member:
     """One worker process and the pipe it tells through."""
 
-    def __init__(self, work: Work, place: Place):
+    def __init__(self, work: Work, place: Place, be: Be):
         context = _context()
         self.ear, mouth = context.Pipe(duplex=False)
-        self.process = context.Process(target=_be_worker, args=(work, place, mouth))
+        self.process = context.Process(target=_be_process, args=(be, work, place, mouth))
         self.process.start()
         mouth.close()  # the worker has its own end: when it dies, ours says so
         self.is_over = False
@@ -116,10 +118,15 @@ def _context() -> "SpawnContext | ForkServerContext":
     return context
 
 
-def _be_worker(work: Work, place: Place, mouth: Connection) -> None:
+def be_alone(work: Work, place: Place, mouth: Connection) -> str | None:
+    """Be a worker; what a user can put right comes back in a line."""
+    return be_worker(work, place, mouth.send)
+
+
+def _be_process(be: Be, work: Work, place: Place, mouth: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    mouth.send(be_worker(work, place, mouth.send))
+    mouth.send(be(work, place, mouth))
 
 
 def _end_with_parent() -> None:

@@ -1,0 +1,109 @@
+"""One worker that is several processes: they do every job together, the first one leads."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from trainers.launchers.base import (
+    POLL_SECONDS,
+    Job,
+    Perform,
+    Place,
+    Tell,
+    Watch,
+    Work,
+    be_worker,
+)
+from trainers.launchers.local import Member
+
+ALL_DONE = -1  # what the leader says at the end, instead of a job's number
+
+
+@dataclass(frozen=True)
+class Together:
+    """A process for each of the devices; when one dies, all are started again."""
+
+    devices: Sequence[str]
+
+    def launch(self, work: Work, tell: Tell) -> None:
+        """Start the processes, pass on what the leader tells, and start all again when one dies."""
+        watch, errors = Watch(work, tell, 1), list[str]()
+        while self._were_killed(work, watch, errors) and watch.may_replace():
+            continue
+        watch.conclude(errors)
+
+    def _were_killed(self, work: Work, watch: Watch, errors: list[str]) -> bool:
+        """Run a team to its end; whether one of it was killed."""
+        with tempfile.TemporaryDirectory() as folder:
+            count, meeting = len(self.devices), Path(folder) / "meeting"
+            places = [Place(0, 1, device, rank, count, meeting) for rank, device in enumerate(self.devices)]
+            team = [Member(work, place, be_member) for place in places]
+            try:
+                alive = list(team)
+                while alive:
+                    wait([member.ear for member in alive], timeout=POLL_SECONDS)
+                    alive = [member for member in alive if member.listen(watch, errors)]
+                    gone = [member for member in team if member not in alive]
+                    if errors or any(member.was_killed for member in gone):
+                        break  # the others wait for it
+                return any(member.was_killed for member in team if member not in alive)
+            finally:
+                for member in team:
+                    member.end()
+
+
+def be_member(work: Work, place: Place, mouth: Connection) -> str | None:
+    """Be one of the processes; the leader claims the jobs and says which comes next."""
+    try:
+        if place.rank == 0:
+            error = be_worker(_Led(work), place, mouth.send)
+            if error is None:
+                _say(ALL_DONE)
+            return error
+        perform = work.open(place)
+        while (number := _hear()) != ALL_DONE:
+            perform(work.jobs[number], lambda event: None)
+        return None
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+@dataclass(frozen=True)
+class _Led:
+    """Work of which every job is said to the others before it is done."""
+
+    work: Work
+
+    @property
+    def jobs(self) -> Sequence[Job]:
+        return self.work.jobs
+
+    @property
+    def command(self) -> str:
+        return self.work.command
+
+    def open(self, place: Place) -> Perform:
+        perform = self.work.open(place)
+        numbers = {job.key: number for number, job in enumerate(self.work.jobs)}
+
+        def lead(job: Job, tell: Tell) -> str | None:
+            _say(numbers[job.key])
+            return perform(job, tell)
+
+        return lead
+
+
+def _say(number: int) -> None:
+    dist.broadcast(torch.tensor([number]), src=0)
+
+
+def _hear() -> int:
+    number = torch.zeros(1, dtype=torch.int64)
+    dist.broadcast(number, src=0)
+    return int(number)

@@ -1,0 +1,155 @@
+"""Processes that train one method together, each on its rows of every batch: accelerate's DDP around the loss.
+
+With n of the N rows of a batch in a process, its loss counts n / N times the number of processes, so that the mean that
+DDP takes of the gradients is the gradient of the whole batch, whether its rows divide evenly or not.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from adaptkit.method import AdaptedCLIP
+from trainers.precision import Precision
+from trainers.seeds import derived_seed
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+WAIT = timedelta(days=7)  # for a process that tests while the others have nothing to do
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process's place among those that train together; alone by default."""
+
+    rank: int = 0
+    count: int = 1
+    accelerator: Accelerator | None = field(default=None, compare=False)
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is the one that tests, writes and keeps the time."""
+        return self.rank == 0
+
+    def share(self, start: int, end: int) -> tuple[int, int]:
+        """This process's rows of a batch.
+
+        Raises:
+            ValueError: if there are fewer rows than processes.
+        """
+        size = end - start
+        if size < self.count:
+            raise ValueError(
+                f"a batch of {size} cannot be shared by {self.count} processes; raise OPTIM.BATCH_SIZE, or lower "
+                "--processes"
+            )
+        return start + size * self.rank // self.count, start + size * (self.rank + 1) // self.count
+
+    def trainee(self, method: AdaptedCLIP) -> Trainee:
+        """What to call with batches instead of the method.
+
+        Raises:
+            ValueError: if the method makes its gradients itself, which are no mean over the batch.
+        """
+        if self.accelerator is None:
+            return Trainee(method)
+        if method.writes("backward"):
+            raise ValueError(f"{type(method).__name__} makes its gradients itself; train it with --processes 1")
+        return SharedTrainee(method, self.accelerator)
+
+    def own_random_numbers(self) -> None:
+        """Draw other random numbers, such as dropout's, than the other processes from here on."""
+        if not self.leads:
+            torch.manual_seed(derived_seed("rank", torch.initial_seed() >> 1, self.rank))
+
+    def agree(self, decision: bool) -> bool:
+        """The leader's decision."""
+        if self.accelerator is None:
+            return decision
+        told = torch.tensor([decision], dtype=torch.int64)
+        dist.broadcast(told, src=0)
+        return bool(told)
+
+    def gather(self, own: Tensor) -> Tensor:
+        """A CPU tensor of every process: (processes, ...)."""
+        if self.accelerator is None:
+            return own[None]
+        rows = [torch.empty_like(own) for _ in range(self.count)]
+        dist.all_gather(rows, own)
+        return torch.stack(rows)
+
+
+ALONE = Team()
+
+
+class Trainee:
+    """A method as the loop trains it."""
+
+    def __init__(self, method: AdaptedCLIP):
+        self.method = method
+
+    def backward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Leave the gradients of one batch in `.grad`; returns the loss, detached."""
+        return self.method.backward(x, labels)
+
+
+class SharedTrainee(Trainee):
+    """A method whose batches are spread over processes."""
+
+    def __init__(self, method: AdaptedCLIP, accelerator: Accelerator):
+        super().__init__(method)
+        self.accelerator = accelerator
+        loss = _Loss(method)
+        # What does not learn is the same in every process already.
+        frozen = [name for name, parameter in loss.named_parameters() if not parameter.requires_grad]
+        buffers = [name for name, _ in loss.named_buffers()]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(loss, [*frozen, *buffers])
+        accelerator.free_memory()  # lets go of the run before
+        self.loss = accelerator.prepare_model(loss)
+
+    def backward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Leave the gradients of the whole batch in `.grad`; returns the loss of the whole batch, detached."""
+        rows = torch.tensor(float(len(labels)), device=x.device)
+        weight = rows / self.accelerator.reduce(rows.clone(), "mean")
+        loss = self.loss(x, labels) * weight
+        self.accelerator.backward(loss)
+        return self.accelerator.reduce(loss.detach().clone(), "mean")
+
+
+class _Loss(nn.Module):
+    """A method whose call is its loss, which is what DDP listens to."""
+
+    def __init__(self, method: AdaptedCLIP):
+        super().__init__()
+        self.method = method
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self.method.loss(x, labels)
+
+
+def join_team(rank: int, count: int, meeting: Path, device: torch.device, precision: Precision) -> Team:
+    """Meet the other processes; returns when all are there.
+
+    Args:
+        meeting: a file that does not exist yet, the same for all.
+    """
+    from accelerate import Accelerator
+
+    for name, value in (("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", count), ("LOCAL_WORLD_SIZE", count)):
+        os.environ[name] = str(value)
+    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # else accelerate chooses a number
+    on_cuda = device.type == "cuda"
+    if not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
+        dist.init_process_group(backend, init_method=meeting.as_uri(), rank=rank, world_size=count, timeout=WAIT)
+    mixed = "bf16" if precision == "bf16" else "no"
+    return Team(rank, count, Accelerator(cpu=not on_cuda, mixed_precision=mixed))
