@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import trainers.encoder
 import trainers.matrix
 from adaptkit import create_method, list_methods, method_class
 from datasets_fewshot import Split, registry
@@ -363,3 +364,21 @@ def test_a_context_that_leaves_no_room_for_the_longest_name_is_refused_before_an
     config, shared = bench("COOP.N_CTX", "72")
     with pytest.raises(ConfigError, match=r"coop cannot run in base_to_novel: class name '.*' needs .*lower n_ctx"):
         plan(config, shared)
+
+
+def test_rows_that_are_too_many_to_keep_are_encoded_when_they_are_shown(bench, monkeypatch):
+    words = ["METHODS", "[coop]", "WRAP", "[fdt]", "SEEDS", "[1]", "FDT.N_CODES", "16", "VIEWS.AUGMENT", "pool"]
+    (kept,), _ = run_quietly(*bench(*words))
+    monkeypatch.setattr(trainers.encoder, "MOST_BYTES", 0)
+    (streamed,), _ = run_quietly(*bench(*words, out="streamed"))
+    assert kept.label == "coop+fdt"
+    assert streamed.run_id == kept.run_id
+    assert streamed.final_loss == pytest.approx(kept.final_loss, rel=1e-3)
+    assert [score.accuracy for score in streamed.scores] == [score.accuracy for score in kept.scores]
+
+
+def test_a_wrapped_run_feeds_the_method_inside_the_features_it_would_have_alone(bench):
+    alone, _ = run_quietly(*bench("METHODS", "[zero_shot]"))
+    (wrapped, *_), _ = run_quietly(*bench("METHODS", "[zero_shot]", "WRAP", "[fdt]", "FDT.WEIGHT", "0.0"))
+    assert [score.hits for score in wrapped.scores] == [score.hits for score in alone[0].scores]
+    assert [score.nll for score in wrapped.scores] == [score.nll for score in alone[0].scores]
