@@ -1,18 +1,22 @@
 """Put measured results into README.md, between its markers; a number there comes from a file here and nowhere else.
 
-python -m benchmarks.readme
+adaptkit bench --out runs
+python -m benchmarks.readme --runs runs
 
-The bench's table and figures are written by the commands that users have:
-    adaptkit bench && cp runs/base_to_novel.* benchmarks/results/
-    adaptkit report --plots benchmarks/results/plots --format html --out page.html
+The bench's table is the file that `adaptkit bench` wrote, and the figures are those of `adaptkit report --plots`;
+without --runs they are the ones that were taken over before.
 """
 
+import argparse
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
 from adaptkit import list_methods, method_class
+from trainers.records import read_records
+from trainers.report.plots import draw_plots
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -24,6 +28,11 @@ FIGURES = {
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Put measured results into README.md.")
+    parser.add_argument("--runs", type=Path, help="take the table and figures over from this folder of runs")
+    runs = parser.parse_args().runs
+    if runs is not None:
+        take_over(runs)
     sections = {
         "bench": bench_section(),
         "zero_shot": zero_shot_section(),
@@ -37,6 +46,14 @@ def main() -> None:
             raise ValueError(f"README.md has no markers <!-- {name} --> ... <!-- /{name} -->")
         text = pattern.sub(lambda match, body=section: f"{match[1]}\n{body.strip()}\n\n{match[2]}", text)
     (ROOT / "README.md").write_text(text)
+
+
+def take_over(runs: Path) -> None:
+    """Keep what `adaptkit bench` wrote into a folder of runs, and draw the figures of its records."""
+    for suffix in (".md", ".json"):
+        shutil.copyfile(runs / f"base_to_novel{suffix}", RESULTS / f"base_to_novel{suffix}")
+    records, _ = read_records(runs)
+    draw_plots([record for record in records if record.protocol == "base_to_novel"], RESULTS / "plots", ("svg",))
 
 
 def bench_section() -> str:

@@ -7,7 +7,9 @@ import pytest
 
 from tests.records_for_tests import make_record
 from trainers.cli import main
-from trainers.records import run_folder, write_record
+from trainers.records import read_records, run_folder, write_record
+from trainers.report.plots import difference_figure
+from trainers.report.points import points
 
 
 @pytest.fixture
@@ -91,3 +93,16 @@ def test_without_matplotlib_the_extra_is_named(runs, tmp_path, capsys, monkeypat
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["report", str(runs), "--plots", str(tmp_path)]) == 2
     assert "pip install 'adaptkit-clip[report]'" in capsys.readouterr().err
+
+
+def test_many_methods_are_a_map_not_bars(runs, tmp_path):
+    matplotlib = pytest.importorskip("matplotlib.figure", reason="plots need the extra 'report'")
+    for number in range(9):
+        record = make_record(method=f"method_{number}", base=60.0 + number)
+        write_record(record, run_folder(runs, record.identity))
+    figure = matplotlib.Figure()
+    chosen = points([record for record in read_records(runs)[0] if record.protocol == "base_to_novel"])
+    assert difference_figure(figure, chosen, {})
+    (axes,) = figure.axes
+    assert len(axes.images) == 1
+    assert len(axes.get_yticklabels()) == 11

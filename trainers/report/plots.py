@@ -1,7 +1,8 @@
 """The page's figures as PNG and SVG, through matplotlib: the same points, for papers and readmes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
+from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "svg")
+MOST_BARS = 8  # methods beside the baseline; more are shown as a map
 BASE_COLOR = "#7b8794"
 COLORS = ("#0072b2", "#d55e00", "#00855f", "#b0458a", "#8a6d00", "#2f8fc4", "#7a4fb5", "#4b5563")
 MARKERS = ("o", "s", "^", "D", "v", "X", "p")
@@ -25,7 +27,7 @@ Draw = Callable[["Figure", Sequence[Point], "Looks"], bool]
 Looks = dict[str, dict[str, str]]
 
 
-def draw_plots(records: Sequence[ResultRecord], folder: Path) -> list[Path]:
+def draw_plots(records: Sequence[ResultRecord], folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Draw every figure that the records give into a folder; the paths of the files.
 
     Raises:
@@ -49,7 +51,7 @@ def draw_plots(records: Sequence[ResultRecord], folder: Path) -> list[Path]:
             with style.context(STYLE):
                 figure = Figure(size(chosen), layout="constrained")
                 if draw(figure, chosen, looks):
-                    written += _save(figure, folder / f"{name}_{kind}")
+                    written += _save(figure, folder / f"{name}_{kind}", formats)
     return written
 
 
@@ -59,7 +61,7 @@ Size = Callable[[Sequence[Point]], tuple[float, float]]
 def _figures(protocol: str) -> list[tuple[str, Size, Draw]]:
     """Kind, size in inches and drawing of every figure of a protocol."""
     square: Size = lambda chosen: (4.6, 3.8)  # noqa: E731
-    made: list[tuple[str, Size, Draw]] = [("difference", _bars_size, _difference_bars)]
+    made: list[tuple[str, Size, Draw]] = [("difference", _bars_size, difference_figure)]
     if protocol == "base_to_novel":
         made.append(("scatter", square, _base_novel))
     if protocol == "few_shot":
@@ -67,9 +69,9 @@ def _figures(protocol: str) -> list[tuple[str, Size, Draw]]:
     return [*made, ("cost", square, _cost), ("reliability", _small_size, _reliability)]
 
 
-def _save(figure: "Figure", stem: Path) -> list[Path]:
+def _save(figure: "Figure", stem: Path, formats: Sequence[str]) -> list[Path]:
     paths = []
-    for form in FORMATS:
+    for form in formats:
         path = stem.with_name(f"{stem.name}.{form}")
         with replacing(path) as temporary:
             figure.savefig(temporary, format=form, dpi=160, metadata={"Date": None} if form == "svg" else None)
@@ -103,13 +105,19 @@ def _compared(chosen: Sequence[Point]) -> tuple[list[str], list[str], dict[tuple
 
 def _bars_size(chosen: Sequence[Point]) -> tuple[float, float]:
     places, labels, _ = _compared(chosen)
+    if len(labels) > MOST_BARS:
+        return 2.2 + 0.55 * len(places), 1.5 + 0.24 * len(labels)
     return 7.2, 0.9 + len(places) * (0.14 * len(labels) + 0.14)
 
 
-def _difference_bars(figure: "Figure", chosen: Sequence[Point], looks: Looks) -> bool:
+def difference_figure(figure: "Figure", chosen: Sequence[Point], looks: Looks) -> bool:
+    """Every method less the baseline, place by place; False where there is nothing to draw."""
     places, labels, by_key = _compared(chosen)
     if not places or not labels:
         return False
+    if len(labels) > MOST_BARS:
+        _difference_map(figure, places, labels, by_key)
+        return True
     axes = figure.subplots()
     height = 0.8 / len(labels)
     for slot, label in enumerate(labels):
@@ -127,6 +135,32 @@ def _difference_bars(figure: "Figure", chosen: Sequence[Point], looks: Looks) ->
     axes.grid(visible=False, axis="y")
     figure.legend(loc="outside upper left", ncols=min(6, len(labels)))
     return True
+
+
+def _difference_map(
+    figure: "Figure", places: Sequence[str], labels: Sequence[str], by_key: Mapping[tuple[str, str], Point]
+) -> None:
+    """Where bars would be too many: a coloured cell per method and place, with its number."""
+    axes = figure.subplots()
+    grid = [
+        [
+            by_key[label, place].mean - by_key[BASELINE, place].mean if (label, place) in by_key else nan
+            for place in places
+        ]
+        for label in labels
+    ]
+    most = max((abs(value) for row in grid for value in row if not isnan(value)), default=0) or 1
+    axes.imshow(grid, cmap="PuOr_r", vmin=-most, vmax=most, aspect="auto")
+    for row, values in enumerate(grid):
+        for column, value in enumerate(values):
+            text = "–" if isnan(value) else f"{value:+.1f}"
+            color = "white" if abs(value) > 0.6 * most else "#16202c"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
+    axes.set_xticks(range(len(places)), places, rotation=40, ha="right")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.grid(visible=False)
+    words = _words(next(iter(by_key.values())))
+    axes.set_title(f"difference from {BASELINE} in {words}, percentage points", fontsize=9, loc="left")
 
 
 def _base_novel(figure: "Figure", chosen: Sequence[Point], looks: Looks) -> bool:
