@@ -8,7 +8,8 @@ trained by cross-entropy over cosines.
 Departure: like the released code, s is alpha / sqrt(r) and not the usual alpha / r.
 Departure: the released code adds s B A to the frozen weights to merge and subtracts it again, which leaves rounding
     behind; here the merged weights are copies.
-Departure: with dropout 0 the released code's gradients take the layers above as if they had no update. Ours are exact.
+Departure: with dropout 0 the released code's gradients take the layers above as if they had no update. Ours are exact,
+    unless gradients="released" asks for those.
 Departure: the released code multiplies cosines by 100; this takes CLIP's own scale, which is 100 for OpenAI's models.
 Departure: "all" blocks are all of them; the released list for ViT-L/14 ends three blocks early.
 """
@@ -39,6 +40,7 @@ class CLIPLoRAConfig:
     r: int = 2  # rank of the updates
     alpha: float = 1.0  # the updates are scaled by alpha / sqrt(r)
     dropout: float = 0.25  # of the updates' input, in training
+    gradients: Literal["exact", "released"] = "exact"  # with dropout 0: of the function, or the released code's
     params: tuple[Literal["q", "k", "v", "o"], ...] = ("q", "k", "v")  # projections that are updated
     encoder: Literal["both", "text", "vision"] = "both"  # towers that are updated
     text_blocks: tuple[int, ...] = ()  # blocks that are updated, negative ones from the last; none: all
@@ -51,6 +53,8 @@ class CLIPLoRAConfig:
             raise ValueError(f"r={self.r}; CLIP-LoRA's updates have at least rank 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout}; expected a share from 0 to below 1")
+        if self.gradients not in ("exact", "released"):
+            raise ValueError(f"gradients={self.gradients!r}; expected 'exact' or 'released'")
         if not self.params or not set(self.params) <= set("qkvo"):
             raise ValueError(f"params={self.params}; expected some of q, k, v and o")
 
@@ -137,14 +141,12 @@ class CLIPLoRA(AdaptedCLIP):
 def _updates(tower: TextTower | VisionTower, layers: Sequence[int], config: CLIPLoRAConfig) -> nn.ModuleDict:
     """Fresh updates of some blocks: layer -> projection -> LowRank."""
     device, scale = tower.positional_embedding.device, config.alpha / math.sqrt(config.r)
-    return nn.ModuleDict(
-        {
-            str(layer): nn.ModuleDict(
-                {name: LowRank(tower.width, config.r, scale, config.dropout, device) for name in config.params}
-            )
-            for layer in layers
-        }
-    )
+    detached = config.gradients == "released" and config.dropout == 0
+
+    def update() -> LowRank:
+        return LowRank(tower.width, config.r, scale, config.dropout, device, detached=detached)
+
+    return nn.ModuleDict({str(layer): nn.ModuleDict({name: update() for name in config.params}) for layer in layers})
 
 
 def _with_updates(tower: Tower, updates: nn.ModuleDict) -> Tower:

@@ -21,17 +21,21 @@ class LowRank(nn.Module):
         r: rank of the update.
         scale: s.
         dropout: share of the input that is dropped in training.
+        detached: whether gradients pass the update by, and reach what lies below through the frozen projection alone.
     """
 
-    def __init__(self, width: int, r: int, scale: float, dropout: float, device: torch.device):
+    def __init__(
+        self, width: int, r: int, scale: float, dropout: float, device: torch.device, *, detached: bool = False
+    ):
         super().__init__()
         self.A = nn.Parameter(torch.empty(r, width, device=device))
         self.B = nn.Parameter(torch.zeros(width, r, device=device))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
-        self.scale = scale
+        self.scale, self.detached = scale, detached
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.detach() if self.detached else x
         return self.scale * F.linear(F.linear(self.dropout(x), self.A.to(x.dtype)), self.B.to(x.dtype))
 
     def delta(self) -> Tensor:

@@ -75,6 +75,8 @@ def test_coop_equals_the_released_code(variant, golden_folder):
     golden.check("train_losses/loss", torch.stack(losses))
     if "lr_per_step" in golden:
         golden.check("lr_per_step", torch.tensor(rates, dtype=torch.float64))
+        after = learning_rate(optim, optim.epochs)
+        golden.check("lr_after_last_epoch", torch.tensor([after], dtype=torch.float64))
 
 
 def test_coop_from_words_is_zero_shot_with_those_words(golden_folder):

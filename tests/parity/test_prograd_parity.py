@@ -70,6 +70,10 @@ def test_both_gradients_equal_the_released_code_in_every_step(variant, golden_fo
         optimizer.zero_grad()
         method.backward(features, labels)
         optimizer.step()
+        if step == 0:
+            first_features, _ = batches(0)
+            divergence = method.zero_shot_divergence(first_features, method.logits(first_features))
+            golden.check("step1/loss_batch0/kl_loss", divergence)
     domain, general = torch.stack(domains), torch.stack(generals)
     cosines = F.cosine_similarity(domain.flatten(1).double(), general.flatten(1).double())
     golden.check("grad_xe/ctx", domain[0])

@@ -68,6 +68,7 @@ def test_promptsrc_equals_the_released_code(golden_folder):
 def test_the_average_over_epochs_equals_the_released_code(golden_folder):
     golden = Golden("promptsrc", "v4t4_depth3_gpa3")
     method, names = build(golden, golden_folder)
+    golden.check("fixed_embeddings", mean_template_features(method.backbone, method.classes))
     batches, optim = batches_for(method), golden.settings["optim"]
     config = OptimConfig(
         lr=optim["LR"],
