@@ -67,14 +67,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def _runs_on_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     return (
-        x.device.type == "cpu"
+        not torch.compiler.is_compiling()  # first: a compiler cannot trace the questions below
+        and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and weight.numel() >= MIN_WEIGHT_NUMEL
         and not weight.requires_grad
         and (bias is None or not bias.requires_grad)
         and onednn_enabled()
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
     )
 
 

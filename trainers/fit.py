@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from adaptkit import AdaptedCLIP, ClassSet, FitResult, method_class
+from adaptkit import AdaptedCLIP, ClassSet, FitResult, create_method, method_class
+from adaptkit.method import Consumes
 from datasets_fewshot import FewShotDataset, load_own_data
 from datasets_fewshot.cache_folder import cache_folder
 from trainers.config import load_bench
@@ -19,7 +20,8 @@ from trainers.records import ResultRecord
 from trainers.run import Run, execute
 from trainers.run_adapter import load_run
 from trainers.run_data import Bench, test_batches
-from trainers.settings import BenchConfig
+from trainers.seeds import seeded
+from trainers.settings import RunConfig
 
 EMBEDDED = "adaptkit-mini"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -69,11 +71,12 @@ def fit(
     if backbone == EMBEDDED:
         fixed |= embedded_settings(method)
         notes.append(f"{EMBEDDED} is a small model of drawings and icons; for photographs take a larger backbone")
-    config = _with_size_settings(method, fixed, overrides, _images_drawn(dataset, drawn))
+    recipe = load_bench(None, [*_pairs(fixed), *overrides])
     tell(f"{len(dataset.classnames)} classes, {drawn} shots, {len(dataset.split.test)} test images")
-    bench = open_bench(config, folder / RUNS_FOLDER, cache_folder() / "features")
-    check_names(ClassSet(dataset.classnames, config.runs[0].templates), bench.backbone)
-    todo = plan(config, bench)
+    bench = open_bench(recipe, folder / RUNS_FOLDER, cache_folder() / "features")
+    check_names(ClassSet(dataset.classnames, recipe.runs[0].templates), bench.backbone)
+    fixed |= size_settings(recipe.runs[-1], _images_drawn(dataset, drawn), _consumes(recipe.runs[-1], bench))
+    todo = plan(load_bench(None, [*_pairs(fixed), *overrides]), bench)
     records = [todo.finished.get(run.run_id) or _execute(run, bench, tell) for run in todo.runs]
     run, record = todo.runs[-1], records[-1]
     trained, facts = load_run(run.folder, bench.backbone)
@@ -115,11 +118,10 @@ def _images_drawn(dataset: FewShotDataset, shots: int) -> int:
     return sum(min(shots, count) for count in _training_counts(dataset))
 
 
-def _with_size_settings(method: str, fixed: dict[str, object], overrides: Sequence[str], images: int) -> BenchConfig:
-    """The recipe, what the number of images asks for, and what the user wrote, later ones winning."""
-    recipe = load_bench(None, [*_pairs(fixed), *overrides])
-    asked = size_settings(recipe.runs[-1], images, method_class(method).consumes)
-    return load_bench(None, [*_pairs(fixed | asked), *overrides])
+def _consumes(run: RunConfig, bench: Bench) -> Consumes:
+    """What the method consumes, which may depend on its options: it is made for two classes, and thrown away."""
+    with seeded(0, bench.backbone.device):
+        return create_method(run.method, bench.backbone, ("cat", "dog"), run.options, wrap=run.wrap).consumes
 
 
 def _pairs(settings: dict[str, object]) -> list[str]:

@@ -80,3 +80,13 @@ def test_swapped_layers_share_parameters_and_names():
         name: value.data_ptr() for name, value in state.items()
     }
     assert torch.equal(model(x), before)
+
+
+def test_a_compiler_takes_the_plain_way_without_a_break():
+    layer = FrozenLinear(nn.Linear(256, 256).requires_grad_(False))
+    x = torch.randn(3, 256)
+    torch._dynamo.reset()
+    with use_onednn(torch.backends.mkldnn.is_available()):
+        compiled = torch.compile(layer, backend="eager", fullgraph=True)
+        torch.testing.assert_close(compiled(x), layer(x))
+    torch._dynamo.reset()

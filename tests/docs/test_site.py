@@ -1,0 +1,67 @@
+"""The site is built without a warning, and what is generated says what the code says."""
+
+import dataclasses
+import importlib.util
+import logging
+import types
+from pathlib import Path
+
+import pytest
+
+from adaptkit import list_methods, list_wrappers, method_config, wrapper_config
+from tests.docs.pages import run_page
+
+pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install '.[docs]'")
+pytest.importorskip("mkdocstrings", reason="mkdocstrings is not installed: pip install '.[docs]'")
+ROOT = Path(__file__).parents[2]
+
+
+def site_pages() -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location("site_pages", ROOT / "docs" / "site_pages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def generated() -> dict[str, str]:
+    return site_pages().generated_pages()
+
+
+def test_every_method_and_wrapper_has_a_page_with_all_its_options(generated):
+    kinds = (("methods", list_methods(), method_config), ("wrappers", list_wrappers(), wrapper_config))
+    for folder, names, config in kinds:
+        for name in names:
+            text = generated[f"{folder}/{name}.md"]
+            missing = [f.name for f in dataclasses.fields(config(name)) if f"| `{f.name}` |" not in text]
+            assert not missing, name
+
+
+def test_an_option_is_explained_by_its_comment(generated):
+    assert "| `n_ctx` | `int` | `16` |" in generated["methods/coop.md"]
+    assert "share of the adapted image feature" in generated["methods/clip_adapter.md"]
+
+
+def test_stored_results_stand_on_a_method_s_page(generated):
+    assert "| emoji_food | 4 | 3 |" in generated["methods/coop.md"]
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_the_lines_on_a_method_s_page_run(name, generated, world):
+    run_page(generated[f"methods/{name}.md"], f"methods/{name}.md", world)
+
+
+def test_the_site_is_built_without_a_warning(tmp_path, caplog):
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True)
+    config.plugins.on_startup(command="build", dirty=False)
+    with caplog.at_level(logging.WARNING, logger="mkdocs"):
+        build(config)  # strict: a warning is an error
+    config.plugins.on_shutdown()
+    page = (tmp_path / "methods" / "maple.html").read_text(encoding="utf-8")
+    assert "arXiv:2210.03117" in page
+    assert "fonts.googleapis" not in (tmp_path / "index.html").read_text(encoding="utf-8")
