@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from adaptkit.fdt import FDTModel, FDTModelConfig
 from adaptkit.fdt.grounding import capped_exp
-from trainers.contrastive import PairBatch, clip_loss, short_text_rows
+from trainers.contrastive import ALONE, PairBatch, clip_loss, short_text_rows
+from trainers.peers import Peers
 
 
 class CLIPWithFDT(nn.Module):
@@ -43,12 +44,14 @@ class CLIPWithFDT(nn.Module):
             return self.fdt.encode_text(words.float(), real, temperature)
 
 
-def fdt_loss(model: CLIPWithFDT, batch: PairBatch, progress: float, steps: int) -> Tensor:
+def fdt_loss(model: CLIPWithFDT, batch: PairBatch, progress: float, steps: int, peers: Peers = ALONE) -> Tensor:
     """InfoNCE of one batch over grounded features, at the temperature that belongs to this part of `steps`."""
     model.fdt.clamp_scale_()
     T = model.fdt.config.temperature_at(int(progress * steps))
-    image_features, text_features = model.encode_image(batch.images, T), model.encode_text(batch.tokens, T)
-    return clip_loss(image_features, text_features, capped_exp(model.fdt.logit_scale).log(), batch.labels)
+    image_features = peers.gather(model.encode_image(batch.images, T))
+    text_features = peers.gather(model.encode_text(batch.tokens, T))
+    scale = capped_exp(peers.shared(model.fdt.logit_scale))
+    return clip_loss(image_features, text_features, scale.log(), batch.labels)
 
 
 def patch_rows(visual: VisionTransformer, images: Tensor) -> Tensor:
