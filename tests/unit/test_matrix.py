@@ -319,6 +319,20 @@ def test_a_training_that_diverges_leaves_its_last_good_state(bench, monkeypatch)
     assert not path.exists()
 
 
+def test_a_device_without_enough_memory_fails_one_run_with_what_to_lower(bench, monkeypatch):
+    coop = method_class("coop")
+
+    def too_large(self, x, labels):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore lines.")
+
+    monkeypatch.setattr(coop, "loss", too_large)
+    config, shared = bench("SEEDS", "[1]")
+    expected = r"coop on noise, seed 1: the device has not enough memory; lower OPTIM.BATCH_SIZE .now 32.*2 GiB"
+    with pytest.raises(RunsFailedError, match=expected):
+        run_quietly(config, shared)
+    assert [run.config.method for run in plan(config, shared).to_do] == ["coop"]  # zero_shot is finished and kept
+
+
 def test_the_papers_recipe_is_stamped(bench):
     words = ["METHODS", "[zero_shot, coop]", "SEEDS", "[1]", "RECIPE", "paper", "SUITE", "mini", "DATASETS", "[noise]"]
     records, _ = run_quietly(*bench(*words, "BACKBONE.NAME", "tiny"))
