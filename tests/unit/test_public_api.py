@@ -3,6 +3,7 @@
 import inspect
 import typing
 from importlib.resources import files
+from pathlib import Path
 
 import adaptkit
 
@@ -79,6 +80,12 @@ def test_every_public_function_is_annotated():
     for name, function in functions.items():
         parameters = inspect.signature(function).parameters
         assert {*parameters, "return"} <= set(typing.get_type_hints(function)), name
+
+
+def test_the_api_page_lists_every_name():
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    names = [name for name in adaptkit.__all__ if not inspect.ismodule(getattr(adaptkit, name))]
+    assert not [name for name in names if f"::: adaptkit.{name}\n" not in page]
 
 
 def test_every_public_name_says_what_it_is():
