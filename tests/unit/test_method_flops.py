@@ -121,10 +121,14 @@ def test_cocoop_with_the_image_tower_costs_a_tenth_and_with_cached_features_a_tw
     assert plain >= 10 * (ours + flops(lambda: backbone.encode_image(images)))
 
 
-@pytest.mark.slow
-def test_cocoop_on_1000_classes_keeps_less_than_8_gb(backbone):
-    method = create_method("cocoop", backbone, NAMES)
-    assert kept_bytes(lambda: method.logits(torch.randn(1, 512))) < 8e9
+@torch.no_grad()
+def test_cocoop_s_evaluation_costs_a_twentieth_with_cached_features(backbone):
+    """And a seventh with the image tower, which alone takes a tenth of what the plain path takes."""
+    method = create_method("cocoop", backbone, NAMES[::20]).eval()
+    plain = flops(plain_text(50, n_ctx=4, depth=1)) + flops(plain_images(1))
+    ours = flops(lambda: method.logits(torch.randn(1, 512)))
+    assert plain >= 20 * ours
+    assert plain >= 6.9 * (ours + flops(lambda: backbone.encode_image(torch.randn(1, 3, 224, 224))))
 
 
 def test_maple_costs_a_third(backbone):
