@@ -9,10 +9,12 @@ from pathlib import Path
 
 import torch
 
-from trainers.checkpoints import discard_checkpoints
+from datasets_fewshot.claims import claim
+from trainers.checkpoints import CHECKPOINTS, discard_checkpoints
 from trainers.config_values import ConfigError
 from trainers.few_shot import DivergedError
 from trainers.launchers import Event, InProcess, Job, Launcher, Local, Place, Tell
+from trainers.launchers.base import CLAIM_FILE, held
 from trainers.launchers.ray import Ray
 from trainers.launchers.slurm import Slurm
 from trainers.launchers.together import Together
@@ -170,12 +172,25 @@ def run_all(
             discard_checkpoints(job.folder)
     if jobs:
         launcher.launch(work, tell)
-    failures = [error for job in jobs if (error := job.failure(work.command)) is not None]
     failed = {job.key for job in jobs if not job.is_done()}
+    for run in todo.runs:
+        if run.run_id not in failed:
+            _tidy(run)
+    failures = [error for job in jobs if (error := job.failure(work.command)) is not None]
     records = [
         todo.finished.get(run.run_id) or read_record(run.folder) for run in todo.runs if run.run_id not in failed
     ]
     return records, failures
+
+
+def _tidy(run: Run) -> None:
+    """Remove what a process leaves that is killed between a run's record and its end."""
+    mark = run.folder / CLAIM_FILE
+    if mark.exists() or (run.folder / CHECKPOINTS).exists():
+        with held(claim(mark)) as is_ours:
+            if is_ours:
+                discard_checkpoints(run.folder)
+                Job(run.run_id, run.folder, run.config.dataset, run.folder / RECORD_FILE).tidy()
 
 
 def refuse_failures(failures: Sequence[str]) -> None:

@@ -80,6 +80,18 @@ def test_finished_runs_are_reused_and_fresh_ones_computed(bench):
     assert len(started) == 3
 
 
+def test_what_a_finished_run_left_when_it_was_killed_is_removed(bench):
+    config, shared = bench("METHODS", "[coop]", "SEEDS", "[1]")
+    run_quietly(config, shared)
+    (run,) = plan(config, shared).runs
+    (run.folder / "checkpoints").mkdir()
+    (run.folder / "checkpoints" / "000000001-00.safetensors").touch()
+    (run.folder / ".record.json.1-ab").touch()
+    _, started = run_quietly(config, shared)
+    assert started == []
+    assert sorted(path.name for path in run.folder.iterdir()) == [LEARNT_FILE, RECORD_FILE]
+
+
 def test_a_damaged_record_is_reported_and_computed_again(bench):
     config, shared = bench()
     run_quietly(config, shared)

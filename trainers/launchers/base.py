@@ -158,7 +158,7 @@ def _attempt(
         return True
     if pass_by and (job.folder / CLAIM_FILE).exists():
         return False
-    with _held(claims.setdefault(job.key, claim(job.folder / CLAIM_FILE))) as is_ours:
+    with held(claims.setdefault(job.key, claim(job.folder / CLAIM_FILE))) as is_ours:
         if not is_ours:
             return False
         if job.is_done() or job.failure(command) is not None:  # between the look and the claim
@@ -173,7 +173,8 @@ def _attempt(
 
 
 @contextlib.contextmanager
-def _held(lease: SoftFileLease) -> Iterator[bool]:
+def held(lease: SoftFileLease) -> Iterator[bool]:
+    """Hold a claim inside the block if no one else does; says whether it is held."""
     try:
         lease.acquire(blocking=False)
     except Timeout:
