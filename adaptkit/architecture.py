@@ -146,7 +146,8 @@ class ArchitectureSearch(Protocol):
 
     In each of its steps the trainer trains the sampled sub-network on a batch, if the search `trains`; where a reward
     is due, it measures the cross-entropy of every candidate on the next images that are kept for that. `result` is the
-    architecture, and `settled` the wrapper's options that have it, for a method that is made anew.
+    architecture of one search, `merged` that of several, and `settled` the wrapper's options that have it, for a method
+    that is made anew.
     """
 
     searches: int  # how often to search, each from another seed
@@ -175,5 +176,7 @@ class ArchitectureSearch(Protocol):
     def learn(self, choices: Sequence[Choice], losses: Sequence[float]) -> None: ...
 
     def result(self, seed: int) -> Architecture: ...
+
+    def merged(self, found: Sequence[Architecture]) -> Architecture: ...
 
     def settled(self, architecture: Architecture) -> object: ...

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from adaptkit.architecture import ArchitectureSearch
+from adaptkit.architecture import Architecture, ArchitectureSearch
 from adaptkit.backbone import FrozenCLIP
 from adaptkit.classifier import ClassSet, as_class_set
 from adaptkit.prediction import Images, Prediction, predict
@@ -143,6 +143,10 @@ class AdaptedCLIP(nn.Module, ABC):
 
     def search(self) -> ArchitectureSearch | None:
         """What has to be found out before training: which blocks to skip. None where nothing has to."""
+        return None
+
+    def architecture(self) -> Architecture | None:
+        """Which blocks are skipped, and what that costs; None where every block of the towers runs."""
         return None
 
     def writes(self, part: Optional) -> bool:

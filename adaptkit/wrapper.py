@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from adaptkit.architecture import ArchitectureSearch
+from adaptkit.architecture import Architecture, ArchitectureSearch
 from adaptkit.backbone import FrozenCLIP
 from adaptkit.classifier import ClassSet
 from adaptkit.method import AdaptedCLIP, Consumes, Optional, Support
@@ -102,6 +102,9 @@ class MethodWrapper(AdaptedCLIP):
 
     def search(self) -> ArchitectureSearch | None:
         return self.inner.search()
+
+    def architecture(self) -> Architecture | None:
+        return self.inner.architecture()
 
     def after_epoch(self, epoch: int) -> None:
         self.inner.after_epoch(epoch)

@@ -110,7 +110,7 @@ def validate(settings: RunConfig, sources: Sources, bench: Bench) -> ResultRecor
     assert not {item.path for item in items} & {item.path for item in dataset.split.test}
     test = EvalSet("val", unseen, items, task.classnames)
     run = make_run(
-        settings, dataset, Task(task.train, (), task.classnames, (test,)), settings.method != "zero_shot", bench
+        settings, dataset, Task(task.train, (), task.classnames, (test,)), settings.label != "zero_shot", bench
     )
     try:
         return read_record(run.folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trainers import (
     artefact_cli,
+    das_cli,
     data_cli,
     eval_cli,
     explain_cli,
@@ -35,6 +36,7 @@ VERBS = (  # modules with verbs, in the order of the help
     report_cli,
     runs_cli,
     reproduce_cli,
+    das_cli,
     fdt_cli,
 )
 
@@ -73,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _add_bench(verbs)
     methods = verbs.add_parser(
-        "methods", help="list the methods: where they touch CLIP, what they need, how much they learn"
+        "methods", help="list the methods and wrappers: where they touch CLIP, what they need, how much they learn"
     )
     methods.add_argument("name", nargs="?", help="tell of this one alone, with its options")
     methods.add_argument("--json", action="store_true", help="as JSON, with the options of all")
@@ -138,6 +140,7 @@ def _add_bench(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     bench.add_argument("--fresh", action="store_true", help="compute finished runs again")
     bench.add_argument("--log", metavar="NAME", help="tell tensorboard, wandb or mlflow of every run; commas part them")
     bench.add_argument("--config", metavar="FILE", help="a YAML file of settings, laid over the packaged ones")
+    das_cli.add_bench_options(bench)
     bench.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
     bench.set_defaults(run=_bench)
 
@@ -181,7 +184,7 @@ def bench_overrides(args: argparse.Namespace) -> list[str]:
     for key, word in words.items():
         if word is not None:
             pairs += [key, json.dumps(word)]
-    return [*pairs, *args.overrides]
+    return [*pairs, *das_cli.bench_settings(args), *args.overrides]
 
 
 def own_paths(written: str) -> list[str]:
@@ -210,21 +213,23 @@ def _methods(args: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from adaptkit import method_config
-    from trainers.methods_table import method_facts, methods_table
+    from adaptkit import list_wrappers, method_config
+    from trainers.methods_table import method_facts, methods_table, wrapper_facts
 
-    if args.name is not None:
+    if args.name not in (None, *list_wrappers()):
         method_config(args.name)  # refuses a name that is none, with the nearest ones
-    rows = [row for row in method_facts() if args.name in (None, row.name)]
+    rows = [row for row in (*method_facts(), *wrapper_facts()) if args.name in (None, row.name)]
     if args.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
         return OK
     Console().print(methods_table(rows))
     if args.name is not None:
-        print(rows[0].summary, *(f"  {option} = {value!r}" for option, value in rows[0].options.items()), sep="\n")
+        for row in rows:  # a method and a wrapper may share a name
+            print(row.summary, *(f"  {option} = {value!r}" for option, value in row.options.items()), sep="\n")
     else:
         print(
-            "trainable: parameters on ViT-B/16 with 100 classes of 16 shots. `adaptkit methods NAME` lists the options."
+            "trainable: parameters on ViT-B/16 with 100 classes of 16 shots; wrappers stand around zero_shot there "
+            "(--wrap). `adaptkit methods NAME` lists the options."
         )
     return OK
 

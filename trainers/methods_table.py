@@ -1,4 +1,4 @@
-"""What every method is and needs, found out by making it: a row each for `adaptkit methods`.
+"""What every method and wrapper is and needs, found out by making it: a row each for `adaptkit methods`.
 
 The parameters are counted on a model of ViT-B/16's shapes without its weights, so nothing is downloaded or encoded.
 """
@@ -15,7 +15,19 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 from torch import Tensor
 
-from adaptkit import FrozenCLIP, Support, create_method, list_methods, method_class, method_config
+from adaptkit import (
+    AdaptedCLIP,
+    FrozenCLIP,
+    Support,
+    create_method,
+    list_methods,
+    list_wrappers,
+    method_class,
+    method_config,
+    wrapper_class,
+    wrapper_config,
+)
+from trainers.settings import DataclassInstance
 
 CLASSES = tuple(f"class {index}" for index in range(100))
 SHOTS = 16
@@ -28,10 +40,10 @@ class MethodFacts:
     """A row of the table."""
 
     name: str
-    kind: str  # where the gradient enters: "prompts", "weights" or "features", as its package is called
+    kind: str  # where the gradient enters, "prompts", "weights" or "features", or "wrappers": as its package is called
     trains_on: str  # "features" or "images"
     needs: str  # "ViT blocks" or "any backbone"
-    parameters: int  # trainable, on ViT-B/16 with 100 classes of 16 shots
+    parameters: int  # trainable, on ViT-B/16 with 100 classes of 16 shots; of a wrapper, around zero-shot CLIP
     paper: str  # arXiv number, or "" where its module names none
     summary: str  # the first line of its module
     options: dict[str, object]  # with their defaults
@@ -57,29 +69,50 @@ def method_facts() -> list[MethodFacts]:
     return sorted(rows, key=lambda row: (row.kind, row.name))
 
 
+def wrapper_facts() -> list[MethodFacts]:
+    """A row for every registered wrapper, around a method that learns nothing itself."""
+    vit, resnet = vit_b_16(), _small_resnet()
+    return [_wrapper_facts(name, vit, resnet) for name in list_wrappers()]
+
+
 def _facts(name: str, vit: FrozenCLIP, resnet: FrozenCLIP) -> MethodFacts:
-    module = sys.modules[method_class(name).__module__]
-    doc = (module.__doc__ or "").strip()
-    number = re.search(r"arXiv:(\d{4}\.\d{4,5})", doc)
     method = create_method(name, vit, CLASSES)
     if method.writes("prepare") and method.consumes == "features":
         labels = torch.arange(len(CLASSES)).repeat_interleave(SHOTS)
         method.prepare(Support(torch.zeros(len(labels), vit.embed_dim), labels))
+    return _row(name, method_class(name), method, _can_be_made(name, (), resnet), method_config(name)())
+
+
+def _wrapper_facts(name: str, vit: FrozenCLIP, resnet: FrozenCLIP) -> MethodFacts:
+    options: DataclassInstance = wrapper_config(name)()
+    made = create_method("zero_shot", vit, CLASSES, wrap=[(name, options)])
+    search = made.search()
+    if search is not None:  # as it is behind the search
+        made = create_method("zero_shot", vit, CLASSES, wrap=[(name, search.settled(search.result(0)))])
+    return _row(name, wrapper_class(name), made, _can_be_made("zero_shot", (name,), resnet), options)
+
+
+def _row(
+    name: str, made_from: type, method: AdaptedCLIP, takes_any_backbone: bool, options: DataclassInstance
+) -> MethodFacts:
+    module = sys.modules[made_from.__module__]
+    doc = (module.__doc__ or "").strip()
+    number = re.search(r"arXiv:(\d{4}\.\d{4,5})", doc)
     return MethodFacts(
         name=name,
         kind=module.__name__.split(".")[-2],
         trains_on=method.consumes,
-        needs="any backbone" if _can_be_made(name, resnet) else "ViT blocks",
+        needs="any backbone" if takes_any_backbone else "ViT blocks",
         parameters=sum(parameter.numel() for parameter in method.learnt_parameters().values()),
         paper=number[1] if number else "",
         summary=doc.splitlines()[0] if doc else "",
-        options=asdict(method_config(name)()),
+        options=asdict(options),
     )
 
 
-def _can_be_made(name: str, backbone: FrozenCLIP) -> bool:
+def _can_be_made(name: str, wrap: Sequence[str], backbone: FrozenCLIP) -> bool:
     try:
-        create_method(name, backbone, CLASSES[:2])
+        create_method(name, backbone, CLASSES[:2], wrap=wrap)
     except ValueError:
         return False
     return True

@@ -24,6 +24,7 @@ SCHEMA_VERSION = 2  # docs/records.md has every version
 RESULTS_VERSION = 1
 RECORD_FILE = "record.json"
 LEARNT_FILE = "learnt.safetensors"
+ARCHITECTURE_FILE = "architecture.json"  # of a run that skips blocks
 LAST_GOOD_FILE = "last_good.safetensors"  # of a training that diverged
 
 DEPARTURE_MARK = " (recipe: "
@@ -93,6 +94,7 @@ class ResultRecord:
     hardware: dict[str, str]
     finished: str  # UTC, ISO 8601
     notes: tuple[str, ...]
+    architecture: dict[str, Json] | None = None  # which blocks were skipped, as architecture.json says it
 
     @property
     def label(self) -> str:
@@ -208,7 +210,7 @@ def _record_from_json(content: dict) -> ResultRecord:
     for score in content["scores"]:
         score["bins"] = [ConfidenceBin(**one) for one in score["bins"]]
         scores.append(_from_json(TestScore, SCORE_FIELDS, score))
-    return _from_json(ResultRecord, RECORD_FIELDS, {**content, "scores": scores})
+    return _from_json(ResultRecord, RECORD_FIELDS, {"architecture": None, **content, "scores": scores})
 
 
 def _as_version_2(content: dict) -> dict:

@@ -1,11 +1,10 @@
 """One run: train a method on its task, test it, keep what it learnt and a record of it."""
 
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,13 +13,16 @@ from safetensors.torch import save
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP, ClassSet, Support, create_method
+from adaptkit.architecture import Architecture
 from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
 from trainers.checkpoints import Checkpoints, discard_checkpoints
+from trainers.clock import Clock
 from trainers.environment import hardware, peak_memory_mb, versions
 from trainers.evaluate import predict
 from trainers.few_shot import Batches, DivergedError, TrainLog, train
 from trainers.protocols import EvalSet, Task
 from trainers.records import (
+    ARCHITECTURE_FILE,
     LAST_GOOD_FILE,
     LEARNT_FILE,
     SCHEMA_VERSION,
@@ -32,11 +34,13 @@ from trainers.records import (
     run_id,
     test_score,
     write_record,
+    write_text,
 )
 from trainers.run_data import Bench, all_at_once, test_batches, training_batches
 from trainers.scoring import score
+from trainers.search import find_architecture
 from trainers.seeds import derived_seed, seeded
-from trainers.settings import OWN_SUITE, RunConfig
+from trainers.settings import OWN_SUITE, RunConfig, Wrap
 from trainers.team import ALONE
 
 PROTOCOL_DRAW = "coop"  # what everyone expects; a run with another says so, and is a run of its own
@@ -133,11 +137,11 @@ def uses_training(method: AdaptedCLIP) -> bool:
 
 def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = None) -> ResultRecord:
     """Train, test, write the learnt tensors and the record; the record comes back."""
-    clock = _Clock()
+    clock = Clock()
     if bench.backbone.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(bench.backbone.device)
     with seeded(_seed(run.config), bench.backbone.device):
-        method, log = _learn(run, bench, clock, on_epoch)
+        method, log, architecture = _learn(run, bench, clock, on_epoch)
         if run.uses_training:
             with clock.phase("tune"):
                 _tune(method, run, bench)
@@ -146,7 +150,9 @@ def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = Non
     if learnt:
         _save(learnt, run.folder / LEARNT_FILE)
     (run.folder / LAST_GOOD_FILE).unlink(missing_ok=True)
-    record = _record(run, bench, trainable, log, scores, clock)
+    if architecture is not None:
+        write_text(run.folder / ARCHITECTURE_FILE, architecture.to_json())
+    record = _record(run, bench, trainable, log, scores, clock, architecture)
     write_record(record, run.folder)
     discard_checkpoints(run.folder)
     return record
@@ -156,7 +162,7 @@ def assist(run: Run, bench: Bench) -> None:
     """Be one of the processes that train a run together, and not the one that executes it."""
     if run.processes > 1:
         with seeded(_seed(run.config), bench.backbone.device):
-            _learn(run, bench, _Clock(), None)
+            _learn(run, bench, Clock(), None)
 
 
 def _seed(config: RunConfig) -> int:
@@ -164,15 +170,20 @@ def _seed(config: RunConfig) -> int:
 
 
 def _learn(
-    run: Run, bench: Bench, clock: "_Clock", on_epoch: Callable[[int], None] | None
-) -> tuple[AdaptedCLIP, TrainLog]:
-    """The run's method, trained where there is something to train."""
-    config, classes = run.config, ClassSet(run.task.classnames, run.config.templates)
+    run: Run, bench: Bench, clock: Clock, on_epoch: Callable[[int], None] | None
+) -> tuple[AdaptedCLIP, TrainLog, Architecture | None]:
+    """The run's method, trained where there is something to train, and which blocks it skips."""
+    config, make = run.config, partial(make_method, run, bench)
     with clock.phase("create"):
-        method = create_method(config.method, bench.backbone, classes, config.options, wrap=config.wrap)
-        method.to(bench.backbone.device)
+        method = make(config.wrap)
+    architecture = None
+    if method.search() is not None:
+        with clock.phase("search"):
+            architecture, wrap = find_architecture(make, config, run.dataset, run.task, bench)
+        method = make(wrap)
+    architecture = architecture or method.architecture()
     if not run.uses_training:
-        return method, TrainLog(0, ())
+        return method, TrainLog(0, ()), architecture
     dataset, items, support = run.dataset, run.task.train, None
     with clock.phase("encode"):
         batches = training_batches(method, dataset, items, config, bench)
@@ -181,7 +192,13 @@ def _learn(
     with clock.phase("train"):
         log = _train(method, batches, support, run, bench, on_epoch)
     clock.add("train", log.earlier_seconds)
-    return method, log
+    return method, log, architecture
+
+
+def make_method(run: Run, bench: Bench, wrap: Wrap) -> AdaptedCLIP:
+    """The run's method with these wrappers, nothing learnt yet."""
+    config, classes = run.config, ClassSet(run.task.classnames, run.config.templates)
+    return create_method(config.method, bench.backbone, classes, config.options, wrap=wrap).to(bench.backbone.device)
 
 
 def _train(
@@ -227,7 +244,7 @@ def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
         temporary.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
 
 
-def _test(method: AdaptedCLIP, test: EvalSet, bench: Bench, clock: "_Clock") -> TestScore:
+def _test(method: AdaptedCLIP, test: EvalSet, bench: Bench, clock: Clock) -> TestScore:
     with clock.phase("encode"):
         batches = test_batches(method, test, bench)
     with clock.phase("test"):
@@ -250,24 +267,14 @@ def set_classes(method: AdaptedCLIP, test: EvalSet) -> bool:
     return False
 
 
-class _Clock:
-    """Seconds by phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.add(name, time.perf_counter() - start)
-
-    def add(self, name: str, seconds: float) -> None:
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-
-
 def _record(
-    run: Run, bench: Bench, trainable: int, log: TrainLog, scores: tuple[TestScore, ...], clock: _Clock
+    run: Run,
+    bench: Bench,
+    trainable: int,
+    log: TrainLog,
+    scores: tuple[TestScore, ...],
+    clock: Clock,
+    architecture: Architecture | None,
 ) -> ResultRecord:
     config = run.config
     return ResultRecord(
@@ -296,6 +303,7 @@ def _record(
         hardware=hardware(bench.backbone.device) | ({"processes": str(run.processes)} if run.processes > 1 else {}),
         finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         notes=_notes(run),
+        architecture=None if architecture is None else json.loads(architecture.to_json()),
     )
 
 

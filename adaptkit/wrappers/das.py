@@ -19,7 +19,7 @@ import torch
 
 from adaptkit.architecture import Architecture, ArchitectureSearch, Choice, TowerPlan
 from adaptkit.backbone import FrozenCLIP
-from adaptkit.method import Support
+from adaptkit.method import Optional, Support
 from adaptkit.registry import register_wrapper
 from adaptkit.towers import TextTower, VisionTower
 from adaptkit.weights.block_view import require_text_blocks
@@ -68,6 +68,9 @@ class DAS(MethodWrapper):
         for adapters, skipped in ((self.vision_adapters, choice.vision), (self.text_adapters, choice.text)):
             if adapters is not None:
                 adapters.use(skipped)
+
+    def writes(self, part: Optional) -> bool:
+        return self.inner.writes(part)  # what is written here changes nothing but when the inner method sees what
 
     def prepare(self, support: Support) -> None:
         self._support = support if self.inner.prepares_again else None

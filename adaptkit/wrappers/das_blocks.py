@@ -52,7 +52,8 @@ class NormedBottleneck(nn.Module):
     def of_normed(self, x: Tensor) -> Tensor:
         """A, of what is normalised already."""
         hidden = F.relu(F.linear(x, self.down.weight.to(x.dtype), self.down.bias.to(x.dtype)))  # (..., bottleneck)
-        return self.scale * F.linear(hidden, self.up.weight.to(x.dtype), self.up.bias.to(x.dtype))
+        update = F.linear(hidden, self.up.weight.to(x.dtype), self.up.bias.to(x.dtype))
+        return update if self.scale == 1 else self.scale * update
 
 
 class SkipAdapter(NormedBottleneck):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from adaptkit.architecture import Architecture, Choice, TowerPlan, largest
+from adaptkit.architecture import Architecture, Choice, TowerPlan, largest, merged
 from adaptkit.wrappers.das_config import DASConfig
 from adaptkit.wrappers.das_search import Gates, advantages, distinct, rewards
 
@@ -68,9 +68,15 @@ class RewardSearch:
             TowerPlan(depth, largest(gates.values.tolist(), count), tuple(gates.values.tolist()) if count else ())
             for depth, gates, count in zip(self.depths, self.gates, self.counts, strict=True)
         )
-        return self.finish(Architecture(vision, text, self.options.select, (seed,)))
+        selected_by = self.options.select + (" with validation images" if self.reward_images == "val" else "")
+        return self.finish(Architecture(vision, text, selected_by, (seed,)))
+
+    def merged(self, found: Sequence[Architecture]) -> Architecture:
+        """What several searches agree on."""
+        return self.finish(merged(found))
 
     def settled(self, architecture: Architecture) -> DASConfig:
+        """The options of a method that skips these blocks."""
         return self.options.with_architecture(architecture)
 
 

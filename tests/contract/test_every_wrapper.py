@@ -55,6 +55,19 @@ def test_a_wrapped_method_learns_saves_and_restores_or_the_reason_is_given(metho
         assert made.logits(x).shape == (len(images), len(NOVEL))
 
 
+@pytest.mark.parametrize("method", ["zero_shot", "coop", "maple"])
+@pytest.mark.parametrize("order", [("das", "fdt"), ("fdt", "das")], ids="+".join)
+def test_wrappers_stand_around_each_other(order, method, tiny_clip, examples):
+    images, labels = examples
+    wrap = settled(tiny_clip, method, tuple((name, wrapper_config(name)()) for name in order), images, labels)
+    made = create_method(method, tiny_clip, CLASSES, wrap=wrap)
+    x = consumed(made, images)
+    made.prepare(Support(x, labels))
+    losses = train(made.train(), x, labels)
+    assert losses[-1] < losses[0]
+    assert made.architecture() is not None
+
+
 def test_the_page_about_composition_says_what_comes_out():
     assert PAGE.read_text() == page(), "docs/composition.md is out of date; write it with python -m tests.composition"
 

@@ -7,7 +7,7 @@ import pytest
 import trainers.bench
 import trainers.matrix
 import trainers.run_jobs
-from adaptkit import list_methods, method_class
+from adaptkit import list_methods, list_wrappers, method_class
 from datasets_fewshot import registry
 from tests.synthetic import synthetic_dataset
 from trainers.cli import main, own_paths
@@ -121,8 +121,11 @@ def test_report_makes_the_table_from_records_alone(noise, capsys):
 
 def test_methods_says_of_every_method_what_it_is_and_how_much_it_learns(capsys):
     assert main(["methods", "--json"]) == 0
-    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert set(rows) == set(list_methods())
+    printed = json.loads(capsys.readouterr().out)
+    rows = {row["name"]: row for row in printed if row["kind"] != "wrappers"}
+    wrappers = {row["name"]: row for row in printed if row["kind"] == "wrappers"}
+    assert (set(rows), set(wrappers)) == (set(list_methods()), set(list_wrappers()))
+    assert (wrappers["das"]["parameters"], wrappers["das"]["needs"]) == (2_210_368, "ViT blocks")
     counts = {name: rows[name]["parameters"] for name in ("zero_shot", "coop", "maple", "tip_adapter_f", "clip_lora")}
     assert counts == {
         "zero_shot": 0, "coop": 16 * 512, "maple": 3_555_072, "tip_adapter_f": 100 * 16 * 512, "clip_lora": 184_320,

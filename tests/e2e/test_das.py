@@ -1,0 +1,91 @@
+"""DAS through the command: search, train, look, train again with an edited file, compare with controls."""
+
+import json
+
+import pytest
+
+from trainers import das_controls, das_latency
+from trainers.cli import main
+
+QUICK = ["OPTIM.STEPS", "2", "DAS.SEARCH_STEPS", "8", "DAS.REWARD_BATCH", "16"]
+ONE = ["--datasets", "emoji_activities", "--seeds", "1"]
+VISION = ["--skip-text", "0", "DAS.ENCODER", "vision"]
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADAPTKIT_CACHE", str(tmp_path / "cache"))
+
+
+def records(folder):
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*/*/*/record.json"))]
+
+
+def test_a_bench_searches_trains_and_keeps_the_architecture(tmp_path, capsys, monkeypatch):
+    assert main(["bench", "--methods", "coop", "--wrap", "das", *ONE, "--skip-vision", "2", *VISION, *QUICK]) == 0
+    (record,) = records(tmp_path / "runs")
+    found = record["architecture"]
+    assert len(found["vision"]["skipped"]) == 2
+    assert len(found["vision"]["gates"]) == 6
+    assert found["macs"]["image"] < found["macs"]["image_as_loaded"]
+    assert record["seconds"]["search"] > 0
+    assert "coop+das" in capsys.readouterr().out
+    (path,) = (tmp_path / "runs").glob("*/*/*/architecture.json")
+    assert json.loads(path.read_text()) == found
+
+    assert main(["das", "show", str(path)]) == 0
+    assert "skips " + ", ".join(map(str, found["vision"]["skipped"])) in capsys.readouterr().out
+
+    found["vision"]["skipped"] = [0]
+    edited = tmp_path / "mine.json"
+    edited.write_text(json.dumps(found))
+    given = ["--architecture", str(edited), "--out", "again", "DAS.ENCODER", "vision"]
+    assert main(["bench", "--methods", "zero_shot", "--wrap", "das", *ONE, *given, *QUICK]) == 0
+    (record,) = records(tmp_path / "again")
+    assert record["architecture"]["vision"]["skipped"] == [0]
+    assert "search" not in record["seconds"]
+    capsys.readouterr()
+
+    monkeypatch.setattr(das_latency, "BATCHES", (1, 2))
+    assert main(["das", "report", "again", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["label"], row["vision"], row["runs"]) == ("zero_shot+das", [0], 1)
+    assert row["macs_per_image"] == record["architecture"]["macs"]["image"]
+    assert row["training_macs_per_step"] > 16 * row["macs_per_image"]
+
+
+def test_the_same_search_alone_finds_the_same_blocks(tmp_path):
+    words = ["DAS.SKIP_VISION", "2", *VISION[2:], *QUICK]
+    assert main(["bench", "--methods", "zero_shot", "--wrap", "das", *ONE, "DAS.SKIP_TEXT", "0", *words]) == 0
+    assert main(["das", "search", *ONE, "--skip-text", "0", "--out", "a.json", *words]) == 0
+    (record,) = records(tmp_path / "runs")
+    assert json.loads((tmp_path / "a.json").read_text()) == record["architecture"]
+
+
+def test_controls_are_run_by_one_command_and_drawn(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("matplotlib", reason="the plot needs the extra 'report'")
+    monkeypatch.setattr(das_controls, "CONTROLS", {"last": das_controls.CONTROLS["last"]})
+    monkeypatch.setattr(das_latency, "BATCHES", (1, 2))
+    assert main(["das", "controls", *ONE, "--skip-vision", "1", *VISION, *QUICK]) == 0
+    content = json.loads((tmp_path / "runs" / "das_controls.json").read_text())
+    assert [row["control"] for row in content["rows"]] == ["no skip", "last, 1 skipped"]
+    assert all(len(row["latency"]["seconds"]) == 2 for row in content["rows"])
+    assert all((tmp_path / "runs" / f"das_controls.{suffix}").stat().st_size > 1000 for suffix in ("png", "svg"))
+    assert "| last, 1 skipped |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--skip-vision", "2"], "add --wrap das"),
+        (["--wrap", "das", "--architecture", "none.json"], "none.json"),
+        (["--wrap", "das", "--skip-vision", "7"], "has 6 blocks"),
+        (["--wrap", "das", "--skip-text", "1", "DAS.ENCODER", "vision"], "leaves that tower as it is"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(words, message, capsys):
+    assert main(["bench", "--methods", "zero_shot", *ONE, *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") <= 2

@@ -1,0 +1,30 @@
+"""The architecture search without the training behind it."""
+
+from functools import partial
+from pathlib import Path
+
+from adaptkit.architecture import Architecture
+from trainers.matrix import open_bench, plan
+from trainers.run import make_method
+from trainers.search import find_architecture
+from trainers.settings import BenchConfig
+
+
+def search_alone(config: BenchConfig, cache: Path) -> Architecture:
+    """The architecture that the first run of a bench would find; nothing else of the run is done.
+
+    Raises:
+        ValueError: if there is nothing to search, or more than one run is asked for.
+    """
+    bench = open_bench(config, Path(), cache)
+    runs = plan(config, bench, fresh=True).runs
+    if len(runs) != 1:
+        raise ValueError(
+            f"{len(runs)} runs are asked for; name one data set, one method, one number of shots, one seed"
+        )
+    (run,) = runs
+    make = partial(make_method, run, bench)
+    if make(run.config.wrap).search() is None:
+        raise ValueError("nothing is to be searched with these settings; set DAS.SELECT search and skip a block")
+    architecture, _ = find_architecture(make, run.config, run.dataset, run.task, bench)
+    return architecture

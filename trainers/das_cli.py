@@ -1,0 +1,159 @@
+"""The verbs `adaptkit das search|show|report|controls`, and what `bench` takes for DAS. Heavy imports stay inside."""
+
+import argparse
+import json
+from pathlib import Path
+
+OK = 0
+
+
+def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `das` to a command's verbs; each of its own sets `run`, a function of the arguments -> exit code."""
+    das = verbs.add_parser("das", help="skip blocks of the towers: search which, show, measure, compare with controls")
+    own = das.add_subparsers(dest="das_verb", required=True, metavar="VERB")
+    search = own.add_parser("search", help="search which blocks to skip, and write that; train nothing")
+    search.add_argument("--out", type=Path, default=Path("architecture.json"), help="(default: architecture.json)")
+    search.set_defaults(run=_search)
+    show = own.add_parser("show", help="draw an architecture.json: which blocks run, their gates, what it costs")
+    show.add_argument("file", type=Path, metavar="FILE")
+    show.set_defaults(run=_show)
+    report = own.add_parser("report", help="cost, latency, size and accuracy of the finished runs of DAS")
+    report.add_argument("runs", nargs="?", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
+    report.add_argument("--json", action="store_true", help="as JSON")
+    report.set_defaults(run=_report)
+    controls = own.add_parser(
+        "controls",
+        help="DAS against nothing skipped, and blocks skipped at random, last, first and greedily: table and plot",
+        epilog="`adaptkit das controls --skip-text 0 DAS.ENCODER vision` is the comparison of docs/das.md.",
+    )
+    controls.add_argument("--out", type=Path, default=Path("runs"), help="folder for records (default: runs)")
+    controls.set_defaults(run=_controls)
+    for parser, several in ((search, False), (controls, True)):
+        _add_settings(parser, several)
+
+
+def _add_settings(parser: argparse.ArgumentParser, several: bool) -> None:
+    parser.add_argument("--methods", default="zero_shot", metavar="METHOD", help="around what (default: zero_shot)")
+    parser.add_argument(
+        "--datasets", required=not several, help="to learn from" + ("; all by default" if several else "")
+    )
+    parser.add_argument(
+        "--skip-vision", default="2", help="blocks of the image tower" + (", such as 1,2" if several else "")
+    )
+    parser.add_argument("--skip-text", type=int, help="blocks of the text tower")
+    parser.add_argument("--shots", help="training images per class")
+    parser.add_argument(
+        "--seeds", default=None if several else "1", help="such as 1,2,3" if several else "(default: 1)"
+    )
+    for name, text in (
+        ("protocol", "base_to_novel (default) or few_shot"),
+        ("suite", "mini (default) or paper"),
+        ("root", "the folder that holds the data sets of the papers"),
+        ("backbone", "an open_clip name"),
+        ("pretrained", "the tag of the backbone's weights"),
+        ("device", "auto (default), cpu or cuda"),
+        ("config", "a YAML file of settings"),
+    ):
+        parser.add_argument(f"--{name}", help=text)
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as DAS.ENCODER vision")
+
+
+def settings_of(args: argparse.Namespace) -> list[str]:
+    """The options of `search` and `controls` as KEY VALUE pairs, without the number of skipped image blocks."""
+    pairs: list[str] = []
+    for key, listed in (
+        ("METHODS", args.methods),
+        ("DATASETS", args.datasets),
+        ("SHOTS", args.shots),
+        ("SEEDS", args.seeds),
+    ):
+        if listed is not None:
+            pairs += [key, f"[{listed}]"]
+    for key, value in (
+        ("PROTOCOL", args.protocol),
+        ("SUITE", args.suite),
+        ("DATA.ROOT", args.root),
+        ("BACKBONE.NAME", args.backbone),
+        ("BACKBONE.PRETRAINED", args.pretrained),
+        ("DEVICE", args.device),
+        ("DAS.SKIP_TEXT", args.skip_text),
+    ):
+        if value is not None:
+            pairs += [key, json.dumps(value)]
+    return [*pairs, *args.overrides]
+
+
+def add_bench_options(bench: argparse.ArgumentParser) -> None:
+    """What `bench` takes for DAS."""
+    bench.add_argument("--skip-vision", type=int, metavar="N", help="with --wrap das: image blocks that are skipped")
+    bench.add_argument("--skip-text", type=int, metavar="N", help="with --wrap das: text blocks that are skipped")
+    bench.add_argument("--architecture", type=Path, metavar="FILE", help="with --wrap das: skip what this file says")
+
+
+def bench_settings(args: argparse.Namespace) -> list[str]:
+    """These options as KEY VALUE pairs.
+
+    Raises:
+        ValueError: if one is given without the wrapper, or the file is no architecture or is given with a number.
+    """
+    numbers = {"DAS.SKIP_VISION": args.skip_vision, "DAS.SKIP_TEXT": args.skip_text}
+    asked = {key: number for key, number in numbers.items() if number is not None}
+    if (asked or args.architecture) and "das" not in (args.wrap or "").split(","):
+        raise ValueError("--skip-vision, --skip-text and --architecture are for das; add --wrap das")
+    if args.architecture is None:
+        return [word for key, number in asked.items() for word in (key, str(number))]
+    if asked:
+        raise ValueError("--architecture says which blocks are skipped; leave --skip-vision and --skip-text out")
+    from adaptkit.architecture import architecture_from_json
+
+    path = args.architecture.expanduser()
+    vision, text = architecture_from_json(path.read_text(encoding="utf-8"), str(path)).choice
+    return [
+        *("DAS.SELECT", "given", "DAS.SKIP_VISION", str(len(vision)), "DAS.SKIP_TEXT", str(len(text))),
+        *("DAS.VISION_BLOCKS", json.dumps(vision), "DAS.TEXT_BLOCKS", json.dumps(text)),
+    ]
+
+
+def _search(args: argparse.Namespace) -> int:
+    from datasets_fewshot.cache_folder import cache_folder
+    from trainers.config import load_bench
+    from trainers.das_alone import search_alone
+    from trainers.das_report import drawing
+    from trainers.records import write_text
+
+    words = ["WRAP", "[das]", *settings_of(args), "DAS.SKIP_VISION", args.skip_vision]
+    architecture = search_alone(load_bench(args.config, words), cache_folder() / "features")
+    write_text(args.out, architecture.to_json())
+    print(drawing(architecture))
+    print(f"written to {args.out}; `adaptkit bench --wrap das --architecture {args.out}` trains with it")
+    return OK
+
+
+def _show(args: argparse.Namespace) -> int:
+    from adaptkit.architecture import architecture_from_json
+    from trainers.das_report import drawing
+
+    print(drawing(architecture_from_json(args.file.read_text(encoding="utf-8"), str(args.file))))
+    return OK
+
+
+def _report(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from trainers.das_report import markdown, report_rows
+
+    rows = report_rows(args.runs)
+    print(json.dumps([asdict(row) for row in rows], indent=1) if args.json else markdown(rows))
+    return OK
+
+
+def _controls(args: argparse.Namespace) -> int:
+    from datasets_fewshot.cache_folder import cache_folder
+    from trainers.das_controls import run_controls, table
+    from trainers.das_plot import draw_controls
+
+    skips = [int(number) for number in args.skip_vision.split(",")]
+    rows = run_controls(args.config, settings_of(args), skips, args.out, cache_folder() / "features")
+    print(table(rows))
+    print("drawn:", *draw_controls(rows, args.out))
+    return OK

@@ -1,0 +1,237 @@
+"""DAS against its controls: nothing skipped, and as many blocks skipped at random, last, first, or greedily.
+
+All of them are trainings like any other, kept and reused in the same folder of runs. What comes out is a row for each
+control: accuracy over data sets and seeds, multiply-accumulates of the image tower, and its latency in one process.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean, pstdev
+
+from rich.console import Console
+
+from adaptkit import FrozenCLIP
+from adaptkit.wrappers import DASConfig
+from trainers.config import load_bench
+from trainers.das_latency import Latency, measure_latencies
+from trainers.launchers import Event
+from trainers.matrix import Plan, open_bench, plan
+from trainers.records import ResultRecord, write_text
+from trainers.run_jobs import choose_launcher, refuse_failures, run_all
+from trainers.scoring import harmonic_mean
+from trainers.settings import BenchConfig
+
+RANDOM = "random"
+NO_SKIP = "no skip"
+DRAWS = 5
+CONTROLS: Mapping[str, Sequence[str]] = {
+    "das": ("DAS.SELECT", "search"),
+    "greedy": ("DAS.SELECT", "greedy"),
+    "last": ("DAS.SELECT", "last"),
+    "first": ("DAS.SELECT", "first"),
+    **{f"{RANDOM} {draw}": ("DAS.SELECT", RANDOM, "DAS.DRAW", str(draw)) for draw in range(DRAWS)},
+}
+NAME = "das_controls"
+
+
+@dataclass(frozen=True)
+class ControlRow:
+    """How one way to choose the blocks did, over all data sets and seeds."""
+
+    control: str
+    skip_vision: int
+    skip_text: int
+    runs: int
+    accuracy: dict[str, float]  # percent by test, the mean of runs; and "H", of base and new, where there are both
+    std_over_seeds: float  # of the seeds' means of the last of these, percentage points
+    by_dataset: dict[str, float]  # the last of these by data set
+    image_macs: int
+    image_macs_as_loaded: int
+    trainable_parameters: int
+    chosen: dict[str, int]  # skipped blocks of the image tower -> runs that skip them
+    latency: Latency | None = None
+
+
+def control_configs(config_file: str | None, overrides: Sequence[str], skips: Sequence[int]) -> dict[str, BenchConfig]:
+    """The bench of every control, by its name: nothing skipped once, the others for each number of skipped blocks."""
+    wrapped = ("WRAP", "[das]")
+    configs = {NO_SKIP: load_bench(config_file, [*wrapped, *overrides, "DAS.SKIP_VISION", "0", "DAS.SKIP_TEXT", "0"])}
+    for skip in skips:
+        for name, words in CONTROLS.items():
+            asked = [*wrapped, *overrides, *words, "DAS.SKIP_VISION", str(skip)]
+            configs[f"{name}, {skip} skipped"] = load_bench(config_file, asked)
+    return configs
+
+
+def run_controls(
+    config_file: str | None, overrides: Sequence[str], skips: Sequence[int], out: Path, cache: Path
+) -> list[ControlRow]:
+    """Run what is not finished, then measure, print and write everything; the rows come back."""
+    configs = control_configs(config_file, overrides, skips)
+    everything = replace(
+        next(iter(configs.values())), runs=tuple(run for config in configs.values() for run in config.runs)
+    )
+    control_of = {run: name for name, config in configs.items() for run in config.runs}
+    messages = Console(stderr=True, highlight=False)
+    shared = open_bench(everything, out, cache)
+    todo = plan(everything, shared)
+    for problem in (*todo.problems, *todo.notes):
+        messages.print(f"note: {problem}", soft_wrap=True)
+    messages.print(f"{len(todo.runs)} runs of {len(configs)} controls, {len(todo.to_do)} to do", soft_wrap=True)
+    launcher = choose_launcher(everything, todo, shared)
+    records, failures = run_all(everything, todo, shared, cache, launcher, _Teller(todo, messages).show)
+    refuse_failures(failures)
+    by_id = {record.run_id: record for record in records}
+    of_control: dict[str, list[ResultRecord]] = {}
+    for run in todo.runs:
+        of_control.setdefault(control_of[run.config], []).append(by_id[run.run_id])
+    rows = with_latencies([summarise(name, found) for name, found in of_control.items()], of_control, shared.backbone)
+    write_rows(rows, everything, out)
+    return rows
+
+
+class _Teller:
+    """One line per finished run."""
+
+    def __init__(self, todo: Plan, messages: Console):
+        self.runs, self.messages, self.finished = {run.run_id: run for run in todo.to_do}, messages, 0
+
+    def show(self, event: Event) -> None:
+        if event.kind in ("done", "failed"):
+            self.finished += 1
+            config = self.runs[event.key].config
+            options = next(options for name, options in config.wrap if name == "das")
+            assert isinstance(options, DASConfig)
+            how = f"{options.select}, {options.skip_vision} + {options.skip_text} skipped"
+            self.messages.print(
+                f"{self.finished}/{len(self.runs)} {config.dataset} {config.label} ({how}) seed {config.seed}: "
+                f"{event.kind}",
+                soft_wrap=True,
+            )
+
+
+def summarise(control: str, records: Sequence[ResultRecord]) -> ControlRow:
+    """The row of a control, without its latency."""
+    names = [score.name for score in records[0].scores]
+    has_halves = names == ["base", "new"]
+    accuracy = {name: fmean(record.score(name).accuracy for record in records) for name in names}
+    if has_halves:
+        accuracy["H"] = fmean(_headline(record) for record in records)
+    by_seed: dict[int, list[float]] = {}
+    by_dataset: dict[str, list[float]] = {}
+    for record in records:
+        by_seed.setdefault(record.seed, []).append(_headline(record))
+        by_dataset.setdefault(record.dataset, []).append(_headline(record))
+    chosen: dict[str, int] = {}
+    for record in records:
+        blocks = ",".join(map(str, skipped(record, "vision"))) or "none"
+        chosen[blocks] = chosen.get(blocks, 0) + 1
+    macs = _macs(records[0])
+    return ControlRow(
+        control=control,
+        skip_vision=len(skipped(records[0], "vision")),
+        skip_text=len(skipped(records[0], "text")),
+        runs=len(records),
+        accuracy=accuracy,
+        std_over_seeds=pstdev([fmean(values) for values in by_seed.values()]),
+        by_dataset={name: fmean(values) for name, values in by_dataset.items()},
+        image_macs=macs["image"],
+        image_macs_as_loaded=macs["image_as_loaded"],
+        trainable_parameters=records[0].trainable_parameters,
+        chosen=dict(sorted(chosen.items(), key=lambda pair: -pair[1])),
+    )
+
+
+def _headline(record: ResultRecord) -> float:
+    """H where there are base and new classes, else the mean over the tests; percent."""
+    scores = {score.name: score.accuracy for score in record.scores}
+    if scores.keys() == {"base", "new"}:
+        return harmonic_mean(scores["base"], scores["new"])
+    return fmean(scores.values())
+
+
+def skipped(record: ResultRecord, tower: str) -> tuple[int, ...]:
+    """The skipped blocks of a run's tower."""
+    plan_of_tower = (record.architecture or {}).get(tower)
+    assert isinstance(plan_of_tower, dict)
+    blocks = plan_of_tower["skipped"]
+    assert isinstance(blocks, list)
+    return tuple(block for block in blocks if isinstance(block, int))
+
+
+def _macs(record: ResultRecord) -> dict[str, int]:
+    macs = (record.architecture or {}).get("macs")
+    assert isinstance(macs, dict)
+    return {name: count for name, count in macs.items() if isinstance(count, int)}
+
+
+def with_latencies(
+    rows: Sequence[ControlRow], of_control: Mapping[str, Sequence[ResultRecord]], backbone: FrozenCLIP
+) -> list[ControlRow]:
+    """The rows with the latency of the image tower, that of each control's most frequent architecture."""
+    options = {}
+    for row in rows:
+        record = of_control[row.control][0]
+        blocks = next(iter(row.chosen))
+        vision = () if blocks == "none" else tuple(int(block) for block in blocks.split(","))
+        options[row.control] = settled_options(record, vision)
+    latencies = measure_latencies(backbone, options)
+    return [replace(row, latency=latencies[row.control]) for row in rows]
+
+
+def settled_options(record: ResultRecord, vision: tuple[int, ...]) -> DASConfig:
+    """The options that a run of DAS was made with, skipping these blocks of the image tower."""
+    wrapped = record.identity["wrap"]
+    assert isinstance(wrapped, list)
+    given = next(entry[1] for entry in wrapped if isinstance(entry, list) and entry[0] == "das")
+    assert isinstance(given, dict)
+    text = skipped(record, "text")
+    fixed = {
+        "select": "given",
+        "skip_vision": len(vision),
+        "skip_text": len(text),
+        "vision_blocks": vision,
+        "text_blocks": text,
+    }
+    return DASConfig(**{**given, **fixed})  # type: ignore[arg-type]
+
+
+def write_rows(rows: Sequence[ControlRow], config: BenchConfig, out: Path) -> None:
+    """Write das_controls.json, the table as Markdown, and the plot."""
+    settings = config.settings
+    content = {
+        "protocol": settings.protocol,
+        "suite": settings.suite,
+        "methods": settings.methods,
+        "datasets": settings.datasets,
+        "backbone": config.backbone.name,
+        "seeds": sorted({run.seed for run in config.runs}),
+        "rows": [asdict(row) for row in rows],
+    }
+    write_text(out / f"{NAME}.json", json.dumps(content, indent=1) + "\n")
+    write_text(out / f"{NAME}.md", table(rows))
+
+
+def table(rows: Sequence[ControlRow]) -> str:
+    """A row for each control, as Markdown."""
+    tests = list(rows[0].accuracy)
+    lines = [
+        f"| blocks | {' | '.join(tests)} | std | image tower, MACs | latency 1, ms | latency 128, ms | trainable "
+        "| runs |",
+        "|---" * (len(tests) + 7) + "|",
+    ]
+    for row in rows:
+        numbers = " | ".join(f"{row.accuracy[test]:.2f}" for test in tests)
+        share = f"{row.image_macs / 1e6:,.1f} M ({100 * row.image_macs / row.image_macs_as_loaded - 100:+.1f} %)"
+        times = (
+            "– | –"
+            if row.latency is None
+            else " | ".join(f"{ms:.2f} ({change:+.1f} %)" for ms, change in row.latency.cells)
+        )
+        lines.append(
+            f"| {row.control} | {numbers} | {row.std_over_seeds:.2f} | {share} | {times} | "
+            f"{row.trainable_parameters:,} | {row.runs} |"
+        )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,177 @@
+"""The architecture search in front of a training: a flat loop that steps whatever a method's `search` gives.
+
+Sub-networks learn in turn on the training images, and their rewards come from images that are kept from that. What is
+learnt here is thrown away; the architecture stays. The loop knows no wrapper by name (adaptkit/architecture.py).
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adaptkit import AdaptedCLIP, Support
+from adaptkit.architecture import Architecture, ArchitectureSearch, Choice
+from datasets_fewshot import FewShotDataset, Item
+from trainers.batches import Batch
+from trainers.few_shot import Batches
+from trainers.precision import Precision, autocast
+from trainers.protocols import Task
+from trainers.run_data import Bench, all_at_once, training_batches
+from trainers.seeds import derived_seed, seeded
+from trainers.settings import DataclassInstance, RunConfig, Wrap
+
+HELD_OUT_SHARE = 4  # one image in so many of each class, rounded up; with fewer of them the training images themselves
+
+
+def find_architecture(
+    make: Callable[[Wrap], AdaptedCLIP], config: RunConfig, dataset: FewShotDataset, task: Task, bench: Bench
+) -> tuple[Architecture, Wrap]:
+    """Search as often as the method asks for, each time from another seed.
+
+    Args:
+        make: makes the method with these wrappers, new tensors in it; there is something to be searched.
+
+    Returns:
+        The architecture, and the wrappers with options that have it.
+
+    Raises:
+        ValueError: if rewards are to come from validation images and there are none.
+    """
+    results: list[Architecture] = []
+    while True:
+        what = (config.seed, config.protocol, config.dataset, config.label, config.shots, len(results))
+        seed = derived_seed("search", *what)
+        with seeded(seed, bench.backbone.device):
+            method = make(config.wrap)
+            search = method.search()
+            assert search is not None
+            results.append(run_search(method, search, replace(config, seed=seed), dataset, task, bench))
+        if len(results) == search.searches:
+            break
+    architecture = search.merged(results)
+    settled = cast(DataclassInstance, search.settled(architecture))
+    return architecture, tuple(
+        (name, settled if options is search.options else options) for name, options in config.wrap
+    )
+
+
+def run_search(
+    method: AdaptedCLIP,
+    search: ArchitectureSearch,
+    config: RunConfig,
+    dataset: FewShotDataset,
+    task: Task,
+    bench: Bench,
+) -> Architecture:
+    """One search from the seed of the config, which also orders its batches."""
+    train_items, reward_items = split_for_rewards(task, search.reward_images)
+    rewards = all_at_once(method, dataset, reward_items, config, bench, 0)
+    step_count = search.step_count(config.shots, len(reward_items))
+    if method.writes("prepare"):
+        method.prepare(all_at_once(method, dataset, train_items, config, bench, method.support_views))
+    batches = _batches(method, search, config, dataset, train_items, bench, step_count)
+    optimizer = _optimizer(method, search)
+    reward_batches = _reward_batches(rewards, search.reward_batch)
+    for step in range(step_count):
+        if search.trains:
+            for group in optimizer.param_groups:
+                group["lr"] = search.lr * (1 + math.cos(math.pi * step / step_count)) / 2
+            search.sample()
+            _train_step(method, optimizer, next(batches), bench.precision)
+        if search.reward_is_due(step, step_count):
+            choices = search.candidates()
+            search.learn(choices, _losses(method, search, choices, next(reward_batches), bench.precision))
+    return search.result(config.seed)
+
+
+def split_for_rewards(task: Task, reward_images: str) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """The images that sub-networks learn from, and those that rate them.
+
+    "held_out": the last quarter of each class in the order of the draw, rounded up, does not teach; where a class has
+    fewer than four images, all of its images do both.
+
+    Raises:
+        ValueError: if validation images are asked for and there are none.
+    """
+    if reward_images == "val":
+        if not task.val:
+            raise ValueError("reward_images is 'val', and these data have no validation images; use 'held_out'")
+        return task.train, task.val
+    by_class: dict[int, list[Item]] = {}
+    for item in task.train:
+        by_class.setdefault(item.label, []).append(item)
+    learnt: list[Item] = []
+    kept: list[Item] = []
+    for items in by_class.values():
+        if len(items) < HELD_OUT_SHARE:
+            learnt, kept = learnt + items, kept + items
+        else:
+            first_kept = len(items) - math.ceil(len(items) / HELD_OUT_SHARE)
+            learnt, kept = learnt + items[:first_kept], kept + items[first_kept:]
+    return tuple(learnt), tuple(kept)
+
+
+def _batches(
+    method: AdaptedCLIP,
+    search: ArchitectureSearch,
+    config: RunConfig,
+    dataset: FewShotDataset,
+    items: Sequence[Item],
+    bench: Bench,
+    step_count: int,
+) -> Iterator[Batch]:
+    """Batches without an end, of the search's size."""
+    optim = replace(config.optim, batch_size=search.batch_size, drop_last=True, steps=step_count)
+    batches: Batches = training_batches(method, dataset, items, replace(config, optim=optim), bench)
+    while True:
+        yield from batches
+
+
+def _reward_batches(images: Support, size: int) -> Iterator[Support]:
+    """Images that rate sub-networks, each once before one comes again, in an order of torch's global generator."""
+    while True:
+        for rows in torch.randperm(len(images.labels)).split(size):
+            yield Support(images.x[rows.to(images.x.device)], images.labels[rows.to(images.labels.device)])
+
+
+def _optimizer(method: AdaptedCLIP, search: ArchitectureSearch) -> torch.optim.AdamW:
+    """AdamW; biases and layer norms take no weight decay."""
+    learnt = list(method.learnt_parameters().values())
+    matrices = [parameter for parameter in learnt if parameter.ndim > 1]
+    vectors = [parameter for parameter in learnt if parameter.ndim <= 1]
+    return torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": search.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        lr=search.lr,
+    )
+
+
+def _train_step(method: AdaptedCLIP, optimizer: torch.optim.Optimizer, batch: Batch, precision: Precision) -> None:
+    x, labels = batch
+    device = method.backbone.device
+    optimizer.zero_grad(set_to_none=True)  # adapters that are not in use have no gradient, and are not stepped
+    method.train()
+    with autocast(device, precision):
+        method.backward(x.to(device, non_blocking=True), labels.to(device, non_blocking=True))
+    optimizer.step()
+
+
+@torch.no_grad()
+def _losses(
+    method: AdaptedCLIP, search: ArchitectureSearch, choices: Sequence[Choice], images: Support, precision: Precision
+) -> list[float]:
+    """Cross-entropy of each sub-network on the same images, in nats."""
+    method.eval()
+    losses: list[Tensor] = []
+    for choice in choices:
+        search.use(choice)
+        with autocast(method.backbone.device, precision):
+            logits = method.logits(images.x)
+        losses.append(F.cross_entropy(logits.float(), images.labels))
+    values = torch.stack(losses).tolist()
+    if not all(math.isfinite(value) for value in values):
+        raise ArithmeticError(f"the losses of sub-networks are {values}; lower the learning rate of the search")
+    return values
