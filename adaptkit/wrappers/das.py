@@ -26,6 +26,7 @@ from adaptkit.weights.block_view import require_text_blocks
 from adaptkit.wrapper import MakeInner, MethodWrapper
 from adaptkit.wrappers.das_blocks import AdaptedTower
 from adaptkit.wrappers.das_config import DASConfig
+from adaptkit.wrappers.das_fit import fit_image_stand_ins, fit_text_stand_ins
 from adaptkit.wrappers.das_macs import AdapterShape, image_shape, text_shape, tower_macs
 from adaptkit.wrappers.das_selection import GreedySearch, RewardSearch
 
@@ -70,11 +71,27 @@ class DAS(MethodWrapper):
                 adapters.use(skipped)
 
     def writes(self, part: Optional) -> bool:
-        return self.inner.writes(part)  # what is written here changes nothing but when the inner method sees what
+        # Without stand-ins to fit, what is written here changes nothing but when the inner method sees what.
+        return self.inner.writes(part) or (part == "prepare" and self._fits)
+
+    @property
+    def _fits(self) -> bool:
+        return self.config.init == "fitted" and bool(self.config.skip_vision or self.config.skip_text)
 
     def prepare(self, support: Support) -> None:
+        if self._fits:
+            self._fit_stand_ins(support)
         self._support = support if self.inner.prepares_again else None
         super().prepare(support)
+
+    def _fit_stand_ins(self, support: Support) -> None:
+        gone = Choice((), ()) if self.choice is None else self.choice
+        loaded = self.backbone.as_loaded()
+        if self.vision_adapters is not None:
+            images = support.x.flatten(0, 1) if support.x.ndim == 5 else support.x  # (N * V, 3, H, W) of V views
+            fit_image_stand_ins(loaded, self.vision_adapters.stand_ins(), images, gone.vision)
+        if self.text_adapters is not None:
+            fit_text_stand_ins(loaded, self.text_adapters.stand_ins(), self.classes, gone.text)
 
     def after_epoch(self, epoch: int) -> None:
         if self._support is not None and self.consumes != self.inner.consumes:

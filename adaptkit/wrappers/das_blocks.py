@@ -15,7 +15,7 @@ from adaptkit.towers import Block, TextTower, VisionTower
 from adaptkit.weights.block_view import BlockView
 
 Tower = TypeVar("Tower", TextTower, VisionTower)
-Init = Literal["zero", "normal"]
+Init = Literal["zero", "normal", "fitted"]
 SkipForm = Literal["input", "normed"]
 Kept = Literal["mlp", "both", "none"]
 INIT_STD = 0.02
@@ -25,7 +25,8 @@ class NormedBottleneck(nn.Module):
     """x (..., width) -> A(x) (..., width).
 
     Args:
-        init: "zero": Up starts at zero, so A does; "normal": like Down at N(0, 0.02^2), as published.
+        init: "zero": Up starts at zero, so A does, and "fitted" is no different here (das_fit.py fits stand-ins);
+            "normal": like Down at N(0, 0.02^2), as published.
     """
 
     def __init__(self, width: int, bottleneck: int, init: Init, scale: float, device: torch.device):
@@ -133,8 +134,11 @@ class AdaptedTower(nn.Module, Generic[Tower]):
                 blocks[layer] = BlockView(block, **parts)
         self.tower: Tower = replace(tower, blocks=blocks)
 
+    def stand_ins(self) -> dict[int, SkipAdapter]:
+        """By block: those of skipped blocks, or of all where each can be skipped."""
+        return {int(layer): skip for layer, skip in self.skips.items() if isinstance(skip, SkipAdapter)}
+
     def use(self, skipped: tuple[int, ...]) -> None:
         """Skip these blocks from now on, and run the others; for a tower that lets each be skipped."""
-        for layer, skip in self.skips.items():
-            assert isinstance(skip, SkipAdapter)
-            skip.active = int(layer) in skipped
+        for layer, stand_in in self.stand_ins().items():
+            stand_in.active = layer in skipped

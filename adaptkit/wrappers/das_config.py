@@ -25,7 +25,9 @@ class DASConfig:
     kept_bottleneck_vision: int = 64  # width inside an adapter beside a kept block
     kept_bottleneck_text: int = 32
     kept: Kept = "mlp"  # adapters beside a kept block: one at its MLP, one at its attention too as in ViLT, or none
-    init: Init = "zero"  # of Up: zero, so that an adapter starts as nothing, or N(0, 0.02^2) as published
+    # Of Up: zero, so that an adapter starts as nothing; N(0, 0.02^2), as published; or "fitted": zero beside kept ones,
+    # and in the place of a skipped block the nearest linear copy of it on the training images (das_fit.py).
+    init: Init = "zero"
     skip_form: SkipForm = "input"  # x + A(x), or x + LN(x) + A(x) as released for LLaVA
     scale: float = 1.0  # s
     search_steps: int = 0  # of the search; 0: 250 for each shot, from 500 to 2000
