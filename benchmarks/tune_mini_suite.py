@@ -20,7 +20,7 @@ from trainers.config import load_bench
 from trainers.matrix import open_bench
 from trainers.protocols import EvalSet, Task
 from trainers.records import ResultRecord, read_record
-from trainers.run import execute, make_run
+from trainers.run import Needs, execute, make_run
 from trainers.run_data import Bench
 from trainers.settings import WRAP_SIGN, RunConfig
 from trainers.sources import Sources, load_sources
@@ -110,7 +110,11 @@ def validate(settings: RunConfig, sources: Sources, bench: Bench) -> ResultRecor
     assert not {item.path for item in items} & {item.path for item in dataset.split.test}
     test = EvalSet("val", unseen, items, task.classnames)
     run = make_run(
-        settings, dataset, Task(task.train, (), task.classnames, (test,)), settings.label != "zero_shot", bench
+        settings,
+        dataset,
+        Task(task.train, (), task.classnames, (test,)),
+        Needs(settings.label != "zero_shot", False),
+        bench,
     )
     try:
         return read_record(run.folder)
