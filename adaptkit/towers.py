@@ -234,8 +234,9 @@ def encode_patches(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor] 
     Raises:
         ValueError: if a later layer has prompts and layer 0 has none, or another number of them.
     """
-    x = _run_blocks(tower, x, prompts, run_last_block)
-    return tower.project(x[:, 0] if x.ndim == 3 else x)  # all rows are left where no block attends
+    if last_attending(tower.blocks) < 0:  # no row sees another, so the class token's is enough
+        return tower.project(_run_blocks(tower, x[:, :1], NO_PROMPTS, run_last_block)[:, 0])
+    return tower.project(_run_blocks(tower, x, prompts, run_last_block))
 
 
 def encode_rows(tower: VisionTower, images: Tensor, prompts: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:

@@ -46,7 +46,7 @@ class ControlRow:
     runs: int
     accuracy: dict[str, float]  # percent by test, the mean of runs; and "H", of base and new, where there are both
     std_over_seeds: float  # of the seeds' means of the last of these, percentage points
-    by_dataset: dict[str, float]  # the last of these by data set
+    by_run: dict[str, float]  # the last of these of every "data set, seed"; of several runs there, their mean
     image_macs: int
     image_macs_as_loaded: int
     trainable_parameters: int
@@ -120,10 +120,10 @@ def summarise(control: str, records: Sequence[ResultRecord]) -> ControlRow:
     if has_halves:
         accuracy["H"] = fmean(_headline(record) for record in records)
     by_seed: dict[int, list[float]] = {}
-    by_dataset: dict[str, list[float]] = {}
+    by_run: dict[str, list[float]] = {}
     for record in records:
         by_seed.setdefault(record.seed, []).append(_headline(record))
-        by_dataset.setdefault(record.dataset, []).append(_headline(record))
+        by_run.setdefault(f"{record.dataset}, {record.seed}", []).append(_headline(record))
     chosen: dict[str, int] = {}
     for record in records:
         blocks = ",".join(map(str, skipped(record, "vision"))) or "none"
@@ -136,7 +136,7 @@ def summarise(control: str, records: Sequence[ResultRecord]) -> ControlRow:
         runs=len(records),
         accuracy=accuracy,
         std_over_seeds=pstdev([fmean(values) for values in by_seed.values()]),
-        by_dataset={name: fmean(values) for name, values in by_dataset.items()},
+        by_run={name: fmean(values) for name, values in by_run.items()},
         image_macs=macs["image"],
         image_macs_as_loaded=macs["image_as_loaded"],
         trainable_parameters=records[0].trainable_parameters,

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,16 +11,16 @@ from torch import Tensor
 from adaptkit import FrozenCLIP, create_method
 from adaptkit.wrappers import DASConfig
 
-BATCHES = (1, 128)
+BATCHES = (1, 128)  # images of a call
 LOADED = "as loaded"
 CLASSES = ("cat", "dog")
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Medians of one call of the image tower, and of the tower as it was loaded, for a batch of 1 and of 128 images."""
+    """Medians of one call of the image tower, and of the tower as it was loaded, for batches of 1 and 128 images."""
 
-    seconds: tuple[float, ...]  # for each of BATCHES
+    seconds: tuple[float, ...]  # for each batch
     seconds_as_loaded: tuple[float, ...]
     rounds: int  # turns that the medians are of
 
@@ -32,11 +32,16 @@ class Latency:
 
 
 def measure_latencies(
-    backbone: FrozenCLIP, options: Mapping[str, DASConfig], rounds: int = 7, calls_of_one: int = 20
+    backbone: FrozenCLIP,
+    options: Mapping[str, DASConfig],
+    batches: Sequence[int] = (),
+    rounds: int = 7,
+    calls_of_one: int = 20,
 ) -> dict[str, Latency]:
     """The latency of the image tower under each of the options.
 
     Args:
+        batches: images of a call; 1 and 128 where none are named.
         rounds: in each, every tower has its turn.
         calls_of_one: single images in a turn.
     """
@@ -45,8 +50,9 @@ def measure_latencies(
     }
     towers: dict[str, FrozenCLIP] = {LOADED: backbone, **{name: view.backbone for name, view in views.items()}}
     height, width = backbone.preprocess_cfg.image_size
+    batches = batches or BATCHES
     medians: dict[int, dict[str, float]] = {}
-    for batch in BATCHES:
+    for batch in batches:
         images = torch.randn(batch, 3, height, width, device=backbone.device, dtype=backbone.dtype)
         calls = calls_of_one if batch == 1 else 1
         found: dict[str, list[float]] = {name: [] for name in towers}
@@ -56,8 +62,8 @@ def measure_latencies(
             for name, tower in towers.items():
                 found[name].append(_seconds(tower, images, calls))
         medians[batch] = {name: statistics.median(times) for name, times in found.items()}
-    loaded = tuple(medians[batch][LOADED] for batch in BATCHES)
-    return {name: Latency(tuple(medians[batch][name] for batch in BATCHES), loaded, rounds) for name in options}
+    loaded = tuple(medians[batch][LOADED] for batch in batches)
+    return {name: Latency(tuple(medians[batch][name] for batch in batches), loaded, rounds) for name in options}
 
 
 @torch.no_grad()

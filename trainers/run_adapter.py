@@ -1,14 +1,20 @@
 """A finished run as an adapter: the method of its record, with what it learnt and a card of its scores."""
 
+import json
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 from safetensors.torch import load_file
 
 import adaptkit
 from adaptkit import AdaptedCLIP, ClassSet, FrozenCLIP, Metric, TrainingFacts
+from adaptkit.architecture import architecture_from_json
 from adaptkit.artefact_config import Part, options_from_json
 from trainers.records import LEARNT_FILE, ResultRecord, read_record
 from trainers.run import classnames_hash
+from trainers.search import settled_wrap
+from trainers.settings import DataclassInstance
 
 
 def load_run(folder: Path, backbone: FrozenCLIP) -> tuple[AdaptedCLIP, TrainingFacts]:
@@ -29,23 +35,29 @@ def load_run(folder: Path, backbone: FrozenCLIP) -> tuple[AdaptedCLIP, TrainingF
     assert isinstance(options, dict)
     assert isinstance(templates, list)
     assert isinstance(wrapped, list)
-    method = adaptkit.create_method(
+    make = partial(
+        adaptkit.create_method,
         record.method,
         backbone,
         ClassSet(trained_classes(record), tuple(str(template) for template in templates)),
         options_from_json(adaptkit.method_config(record.method), Part(record.method, options), str(folder)),
-        wrap=[_wrapper(entry, str(folder)) for entry in wrapped],
     )
+    wrap = tuple(_wrapper(entry, str(folder)) for entry in wrapped)
+    method = make(wrap=wrap)
+    search = method.search()
+    if search is not None:  # the run has searched what it skips, and its record says what that was
+        found = architecture_from_json(json.dumps(record.architecture), f"the record of {folder}")
+        method = make(wrap=settled_wrap(wrap, search, found))
     method.eval()
     if (folder / LEARNT_FILE).exists():
         method.load_learnt_state(load_file(folder / LEARNT_FILE))
     return method, training_facts(record)
 
 
-def _wrapper(entry: object, place: str) -> tuple[str, object]:
+def _wrapper(entry: object, place: str) -> tuple[str, DataclassInstance]:
     assert isinstance(entry, list)
     name, options = entry
-    return name, options_from_json(adaptkit.wrapper_config(name), Part(name, options), place)
+    return name, cast(DataclassInstance, options_from_json(adaptkit.wrapper_config(name), Part(name, options), place))
 
 
 def trained_classes(record: ResultRecord) -> tuple[str, ...]:

@@ -53,10 +53,13 @@ def find_architecture(
         if len(results) == search.searches:
             break
     architecture = search.merged(results)
+    return architecture, settled_wrap(config.wrap, search, architecture)
+
+
+def settled_wrap(wrap: Wrap, search: ArchitectureSearch, architecture: Architecture) -> Wrap:
+    """The wrappers of a method that was made to be searched, with options that have the architecture."""
     settled = cast(DataclassInstance, search.settled(architecture))
-    return architecture, tuple(
-        (name, settled if options is search.options else options) for name, options in config.wrap
-    )
+    return tuple((name, settled if options is search.options else options) for name, options in wrap)
 
 
 def run_search(
@@ -74,14 +77,14 @@ def run_search(
     if method.writes("prepare"):
         method.prepare(all_at_once(method, dataset, train_items, config, bench, method.support_views))
     batches = _batches(method, search, config, dataset, train_items, bench, step_count)
-    optimizer = _optimizer(method, search)
+    optimizer = adamw(method, search)
     reward_batches = _reward_batches(rewards, search.reward_batch)
     for step in range(step_count):
         if search.trains:
             for group in optimizer.param_groups:
                 group["lr"] = search.lr * (1 + math.cos(math.pi * step / step_count)) / 2
             search.sample()
-            _train_step(method, optimizer, next(batches), bench.precision)
+            train_step(method, optimizer, next(batches), bench.precision)
         if search.reward_is_due(step, step_count):
             choices = search.candidates()
             search.learn(choices, _losses(method, search, choices, next(reward_batches), bench.precision))
@@ -138,7 +141,7 @@ def _reward_batches(images: Support, size: int) -> Iterator[Support]:
             yield Support(images.x[rows.to(images.x.device)], images.labels[rows.to(images.labels.device)])
 
 
-def _optimizer(method: AdaptedCLIP, search: ArchitectureSearch) -> torch.optim.AdamW:
+def adamw(method: AdaptedCLIP, search: ArchitectureSearch) -> torch.optim.AdamW:
     """AdamW; biases and layer norms take no weight decay."""
     learnt = list(method.learnt_parameters().values())
     matrices = [parameter for parameter in learnt if parameter.ndim > 1]
@@ -149,10 +152,11 @@ def _optimizer(method: AdaptedCLIP, search: ArchitectureSearch) -> torch.optim.A
     )
 
 
-def _train_step(method: AdaptedCLIP, optimizer: torch.optim.Optimizer, batch: Batch, precision: Precision) -> None:
+def train_step(method: AdaptedCLIP, optimizer: torch.optim.Optimizer, batch: Batch, precision: Precision) -> None:
+    """Train the sub-network that is in use on one batch; nothing else is touched, the optimiser's state included."""
     x, labels = batch
     device = method.backbone.device
-    optimizer.zero_grad(set_to_none=True)  # adapters that are not in use have no gradient, and are not stepped
+    optimizer.zero_grad(set_to_none=True)  # what is not in use has no gradient then, and AdamW passes over it
     method.train()
     with autocast(device, precision):
         method.backward(x.to(device, non_blocking=True), labels.to(device, non_blocking=True))

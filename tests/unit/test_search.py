@@ -5,13 +5,16 @@ from dataclasses import replace
 
 import pytest
 
+from adaptkit import create_method
+from adaptkit.architecture import Choice
+from adaptkit.wrappers import DASConfig
 from datasets_fewshot import Item
 from tests.records_for_tests import make_record
 from trainers.config import load_bench
 from trainers.das_controls import control_configs, summarise
 from trainers.protocols import Task
 from trainers.records import ResultRecord, read_record, write_record
-from trainers.search import split_for_rewards
+from trainers.search import adamw, split_for_rewards, train_step
 
 
 def task(shots, val=()):
@@ -82,7 +85,7 @@ def test_a_control_is_summed_up_over_its_runs():
         ],
     )
     assert row.accuracy == {"base": 65.0, "new": 65.0, "H": 65.0}
-    assert row.by_dataset == {"a": 50.0, "b": 80.0}
+    assert row.by_run == {"a, 1": 60.0, "a, 2": 40.0, "b, 1": 80.0, "b, 2": 80.0}
     assert row.std_over_seeds == 5.0
     assert row.chosen == {"1": 3, "2": 1}
     assert (row.image_macs, row.image_macs_as_loaded) == (70, 100)
@@ -92,3 +95,19 @@ def test_the_embedded_suite_has_a_case_for_das():
     config = load_bench(overrides=["WRAP", "[das]", "METHODS", "[coop]"])
     assert config.runs[0].optim.name == "adamw"
     assert dict(config.runs[0].wrap)["das"].searches == 1
+
+
+def test_a_step_leaves_adapters_that_are_not_in_use_to_themselves(tiny_clip, batch):
+    options = DASConfig(skip_vision=1, skip_text=0, encoder="vision")
+    method = create_method("zero_shot", tiny_clip, ["cat", "dog"], wrap=[("das", options)])
+    search = method.search()
+    optimizer = adamw(method, search)
+    search.use(Choice((1,), ()))
+    before = method.learnt_state()
+    train_step(method, optimizer, (batch[0], batch[1] % 2), "fp32")
+    learnt = method.learnt_parameters()
+    stepped = {name.rsplit(".", 2)[0].split(".", 1)[1] for name in learnt if learnt[name] in optimizer.state}
+    assert stepped == {"skips.1", "beside_mlp.0", "beside_mlp.2"}
+    unused = [name for name in learnt if "skips.0" in name or "beside_mlp.1" in name]
+    assert unused
+    assert all(learnt[name].equal(before[name]) for name in unused)

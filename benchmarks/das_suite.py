@@ -1,0 +1,108 @@
+"""DAS and its controls on the embedded suite, held against what was expected; fills in docs/das.md.
+
+    python -m benchmarks.das_suite [--seeds 1,2,3] [--runs runs/das]
+
+Zero-shot CLIP with two of six image blocks skipped, the text tower as it is: ten data sets, base to novel. Trainings
+that are finished are reused. The numbers go to benchmarks/results/das_suite.json, the plot and the table into docs/.
+"""
+
+import argparse
+import json
+import math
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean, stdev
+
+from benchmarks.timing import hardware
+from datasets_fewshot.cache_folder import cache_folder
+from trainers.das_controls import NAME, NO_SKIP, RANDOM, ControlRow, run_controls, table
+from trainers.das_plot import draw_controls
+
+ROOT = Path(__file__).parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "das_suite.json"
+PAGE = ROOT / "docs" / "das.md"
+SETTINGS = ("METHODS", "[zero_shot]", "DAS.SKIP_TEXT", "0", "DAS.ENCODER", "vision", "DEVICE", "cpu")
+SKIP = 2
+MOST_LOSS = 1.0  # points of H that skipping may cost
+SHARE_OF_MACS = 0.8  # of what the multiply-accumulates fall by, the latency is to fall by
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--runs", type=Path, default=Path("runs/das"), help="where finished trainings are kept")
+    args = parser.parse_args()
+    words = [*SETTINGS, "SEEDS", f"[{args.seeds}]"]
+    rows = run_controls(None, words, [SKIP], args.runs, cache_folder() / "features")
+    goals = judged(rows)
+    content = {"hardware": hardware(), "seeds": args.seeds, "goals": goals, "rows": [asdict(row) for row in rows]}
+    RESULT.write_text(json.dumps(content, indent=1) + "\n")
+    draw_controls(rows, args.runs)
+    for suffix in ("png", "svg"):
+        shutil.copy(args.runs / f"{NAME}.{suffix}", ROOT / "docs" / f"das_controls.{suffix}")
+    fill_page(rows, goals)
+    print(json.dumps(goals, indent=1))
+
+
+def judged(rows: Sequence[ControlRow]) -> dict[str, dict[str, float | bool]]:
+    """The goals with what was measured; differences of H are paired by data set and seed, in points."""
+    by_name = {row.control: row for row in rows}
+    das, none = by_name[f"das, {SKIP} skipped"], by_name[NO_SKIP]
+    others = {kind: _mean_runs(rows, kind) for kind in (RANDOM, "greedy", "last", "first")}
+    goals: dict[str, dict[str, float | bool]] = {}
+    difference, error = paired(das.by_run, none.by_run)
+    goals["das - no skip"] = {"difference": difference, "error": error, "met": difference >= -MOST_LOSS}
+    for kind, runs in others.items():
+        difference, error = paired(das.by_run, runs)
+        goals[f"das - {kind}"] = {"difference": difference, "error": error, "met": difference > 0}
+    assert das.latency is not None
+    macs = 1 - das.image_macs / das.image_macs_as_loaded
+    for batch, (_, change) in zip((1, 128), das.latency.cells, strict=True):
+        goals[f"latency of {batch}"] = {
+            "fall_of_macs": 100 * macs,
+            "fall": -change,
+            "met": -change >= 100 * SHARE_OF_MACS * macs,
+        }
+    return goals
+
+
+def _mean_runs(rows: Sequence[ControlRow], kind: str) -> dict[str, float]:
+    """H of each data set and seed, the mean over the rows of a kind."""
+    chosen = [row.by_run for row in rows if row.control.startswith(kind)]
+    return {run: fmean(by_run[run] for by_run in chosen) for run in chosen[0]}
+
+
+def paired(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[float, float]:
+    """The mean difference of what both have, and its standard error."""
+    differences = [ours[run] - theirs[run] for run in ours]
+    return fmean(differences), stdev(differences) / math.sqrt(len(differences))
+
+
+def fill_page(rows: Sequence[ControlRow], goals: Mapping[str, Mapping[str, float | bool]]) -> None:
+    """Put the table and the goals between the page's markers."""
+    lines = [table(rows), "| goal | measured | met |", "|---|---|---|"]
+    for name, goal in goals.items():
+        if "difference" in goal:
+            at_least = f"at least -{MOST_LOSS:g}" if name == f"das - {NO_SKIP}" else "above 0"
+            text = f"{goal['difference']:+.2f} ± {goal['error']:.2f} points of H"
+            lines.append(f"| {name}: {at_least} | {text} | {'yes' if goal['met'] else 'no'} |")
+        else:
+            wanted = f"{name}: falls by {100 * SHARE_OF_MACS:.0f} % of the MACs' {goal['fall_of_macs']:.1f} %"
+            lines.append(f"| {wanted} | {goal['fall']:.1f} % | {'yes' if goal['met'] else 'no'} |")
+    runs = rows[0].by_run
+    seeds = sorted({run.rsplit(", ", 1)[1] for run in runs})
+    datasets = len({run.rsplit(", ", 1)[0] for run in runs})
+    lines += [
+        "",
+        f"Mean of {datasets} data sets, seed {', '.join(seeds)}; ± is one standard error over their differences.",
+    ]
+    text = PAGE.read_text()
+    pattern = re.compile(r"(<!-- measured -->\n).*?(<!-- /measured -->)", re.DOTALL)
+    PAGE.write_text(pattern.sub(lambda match: f"{match[1]}\n" + "\n".join(lines) + f"\n\n{match[2]}", text))
+
+
+if __name__ == "__main__":
+    main()
