@@ -65,7 +65,7 @@ def _add_ablations(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def _show(args: argparse.Namespace) -> int:
     from trainers.eval_cli import labelled_data, part_of
     from trainers.fdt_show import page, picture, token_cards
-    from trainers.records import write_text
+    from trainers.records import replacing, write_text
 
     if args.count < 1 or args.images < 1:
         raise ValueError(f"--count {args.count} and --images {args.images} have to be 1 or more")
@@ -79,7 +79,8 @@ def _show(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.adapter}: {error}") from None
     title = f"Finite discrete tokens on {dataset.name}, {args.part}"
     write_text(args.out / "tokens.html", page(cards, title))
-    picture(cards).save(args.out / "tokens.png")
+    with replacing(args.out / "tokens.png") as temporary:
+        picture(cards).save(temporary, "PNG")
     print(f"wrote {args.out / 'tokens.html'} and {args.out / 'tokens.png'}: {len(cards)} tokens, {len(items)} images")
     return OK
 
