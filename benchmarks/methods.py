@@ -25,6 +25,7 @@ from benchmarks.timing import Comparison, Cost, compared, gflop, kept_mb, median
 
 TOLERANCE = 1e-3  # of every result, in units of its norm; fp32 rounding through 24 blocks and a scale of 100
 PHRASE = "a photo of a"
+LONG_STEP_REPEATS = 2  # of steps whose plain path takes a quarter of a minute
 
 Results = Mapping[str, Tensor]  # logits, or a loss and gradients by name
 Path = Callable[[], Results]
@@ -97,7 +98,7 @@ def coop(models: Models) -> Case:
         return F.cross_entropy(plain.coop_logits(models.plain, prompts, learnt, images), labels)
 
     fast = {"fixed views": partial(step, method, features, labels)}
-    return Case("CoOp, 16 tokens, 100 classes, batch 32", partial(plain_step, loss, learnt), fast)
+    return Case("CoOp, 16 tokens, 100 classes, batch 32", partial(plain_step, loss, learnt), fast, LONG_STEP_REPEATS)
 
 
 def template_weights(models: Models, n_classes: int) -> Tensor:
@@ -117,7 +118,7 @@ def kgcoop(models: Models) -> Case:
         return plain.kgcoop_loss(models.plain, prompts, weights, learnt, images, labels)
 
     fast = {"fixed views": partial(step, method, features, labels)}
-    return Case("KgCoOp, 4 tokens, 100 classes, batch 32", partial(plain_step, loss, learnt), fast)
+    return Case("KgCoOp, 4 tokens, 100 classes, batch 32", partial(plain_step, loss, learnt), fast, LONG_STEP_REPEATS)
 
 
 def cocoop(models: Models) -> Case:
@@ -157,7 +158,7 @@ def prograd(models: Models) -> Case:
         return {"loss": loss.detach(), **gradients}
 
     fast = {"fixed views": partial(step, method, features, labels)}
-    return Case("ProGrad, two gradients, 16 tokens, 100 classes, batch 32", plain_gradients, fast)
+    return Case("ProGrad, two gradients, 16 tokens, 100 classes, batch 32", plain_gradients, fast, LONG_STEP_REPEATS)
 
 
 def promptsrc(models: Models) -> Case:

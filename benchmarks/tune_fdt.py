@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.tune_mini_suite import DATASETS
+from benchmarks.tune_mini_suite import WITH_VALIDATION
 from datasets_fewshot import FewShotDataset, Item, Split, select_classes
 from datasets_fewshot.cache_folder import cache_folder
 from trainers.config import load_bench
@@ -50,10 +50,11 @@ def main() -> None:
 
 def harmonic_means(method: str, weight: float, rate: float, runs: Path) -> dict[str, float]:
     """Percent by data set, the mean over seeds."""
-    words = ["METHODS", f"[{method}]", "WRAP", "[fdt]", "DATASETS", f"[{', '.join(DATASETS)}]", "SEEDS", str(SEEDS)]
+    datasets = f"[{', '.join(WITH_VALIDATION)}]"
+    words = ["METHODS", f"[{method}]", "WRAP", "[fdt]", "DATASETS", datasets, "SEEDS", str(SEEDS)]
     config = load_bench(overrides=[*words, "FDT.WEIGHT", str(weight), "OPTIM.LR", str(rate), "DEVICE", "cpu"])
     bench, sources = open_bench(config, runs, cache_folder() / "features"), load_sources(config)
-    found: dict[str, list[float]] = {name: [] for name in DATASETS}
+    found: dict[str, list[float]] = {name: [] for name in WITH_VALIDATION}
     for settings in config.runs:
         found[settings.dataset].append(halves(settings, sources, bench))
     return {name: fmean(values) for name, values in found.items()}

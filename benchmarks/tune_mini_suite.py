@@ -28,7 +28,8 @@ from trainers.settings import WRAP_SIGN, RunConfig
 from trainers.sources import Sources, load_sources
 
 HELD_OUT = "noto-v1"  # a coloured family, as the one that tests are on
-DATASETS = [*(name for name, facts in MINI_DATASETS.items() if facts["val"]), "emoji_animals", "emoji_food"]
+WITH_VALIDATION = [name for name, facts in MINI_DATASETS.items() if facts["val"]]
+DATASETS = [*WITH_VALIDATION, "emoji_animals", "emoji_food"]
 SEEDS = [1]
 NOISE = 1.0  # percentage points of the mean over the data sets that are not told apart
 CONTEXT, DEEP, LAYERS = (0.01, 0.05, 0.2, 0.8), (0.003, 0.01, 0.03, 0.1), (0.001, 0.004, 0.016)
