@@ -1,9 +1,9 @@
-"""Choose the rate, steps and batch of DAS on the embedded suite, on validation images of base classes; never on test's.
+"""Choose start, rate, steps and batch of DAS on the embedded suite, on validation images of base classes, never test's.
 
 python -m benchmarks.tune_das [--runs runs/tune] [--out benchmarks/results/tune_das.json]
 
 Zero-shot CLIP with the last two image blocks skipped, the text tower as it is, one seed of the data sets that have the
-most validation images. The choice belongs into configs/suites/mini.yaml.
+most validation images. The choice belongs into configs/suites/mini.yaml. Rows that the file holds are kept.
 """
 
 import argparse
@@ -18,16 +18,22 @@ from trainers.matrix import open_bench
 from trainers.sources import load_sources
 
 DATASETS = ("fashion_mnist", "icons", "openclipart")
-GRID = (  # rate, steps, batch, skipped blocks
-    (0.001, 30, 16, 2),
-    (0.004, 30, 16, 2),
-    (0.008, 30, 16, 2),
-    (0.016, 30, 16, 2),
-    (0.008, 120, 16, 2),
-    (0.008, 120, 8, 2),
-    (0.008, 240, 8, 2),
-    (0.008, 120, 8, 0),
+GRID = (  # start, rate, steps, batch, skipped blocks
+    ("zero", 0.001, 30, 16, 2),
+    ("zero", 0.004, 30, 16, 2),
+    ("zero", 0.008, 30, 16, 2),
+    ("zero", 0.016, 30, 16, 2),
+    ("zero", 0.008, 120, 16, 2),
+    ("zero", 0.008, 120, 8, 2),
+    ("zero", 0.008, 240, 8, 2),
+    ("zero", 0.008, 120, 8, 0),
+    ("zero", 0.001, 120, 8, 0),
+    ("zero", 0.001, 120, 8, 2),
+    ("fitted", 0.001, 120, 8, 2),
+    ("fitted", 0.004, 120, 8, 2),
 )
+KEYS = ("init", "lr", "steps", "batch", "skipped")
+SETTINGS = ("DAS.INIT", "OPTIM.LR", "OPTIM.STEPS", "OPTIM.BATCH_SIZE", "DAS.SKIP_VISION")
 FIXED = ("WRAP", "[das]", "METHODS", "[zero_shot]", "DATASETS", f"[{', '.join(DATASETS)}]", "SEEDS", "[1]")
 VISION = ("DEVICE", "cpu", "DAS.ENCODER", "vision", "DAS.SKIP_TEXT", "0", "DAS.SELECT", "last")
 
@@ -37,21 +43,22 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/tune"), help="where finished trainings are kept")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/tune_das.json"))
     args = parser.parse_args()
+    kept = json.loads(args.out.read_text())["rows"] if args.out.is_file() else []
     rows = []
-    for lr, steps, batch, skipped in GRID:
-        found = accuracies(
-            ["OPTIM.LR", lr, "OPTIM.STEPS", steps, "OPTIM.BATCH_SIZE", batch, "DAS.SKIP_VISION", skipped], args.runs
-        )
-        rows.append(
-            {"lr": lr, "steps": steps, "batch": batch, "skipped": skipped, "mean": fmean(found.values()), **found}
-        )
-        print(rows[-1], flush=True)
+    for cell in GRID:
+        row = next((row for row in kept if tuple(row[key] for key in KEYS) == cell), None)
+        if row is None:
+            words = (word for key, value in zip(SETTINGS, cell, strict=True) for word in (key, str(value)))
+            found = accuracies(list(words), args.runs)
+            row = {**dict(zip(KEYS, cell, strict=True)), "mean": fmean(found.values()), **found}
+        rows.append(row)
+        print(row, flush=True)
     args.out.write_text(json.dumps({"datasets": DATASETS, "seed": 1, "rows": rows}, indent=1) + "\n")
 
 
-def accuracies(overrides: list[str | float], runs: Path) -> dict[str, float]:
+def accuracies(overrides: list[str], runs: Path) -> dict[str, float]:
     """Percent of the validation images of base classes, by data set."""
-    config = load_bench(overrides=[*FIXED, *VISION, *(str(word) for word in overrides)])
+    config = load_bench(overrides=[*FIXED, *VISION, *overrides])
     bench = open_bench(config, runs, cache_folder() / "features")
     sources = load_sources(config)
     return {run.dataset: validate(run, sources, bench).score("val").accuracy for run in config.runs}
