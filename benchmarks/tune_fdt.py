@@ -21,8 +21,9 @@ from trainers.config import load_bench
 from trainers.matrix import open_bench
 from trainers.protocols import EvalSet, Task
 from trainers.records import read_record, write_text
-from trainers.run import Needs, execute, make_run
+from trainers.run import execute
 from trainers.run_data import Bench
+from trainers.run_identity import Needs, make_run
 from trainers.scoring import harmonic_mean
 from trainers.settings import RunConfig
 from trainers.sources import Sources, load_sources

@@ -22,8 +22,9 @@ from trainers.config import load_bench
 from trainers.matrix import open_bench
 from trainers.protocols import EvalSet, Task, base_to_novel
 from trainers.records import ResultRecord, read_record
-from trainers.run import Needs, execute, make_run
+from trainers.run import execute
 from trainers.run_data import Bench
+from trainers.run_identity import Needs, make_run
 from trainers.settings import WRAP_SIGN, RunConfig
 from trainers.sources import Sources, load_sources
 

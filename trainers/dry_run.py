@@ -12,8 +12,8 @@ from trainers.environment import hardware
 from trainers.estimates import Estimates, spell
 from trainers.matrix import Plan, open_bench, plan
 from trainers.records import read_records
-from trainers.run import Run
 from trainers.run_data import Bench
+from trainers.run_identity import Run
 from trainers.run_jobs import count_workers
 from trainers.settings import BenchConfig
 

@@ -17,9 +17,10 @@ from trainers.fit_defaults import default_shots, embedded_settings, size_setting
 from trainers.fit_report import confusions, worst_images, write_sheet, write_summary
 from trainers.matrix import open_bench, plan
 from trainers.records import ResultRecord
-from trainers.run import Run, execute
+from trainers.run import execute
 from trainers.run_adapter import load_run
 from trainers.run_data import Bench, test_batches
+from trainers.run_identity import Run
 from trainers.seeds import seeded
 from trainers.settings import RunConfig
 

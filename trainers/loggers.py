@@ -11,7 +11,7 @@ from typing import Protocol
 
 from trainers.launchers import Event, Tell
 from trainers.records import Json, ResultRecord, read_record, run_folder
-from trainers.run import Run
+from trainers.run_identity import Run
 
 PROJECT = "adaptkit"  # in Weights & Biases, unless WANDB_PROJECT names another
 

@@ -14,8 +14,8 @@ from trainers.name_lengths import fit_names
 from trainers.precision import choose_device, choose_precision, choose_threads
 from trainers.protocols import NEW_NAMES, Task
 from trainers.records import RecordError, ResultRecord, read_record
-from trainers.run import Needs, Run, make_run, uses_training
 from trainers.run_data import Bench
+from trainers.run_identity import Needs, Run, make_run, uses_training
 from trainers.seeds import seeded
 from trainers.settings import BenchConfig, DataclassInstance, RunConfig, Wrap
 from trainers.sources import Sources, load_sources

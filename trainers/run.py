@@ -2,10 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -14,125 +12,32 @@ from torch import Tensor
 
 from adaptkit import AdaptedCLIP, ClassSet, Support, create_method
 from adaptkit.architecture import Architecture
-from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
+from datasets_fewshot import items_hash
 from trainers.checkpoints import Checkpoints, discard_checkpoints
 from trainers.clock import Clock
 from trainers.environment import hardware, peak_memory_mb, versions
 from trainers.evaluate import predict
 from trainers.few_shot import Batches, DivergedError, TrainLog, train
-from trainers.protocols import EvalSet, Task
+from trainers.protocols import EvalSet
 from trainers.records import (
     ARCHITECTURE_FILE,
     LAST_GOOD_FILE,
     LEARNT_FILE,
     SCHEMA_VERSION,
-    Json,
     ResultRecord,
     TestScore,
     replacing,
-    run_folder,
-    run_id,
     test_score,
     write_record,
     write_text,
 )
 from trainers.run_data import Bench, all_at_once, test_batches, training_batches
+from trainers.run_identity import Run, notes_of
 from trainers.scoring import score
 from trainers.search import find_architecture
 from trainers.seeds import derived_seed, seeded
-from trainers.settings import OWN_SUITE, RunConfig, Wrap
+from trainers.settings import RunConfig, Wrap
 from trainers.team import ALONE
-
-PROTOCOL_DRAW = "coop"  # what everyone expects; a run with another says so, and is a run of its own
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run with its data at hand."""
-
-    config: RunConfig
-    dataset: FewShotDataset
-    task: Task
-    uses_training: bool  # False: nothing is learnt or kept of training images, so shots and seeds do not matter
-    identity: dict[str, Json]
-    folder: Path
-    processes: int = 1  # that train it together
-
-    @property
-    def run_id(self) -> str:
-        return run_id(self.identity)
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a method with its options and wrappers asks of its training."""
-
-    training: bool  # training images matter to it
-    images: bool  # it is fed with images, so that processes can share its batches
-
-
-def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Needs, bench: Bench) -> Run:
-    """Give a run its identity: all that can change its result, and no path, host or clock."""
-    identity: dict[str, Json] = {
-        "protocol": config.protocol,
-        "dataset": config.dataset,
-        "tests": {test.name: _fingerprint(test.items, test.classnames) for test in task.tests},
-        "method": config.method,
-        "options": asdict(config.options),
-        "templates": list(config.templates),
-        "backbone": bench.backbone.name,
-        "weights": bench.backbone.weights_hash,
-        "preprocess": asdict(bench.backbone.preprocess_cfg),
-        "precision": bench.precision,
-        "shots": 0,
-        "seed": 0,
-    }
-    if config.wrap:  # without wrappers an identity says nothing of them
-        identity["wrap"] = [[name, asdict(options)] for name, options in config.wrap]
-    processes = bench.processes if needs.training and needs.images else 1
-    if processes > 1:  # dropout and last digits are others
-        identity["processes"] = processes
-    if needs.training:
-        identity |= {
-            "train": _fingerprint(task.train, task.classnames),
-            "val": _fingerprint(task.val, task.classnames),
-            "shots": config.shots,
-            "seed": config.seed,
-            "optim": asdict(config.optim),
-            "views": asdict(config.views),
-        }
-        for key in ("recipe", "selection"):  # both are stamped into the record, so its run is a run of its own
-            if getattr(config, key) in ("paper", "oracle"):
-                identity[key] = getattr(config, key)
-        if config.draw != PROTOCOL_DRAW:
-            identity["draw"] = config.draw
-    if bench.suite == OWN_SUITE:  # names of files do not tell one folder's images from another's
-        identity["files"] = [
-            files_hash(data.image_root, [*data.split.train, *data.split.val, *data.split.test])
-            for data in _datasets(task, dataset)
-        ]
-    identity = json.loads(json.dumps(identity))  # as a record gives it back
-    return Run(config, dataset, task, needs.training, identity, run_folder(bench.out, identity), processes)
-
-
-def _datasets(task: Task, dataset: FewShotDataset) -> tuple[FewShotDataset, ...]:
-    """The data set that is learnt from, and the others that are tested on."""
-    others = (test.dataset for test in task.tests if test.dataset is not dataset)
-    return (dataset, *{other.name: other for other in others}.values())
-
-
-def _fingerprint(items: tuple[Item, ...], classnames: tuple[str, ...]) -> Json:
-    return {"items": items_hash(items), "classnames": classnames_hash(classnames)}
-
-
-def classnames_hash(classnames: tuple[str, ...]) -> str:
-    """How an identity keeps class names."""
-    return sha256("\n".join(classnames).encode()).hexdigest()
-
-
-def uses_training(method: AdaptedCLIP) -> bool:
-    """Whether a method learns tensors or keeps anything of the training images."""
-    return bool(method.learnt_parameters()) or method.writes("prepare") or method.writes("tune")
 
 
 def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = None) -> ResultRecord:
@@ -302,23 +207,6 @@ def _record(
         versions=versions(),
         hardware=hardware(bench.backbone.device) | ({"processes": str(run.processes)} if run.processes > 1 else {}),
         finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        notes=_notes(run),
+        notes=notes_of(run),
         architecture=None if architecture is None else json.loads(architecture.to_json()),
     )
-
-
-def _notes(run: Run) -> tuple[str, ...]:
-    """What a reader of the numbers has to know about the data and the settings."""
-    config = run.config
-    notes = list(run.dataset.notes)
-    for test in run.task.tests:
-        notes += [f"{test.name}: {note}" for note in test.dataset.notes if note not in run.dataset.notes]
-    if not run.uses_training:
-        return tuple(notes)
-    if config.selection == "oracle":
-        notes.append("oracle: hyper-parameters were selected on the test images")
-    if config.draw != PROTOCOL_DRAW:
-        notes.append(f"few-shot draw of {config.draw}'s code, which has other images than CoOp's")
-    if config.recipe == "paper":
-        notes.append(f"recipe of the paper: configs/paper/{config.method}_{config.protocol}.yaml")
-    return (*notes, *config.departures)

@@ -20,8 +20,9 @@ from trainers.launchers.slurm import Slurm
 from trainers.launchers.together import Together
 from trainers.matrix import Plan, open_bench, plan
 from trainers.records import RECORD_FILE, ResultRecord, read_record
-from trainers.run import Run, assist, execute
+from trainers.run import assist, execute
 from trainers.run_data import Bench
+from trainers.run_identity import Run
 from trainers.settings import BenchConfig
 from trainers.team import join_team
 
