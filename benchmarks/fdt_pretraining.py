@@ -1,6 +1,6 @@
 """CLIP and CLIP with finite discrete tokens, pre-trained from scratch on the embedded images and their names.
 
-python -m benchmarks.fdt_pretraining [--steps 240] [--out benchmarks/results/fdt_pretraining.json]
+python -m benchmarks.fdt_pretraining [--steps 400] [--out benchmarks/results/fdt_pretraining.json]
 
 Both have adaptkit-mini's towers, the same pairs in the same order and the same schedule, and both get the same
 multiply-accumulates, counted over forward and backward: what a step of FDT costs more is taken off its steps. Tested
@@ -136,7 +136,7 @@ def _ranks(scores: Tensor) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=240, help="of CLIP, each of 128 pairs")
+    parser.add_argument("--steps", type=int, default=400, help="of CLIP, each of 128 pairs")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/fdt_pretraining.json"))
     args = parser.parse_args()
