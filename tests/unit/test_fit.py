@@ -68,9 +68,10 @@ def test_every_recipe_ends_within_bounds(method, images):
 
 
 def test_the_embedded_backbone_has_settings_of_its_own():
+    of_the_suite = load_bench(overrides=["METHODS", "[coop]"]).runs[0]
     assert embedded_settings("coop") == {
         "VIEWS.AUGMENT": "none",
-        "OPTIM.LR": 0.05,
+        "OPTIM.LR": of_the_suite.optim.lr,
         "OPTIM.EPOCHS": 50,
         "COOP.N_CTX": 4,
     }
