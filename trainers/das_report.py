@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -68,7 +68,8 @@ def report_rows(out: Path) -> list[ReportRow]:
     for number, ((label, _), found) in enumerate(groups.items()):
         architecture, first = _architecture(found[0]), found[0]
         names = first.scores[0].classnames
-        method = create_method(first.method, backbone, names, wrap=[("das", options[str(number)])])
+        unfitted = replace(options[str(number)], init="zero")  # no image is needed, and every count stays
+        method = create_method(first.method, backbone, names, wrap=[("das", unfitted)])
         optim = first.identity["optim"]
         assert isinstance(optim, dict)
         batch = optim["batch_size"]
