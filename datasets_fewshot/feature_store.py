@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets_fewshot.claims import claim
+from datasets_fewshot.claims import Claim
 
 FeatureDtype = Literal["float32", "float16", "bfloat16"]
 TORCH_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -90,7 +90,7 @@ class FeatureStore:
         """
         try:
             if not self.has(key, count):
-                with claim(self.folder / f".{key.digest()}.claim"):
+                with Claim(self.folder / f".{key.digest()}.claim"):
                     if not self.has(key, count):  # who held the claim before may have written it
                         self._write(key, count, encode)
                         self._verified.add(key.digest())

@@ -1,13 +1,19 @@
 """Work for launchers without any training: a job writes its name into its result, and a log says who did what."""
 
 import os
+import random
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainers.launchers import Event, Job, Place, Tell
+from trainers.launchers import Event, Job, Launcher, Place, Tell
 from trainers.records import write_text
+
+LONGEST = 300.0  # seconds that a test waits for what has to happen; how fast it does so is never tested
 
 
 def fake_jobs(out: Path, count: int, groups: int = 3) -> tuple[Job, ...]:
@@ -21,18 +27,23 @@ def fake_jobs(out: Path, count: int, groups: int = 3) -> tuple[Job, ...]:
 
 @dataclass(frozen=True)
 class FakeWork:
-    """Jobs that take some seconds each; those in `bad` fail, and those in `deadly` kill their worker."""
+    """Jobs that take some seconds each.
+
+    Those in `bad` fail, those in `deadly` kill their worker, and those in `gated` wait until `open_gate` is called: no
+    worker is done before, however slow the machine is, so whom a test kills until then is at the work for certain.
+    """
 
     out: Path
     jobs: Sequence[Job]
     seconds: float = 0.0
     bad: tuple[str, ...] = ()
     deadly: tuple[str, ...] = ()
+    gated: tuple[str, ...] = ()
     broken: bool = False  # what all jobs need is not there
     command: str = "command"
 
     def open(self, place: Place) -> Callable[[Job, Tell], str | None]:
-        self.log(f"open {place.worker} {os.getpid()}")
+        self.log(f"open {place.worker} {os.getpid()} {_started(os.getpid())}")
         if self.broken:
             raise ValueError("the weights are gone; bring them back")
 
@@ -43,11 +54,21 @@ class FakeWork:
             if job.key in self.bad:
                 return f"{job.key} is bad"
             tell(Event("epoch", job.key, 1))
+            while job.key in self.gated and not self.gate.exists():
+                time.sleep(0.02)
             time.sleep(self.seconds)
             write_text(job.result, job.key)
             return None
 
         return perform
+
+    @property
+    def gate(self) -> Path:
+        return self.out / "gate"
+
+    def open_gate(self) -> None:
+        """Let the gated jobs be done."""
+        self.gate.touch()
 
     def log(self, line: str) -> None:
         with (self.out / "log").open("a", encoding="utf-8") as file:
@@ -61,6 +82,66 @@ class FakeWork:
         """Of the workers that were opened."""
         return [int(line.split()[2]) for line in self._lines() if line.startswith("open")]
 
+    def at(self, key: str) -> int:
+        """The process that began a job last; waits for the job to be begun."""
+        wait_until(lambda: key in self.performed())
+        return next(int(line.split()[1]) for line in reversed(self._lines()) if line.split()[0] == key)
+
+    def kill_some(self, times: int, rng: random.Random) -> None:
+        """Kill workers with SIGKILL at random moments; the gate has to be closed."""
+        for _ in range(times):
+            time.sleep(rng.uniform(0.1, 1.0))
+            wait_until(lambda: self._killed_one(rng))
+
+    def _killed_one(self, rng: random.Random) -> bool:
+        with suppress(IndexError, ProcessLookupError):  # all are dead, and others have not begun yet
+            os.kill(rng.choice(self._alive()), signal.SIGKILL)
+            return True
+        return False
+
+    def _alive(self) -> list[int]:
+        """Of the opened workers, those that run: neither zombies nor later processes of the same number."""
+        opened = [line.split()[2:] for line in self._lines() if line.startswith("open")]
+        return [int(pid) for pid, started in opened if _started(int(pid)) == started]
+
     def _lines(self) -> list[str]:
         log = self.out / "log"
         return log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+
+
+@contextmanager
+def launched(launcher: Launcher, work: FakeWork) -> Iterator[list[Event]]:
+    """Launch work beside the block, and have it ended after it; what it told is there then."""
+    told: list[Event] = []
+    errors: list[BaseException] = []
+
+    def launch() -> None:
+        try:
+            launcher.launch(work, told.append)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=launch, daemon=True)
+    thread.start()
+    yield told
+    thread.join(timeout=LONGEST)
+    assert not thread.is_alive(), f"the launcher has not ended; the log has {work._lines()}"
+    if errors:
+        raise errors[0]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Look again and again until it is so."""
+    deadline = time.monotonic() + LONGEST
+    while not condition():
+        assert time.monotonic() < deadline, f"waited for {LONGEST:g} s"
+        time.sleep(0.02)
+
+
+def _started(pid: int) -> str:
+    """When a process started, in the system's ticks; "" if it is gone or a zombie."""
+    try:
+        state, *numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if state == "Z" else numbers[18]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from datasets_fewshot.claims import claim
+from datasets_fewshot.claims import Claim
 from trainers.checkpoints import CHECKPOINTS, discard_checkpoints
 from trainers.config_values import ConfigError
 from trainers.few_shot import DivergedError
@@ -188,7 +188,7 @@ def _tidy(run: Run) -> None:
     """Remove what a process leaves that is killed between a run's record and its end."""
     mark = run.folder / CLAIM_FILE
     if mark.exists() or (run.folder / CHECKPOINTS).exists():
-        with held(claim(mark)) as is_ours:
+        with held(Claim(mark)) as is_ours:
             if is_ours:
                 discard_checkpoints(run.folder)
                 Job(run.run_id, run.folder, run.config.dataset, run.folder / RECORD_FILE).tidy()

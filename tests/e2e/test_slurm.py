@@ -3,12 +3,10 @@
 import importlib.util
 import os
 import signal
-import threading
-import time
 
 import pytest
 
-from tests.fake_work import FakeWork, fake_jobs
+from tests.fake_work import FakeWork, fake_jobs, launched
 from trainers.launchers import LaunchError
 from trainers.launchers.slurm import Slurm
 
@@ -16,14 +14,10 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("submitit") is None, re
 
 
 def test_an_array_shares_the_jobs_and_a_worker_that_is_killed_loses_none(tmp_path):
-    work, told = FakeWork(tmp_path, fake_jobs(tmp_path, 30), seconds=0.1), []
-    slurm = Slurm(2, "cpu", tmp_path / "slurm", "local")
-    launching = threading.Thread(target=slurm.launch, args=(work, told.append))
-    launching.start()
-    while not work.performed():
-        time.sleep(0.02)
-    os.kill(work.pids()[0], signal.SIGKILL)
-    launching.join(timeout=200)
+    work = FakeWork(tmp_path, fake_jobs(tmp_path, 30), gated=("job0",))
+    with launched(Slurm(2, "cpu", tmp_path / "slurm", "local"), work) as told:
+        os.kill(work.at("job0"), signal.SIGKILL)
+        work.open_gate()
     assert sorted(event.key for event in told if event.kind == "done") == sorted(job.key for job in work.jobs)
     assert all(job.result.read_text() == job.key for job in work.jobs)
     assert len(work.performed()) <= 31

@@ -3,26 +3,25 @@ import signal
 import time
 
 import pytest
-from filelock import Timeout
 
 from datasets_fewshot import claims
-from datasets_fewshot.claims import claim
+from datasets_fewshot.claims import Claim
 
 
 def test_a_claim_that_is_held_is_refused_and_free_afterwards(tmp_path):
     path = tmp_path / "folder" / ".claim"
-    with claim(path), pytest.raises(Timeout):
-        claim(path).acquire(blocking=False)
+    with Claim(path):
+        assert not Claim(path).take()
     assert not path.exists()
-    claim(path).acquire(blocking=False).lock.release()
+    assert Claim(path).take()
 
 
 def held_by_a_child(path):
     """A process of this machine that holds the claim until it is killed."""
     child = os.fork()
     if child == 0:
-        held = claim(path)
-        held.acquire()
+        held = Claim(path)
+        assert held.take()
         time.sleep(600)
         os._exit(0)
     while not path.exists():
@@ -33,24 +32,46 @@ def held_by_a_child(path):
 def test_the_claim_of_a_process_that_was_killed_is_taken_over_at_once(tmp_path):
     path = tmp_path / ".claim"
     child = held_by_a_child(path)
-    with pytest.raises(Timeout):
-        claim(path).acquire(timeout=0.5)
+    assert not Claim(path).take()
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    with claim(path):
-        assert path.exists()
+    assert Claim(path).take()
 
 
-def test_the_claim_of_another_machine_is_taken_over_when_it_is_untouched_for_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "LEASE_SECONDS", 1.0)
+@pytest.fixture
+def short_lease(monkeypatch):
+    monkeypatch.setattr(claims, "LEASE_SECONDS", 0.5)
+
+
+def test_the_claim_of_another_machine_is_taken_over_when_it_is_untouched_for_long(tmp_path, short_lease):
     path = tmp_path / ".claim"
-    with claim(path):
+    with Claim(path):
         record = path.read_text()
     path.write_text(record.replace(str(os.getpid()), "1").replace(os.uname().nodename, "elsewhere"))
-    waiting = claim(path)
-    with pytest.raises(Timeout):
-        waiting.acquire(blocking=False)
-    with pytest.raises(Timeout):
-        waiting.acquire(timeout=0.5)
-    waiting.acquire(timeout=10)
-    waiting.release()
+    waiting = Claim(path)
+    assert not waiting.take()
+    with waiting:  # comes to an end
+        assert path.read_text() != record
+
+
+@pytest.mark.parametrize("content", [b"", b"filelock/2\npid=12"], ids=["no name", "half a name"])
+def test_the_claim_of_who_died_before_its_name_was_written_is_taken_over(tmp_path, short_lease, content):
+    path = tmp_path / ".claim"
+    path.write_bytes(content)
+    waiting = Claim(path)
+    assert not waiting.take()
+    with waiting:  # comes to an end
+        assert f"pid={os.getpid()}" in path.read_text()
+    assert not path.exists()
+
+
+def test_an_empty_file_that_gets_its_name_in_time_is_left_alone(tmp_path, short_lease):
+    path = tmp_path / ".claim"
+    with Claim(path):
+        record = path.read_text()
+        path.write_text("")
+        waiting = Claim(path)
+        assert not waiting.take()
+        path.write_text(record)
+        time.sleep(0.6)
+        assert not waiting.take()

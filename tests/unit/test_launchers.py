@@ -1,17 +1,14 @@
 import json
-import os
 import random
-import signal
 import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from datasets_fewshot.claims import claim
-from tests.fake_work import FakeWork, fake_jobs
+from datasets_fewshot.claims import Claim
+from tests.fake_work import FakeWork, fake_jobs, launched
 from trainers.launchers import InProcess, LaunchError, Local, Place
 from trainers.launchers.base import CLAIM_FILE, FAILED_FILE, ordered
 from trainers.launchers.ray import Ray
@@ -100,26 +97,18 @@ def test_a_job_that_kills_its_worker_comes_last_and_is_given_up(tmp_path):
 
 
 def test_workers_that_are_killed_at_random_lose_no_job(tmp_path):
-    work, told = FakeWork(tmp_path, fake_jobs(tmp_path, 40), seconds=0.1), []
-    launching = threading.Thread(target=TWO.launch, args=(work, told.append))
-    launching.start()
-    rng, killed = random.Random(0), 0
-    while launching.is_alive() and killed < 4:
-        time.sleep(rng.uniform(0.2, 0.8))
-        alive = [pid for pid in work.pids() if Path(f"/proc/{pid}").exists()]
-        if alive:
-            os.kill(rng.choice(alive), signal.SIGKILL)
-            killed += 1
-    launching.join(timeout=120)
-    assert killed
+    work = FakeWork(tmp_path, fake_jobs(tmp_path, 40), seconds=0.05, gated=("job39",))
+    with launched(TWO, work) as told:
+        work.kill_some(4, random.Random(0))
+        work.open_gate()
     assert sorted(kinds(told, "done")) == sorted(job.key for job in work.jobs)
     assert all(job.result.read_text() == job.key for job in work.jobs)
 
 
 def test_a_job_of_another_command_is_waited_for(tmp_path):
     work = FakeWork(tmp_path, fake_jobs(tmp_path, 2))
-    held = claim(work.jobs[0].folder / CLAIM_FILE)
-    held.acquire()
+    held = Claim(work.jobs[0].folder / CLAIM_FILE)
+    assert held.take()
 
     def finish():
         time.sleep(1)

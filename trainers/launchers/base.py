@@ -13,15 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from filelock import SoftFileLease, Timeout
-
-from datasets_fewshot.claims import claim
+from datasets_fewshot.claims import Claim
 from trainers.records import write_text
 
 CLAIM_FILE = ".claim"
 FAILED_FILE = "failed.json"  # says what went wrong, and in which command
 POLL_SECONDS = 0.5  # between two looks at jobs that others are at
 DEATHS_IN_A_ROW = 3  # of workers, per worker, without a job being settled
+END_SECONDS = 10.0  # that workers have to end by themselves when every job is settled
 
 
 class LaunchError(ValueError):
@@ -61,7 +60,7 @@ class Job:
         """Remove what a process that died left half-written; only for who holds the claim."""
         (self.folder / FAILED_FILE).unlink(missing_ok=True)
         for left in self.folder.rglob(".*"):
-            if left.is_file() and not left.name.startswith(CLAIM_FILE):
+            if left.is_file() and left.name != CLAIM_FILE:
                 left.unlink(missing_ok=True)
 
 
@@ -117,7 +116,7 @@ class Launcher(Protocol):
 def go_through(work: Work, place: Place, tell: Tell, perform: Perform | None = None) -> None:
     """Be a worker: do every job that no one else does, and wait for the rest, in case who is at it dies."""
     perform = perform or work.open(place)
-    claims: dict[str, SoftFileLease] = {}
+    claims: dict[str, Claim] = {}
     waiting, is_first_pass = ordered(work.jobs, place), True
     while waiting:
         left = [job for job in waiting if not _attempt(job, work.command, perform, tell, claims, is_first_pass)]
@@ -143,9 +142,7 @@ def ordered(jobs: Sequence[Job], place: Place) -> list[Job]:
     return sorted(jobs, key=lambda job: rank[job.group])
 
 
-def _attempt(
-    job: Job, command: str, perform: Perform, tell: Tell, claims: dict[str, SoftFileLease], pass_by: bool
-) -> bool:
+def _attempt(job: Job, command: str, perform: Perform, tell: Tell, claims: dict[str, Claim], pass_by: bool) -> bool:
     """Do a job unless it is settled or someone is at it; says whether it is settled.
 
     Args:
@@ -158,7 +155,9 @@ def _attempt(
         return True
     if pass_by and (job.folder / CLAIM_FILE).exists():
         return False
-    with held(claims.setdefault(job.key, claim(job.folder / CLAIM_FILE))) as is_ours:
+    if job.key not in claims:
+        claims[job.key] = Claim(job.folder / CLAIM_FILE)
+    with held(claims[job.key]) as is_ours:
         if not is_ours:
             return False
         if job.is_done() or job.failure(command) is not None:  # between the look and the claim
@@ -173,17 +172,15 @@ def _attempt(
 
 
 @contextlib.contextmanager
-def held(lease: SoftFileLease) -> Iterator[bool]:
+def held(claim: Claim) -> Iterator[bool]:
     """Hold a claim inside the block if no one else does; says whether it is held."""
-    try:
-        lease.acquire(blocking=False)
-    except Timeout:
+    if not claim.take():
         yield False
         return
     try:
         yield True
     finally:
-        lease.release()
+        claim.release()
 
 
 @dataclass
@@ -195,6 +192,7 @@ class Watch:
     workers: int
     deaths: int = 0
     open: dict[str, Job] = field(init=False)
+    settled_at: float | None = None  # when every job was seen to be settled
 
     def __post_init__(self) -> None:
         self.open = {job.key: job for job in self.work.jobs}
@@ -214,6 +212,14 @@ class Watch:
                 self.hear(Event("done", job.key))
             elif job.failure(self.work.command) is not None:
                 self.hear(Event("failed", job.key))
+
+    def goes_on(self) -> bool:
+        """Whether to wait for workers: for those that still have to begin or hang at their end, not for ever."""
+        if self.open:
+            return True
+        if self.settled_at is None:
+            self.settled_at = time.monotonic()
+        return time.monotonic() - self.settled_at < END_SECONDS
 
     def may_replace(self) -> bool:
         """Count a worker that died; whether another may take its place."""

@@ -46,7 +46,7 @@ class Local:
         watch, errors = Watch(work, tell, len(self.devices)), list[str]()
         crew = {index: Member(work, self._place(index), be_alone) for index in range(len(self.devices))}
         try:
-            while crew:
+            while crew and watch.goes_on():
                 wait([member.ear for member in crew.values()], timeout=POLL_SECONDS)
                 for index, member in list(crew.items()):
                     if member.listen(watch, errors):

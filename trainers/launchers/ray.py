@@ -2,10 +2,11 @@
 
 import math
 import os
+import warnings
 from dataclasses import dataclass
 from types import ModuleType
 
-from trainers.launchers.base import POLL_SECONDS, Place, Tell, Watch, Work, be_worker
+from trainers.launchers.base import POLL_SECONDS, LaunchError, Place, Tell, Watch, Work, be_worker
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Ray:
 
         Raises:
             ImportError: if Ray is not installed.
+            LaunchError: also if this machine has no room for a worker.
         """
         ray = _import_ray()
         is_ours = not ray.is_initialized()
@@ -39,6 +41,7 @@ class Ray:
             cores = max(os.cpu_count() or 1, math.ceil(self.workers * self.cpus))
             ray.init(num_cpus=cores, include_dashboard=False, logging_level="warning")
         try:
+            self._check_room(ray, may_grow=bool(self.address) or not is_ours)
             self._watch(ray, work, tell)
         finally:
             if is_ours:
@@ -51,7 +54,7 @@ class Ray:
         watch, errors = Watch(work, tell, self.workers), list[str]()
         crew = {task.remote(shared, place): place for place in self._places()}
         try:
-            while crew:
+            while crew and watch.goes_on():
                 ended, _ = ray.wait(list(crew), num_returns=1, timeout=POLL_SECONDS)
                 watch.look()
                 for worker in ended:
@@ -68,6 +71,19 @@ class Ray:
             for worker in crew:
                 ray.cancel(worker, force=True)
         watch.conclude(errors)
+
+    def _check_room(self, ray: ModuleType, may_grow: bool) -> None:
+        """Where no machine could hold a worker, refuse, or say so if one may join later: Ray waits without an end."""
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if any(room.get("CPU", 0) >= self.cpus and room.get("GPU", 0) >= self.gpus for room in machines):
+            return
+        lack = (
+            f"no machine of the Ray cluster has the {self.cpus:g} CPUs and {self.gpus:g} GPUs that a worker asks for; "
+            "lower LAUNCH.CPUS or LAUNCH.GPUS"
+        )
+        if not may_grow:
+            raise LaunchError(lack)
+        warnings.warn(f"{lack}, or wait for one to join", stacklevel=3)
 
     def _places(self) -> list[Place]:
         return [Place(index, self.workers, self.device) for index in range(self.workers)]

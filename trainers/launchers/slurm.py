@@ -50,7 +50,7 @@ class Slurm:
         watch, errors = Watch(work, tell, self.workers), list[str]()
         crew = dict(zip(executor.map_array(worker, places), places, strict=True))
         try:
-            while crew:
+            while crew and watch.goes_on():
                 time.sleep(POLL_SECONDS)
                 watch.look()
                 for job, place in list(crew.items()):

@@ -45,7 +45,7 @@ class Together:
             team = [Member(work, place, be_member) for place in places]
             try:
                 alive = list(team)
-                while alive:
+                while alive and watch.goes_on():
                     wait([member.ear for member in alive], timeout=POLL_SECONDS)
                     alive = [member for member in alive if member.listen(watch, errors)]
                     gone = [member for member in team if member not in alive]
