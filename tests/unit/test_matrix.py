@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 
 import trainers.encoder
 import trainers.matrix
+import trainers.run
 from adaptkit import create_method, list_methods, method_class
 from datasets_fewshot import Split, registry
 from tests.synthetic import NAMES, synthetic_dataset
@@ -262,6 +263,33 @@ def test_cross_dataset_needs_somewhere_to_test(bench):
         plan(*bench(*CROSS))
 
 
+FAMILIES = ["DATASETS", "[noise]", "DATA.FAMILIES", "[ink]", "TARGETS", "[oil, chalk]"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "words", "tests"),
+    [
+        ("few_shot", ["DATASETS", "[noise]"], ["all"]),
+        ("base_to_novel", ["DATASETS", "[noise]"], ["base", "new"]),
+        ("cross_dataset", ["DATASETS", "[noise]"], ["noise", "other", "another"]),
+        ("domain_generalization", FAMILIES, ["oil", "chalk"]),
+    ],
+)
+def test_all_tests_of_a_protocol_share_one_training(bench, monkeypatch, tmp_path, protocol, words, tests):
+    def painted(root, train_families="", test_family=""):
+        return synthetic_dataset(tmp_path / f"noise {test_family}", "noise")
+
+    loaders = {name: ("mini", lambda root, name=name: synthetic_dataset(tmp_path / name, name)) for name in tests[1:]}
+    monkeypatch.setattr(registry, "_LOADERS", {"noise": ("mini", painted), **loaders})
+    trained, train = [], trainers.run.train
+    monkeypatch.setattr(trainers.run, "train", lambda *args: (trained.append(args[0]), train(*args))[1])
+    config, shared = bench("PROTOCOL", protocol, *words, "METHODS", "[coop]")
+    records, _ = run_quietly(config, shared)
+    assert len(trained) == len(records) == 2  # one per seed, however many tests it has
+    assert [[score.name for score in record.scores] for record in records] == [tests, tests]
+    assert len(list(shared.out.rglob(LEARNT_FILE))) == 2
+
+
 def domains_of(dataset, names):
     """ImageNet-A as a data set whose classes are some of the source's, in another order of labels."""
     label = {name: index for index, name in enumerate(names)}
@@ -329,20 +357,6 @@ def test_a_training_that_diverges_leaves_its_last_good_state(bench, monkeypatch)
     monkeypatch.setattr(coop, "loss", loss)
     run_quietly(config, shared)
     assert not path.exists()
-
-
-def test_a_device_without_enough_memory_fails_one_run_with_what_to_lower(bench, monkeypatch):
-    coop = method_class("coop")
-
-    def too_large(self, x, labels):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore lines.")
-
-    monkeypatch.setattr(coop, "loss", too_large)
-    config, shared = bench("SEEDS", "[1]")
-    expected = r"coop on noise, seed 1: the device has not enough memory; lower OPTIM.BATCH_SIZE .now 32.*2 GiB"
-    with pytest.raises(RunsFailedError, match=expected):
-        run_quietly(config, shared)
-    assert [run.config.method for run in plan(config, shared).to_do] == ["coop"]  # zero_shot is finished and kept
 
 
 def test_the_papers_recipe_is_stamped(bench):
