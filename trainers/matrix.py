@@ -54,7 +54,13 @@ def open_bench(config: BenchConfig, out: Path, cache: Path) -> Bench:
     device = choose_device(config.settings.device)
     precision = choose_precision(config.settings.precision, device)
     named = config.backbone
-    backbone = load_backbone(named.name, named.pretrained, named.checkpoint, device=device)
+    try:
+        backbone = load_backbone(named.name, named.pretrained, named.checkpoint, device=device)
+    except torch.cuda.OutOfMemoryError as error:
+        raise ConfigError(
+            f"{device} has not enough memory for {named.name}; take a smaller backbone or a device that nothing else "
+            f"is using ({str(error).splitlines()[0]})"
+        ) from error
     parameters = sum(parameter.numel() for parameter in backbone.parameters())
     torch.set_num_threads(choose_threads(config.settings.threads, parameters))
     encoder = ImageEncoder(backbone, FeatureStore(cache), precision, config.data.workers)

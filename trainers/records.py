@@ -5,6 +5,7 @@ all, the record last: a folder with a record is a finished run.
 """
 
 import base64
+import errno
 import hashlib
 import json
 import os
@@ -29,6 +30,8 @@ LAST_GOOD_FILE = "last_good.safetensors"  # of a training that diverged
 
 DEPARTURE_MARK = " (recipe: "
 WRAP_SIGN = "+"  # between the names of wrappers, and of a method and its wrappers: "coop+das"
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
@@ -155,7 +158,11 @@ def test_score(name: str, score: Score, classnames: tuple[str, ...], items_hash:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path to write to; it takes the place of `path` at the end, or vanishes if anything fails."""
+    """Gives a temporary path to write to; it takes the place of `path` at the end, or vanishes if anything fails.
+
+    Raises:
+        OSError: if it cannot be written; where the disk is full, the message says which file and what to do.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
@@ -163,6 +170,11 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        reason = f"{os.strerror(error.errno)}; make room and start again, what is finished is kept"
+        raise OSError(error.errno, reason, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

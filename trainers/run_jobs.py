@@ -74,7 +74,9 @@ def performer(todo: Plan, bench: Bench) -> Callable[[Job, Tell], str | None]:
                 assist(run, bench)
         except DivergedError as error:
             return str(error)
-        except torch.cuda.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not lacks_memory(error):
+                raise
             if run.processes > 1:
                 raise ConfigError(_out_of_memory(run, error)) from error  # the others of the team wait for this one
             torch.cuda.empty_cache()  # for the next run
@@ -84,12 +86,18 @@ def performer(todo: Plan, bench: Bench) -> Callable[[Job, Tell], str | None]:
     return perform
 
 
-def _out_of_memory(run: Run, error: torch.cuda.OutOfMemoryError) -> str:
+def lacks_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether it says that the device, or this machine, has no memory left."""
+    kinds = (torch.cuda.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)  # torch on the CPU
+
+
+def _out_of_memory(run: Run, error: RuntimeError | MemoryError) -> str:
     config = run.config
     return (
         f"{config.label} on {config.dataset}, seed {config.seed}: the device has not enough memory; lower "
         f"OPTIM.BATCH_SIZE (now {config.optim.batch_size}), take a smaller backbone or a device that nothing else is "
-        f"using ({str(error).splitlines()[0]})"
+        f"using ({' '.join(str(error).splitlines()[:1]) or type(error).__name__})"
     )
 
 
