@@ -190,24 +190,31 @@ def run_block(block: Block, x: Tensor, mask: Tensor | None = None) -> Tensor:
     return add_mlp(block, x)
 
 
+def run_first_rows(block: Block, x: Tensor, n_rows: int) -> Tensor:
+    """The first `n_rows` rows' outputs of a block on x (B, L, D_v). The others lend keys and values only."""
+    qkv, width = attention.project_qkv(block.attn, block.ln_1(x)), x.shape[-1]
+    return _rows_of_block(block, x[:, :n_rows], qkv[:, :n_rows, :width], qkv[..., width:])
+
+
 def run_last_block(block: Block, x: Tensor) -> Tensor:
     """The first row's output of a block on x (B, L, D_v): (B, D_v). The other rows lend keys and values only."""
-    normed = block.ln_1(x)
-    return _rows_of_block(block, x[:, :1], normed[:, :1], normed)[:, 0]
+    attn, normed = block.attn, block.ln_1(x)
+    q, kv = attention.project_q(attn, normed[:, :1]), attention.project_kv(attn, normed)
+    return _rows_of_block(block, x[:, :1], q, kv)[:, 0]
 
 
 def run_last_block_rows(block: Block, x: Tensor) -> Tensor:
     """All rows' outputs of a block on x (B, L, D_v), the first to the last bit what `run_last_block` gives."""
-    normed = block.ln_1(x)
-    first, others = (_rows_of_block(block, x[:, part], normed[:, part], normed) for part in (slice(1), slice(1, None)))
-    return torch.cat([first, others], dim=1)
+    attn, normed = block.attn, block.ln_1(x)
+    kv, parts = attention.project_kv(attn, normed), (slice(1), slice(1, None))
+    outputs = [_rows_of_block(block, x[:, part], attention.project_q(attn, normed[:, part]), kv) for part in parts]
+    return torch.cat(outputs, dim=1)
 
 
-def _rows_of_block(block: Block, x: Tensor, queries: Tensor, normed: Tensor) -> Tensor:
-    """Outputs of some rows x (B, l, D_v) of a block, after its first norm `queries`, that see all rows `normed`."""
+def _rows_of_block(block: Block, x: Tensor, q: Tensor, kv: Tensor) -> Tensor:
+    """Outputs of some rows x (B, l, D_v) of a block from their queries, and keys and values (B, L, 2 * D_v) of all."""
     attn = block.attn
-    q = attention.split_heads(attn, attention.project_q(attn, queries))
-    k, v = (attention.split_heads(attn, part) for part in attention.project_kv(attn, normed).chunk(2, -1))
+    q, k, v = (attention.split_heads(attn, part) for part in (q, *kv.chunk(2, -1)))
     return add_mlp(block, add_attention(block, x, attention.project_out(attn, attention.attend(attn, q, k, v))))
 
 
@@ -251,20 +258,29 @@ def encode_rows(tower: VisionTower, images: Tensor, prompts: Mapping[int, Tensor
 def _run_blocks(
     tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor], run_last: Callable[[Block, Tensor], Tensor]
 ) -> Tensor:
-    """Embedded patches (B, 1 + P, D_v) through all blocks, the last that attends by `run_last`."""
+    """Embedded patches (B, 1 + P, D_v) through all blocks, the last that attends by `run_last`.
+
+    Of prompts that are replaced right behind a block, no one reads what it makes of them.
+    """
     n = prompts[0].shape[-2] if 0 in prompts else 0
     if any(prompt.shape[-2] != n for prompt in prompts.values()):
         raise ValueError(
             f"vision prompts per layer: { {layer: prompt.shape[-2] for layer, prompt in prompts.items()} }; "
             "every layer needs as many as layer 0"
         )
+    n_rows = x.shape[1]
     if n:
         x = torch.cat([x, tower.ln_pre(prompts[0].to(x.dtype)).expand(x.shape[0], -1, -1)], dim=1)
     last = last_attending(tower.blocks)
     for layer, block in enumerate(tower.blocks):
         if 0 < layer <= last and layer in prompts:
-            x = replace_tokens(x, x.shape[1] - n, prompts[layer])
-        x = run_last(block, x) if layer == last else run_block(block, x)  # behind it x may be (B, D_v)
+            x = replace_tokens(x, n_rows, prompts[layer])
+        if layer == last:
+            x = run_last(block, x)  # behind it x may be (B, D_v)
+        elif layer + 1 in prompts and stand_in(block) is None:
+            x = run_first_rows(block, x, n_rows)
+        else:
+            x = run_block(block, x)
     return x
 
 

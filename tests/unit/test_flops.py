@@ -86,3 +86,12 @@ def test_the_image_tower_takes_7_percent_fewer_flops(vit_b_16):
     finally:
         torch.backends.mha.set_fastpath_enabled(True)
     assert 1 - fast / plain >= 0.067
+
+
+def test_prompts_of_every_vision_block_add_little_to_the_image_tower_s_flops(vit_b_16):
+    images = torch.randn(1, 3, 224, 224)
+    prompts = {layer: torch.randn(8, 768) for layer in range(12)}  # as rows of every block they would add 4 %
+    with torch.no_grad():
+        prompted = count(lambda: towers.encode_image(vit_b_16.vision_tower, images, prompts))
+        plain = count(lambda: towers.encode_image(vit_b_16.vision_tower, images))
+    assert plain < prompted < 1.015 * plain
