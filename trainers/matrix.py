@@ -10,6 +10,7 @@ from datasets_fewshot import FeatureStore
 from trainers.config_values import ConfigError
 from trainers.encoder import ImageEncoder
 from trainers.environment import weights_source
+from trainers.freed_memory import keep_freed_memory
 from trainers.name_lengths import fit_names
 from trainers.precision import choose_device, choose_precision, choose_threads
 from trainers.protocols import NEW_NAMES, Task
@@ -63,6 +64,8 @@ def open_bench(config: BenchConfig, out: Path, cache: Path) -> Bench:
         ) from error
     parameters = sum(parameter.numel() for parameter in backbone.parameters())
     torch.set_num_threads(choose_threads(config.settings.threads, parameters))
+    if device.type == "cpu":
+        keep_freed_memory()
     encoder = ImageEncoder(backbone, FeatureStore(cache), precision, config.data.workers)
     settings, data = config.settings, config.data
     source = weights_source(named)
