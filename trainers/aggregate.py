@@ -65,10 +65,15 @@ def by_label(records: Sequence[ResultRecord], tell_shots: bool = True) -> dict[s
         many_shots = tell_shots and _several((record.dataset, record.shots) for record in own)
         many_settings = _several(((record.dataset, record.shots), settings_hash(record)) for record in own)
         for record in own:
-            label = method + (f", {record.shots} shots" if many_shots else "")
+            label = method + (f", {spell_shots(record.shots)}" if many_shots else "")
             label += f" #{settings_hash(record)}" if many_settings else ""
             labelled.setdefault(label, []).append(record)
     return labelled
+
+
+def spell_shots(shots: int) -> str:
+    """ "1 shot", "16 shots"."""
+    return f"{shots} shot" + ("s" if shots != 1 else "")
 
 
 def by_dataset(records: Sequence[ResultRecord]) -> dict[str, list[ResultRecord]]:

@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from trainers.aggregate import spell_shots
 from trainers.launchers import Event
 from trainers.loggers import telling_loggers
 from trainers.matrix import Plan, open_bench, plan
@@ -121,12 +122,12 @@ class _Display:
         config = run.config
         if run.uses_training and run.run_id not in self.bars:
             epochs = None if config.optim.steps else config.optim.epochs  # None: it moves without an end in sight
-            label = f"{config.dataset} {config.label} seed {config.seed}"
+            label = f"{config.dataset} {config.label}, {spell_shots(config.shots)}, seed {config.seed}"
             self.bars[run.run_id] = self.progress.add_task(label, total=epochs)
 
     def _say(self, run: Run, is_done: bool) -> None:
         who = f"{self.finished}/{len(self.runs)} {run.config.dataset} {run.config.label}"
-        who += f" seed {run.config.seed}" if run.uses_training else ""
+        who += f", {spell_shots(run.config.shots)}, seed {run.config.seed}" if run.uses_training else ""
         if not is_done:
             self.messages.print(f"{who}: failed", soft_wrap=True)
             return

@@ -18,6 +18,7 @@ from trainers.run_jobs import count_workers
 from trainers.settings import BenchConfig
 
 UNKNOWN = "unknown"
+MOST_TESTS = 2  # whose names stand in a row
 
 
 @dataclass
@@ -39,9 +40,11 @@ def dry_run(config: BenchConfig, out: Path, cache: Path, fresh: bool = False) ->
     for problem in (*todo.problems, *todo.notes):
         messages.print(f"note: {problem}", soft_wrap=True)
     cells = plan_cells(todo, Estimates(read_records(out)[0], hardware(shared.backbone.device)))
-    console.print(_table(cells))
+    settings = config.settings
+    title = f"Plan: {settings.protocol}, suite {settings.suite}, {shared.backbone.name}"
+    console.print(_table(title, cells))
     workers = count_workers(config, len(todo.to_do), shared.backbone.device)
-    for line in (*_summary(todo, cells.values(), workers), _encoded(todo, shared)):
+    for line in (*_many_tests(todo), *_summary(todo, cells.values(), workers), _encoded(todo, shared)):
         console.print(f"- {line}", soft_wrap=True)
 
 
@@ -64,29 +67,31 @@ def plan_cells(todo: Plan, estimates: Estimates) -> dict[tuple[str, str, int], C
     return cells
 
 
-def _table(cells: dict[tuple[str, str, int], Cell]) -> Table:
-    table = Table(title="Plan", title_justify="left", box=None, header_style="bold")
-    for name in (
-        "data set",
-        "method",
-        "shots",
-        "seeds",
-        "tests",
-        "finished",
-        "begun",
-        "to do",
-        "time",
-    ):
-        table.add_column(name)
+def _table(title: str, cells: dict[tuple[str, str, int], Cell]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, header_style="bold", padding=(0, 1, 0, 0))
+    for name in ("data set", "method", "shots", "seeds", "tests", "finished", "begun", "to do", "time"):
+        is_number = name in ("shots", "finished", "begun", "to do")
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
     for (dataset, method, shots), cell in cells.items():
         first = cell.runs[0]
         seeds = ",".join(str(run.config.seed) for run in cell.runs) if first.uses_training else "any"
         to_do = len(cell.runs) - cell.finished
         time = "–" if not to_do else UNKNOWN if cell.unknown else spell(sum(cell.known))
         counts = (str(count) if count else "–" for count in (cell.finished, cell.begun, to_do))
-        tests = ", ".join(test.name for test in first.task.tests)
-        table.add_row(dataset, method, str(shots), seeds, tests, *counts, time)
+        tests = _test_names(first)
+        shown = ", ".join(tests) if len(tests) <= MOST_TESTS else f"{len(tests)} sets"
+        table.add_row(dataset, method, str(shots), seeds, shown, *counts, time)
     return table
+
+
+def _test_names(run: Run) -> tuple[str, ...]:
+    return tuple(test.name for test in run.task.tests)
+
+
+def _many_tests(todo: Plan) -> list[str]:
+    """A line for every list of tests that is too long for a row."""
+    lists = dict.fromkeys(_test_names(run) for run in todo.runs)
+    return [f"tests on {len(names)} sets: {', '.join(names)}" for names in lists if len(names) > MOST_TESTS]
 
 
 def _summary(todo: Plan, cells: Iterable[Cell], workers: int) -> list[str]:
@@ -106,6 +111,11 @@ def _summary(todo: Plan, cells: Iterable[Cell], workers: int) -> list[str]:
 
 
 def _encoded(todo: Plan, shared: Bench) -> str:
-    datasets = {test.dataset.name: test.dataset for run in todo.runs for test in run.task.tests}
-    there = [name for name, dataset in datasets.items() if shared.encoder.has_test_features(dataset)]
-    return f"test images, encoded once for all runs: {len(there)} of {len(datasets)} data sets are there already"
+    """How much of the work on test images is done: those of methods on features are encoded once for all of them."""
+    on_features = [run for run in todo.runs if run.consumes == "features"]
+    if not on_features:
+        return "test images are encoded by every run: its method changes the image tower, or looks at patches"
+    datasets = {id(test.dataset): test.dataset for run in on_features for test in run.task.tests}  # names may repeat
+    there = [dataset for dataset in datasets.values() if shared.encoder.has_test_features(dataset)]
+    runs = "all runs" if len(on_features) == len(todo.runs) else f"{len(on_features)} of the runs"
+    return f"test images, encoded once for {runs}: {len(there)} of {len(datasets)} test sets are there already"

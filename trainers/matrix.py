@@ -148,4 +148,4 @@ def _probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> Needs |
         return "it selects no hyper-parameters, so it has no oracle; leave --oracle out"
     if bench.processes > 1 and method.consumes == "images" and method.writes("backward"):
         return "it makes its gradients itself, which processes cannot share; leave --processes out"
-    return Needs(uses_training(method), method.consumes == "images")
+    return Needs(uses_training(method), method.consumes)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 OK = 0
 FORMATS = ("md", "latex", "csv", "html")
+SUFFIXES = {".md": "md", ".tex": "latex", ".csv": "csv", ".html": "html"}
 PLOTS = ("png", "svg")
 
 
@@ -25,11 +26,11 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--format",
         choices=FORMATS,
-        default="md",
-        help="md (default), latex (booktabs), csv (a line per number, unrounded) or html (one page, no network needed)",
+        help="md, latex (booktabs), csv (a line per number, unrounded) or html (one page, no network needed); the "
+        "default is what the name of --out says, else md",
     )
     parser.add_argument("--ledger", action="store_true", help="only published numbers beside ours, whatever the suite")
-    parser.add_argument("--out", type=Path, help="write to this file instead of printing; html needs it")
+    parser.add_argument("--out", type=Path, help="write to this file, such as page.html, instead of printing")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="also draw the figures there, PNG and SVG")
     parser.set_defaults(run=_report)
 
@@ -37,10 +38,11 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _report(args: argparse.Namespace) -> int:
     from trainers.records import write_text
 
-    if args.format == "html" and (args.out is None or args.ledger):
+    form = args.format or (SUFFIXES.get(args.out.suffix.lower()) if args.out else None) or "md"
+    if form == "html" and (args.out is None or args.ledger):
         raise ValueError("--format html writes a page: name it with --out PAGE.html, and leave --ledger out")
     records = _records(args.runs, args.protocol)
-    text = _text(records, args.format, args.ledger)
+    text = _text(records, form, args.ledger)
     if args.out is None:
         print(text, end="")
     else:
@@ -58,7 +60,7 @@ def _records(runs: Path, protocol: str | None) -> "list[ResultRecord]":
     """The records of a folder; files that are none are named on stderr.
 
     Raises:
-        FileNotFoundError: if there is no record.
+        FileNotFoundError: if there is no record; ValueError if none is of the protocol.
     """
     from trainers.records import read_records
 
@@ -66,11 +68,11 @@ def _records(runs: Path, protocol: str | None) -> "list[ResultRecord]":
     for problem in problems:
         print(f"note: {problem}", file=sys.stderr)
     chosen = [record for record in records if protocol in (None, record.protocol)]
+    if not records:
+        raise FileNotFoundError(f"no finished run below {str(runs)!r}; `adaptkit bench --out {runs}` makes some")
     if not chosen:
-        wanted = f" of protocol {protocol!r}" if protocol else ""
-        raise FileNotFoundError(
-            f"no finished run{wanted} below {str(runs)!r}; `adaptkit bench --out {runs}` makes some"
-        )
+        there = ", ".join(dict.fromkeys(record.protocol for record in records))
+        raise ValueError(f"no finished run of protocol {protocol!r} below {str(runs)!r}, which has runs of {there}")
     return chosen
 
 

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from adaptkit import AdaptedCLIP
+from adaptkit.method import Consumes
 from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
 from trainers.protocols import Task
 from trainers.records import Json, run_folder, run_id
@@ -25,6 +26,7 @@ class Run:
     uses_training: bool  # False: nothing is learnt or kept of training images, so shots and seeds do not matter
     identity: dict[str, Json]
     folder: Path
+    consumes: Consumes  # what its method is fed with
     processes: int = 1  # that train it together
 
     @property
@@ -37,7 +39,7 @@ class Needs:
     """What a method with its options and wrappers asks of its training."""
 
     training: bool  # training images matter to it
-    images: bool  # it is fed with images, so that processes can share its batches
+    consumes: Consumes  # what it is fed with
 
 
 def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Needs, bench: Bench) -> Run:
@@ -58,7 +60,7 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
     }
     if config.wrap:  # without wrappers an identity says nothing of them
         identity["wrap"] = [[name, asdict(options)] for name, options in config.wrap]
-    processes = bench.processes if needs.training and needs.images else 1
+    processes = bench.processes if needs.training and needs.consumes == "images" else 1  # they share its batches
     if processes > 1:  # dropout and last digits are others
         identity["processes"] = processes
     if needs.training:
@@ -81,7 +83,8 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
             for data in _datasets(task, dataset)
         ]
     identity = json.loads(json.dumps(identity))  # as a record gives it back
-    return Run(config, dataset, task, needs.training, identity, run_folder(bench.out, identity), processes)
+    folder = run_folder(bench.out, identity)
+    return Run(config, dataset, task, needs.training, identity, folder, needs.consumes, processes)
 
 
 def _datasets(task: Task, dataset: FewShotDataset) -> tuple[FewShotDataset, ...]:

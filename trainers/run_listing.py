@@ -19,6 +19,7 @@ from trainers.records import (
 )
 
 ID_LETTERS = 12  # of a run's id, as in the name of its folder
+HASH_LETTERS = 64  # of a SHA-256 in hex
 SHOWN_CLASSES = 5
 
 
@@ -110,14 +111,14 @@ def describe(record: ResultRecord, folder: Path) -> str:
         "final loss": "none" if record.final_loss is None else f"{record.final_loss:.4f}",
         "seconds": ", ".join(f"{phase} {seconds:.2f}" for phase, seconds in record.seconds.items()),
         "peak memory": "unknown" if record.peak_memory_mb is None else f"{record.peak_memory_mb:.0f} MB",
-        "hardware": ", ".join(record.hardware.values()),
+        "hardware": ", ".join(v if name == "device" else f"{name} {v}" for name, v in record.hardware.items()),
         "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
         "finished": record.finished,
     }
     lines = [f"{name + ':':<13} {fact}" for name, fact in facts.items()]
     for score in record.scores:
         lines += ["", *_score_lines(score)]
-    return "\n".join([*lines, *(f"note: {note}" for note in record.notes)])
+    return "\n".join([*lines, *([""] if record.notes else []), *(f"note: {note}" for note in record.notes)])
 
 
 def _score_lines(score: TestScore) -> list[str]:
@@ -161,8 +162,16 @@ class RunDifference:
 
     def __str__(self) -> str:
         lines = [" -> ".join(name[:ID_LETTERS] for name in self.runs)]
-        lines += [f"  {key}: {left} -> {right}" for key, (left, right) in self.settings.items()]
-        return "\n".join([*lines, *map(str, self.tests)])
+        lines += [f"  {key}: {_short(left)} -> {_short(right)}" for key, (left, right) in self.settings.items()]
+        return "\n".join([*lines, *(map(str, self.tests) if self.tests else ["they have no test in common"])])
+
+
+def _short(value: Json) -> str:
+    """A setting in a line: hashes by their first letters, a dash where one side has none."""
+    if value is None:
+        return "–"
+    is_hash = isinstance(value, str) and len(value) == HASH_LETTERS and not set(value) - set("0123456789abcdef")
+    return str(value)[:ID_LETTERS] if is_hash else str(value)
 
 
 def difference(left: ResultRecord, right: ResultRecord) -> RunDifference:

@@ -42,6 +42,8 @@ def _ls(args: argparse.Namespace) -> int:
     from trainers.records import read_records
     from trainers.run_listing import short_record, text_table
 
+    if not args.folder.is_dir():
+        raise FileNotFoundError(f"no folder {str(args.folder)!r}; `adaptkit bench --out {args.folder}` makes it")
     records, problems = read_records(args.folder)
     for problem in problems:
         print(f"note: {problem}", file=sys.stderr)

@@ -53,13 +53,19 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def rich(self) -> RichTable:
-        """For 80 columns: tight, and a data set is named once. The notes are left to whoever prints it."""
+        """For 80 columns: tight, a data set is named once, and where that is too wide names are folded, never numbers.
+
+        The notes are left to whoever prints it.
+        """
         table = RichTable(
             title=self.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0, show_edge=False
         )
         for column, header in enumerate(self.headers):
             words = column < 2
-            table.add_column(header, justify="left" if words else "right", no_wrap=words, max_width=16, overflow="fold")
+            shown = header.replace("test images", "test\nimages")
+            table.add_column(
+                shown, justify="left" if words else "right", no_wrap=not words, max_width=16, overflow="fold"
+            )
         above = ""
         for number, row in enumerate(self.rows):
             first = "" if row[0] == above else row[0]

@@ -14,6 +14,7 @@ from trainers.aggregate import (
     by_label,
     harmonic_cell,
     pooled_difference,
+    spell_shots,
 )
 from trainers.records import ResultRecord
 from trainers.table_formats import MISSING, Table, with_best
@@ -104,7 +105,7 @@ def base_to_novel_table(records: Sequence[ResultRecord], datasets: Sequence[str]
         )
     headers = ("data set", "method", "shots", "base", "novel", "H", "test images", "seeds", "s/run")
     sections = tuple(range(len(labelled), len(rows), len(labelled)))
-    facts = (*missing(labelled, datasets), *notes(records))
+    facts = (*missing(labelled, datasets), *notes(records, headers))
     return with_best(Table(_title("Base to novel", records), headers, tuple(rows), facts, sections), (3, 4, 5))
 
 
@@ -132,10 +133,12 @@ def few_shot_table(records: Sequence[ResultRecord], datasets: Sequence[str]) -> 
     for label, own in labelled.items():
         averages = [average_cell(by_dataset([r for r in own if r.shots == k]), datasets, "all") for k in shots]
         cells = [format_cell(average) for average in averages]
-        rows.append((f"{AVERAGE} of {len(datasets)}", label, *cells, MISSING, _seconds(own)))
-    headers = ("data set", "method", *(f"{k} shots" for k in shots), "test images", "s/run")
+        images = str(sum(_images(here, ("all",))[0] for here in by_dataset(own).values()))
+        total = images if any(average is not None for average in averages) else MISSING
+        rows.append((f"{AVERAGE} of {len(datasets)}", label, *cells, total, _seconds(own)))
+    headers = ("data set", "method", *map(spell_shots, shots), "test images", "s/run")
     sections = tuple(range(len(labelled), len(rows), len(labelled)))
-    facts = (*missing(labelled, datasets), *notes(records))
+    facts = (*missing(labelled, datasets), *notes(records, headers))
     made = Table(_title("Few shot", records), headers, tuple(rows), facts, sections)
     return with_best(made, range(2, 2 + len(shots)))
 
@@ -155,7 +158,7 @@ def cross_dataset_table(records: Sequence[ResultRecord], source: str) -> Table:
         rows.append((average, label, str(own[0].shots), format_cell(cell), images, _seeds(cell), _seconds(own)))
     headers = ("tested on", "method", "shots", "accuracy", "test images", "seeds", "s/run")
     sections = tuple(range(len(labelled), len(rows), len(labelled)))
-    facts = (f"learnt on {source}; the average is of the other data sets", *(notes(records) if records else ()))
+    facts = (_learnt_on(source), *notes(records, headers))
     title = _title(f"Cross-data-set from {source}", records) if records else f"Cross-data-set from {source}"
     return with_best(Table(title, headers, tuple(rows), facts, sections), (3,))
 
@@ -167,9 +170,14 @@ def cross_dataset_paper_table(records: Sequence[ResultRecord], source: str) -> T
     for label, own in by_label(records).items():
         cells = [format_cell(accuracy_cell(own, *tests)) for tests in ((source,), *zip(targets), targets)]
         rows.append((label, str(own[0].shots), *cells))
-    long = cross_dataset_table(records, source)
+    title = cross_dataset_table(records, source).title
     headers = ("method", "shots", f"{source} (source)", *targets, f"{AVERAGE} of {len(targets)}")
-    return with_best(Table(long.title, headers, tuple(rows), long.notes), range(2, len(headers)))
+    facts = (_learnt_on(source), *notes(records, headers))
+    return with_best(Table(title, headers, tuple(rows), facts), range(2, len(headers)))
+
+
+def _learnt_on(source: str) -> str:
+    return f"learnt on {source}; the average is of the other data sets"
 
 
 def domains_table(records: Sequence[ResultRecord], datasets: Sequence[str]) -> Table:
@@ -191,7 +199,7 @@ def domains_table(records: Sequence[ResultRecord], datasets: Sequence[str]) -> T
     sections = tuple(range(len(labelled), len(rows), len(labelled)))
     one_of_each = {record.dataset: record for record in records}.values()
     counts = (f"{test} {sum(_images([r], (test,))[0] for r in one_of_each)}" for test in _common_tests(records))
-    facts = (f"test images in all: {', '.join(counts)}", *missing(labelled, datasets), *notes(records))
+    facts = (f"test images in all: {', '.join(counts)}", *missing(labelled, datasets), *notes(records, headers))
     made = Table(_title("Domain generalisation", records), headers, tuple(rows), facts, sections)
     return with_best(made, range(3, len(headers)))
 
@@ -228,15 +236,18 @@ def pooled_table(records: Sequence[ResultRecord], tests: Sequence[str]) -> list[
     return [Table(title, headers, tuple(rows), (explanation,))] if rows and baseline else []
 
 
-def notes(records: Sequence[ResultRecord]) -> tuple[str, ...]:
-    """What a reader of the numbers has to know."""
+def notes(records: Sequence[ResultRecord], headers: Sequence[str]) -> tuple[str, ...]:
+    """What a reader of the numbers below the headers has to know; nothing where there are no records."""
+    if not records:
+        return ()
     first = records[0]
+    seconds = "; s/run is the mean of a run's seconds, encoding included where nothing was cached"
     weights, precision = str(first.identity["weights"])[:12], first.identity["precision"]
     lines = [
         "accuracy in percent: mean ± population standard deviation over seeds"
         + ("; H is the harmonic mean of the means" if first.protocol == "base_to_novel" else ""),
-        f"backbone {first.backbone} (weights {weights}), {precision}; the model of the last epoch is tested; s/run is "
-        "the mean of a run's seconds, encoding included where nothing was cached",
+        f"backbone {first.backbone} (weights {weights}), {precision}; the model of the last epoch is tested"
+        + (seconds if "s/run" in headers else ""),
     ]
     told: dict[tuple[str, tuple[str, ...]], list[str]] = {}  # fact, data sets -> labels
     for label, own in by_label(records).items():

@@ -38,7 +38,7 @@ def test_bench_prints_a_table_and_writes_it(noise, capsys):
     printed = capsys.readouterr()
     assert "Base to novel, suite mini" in printed.out
     assert "3 runs: 3 to do" in printed.err
-    assert "3/3 noise coop seed 2: base" in printed.err
+    assert "3/3 noise coop, 2 shots, seed 2: base" in printed.err
     assert "| noise | coop | 2 |" in (noise / "runs" / "base_to_novel.md").read_text()
 
 

@@ -39,7 +39,7 @@ def test_a_dry_run_writes_nothing_and_does_not_know_the_time(noise, capsys):
     assert ["noise", "coop", "2", "1,2", "base,", "new", "–", "–", "2", "unknown"] in lines
     assert ["noise", "zero_shot", "0", "any", "base,", "new", "–", "–", "1", "unknown"] in lines
     assert sentence(lines, "3 runs: 0 finished, 3 to do by 1 worker")
-    assert sentence(lines, "test images, encoded once for all runs: 0 of 1 data sets are there already")
+    assert sentence(lines, "test images, encoded once for all runs: 0 of 1 test sets are there already")
     assert not (noise / "runs").exists()
     assert not (noise / "cache" / "features").exists()
 
@@ -57,7 +57,33 @@ def test_what_is_finished_begun_and_encoded_is_shown(noise, capsys):
     assert coop[-1] == "s"
     assert next(line for line in lines if line[:2] == ["noise", "zero_shot"])[6:] == ["1", "–", "–", "–"]
     assert any(line[1:3] == ["about", "0"] for line in lines)
-    assert sentence(lines, "test images, encoded once for all runs: 1 of 1 data sets are there already")
+    assert sentence(lines, "test images, encoded once for all runs: 1 of 1 test sets are there already")
+
+
+def test_only_test_images_that_runs_share_are_counted(noise, monkeypatch, capsys):
+    def painted(root, train_families="", test_family=""):
+        return synthetic_dataset(noise / f"images {test_family}", "noise")
+
+    monkeypatch.setattr(registry, "_LOADERS", {"noise": ("mini", painted)})
+    words = [
+        "--protocol",
+        "domain_generalization",
+        "--datasets",
+        "noise",
+        "--seeds",
+        "1",
+        "--device",
+        "cpu",
+        "--shots",
+        "2",
+    ]
+    families = ["--targets", "oil,chalk", "DATA.FAMILIES", "[ink]", "MAPLE.N_CTX", "2", "MAPLE.CTX_INIT", "''"]
+    lines = shown(capsys, [*words, "--methods", "zero_shot,maple", *families])
+    assert sentence(lines, "test images, encoded once for 1 of the runs: 0 of 2 test sets are there already")
+    lines = shown(capsys, [*words, "--methods", "maple", *families])
+    assert sentence(
+        lines, "test images are encoded by every run: its method changes the image tower, or looks at patches"
+    )
 
 
 def test_estimates_scale_with_the_steps_and_stay_on_their_hardware(noise):

@@ -40,7 +40,9 @@ def test_one_protocol_can_be_asked_for(runs, capsys):
     assert main(["report", str(runs), "--protocol", "few_shot"]) == 0
     assert "Base to novel" not in capsys.readouterr().out
     assert main(["report", str(runs), "--protocol", "few_shots"]) == 2
-    assert "no finished run of protocol 'few_shots'" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "no finished run of protocol 'few_shots'" in printed
+    assert "which has runs of base_to_novel, few_shot" in printed
 
 
 def test_csv_has_a_line_per_number(runs, capsys):
@@ -54,6 +56,14 @@ def test_csv_has_a_line_per_number(runs, capsys):
 def test_latex_goes_to_a_file(runs, tmp_path):
     assert main(["report", str(runs), "--format", "latex", "--out", str(tmp_path / "table.tex")]) == 0
     assert (tmp_path / "table.tex").read_text().count(r"\begin{table}") == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("t.tex", r"\begin{table}"), ("t.csv", "protocol,"), ("t.html", "<!doctype"), ("t.md", "###")]
+)
+def test_the_name_of_the_file_says_its_format(runs, tmp_path, name, start):
+    assert main(["report", str(runs), "--out", str(tmp_path / name)]) == 0
+    assert (tmp_path / name).read_text().lower().startswith(start)
 
 
 def test_the_ledger_can_stand_alone(runs, capsys):

@@ -1,12 +1,15 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from tests.records_for_tests import make_record
 from trainers.cli import main
 from trainers.records import RECORD_FILE, run_folder, write_record, write_text
+
+BASE = ("--protocol", "base_to_novel")
 
 
 @pytest.fixture
@@ -37,6 +40,11 @@ def test_a_list_can_be_narrowed_down(runs, capsys):
     assert len(ids(runs, capsys, "--method", "coop", "--dataset", "other")) == 0
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path, capsys):
+    assert main(["runs", "ls", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere'; `adaptkit bench --out" in capsys.readouterr().err
+
+
 def test_a_run_is_shown_by_the_first_letters_of_its_id(runs, capsys):
     name = ids(runs, capsys, "--method", "zero_shot")[0]
     assert main(["runs", "show", name[:8], "--runs", str(runs)]) == 0
@@ -55,6 +63,17 @@ def test_a_difference_names_settings_results_and_images(runs, capsys):
     assert "base: 60.00 -> 70.00 (+10.00); right in the first alone 0, in the second alone 2" in printed
     assert main(["runs", "diff", left, right, "--runs", str(runs), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["settings"]["seed"] == [1, 2]
+
+
+def test_a_difference_is_short_and_says_where_no_test_is_shared(runs, capsys):
+    other = make_record(protocol="few_shot")
+    write_record(replace(other, versions={}, hardware={"device": "a" * 64}), run_folder(runs, other.identity))
+    (few,), (base, _) = ids(runs, capsys, "--protocol", "few_shot"), ids(runs, capsys, "--method", "coop", *BASE)
+    assert main(["runs", "diff", base, few, "--runs", str(runs)]) == 0
+    printed = capsys.readouterr().out
+    assert "  versions.torch: 2 -> –\n" in printed
+    assert f"  hardware.device: CPU -> {'a' * 12}\n" in printed  # as a hash is
+    assert printed.endswith("they have no test in common\n")
 
 
 def test_a_removed_run_is_gone_with_its_folder(runs, capsys):

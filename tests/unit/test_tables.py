@@ -76,7 +76,7 @@ def test_few_shot_table_has_a_column_per_number_of_shots():
     records = [make_record(protocol="few_shot", shots=shots, base=base) for shots, base in ((1, 40.0), (2, 50.0))]
     records.append(make_record(protocol="few_shot", method="zero_shot", shots=0, seed=0, base=30.0))
     table = few_shot_table(records, ["a"])
-    assert table.headers[2:5] == ("0 shots", "1 shots", "2 shots")
+    assert table.headers[2:5] == ("0 shots", "1 shot", "2 shots")
     assert cells_of(table, "a", "coop")[2:5] == (MISSING, "40.00", "50.00")
     assert cells_of(table, "a", "zero_shot")[2:5] == ("30.00", MISSING, MISSING)
 
@@ -216,3 +216,21 @@ def test_the_papers_have_a_column_per_target_and_their_average_last():
     table = cross_dataset_paper_table([record], "a")
     assert table.headers == ("method", "shots", "a (source)", "b", "c", "average of 2")
     assert table.rows == (("coop", "16", "90.00", "50.00", "40.00", "45.00"),)
+
+
+def test_a_terminal_folds_names_and_never_numbers():
+    records = [
+        make_record("emoji_activities", "clip_adapter_xl", seed=seed, base=75.0 + 5 * seed) for seed in (1, 2, 3)
+    ]
+    console = Console(width=72, record=True, file=io.StringIO())
+    console.print(base_to_novel_table(records, ["emoji_activities"]).rich())
+    printed = console.export_text()
+    assert "85.00±4.08" in printed
+    assert "50.00±0.00" in printed
+    assert max(map(len, printed.splitlines())) <= 72
+
+
+def test_a_note_on_seconds_stands_only_below_a_table_that_has_them():
+    records = [transfer_record(source=90.0, a=40.0, b=50.0)]
+    texts = [tables(records, layout=layout)[0].markdown() for layout in ("terminal", "paper")]
+    assert ["s/run is the mean" in text for text in texts] == [True, False]
