@@ -42,13 +42,17 @@ class Claim:
         """Hold the claim if no one else does; says whether it is held.
 
         Raises:
-            OSError: if the file cannot be written.
+            OSError: if the file, which it names, cannot be written.
         """
         self._remove_nameless()
         try:
             self._lease.acquire(blocking=False)
         except Timeout:
             return False
+        except OSError as error:
+            if error.filename is None:  # a full disk does not say where it is full
+                error.filename = str(self.path)
+            raise
         return True
 
     def release(self) -> None:

@@ -1,4 +1,5 @@
 import os
+import resource
 import signal
 import time
 
@@ -75,3 +76,16 @@ def test_an_empty_file_that_gets_its_name_in_time_is_left_alone(tmp_path, short_
         path.write_text(record)
         time.sleep(0.6)
         assert not waiting.take()
+
+
+def test_a_disk_without_room_for_a_claim_is_named_and_none_is_left(tmp_path):
+    path = tmp_path / ".claim"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))  # the system refuses larger files, as a full disk does
+    try:
+        with pytest.raises(OSError, match=r"\.claim"):
+            Claim(path).take()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not path.exists()
+    assert Claim(path).take()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from datasets_fewshot import claims
 from datasets_fewshot.claims import Claim
 from tests.fake_work import FakeWork, fake_jobs, launched
 from trainers.launchers import InProcess, LaunchError, Local, Place
@@ -121,6 +122,15 @@ def test_a_job_of_another_command_is_waited_for(tmp_path):
     other.join()
     assert work.performed() == ["job1"]
     assert work.jobs[0].result.read_text() == "theirs"
+
+
+def test_a_worker_that_died_before_it_named_its_claim_holds_no_job_up_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "LEASE_SECONDS", 0.5)
+    work = FakeWork(tmp_path, fake_jobs(tmp_path, 2))
+    work.jobs[0].folder.mkdir()
+    (work.jobs[0].folder / CLAIM_FILE).touch()
+    launch(in_process(work), work)
+    assert work.performed() == ["job1", "job0"]
 
 
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
