@@ -121,7 +121,7 @@ class TreeEncoder(nn.Module):
             ends = _join([checkpoint(self._encode, ctx, deep, *chunk, use_reentrant=False) for chunk in chunks], chunks)
         else:
             ends = _join([self._encode(ctx, deep, *chunk) for chunk in chunks], chunks)
-        return ends[:, self.end_of_class]
+        return ends.index_select(1, self.end_of_class)
 
     def _chunks(self, n_groups: int) -> list[tuple[slice, slice]]:
         """(groups, rows) that fit the budget together: everything at once, or few groups, or few rows of one group."""
@@ -182,6 +182,14 @@ class _Tokens:
     def n_rows(self) -> int:
         return len(self.mask)
 
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (g, t, d) of all tokens -> (g, P, d) of the trunk, (g * r, W, d) of the rows.
+
+        One split, whose gradients are joined in one piece; those of two slices are padded with zeros and added.
+        """
+        trunk, rows = x.split([self.trunk_length, x.shape[1] - self.trunk_length], dim=1)
+        return trunk, rows.unflatten(1, (self.n_rows, -1)).flatten(0, 1)
+
 
 def _run_blocks(tower: TextTower, x: Tensor, tokens: _Tokens, deep: Mapping[int, Tensor], qkv: Tensor | None) -> Tensor:
     """x (g, t, D_t) -> features (g, r * E, D) at the ends; `qkv` are the first block's projections, where known."""
@@ -203,11 +211,11 @@ def _run_blocks(tower: TextTower, x: Tensor, tokens: _Tokens, deep: Mapping[int,
             ends = tokens.ends.flatten()
             if qkv is None:
                 normed = block.ln_1(x)
-                q, kv = attention.project_q(attn, normed[:, ends]), attention.project_kv(attn, normed)
+                q, kv = attention.project_q(attn, normed.index_select(1, ends)), attention.project_kv(attn, normed)
             else:
                 q, kv = qkv[:, ends, : tower.width], qkv[..., tower.width :]
             update = _attend_ends(attn, q, kv, tokens)
-            x = x[:, ends]
+            x = x.index_select(1, ends)
         x = add_mlp(block, add_attention(block, x, attention.project_out(attn, update)))
         qkv = None
     return tower.project(tower.ln_final(x))
@@ -224,11 +232,11 @@ def _projects_alike(block: Block) -> bool:
 def _attend_tree(attn: attention.AttentionLayer, qkv: Tensor, tokens: _Tokens) -> Tensor:
     """Every token attends to its ancestors: qkv (g, t, 3 * D_t) -> (g, t, D_t)."""
     P, groups = tokens.trunk_length, len(qkv)
-    q, k, v = (attention.split_heads(attn, part) for part in qkv[:, :P].chunk(3, dim=-1))  # (g, H, P, d)
+    of_trunk, of_rows = tokens.split(qkv)
+    q, k, v = (attention.split_heads(attn, part) for part in of_trunk.chunk(3, dim=-1))  # (g, H, P, d)
     causal = torch.ones(P, P, dtype=torch.bool, device=qkv.device).tril()
     trunk = attention.attend(attn, q, k, v, causal)
-    rows = qkv[:, P:].unflatten(1, (tokens.n_rows, -1)).flatten(0, 1)  # (g * r, W, 3 * D_t)
-    row_q, row_k, row_v = (attention.split_heads(attn, part) for part in rows.chunk(3, dim=-1))
+    row_q, row_k, row_v = (attention.split_heads(attn, part) for part in of_rows.chunk(3, dim=-1))
     k, v = _behind_trunk(k, row_k), _behind_trunk(v, row_v)
     branches = attention.attend(attn, row_q, k, v, _per_group(tokens.mask, groups))
     return torch.cat([trunk, branches.unflatten(0, (groups, -1)).flatten(1, 2)], dim=1)
@@ -236,10 +244,10 @@ def _attend_tree(attn: attention.AttentionLayer, qkv: Tensor, tokens: _Tokens) -
 
 def _attend_ends(attn: attention.AttentionLayer, q: Tensor, kv: Tensor, tokens: _Tokens) -> Tensor:
     """The ends attend to their ancestors: q (g, r * E, D_t), kv (g, t, 2 * D_t) -> (g, r * E, D_t)."""
-    P, groups = tokens.trunk_length, len(kv)
-    k, v = (attention.split_heads(attn, part) for part in kv[:, :P].chunk(2, dim=-1))
-    rows = kv[:, P:].unflatten(1, (tokens.n_rows, -1)).flatten(0, 1)  # (g * r, W, 2 * D_t)
-    row_k, row_v = (attention.split_heads(attn, part) for part in rows.chunk(2, dim=-1))
+    groups = len(kv)
+    of_trunk, of_rows = tokens.split(kv)
+    k, v = (attention.split_heads(attn, part) for part in of_trunk.chunk(2, dim=-1))
+    row_k, row_v = (attention.split_heads(attn, part) for part in of_rows.chunk(2, dim=-1))
     row_q = attention.split_heads(attn, q.unflatten(1, (tokens.n_rows, -1)).flatten(0, 1))  # (g * r, H, E, d)
     k, v = _behind_trunk(k, row_k), _behind_trunk(v, row_v)
     ends = attention.attend(attn, row_q, k, v, _per_group(tokens.end_mask, groups))
