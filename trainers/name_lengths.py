@@ -17,7 +17,7 @@ from trainers.sources import Sources
 def fit_names(sources: Sources, config: BenchConfig, backbone: FrozenCLIP) -> Sources:
     """The same data sets, with names that fit into the prompts of the bench."""
     templates = {
-        name: [template for run in config.runs if run.dataset == name for template in run.templates]
+        name: list({template: None for run in config.runs if run.dataset == name for template in run.templates})
         for name in sources.datasets
     }
     datasets = {name: _fit(dataset, templates[name], backbone) for name, dataset in sources.datasets.items()}
