@@ -82,13 +82,25 @@ def _side(preprocess: PreprocessConfig) -> int:
 
 
 class ImageEncoder:
-    """Encodes images with a frozen tower, or maps what was encoded before."""
+    """Encodes images with a frozen tower, or maps what was encoded before.
 
-    def __init__(self, backbone: FrozenCLIP, store: FeatureStore, precision: Precision, workers: int = 0):
+    Args:
+        kept: decoded pixels that are shared with the runs; unused where other processes decode.
+    """
+
+    def __init__(
+        self,
+        backbone: FrozenCLIP,
+        store: FeatureStore,
+        precision: Precision,
+        workers: int = 0,
+        kept: KeptPixels | None = None,
+    ):
         self.backbone = backbone
         self.store = store
         self.precision = precision
         self.workers = workers
+        self.kept = None if workers else kept
 
     def test_features(self, dataset: FewShotDataset, items: Sequence[Item]) -> Tensor:
         """Features of test images: (N, D) fp32 on the CPU, not normalised. All test images are encoded together."""
@@ -123,7 +135,7 @@ class ImageEncoder:
     def _plain(self, dataset: FewShotDataset, items: Sequence[Item]) -> tuple[ViewImages, list[Item]]:
         ordered = sorted(items, key=lambda item: item.path)  # seeds that draw the same images share their features
         places = tuple((item, (0,)) for item in ordered)
-        return ViewImages(dataset, places, self.backbone.preprocess_cfg, False, 0), ordered
+        return ViewImages(dataset, places, self.backbone.preprocess_cfg, False, 0, kept=self.kept), ordered
 
     def view_features(
         self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int, epochs: int
@@ -156,7 +168,9 @@ class ImageEncoder:
         count, augmented = views.count(epochs), views.augment != "none"
         chunks = [tuple(range(v, min(v + VIEWS_PER_DECODE, count))) for v in range(0, count, VIEWS_PER_DECODE)]
         places = tuple((item, chunk) for item in items for chunk in chunks)
-        return ViewImages(dataset, places, self.backbone.preprocess_cfg, augmented, seed, views.min_area)
+        return ViewImages(
+            dataset, places, self.backbone.preprocess_cfg, augmented, seed, views.min_area, kept=self.kept
+        )
 
     def _features(self, images: ViewImages, items: Sequence[Item], n_views: int) -> Tensor:
         """(N, V, D), from the store where it has them."""

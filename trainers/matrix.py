@@ -11,6 +11,7 @@ from trainers.config_values import ConfigError
 from trainers.encoder import ImageEncoder
 from trainers.environment import weights_source
 from trainers.freed_memory import keep_freed_memory
+from trainers.kept_pixels import KeptPixels
 from trainers.name_lengths import fit_names
 from trainers.precision import choose_device, choose_precision, choose_threads
 from trainers.protocols import NEW_NAMES, Task
@@ -66,7 +67,8 @@ def open_bench(config: BenchConfig, out: Path, cache: Path) -> Bench:
     torch.set_num_threads(choose_threads(config.settings.threads, parameters))
     if device.type == "cpu":
         keep_freed_memory()
-    encoder = ImageEncoder(backbone, FeatureStore(cache), precision, config.data.workers)
+    pixels = KeptPixels()
+    encoder = ImageEncoder(backbone, FeatureStore(cache), precision, config.data.workers, pixels)
     settings, data = config.settings, config.data
     source = weights_source(named)
     return Bench(
@@ -78,6 +80,7 @@ def open_bench(config: BenchConfig, out: Path, cache: Path) -> Bench:
         data.workers,
         source,
         config.checkpoint,
+        pixels,
         processes=config.launch.processes,
     )
 
