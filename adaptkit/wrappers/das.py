@@ -13,19 +13,23 @@ A skipped block is not run, and keeps nothing. Deep prompts of an inner method k
 block pass through its adapter, so they have an effect only where the next block has no prompts of its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from adaptkit.architecture import Architecture, ArchitectureSearch, Choice, TowerPlan
 from adaptkit.backbone import FrozenCLIP
+from adaptkit.classifier import ClassSet
 from adaptkit.method import Optional, Support
 from adaptkit.registry import register_wrapper
 from adaptkit.towers import TextTower, VisionTower
 from adaptkit.weights.block_view import require_text_blocks
 from adaptkit.wrapper import MakeInner, MethodWrapper
-from adaptkit.wrappers.das_blocks import AdaptedTower
+from adaptkit.wrappers.das_blocks import AdaptedTower, Tower
 from adaptkit.wrappers.das_config import DASConfig
+from adaptkit.wrappers.das_drift import Drift
 from adaptkit.wrappers.das_fit import fit_image_stand_ins, fit_text_stand_ins
 from adaptkit.wrappers.das_macs import AdapterShape, image_shape, text_shape, tower_macs
 from adaptkit.wrappers.das_selection import GreedySearch, RewardSearch
@@ -45,9 +49,13 @@ class DAS(MethodWrapper):
         text: AdaptedTower[TextTower] | None = None
         vision: AdaptedTower[VisionTower] | None = None
         if config.encoder != "vision":
-            text = _adapted_text(backbone, config, None if choice is None else choice.text)
+            tower = require_text_blocks(backbone, "das")
+            widths = config.skip_bottleneck_text, config.kept_bottleneck_text
+            text = _adapted(tower, config, widths, config.skip_text, None if choice is None else choice.text)
         if config.encoder != "text":
-            vision = _adapted_vision(backbone, config, None if choice is None else choice.vision)
+            widths = config.skip_bottleneck_vision, config.kept_bottleneck_vision
+            skipped = None if choice is None else choice.vision
+            vision = _adapted(backbone.require_vit_blocks("das"), config, widths, config.skip_vision, skipped)
         view = backbone.with_towers(
             text=None if text is None else text.tower, vision=None if vision is None else vision.tower
         )
@@ -56,6 +64,7 @@ class DAS(MethodWrapper):
         self.config, self.depths, self.choice = config, depths, choice
         if config.encoder != "text":
             self.consumes = "images"
+        self._drift = Drift(view, self.classes, vision is not None) if config.distill else None
         self._support: Support | None = None
 
     def search(self) -> ArchitectureSearch | None:
@@ -69,6 +78,38 @@ class DAS(MethodWrapper):
         for adapters, skipped in ((self.vision_adapters, choice.vision), (self.text_adapters, choice.text)):
             if adapters is not None:
                 adapters.use(skipped)
+
+    def loss(self, x: Tensor, labels: Tensor) -> Tensor:
+        given = self.inner_input(x)
+        loss = self.inner.loss(given, labels)
+        return loss if self._drift is None else loss + self.drift_term(x, given)
+
+    def backward(self, x: Tensor, labels: Tensor) -> Tensor:
+        if self._drift is not None and not self.inner.writes("backward"):
+            return super().backward(x, labels)  # of the whole loss, in one graph
+        loss = self.inner.backward(self.inner_input(x), labels)
+        if self._drift is None:
+            return loss
+        drift = self.drift_term(x)
+        drift.backward()
+        return loss + drift.detach()
+
+    def regularizer(self, x: Tensor, labels: Tensor) -> Tensor | None:
+        inner = super().regularizer(x, labels)
+        if self._drift is None:
+            return inner
+        return self.drift_term(x) if inner is None else inner + self.drift_term(x)
+
+    def drift_term(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """What `distill` adds to the loss; `given` is what the inner method consumes of x, where that is known."""
+        assert self._drift is not None
+        features = given if self.inner.consumes == "features" else None
+        return self.config.distill * self._drift(x, features)
+
+    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
+        super().set_classes(classes)
+        if self._drift is not None:
+            self._drift.set_classes(self.classes)
 
     def writes(self, part: Optional) -> bool:
         # Without stand-ins to fit, what is written here changes nothing but when the inner method sees what.
@@ -150,27 +191,21 @@ def _choice(config: DASConfig, depths: tuple[int, int]) -> Choice | None:
     return None
 
 
-def _adapted_vision(
-    backbone: FrozenCLIP, config: DASConfig, skipped: tuple[int, ...] | None
-) -> AdaptedTower[VisionTower]:
-    return AdaptedTower(
-        backbone.require_vit_blocks("das"),
-        skipped if config.skip_vision else (),
-        skip_bottleneck=config.skip_bottleneck_vision,
-        kept_bottleneck=config.kept_bottleneck_vision,
-        kept=config.kept,
-        init=config.init,
-        form=config.skip_form,
-        scale=config.scale,
-    )
+def _adapted(
+    tower: Tower, config: DASConfig, widths: tuple[int, int], count: int, skipped: tuple[int, ...] | None
+) -> AdaptedTower[Tower]:
+    """A tower with the adapters of the options.
 
-
-def _adapted_text(backbone: FrozenCLIP, config: DASConfig, skipped: tuple[int, ...] | None) -> AdaptedTower[TextTower]:
+    Args:
+        widths: inside a stand-in, and inside an adapter beside a kept block.
+        count: blocks that the tower is to lose; skipped: which, or None where they are still to be searched.
+    """
+    skip, kept = widths
     return AdaptedTower(
-        require_text_blocks(backbone, "das"),
-        skipped if config.skip_text else (),
-        skip_bottleneck=config.skip_bottleneck_text,
-        kept_bottleneck=config.kept_bottleneck_text,
+        tower,
+        skipped if count else (),
+        skip_bottleneck=skip,
+        kept_bottleneck=kept,
         kept=config.kept,
         init=config.init,
         form=config.skip_form,

@@ -30,6 +30,7 @@ class DASConfig:
     init: Init = "zero"
     skip_form: SkipForm = "input"  # x + A(x), or x + LN(x) + A(x) as released for LLaVA
     scale: float = 1.0  # s
+    distill: float = 0.0  # weight in the loss of the drift from the towers as loaded (das_drift.py; ours)
     search_steps: int = 0  # of the search; 0: 250 for each shot, from 500 to 2000
     search_batch: int = 32  # images of a step
     search_lr: float = 5e-4  # AdamW's, falling to 0 along a cosine
@@ -61,6 +62,8 @@ class DASConfig:
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}; expected {least} or more")
+        if self.distill < 0:
+            raise ValueError(f"distill={self.distill}; expected 0 or more")
         if self.select not in get_args(Select):
             raise ValueError(f"select={self.select!r}; expected one of {get_args(Select)}")
         for tower, count in (("vision", self.skip_vision), ("text", self.skip_text)):

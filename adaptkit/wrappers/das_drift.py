@@ -1,0 +1,45 @@
+"""How far the towers with stand-ins have drifted from the towers as they were loaded (ours; not in the paper of DAS).
+
+    drift = mean over images of 1 - cos(f, f_0)  +  mean over classes of 1 - cos(w, w_0)
+with f, w of the towers as DAS has them and f_0, w_0 of those as loaded. A few images of some classes say little about
+others; what the whole tower says of these images says more, so a loss with the drift in it serves new classes.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.class_prompts import ClassPrompts
+from adaptkit.classifier import ClassSet, class_weights
+
+
+class Drift:
+    """The drift on given images and on the classes' hand-written prompts; a tower that does not learn has none.
+
+    Args:
+        view: the backbone as DAS hands it on.
+        learns_images: whether the view's image tower learns.
+    """
+
+    def __init__(self, view: FrozenCLIP, classes: ClassSet, learns_images: bool):
+        self.view, self.loaded, self.learns_images = view, view.as_loaded(), learns_images
+        self.set_classes(classes)
+
+    def set_classes(self, classes: ClassSet) -> None:
+        """Measure the drift on other class names from now on."""
+        if self.view.learns_text:
+            self.prompts = ClassPrompts(self.view, classes)
+            self.loaded_weights = class_weights(self.loaded, classes)  # (C, D), unit rows
+
+    def __call__(self, images: Tensor, features: Tensor | None) -> Tensor:
+        """Images (B, 3, H, W) -> scalar; `features` (B, D) of the view where they are known already."""
+        parts: list[Tensor] = []
+        if self.learns_images:
+            features = self.view.encode_image(images) if features is None else features
+            with torch.no_grad():
+                loaded = self.loaded.encode_image(images)  # (B, D)
+            parts.append(1 - F.cosine_similarity(features, loaded, dim=-1).mean())
+        if self.view.learns_text:
+            parts.append(1 - (self.prompts() * self.loaded_weights).sum(dim=-1).mean())
+        return torch.stack(parts).sum()
