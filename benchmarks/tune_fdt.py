@@ -18,12 +18,12 @@ from benchmarks.tune_mini_suite import WITH_VALIDATION
 from datasets_fewshot import FewShotDataset, Item, Split, select_classes
 from datasets_fewshot.cache_folder import cache_folder
 from trainers.config import load_bench
-from trainers.matrix import open_bench
+from trainers.matrix import open_bench, probe
 from trainers.protocols import EvalSet, Task
 from trainers.records import read_record, write_text
 from trainers.run import execute
 from trainers.run_data import Bench
-from trainers.run_identity import Needs, make_run
+from trainers.run_identity import make_run
 from trainers.scoring import harmonic_mean
 from trainers.settings import RunConfig
 from trainers.sources import Sources, load_sources
@@ -71,7 +71,9 @@ def halves(settings: RunConfig, sources: Sources, bench: Bench) -> float:
     learnt, other = (item_part(items, part) for part in (range(half), range(half, len(names))))
     tests = tuple(_test(*each, unseen) for each in (("base", learnt, names[:half]), ("new", other, names[half:])))
     train = tuple(item for item in task.train if item.label < half)
-    run = make_run(settings, dataset, Task(train, (), names[:half], tests), Needs(True, False), bench)
+    needs = probe(settings, bench, names[:half])
+    assert not isinstance(needs, str), needs
+    run = make_run(settings, dataset, Task(train, (), names[:half], tests), needs, bench)
     try:
         record = read_record(run.folder)
     except FileNotFoundError:

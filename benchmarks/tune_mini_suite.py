@@ -19,12 +19,12 @@ from datasets_fewshot import MINI_DATASETS, FewShotDataset, Split, select_classe
 from datasets_fewshot.cache_folder import cache_folder
 from datasets_fewshot.mini_suite import family_of
 from trainers.config import load_bench
-from trainers.matrix import open_bench
+from trainers.matrix import open_bench, probe
 from trainers.protocols import EvalSet, Task, base_to_novel
 from trainers.records import ResultRecord, read_record
 from trainers.run import execute
 from trainers.run_data import Bench
-from trainers.run_identity import Needs, make_run
+from trainers.run_identity import make_run
 from trainers.settings import WRAP_SIGN, RunConfig
 from trainers.sources import Sources, load_sources
 
@@ -119,7 +119,8 @@ def validate(settings: RunConfig, sources: Sources, bench: Bench) -> ResultRecor
     unseen = replace(dataset, split=Split(dataset.split.train, (), dataset.split.val))  # its test list: all of val
     assert not {item.path for item in items} & {item.path for item in dataset.split.test}
     test = EvalSet("val", unseen, items, task.classnames)
-    needs = Needs(training=settings.label != "zero_shot", images=False)  # alone in its process, whatever it is fed
+    needs = probe(settings, bench, task.classnames)
+    assert not isinstance(needs, str), needs
     run = make_run(settings, dataset, Task(task.train, (), task.classnames, (test,)), needs, bench)
     try:
         return read_record(run.folder)

@@ -100,7 +100,7 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
     for settings in sorted(config.runs, key=lambda run: (config.settings.datasets.index(run.dataset), run.seed)):
         kind = (settings.method, settings.options, settings.wrap)
         if kind not in probed:
-            probed[kind] = _probe(settings, bench, names)
+            probed[kind] = probe(settings, bench, names)
         needs = probed[kind]
         if isinstance(needs, str):
             if not config.every_method:
@@ -132,7 +132,7 @@ def _longest_names(sources: Sources, bench: Bench) -> tuple[str, ...]:
     return tuple(by_length[-2:])
 
 
-def _probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> Needs | str:
+def probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> Needs | str:
     """What the method asks of its training, or why it cannot take part.
 
     It is tried out on two classes, so that refusals come before any run.
