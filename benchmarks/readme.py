@@ -3,8 +3,8 @@
 adaptkit bench --out runs
 python -m benchmarks.readme --runs runs
 
-The bench's table is the file that `adaptkit bench` wrote, and the figures are those of `adaptkit report --plots`;
-without --runs they are the ones that were taken over before.
+The bench's table is the file that `adaptkit bench` wrote, of which the README has the averages and notes, and the
+figures are those of `adaptkit report --plots`; without --runs they are the ones that were taken over before.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from adaptkit import list_methods, method_class
+from datasets_fewshot import MINI_DATASETS
 from trainers.records import read_records
 from trainers.report.plots import draw_plots
 
@@ -57,14 +58,20 @@ def take_over(runs: Path) -> None:
 
 
 def bench_section() -> str:
-    """The tables as `adaptkit bench` wrote them, headings one level down, and the figures of `adaptkit report`."""
-    tables = (RESULTS / "base_to_novel.md").read_text().replace("### ", "#### ")
+    """The averages that `adaptkit bench` wrote, their notes folded away, and the figures of `adaptkit report`."""
+    lines = (RESULTS / "base_to_novel.md").read_text().replace("### ", "#### ").splitlines()
+    of_one_dataset = tuple(f"| {name} |" for name in MINI_DATASETS)
+    notes = [line for line in lines if line.startswith("- ")]
+    tables = [line for line in lines if line not in notes and not line.startswith(of_one_dataset)]
     figures = [
         f"![{text}](benchmarks/results/plots/base_to_novel_{kind}.svg)"
         for kind, text in FIGURES.items()
         if (RESULTS / "plots" / f"base_to_novel_{kind}.svg").is_file()
     ]
-    return "\n\n".join([tables.strip(), *figures])
+    folded = ["<details><summary>What the numbers are, and which settings are not the papers'</summary>", ""]
+    folded += [*notes, "", "</details>"]
+    text = re.sub("\n{3,}", "\n\n", "\n".join(tables).strip())
+    return "\n\n".join([text, *figures, "\n".join(folded)])
 
 
 def zero_shot_section() -> str:
@@ -87,7 +94,7 @@ def zero_shot_section() -> str:
 def speed_section() -> str:
     lines = ["| step | time, seconds | | GFLOP | | kept activations, MB | |", "|---|---|---|---|---|---|---|"]
     hardware = ""
-    for path in sorted(RESULTS.glob("*_tower.json")):
+    for path in (*sorted(RESULTS.glob("*_tower.json")), RESULTS / "methods.json"):
         result = json.loads(path.read_text())
         hardware = f"{result['hardware']['processor']}, {result['hardware']['threads']} threads, fp32"
         for row in result["comparisons"]:
@@ -97,7 +104,7 @@ def speed_section() -> str:
                 f"**{row['time_ratio']:.1f}x** | {row['plain_gflop']:.0f} → {row['fast_gflop']:.1f} | "
                 f"{row['flop_ratio']:.1f}x | {row['plain_kept_mb']:.0f} → {row['fast_kept_mb']:.0f} | {memory} |"
             )
-    return "\n".join([*lines, "", f"Measured on {hardware}."])
+    return "\n".join([*lines, "", f"Measured on {hardware}; oneDNN linears are for processors with AVX-512 alone."])
 
 
 def methods_section() -> str:
