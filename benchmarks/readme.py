@@ -9,14 +9,17 @@ figures are those of `adaptkit report --plots`; without --runs they are the ones
 
 import argparse
 import json
+import os
 import re
 import shutil
 import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from adaptkit import list_methods, method_class
 from datasets_fewshot import MINI_DATASETS
-from trainers.records import read_records
+from trainers.records import ResultRecord, read_records
 from trainers.report.plots import draw_plots
 
 ROOT = Path(__file__).parent.parent
@@ -50,11 +53,25 @@ def main() -> None:
 
 
 def take_over(runs: Path) -> None:
-    """Keep what `adaptkit bench` wrote into a folder of runs, and draw the figures of its records."""
+    """Keep what `adaptkit bench` wrote into a folder of runs, how long that took, and the figures of its records."""
     for suffix in (".md", ".json"):
         shutil.copyfile(runs / f"base_to_novel{suffix}", RESULTS / f"base_to_novel{suffix}")
-    records, _ = read_records(runs)
-    draw_plots([record for record in records if record.protocol == "base_to_novel"], RESULTS / "plots", ("svg",))
+    records = [record for record in read_records(runs)[0] if record.protocol == "base_to_novel"]
+    (RESULTS / "base_to_novel_time.json").write_text(json.dumps(time_taken(records), indent=1) + "\n")
+    draw_plots(records, RESULTS / "plots", ("svg",))
+
+
+def time_taken(records: Sequence[ResultRecord]) -> dict[str, object]:
+    """From the start of the first run to the end of the last, as their records have it to the second."""
+    ends = [datetime.fromisoformat(record.finished) for record in records]
+    starts = [end - timedelta(seconds=sum(record.seconds.values())) for end, record in zip(ends, records, strict=True)]
+    minutes = (max(ends) - min(starts)).total_seconds() / 60
+    return {
+        "runs": len(records),
+        "minutes": round(minutes, 1),
+        "cores": os.cpu_count(),
+        "hardware": records[0].hardware,
+    }
 
 
 def bench_section() -> str:
@@ -63,6 +80,8 @@ def bench_section() -> str:
     of_one_dataset = tuple(f"| {name} |" for name in MINI_DATASETS)
     notes = [line for line in lines if line.startswith("- ")]
     tables = [line for line in lines if line not in notes and not line.startswith(of_one_dataset)]
+    took = json.loads((RESULTS / "base_to_novel_time.json").read_text())
+    time = f"All {took['runs']} runs took {took['minutes']} minutes on {took['cores']} CPU cores."
     figures = [
         f"![{text}](benchmarks/results/plots/base_to_novel_{kind}.svg)"
         for kind, text in FIGURES.items()
@@ -71,7 +90,7 @@ def bench_section() -> str:
     folded = ["<details><summary>What the numbers are, and which settings are not the papers'</summary>", ""]
     folded += [*notes, "", "</details>"]
     text = re.sub("\n{3,}", "\n\n", "\n".join(tables).strip())
-    return "\n\n".join([text, *figures, "\n".join(folded)])
+    return "\n\n".join([time, text, *figures, "\n".join(folded)])
 
 
 def zero_shot_section() -> str:
