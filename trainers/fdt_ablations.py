@@ -29,6 +29,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "2048 codes": {"FDT.N_CODES": 2048},
     "separate codebooks": {"FDT.CODEBOOK": "separate"},
     "random start": {"FDT.START": "random"},
+    "scratch": {"FDT.QUERIES": "scratch", "FDT.START": "random"},
     "rank 0": {"FDT.RANK": 0},
     "rank 16": {"FDT.RANK": 16},
     "weight 0.25": {"FDT.WEIGHT": 0.25},

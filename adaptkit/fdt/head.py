@@ -3,7 +3,8 @@
 After Chen et al., arXiv:2303.14865, with these queries in place of networks from scratch:
     q = sqrt(d) norm(x W) + U GELU(V LN(x))
 W being CLIP's own projection of a patch or a word x; U starts at zero, so queries start in CLIP's joint space, where
-the codebook starts as well. d is the width of that space, N the number of codes.
+the codebook starts as well. d is the width of that space, N the number of codes. With queries="scratch" the published
+networks make them of x alone, in a space of their own.
 """
 
 import math
@@ -18,10 +19,11 @@ from adaptkit.fdt.calibration import calibrate, effective_support, support_size
 from adaptkit.fdt.codebook import random_codebook, warm_codebook
 from adaptkit.fdt.grounding import Attention, Pooling, activate, capped_exp, combine, unit
 from adaptkit.fdt.pooled_scores import pooled_scores
-from adaptkit.fdt.query import ResidualQuery
+from adaptkit.fdt.query import QueryNetwork, ResidualQuery
 
 LEAST_TEXT_SUPPORT = 5.0  # codes; below, texts get a temperature of their own
 SCALE_START = math.log(1 / 0.07)
+SCRATCH_WIDTH = 128  # of queries and codes from scratch; a quarter of the published, for a few images
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class FDTConfig:
     n_codes: int = 512  # N
     weight: float = 1.0  # lambda, of the grounded logits in the sum; 0 leaves the wrapped method as it is
     own_loss: float = 0.5  # weight of the cross-entropy of the grounded logits alone
-    rank: int = 64  # of the learnt change of the queries; 0: they stay CLIP's
+    queries: Literal["clip", "scratch"] = "clip"  # CLIP's projections, changed a little, or the published networks
+    rank: int = 64  # of the learnt change of CLIP's queries; 0: they stay CLIP's
     attention: Attention = "sparsemax"
     pooling: Pooling = "max"
     support: float = 0.1  # share of the codes that an image activates at the start, on average
@@ -45,6 +48,11 @@ class FDTConfig:
         if self.rank < 0 or self.weight < 0 or self.own_loss < 0:
             raise ValueError(
                 f"rank={self.rank}, weight={self.weight}, own_loss={self.own_loss}; expected 0 or more of each"
+            )
+        if self.queries == "scratch" and self.start == "warm":
+            raise ValueError(
+                'queries="scratch" and start="warm"; what CLIP\'s space holds says nothing of codes for queries from '
+                'scratch, set start="random"'
             )
         if not 0 < self.support < 1:
             raise ValueError(f"support={self.support}; expected a share of the codes between 0 and 1")
@@ -65,11 +73,12 @@ class GroundingHead(nn.Module):
     def __init__(self, image_width: int, text_width: int, like: Tensor, config: FDTConfig):
         super().__init__()
         self.config = config
+        if config.queries == "scratch":
+            like = like.new_zeros(SCRATCH_WIDTH)
         d = like.shape[-1]
         self.codebook = nn.Parameter(random_codebook(config.n_codes, like))
         self.text_codebook = nn.Parameter(self.codebook.detach().clone()) if config.codebook == "separate" else None
-        self.image_residual = ResidualQuery(image_width, config.rank, d).to(like) if config.rank else None
-        self.text_residual = ResidualQuery(text_width, config.rank, d).to(like) if config.rank else None
+        self.image_query, self.text_query = (_query(width, d, config, like) for width in (image_width, text_width))
         self.logit_scale = nn.Parameter(torch.tensor(SCALE_START).to(like))
         self.register_buffer("temperature", torch.ones(2).to(like))  # T of images, of texts
         # Codes that an image and a text activated on average when T was calibrated; 0 before.
@@ -81,22 +90,24 @@ class GroundingHead(nn.Module):
         return self.codebook if self.text_codebook is None else self.text_codebook
 
     def decayed(self) -> set[str]:
-        """Names of the learnt matrices that weight decay is for: U and V."""
-        matrices = ("down.weight", "up.weight")
-        return {name for name, parameter in self.named_parameters() if name.endswith(matrices)}
+        """Names of the learnt matrices that weight decay is for: the queries' own."""
+        learnt = self.named_parameters()
+        return {name for name, parameter in learnt if "_query." in name and parameter.ndim == 2}
 
     def image_queries(self, patches: Tensor, projected: Tensor) -> Tensor:
         """Patch rows (B, P, D_v) and their projections (B, P, d) -> (B, P, d)."""
-        return self._queries(patches, projected, self.image_residual)
+        return self._queries(patches, projected, self.image_query)
 
     def text_queries(self, words: Tensor, projected: Tensor) -> Tensor:
         """Word rows (C, L, D_t) and their projections (C, L, d) -> (C, L, d)."""
-        return self._queries(words, projected, self.text_residual)
+        return self._queries(words, projected, self.text_query)
 
     @staticmethod
-    def _queries(rows: Tensor, projected: Tensor, residual: ResidualQuery | None) -> Tensor:
+    def _queries(rows: Tensor, projected: Tensor, learnt: QueryNetwork | ResidualQuery | None) -> Tensor:
+        if isinstance(learnt, QueryNetwork):
+            return learnt(rows)
         queries = projected.shape[-1] ** 0.5 * F.normalize(projected, dim=-1)
-        return queries if residual is None else queries + residual(rows)
+        return queries if learnt is None else queries + learnt(rows)
 
     def image_scores(self, patches: Tensor, projected: Tensor) -> Tensor:
         """Pooled scores (B, N), not divided by T; see `image_queries`."""
@@ -152,3 +163,10 @@ class GroundingHead(nn.Module):
         activations = activate(z, self.config.attention)
         spread = support_size if self.config.attention == "sparsemax" else effective_support
         return spread(activations).mean()
+
+
+def _query(width: int, d: int, config: FDTConfig, like: Tensor) -> QueryNetwork | ResidualQuery | None:
+    """What is learnt of the queries of patches or words (..., width); None where they are CLIP's as they stand."""
+    if config.queries == "scratch":
+        return QueryNetwork(width, d).to(like)
+    return ResidualQuery(width, config.rank, d).to(like) if config.rank else None

@@ -12,7 +12,9 @@ from adaptkit.fdt import FDTConfig
 from adaptkit.fdt.calibration import calibrate, effective_support, support_size
 from adaptkit.fdt.codebook import spherical_kmeans, warm_codebook
 from adaptkit.fdt.grounding import activate, combine, pool, token_scores
+from adaptkit.fdt.head import SCRATCH_WIDTH
 from adaptkit.fdt.pooled_scores import pooled_scores
+from adaptkit.fdt.query import QueryNetwork
 from adaptkit.wrappers.fdt import FDTWrapper
 from tests.conftest import CLASSES
 
@@ -48,6 +50,27 @@ def test_without_weight_it_is_the_method_inside_to_the_last_bit(name, tiny_clip,
     method.eval()
     assert torch.equal(method(images), method.inner(images))
     assert torch.equal(method.logits(x), method.inner(images))
+
+
+def test_queries_from_scratch_are_the_published_networks_alone(tiny_clip, images):
+    method = made("zero_shot", tiny_clip, replace(SMALL, queries="scratch", start="random"))
+    x = tiny_clip.encode_tokens(images)
+    method.prepare(Support(x, LABELS))
+    head, patches = method.head, x[:, 1:].contiguous()
+    assert isinstance(head.image_query, QueryNetwork)
+    assert head.codebook.shape == (48, SCRATCH_WIDTH)
+    assert torch.equal(head.image_queries(patches, tiny_clip.project_tokens(patches)), head.image_query(patches))
+    assert head.decayed() == {f"{side}_query.{layer}.weight" for side in ("image", "text") for layer in (1, 4)}
+    before = F.cross_entropy(method.grounded_logits(x), LABELS)
+    learn(method, x, steps=5)
+    assert F.cross_entropy(method.grounded_logits(x), LABELS) < before
+    method.set_classes(["violin", "sushi"])
+    assert method(images).shape == (10, 2)
+
+
+def test_codes_from_texts_and_patches_are_refused_for_queries_from_scratch():
+    with pytest.raises(ValueError, match='set start="random"'):
+        FDTConfig(queries="scratch")
 
 
 @pytest.mark.parametrize("name", ["coop", "kgcoop", "prograd"])
@@ -181,7 +204,7 @@ def test_temperature_and_codebook_are_kept_with_what_is_learnt(tiny_clip, images
 def test_only_the_matrices_of_the_queries_decay(tiny_clip):
     method = made("coop", tiny_clip)
     assert method.learnt_parameters().keys() - method.undecayed() == {
-        *(f"head.{side}_residual.{part}.weight" for side in ("image", "text") for part in ("down", "up")),
+        *(f"head.{side}_query.{part}.weight" for side in ("image", "text") for part in ("down", "up")),
         "inner.context.ctx",
     }
 
