@@ -58,7 +58,8 @@ def test_a_record_keeps_its_architecture_and_older_ones_have_none(tmp_path):
 
 
 def test_every_control_is_a_bench_of_its_own():
-    configs = control_configs(None, ["DAS.SKIP_TEXT", "0", "DAS.ENCODER", "vision"], [1, 2])
+    few = ["METHODS", "[zero_shot]", "DATASETS", "[emoji_food]"]
+    configs = control_configs(None, [*few, "DAS.SKIP_TEXT", "0", "DAS.ENCODER", "vision"], [1, 2])
     assert len(configs) == 1 + 2 * 9
     options = {name: dict(config.runs[0].wrap)["das"] for name, config in configs.items()}
     assert (options["no skip"].skip_vision, options["no skip"].skip_text) == (0, 0)

@@ -1,0 +1,66 @@
+"""Whether few-shot training on emoji loses because it learns the drawing styles it sees, and not the classes.
+
+    python -m benchmarks.drawing_styles [--runs runs/styles] [--out benchmarks/results/drawing_styles.json]
+
+Tests are on one coloured family, twemoji. The same methods learn from two other coloured families, and from two that
+are drawn in black lines: as many images, of the same classes, in a near and in a far style. All classes of the six
+sets of emoji, three seeds. Differences are from zero-shot on the same images, in percentage points, pooled.
+"""
+
+import argparse
+import json
+import math
+from pathlib import Path
+from statistics import fmean, stdev
+
+from benchmarks.timing import hardware
+from datasets_fewshot import MINI_DATASETS
+from datasets_fewshot.cache_folder import cache_folder
+from trainers.config import load_bench
+from trainers.matrix import open_bench, plan
+from trainers.records import ResultRecord, read_record, write_text
+from trainers.run import execute
+
+TESTED = "twemoji"
+STYLES = {"coloured": "[emojitwo, noto-v1]", "black lines": "[symbola, emojitwo-mono]"}
+METHODS = ("zero_shot", "coop", "kgcoop", "clip_adapter")
+DATASETS = [name for name in MINI_DATASETS if name.startswith("emoji_") and name != "emoji_subgroups"]
+FIXED = ("PROTOCOL", "domain_generalization", "METHODS", f"[{', '.join(METHODS)}]", "SEEDS", "[1, 2, 3]")
+ON = ("DATASETS", f"[{', '.join(DATASETS)}]", "TARGETS", f"[{TESTED}]", "SHOTS", "[2]", "DEVICE", "cpu")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=Path, default=Path("runs/styles"), help="where finished trainings are kept")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/drawing_styles.json"))
+    args = parser.parse_args()
+    rows = []
+    for style, families in STYLES.items():
+        records = trained(families, args.runs)
+        baseline = {record.dataset: accuracy(record) for record in records if record.method == "zero_shot"}
+        for method in METHODS[1:]:
+            differences = [accuracy(record) - baseline[record.dataset] for record in records if record.method == method]
+            error = stdev(differences) / math.sqrt(len(differences))
+            rows.append({"learns from": style, "method": method, "difference": fmean(differences), "error": error})
+            print(f"{style}, {method}: {fmean(differences):+.2f} +- {error:.2f}", flush=True)
+    content = {"tested on": TESTED, "families": STYLES, "datasets": DATASETS, "hardware": hardware(), "rows": rows}
+    write_text(args.out, json.dumps(content, indent=1) + "\n")
+
+
+def trained(families: str, out: Path) -> list[ResultRecord]:
+    """The records of all methods that learn from these families."""
+    config = load_bench(overrides=[*FIXED, *ON, "DATA.FAMILIES", families])
+    bench = open_bench(config, out, cache_folder() / "features")
+    todo = plan(config, bench)
+    for run in todo.to_do:
+        execute(run, bench)
+    return [read_record(run.folder) for run in todo.runs]
+
+
+def accuracy(record: ResultRecord) -> float:
+    """Percent, on the family that is tested."""
+    return record.score(TESTED).accuracy
+
+
+if __name__ == "__main__":
+    main()
