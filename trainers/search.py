@@ -167,14 +167,15 @@ def train_step(method: AdaptedCLIP, optimizer: torch.optim.Optimizer, batch: Bat
 def _losses(
     method: AdaptedCLIP, search: ArchitectureSearch, choices: Sequence[Choice], images: Support, precision: Precision
 ) -> list[float]:
-    """Cross-entropy of each sub-network on the same images, in nats."""
+    """The loss of each sub-network on the same images: cross-entropy in nats, and what the method adds to it."""
     method.eval()
     losses: list[Tensor] = []
     for choice in choices:
         search.use(choice)
         with autocast(method.backbone.device, precision):
-            logits = method.logits(images.x)
-        losses.append(F.cross_entropy(logits.float(), images.labels))
+            logits, added = method.logits(images.x), method.regularizer(images.x, images.labels)
+        loss = F.cross_entropy(logits.float(), images.labels)
+        losses.append(loss if added is None else loss + added.float())
     values = torch.stack(losses).tolist()
     if not all(math.isfinite(value) for value in values):
         raise ArithmeticError(f"the losses of sub-networks are {values}; lower the learning rate of the search")

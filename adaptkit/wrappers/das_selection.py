@@ -57,7 +57,10 @@ class RewardSearch:
 
     def learn(self, choices: Sequence[Choice], losses: Sequence[float]) -> None:
         """Move the gates by what the candidates lost, in nats."""
-        reward = rewards(torch.tensor(losses, dtype=torch.float64))
+        lost = torch.tensor(losses, dtype=torch.float64)
+        if self.options.advantage == "standardised":
+            lost = lost - lost.min()  # a factor of all rewards, which the division takes out before large losses vanish
+        reward = rewards(lost)
         advantage = advantages(reward, self.options.advantage)
         for gates, subsets in zip(self.gates, zip(*choices, strict=True), strict=True):
             gates.learn(subsets, advantage, self.options.eta)

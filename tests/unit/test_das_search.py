@@ -42,6 +42,17 @@ def test_a_block_that_is_missed_least_ends_with_the_highest_gate():
     assert found.result(7).seeds == (7,)
 
 
+@pytest.mark.parametrize("common", [0.0, 50.0])
+def test_losses_that_are_large_for_all_teach_as_much(common):
+    gates = []
+    for loss in (0.0, common):
+        found = search()
+        found.learn([Choice((0, 1), (0,)), Choice((2, 3), (1,)), Choice((4, 5), (2,))], [loss + 1, loss + 2, loss + 3])
+        gates.append(found.gates[0].values)
+    torch.testing.assert_close(*gates)
+    assert gates[0][0] > 0.01 > 0 > gates[0][5]
+
+
 def test_without_a_step_the_tie_rule_decides_alone():
     found = search(eta=0.0)
     found.learn(found.candidates(), [1.0, 2.0, 3.0])
