@@ -27,10 +27,15 @@ class Drift:
         self.set_classes(classes)
 
     def set_classes(self, classes: ClassSet) -> None:
-        """Measure the drift on other class names from now on."""
-        if self.view.learns_text:
-            self.prompts = ClassPrompts(self.view, classes)
-            self.loaded_weights = class_weights(self.loaded, classes)  # (C, D), unit rows
+        """Measure the drift on other class names from now on; they are encoded when it is first asked for."""
+        self._classes = classes
+        self._texts: tuple[ClassPrompts, Tensor] | None = None  # as the view has them; as loaded (C, D), unit rows
+
+    def _of_classes(self) -> Tensor:
+        if self._texts is None:
+            self._texts = ClassPrompts(self.view, self._classes), class_weights(self.loaded, self._classes)
+        prompts, loaded_weights = self._texts
+        return 1 - (prompts() * loaded_weights).sum(dim=-1).mean()
 
     def __call__(self, images: Tensor, features: Tensor | None) -> Tensor:
         """Images (B, 3, H, W) -> scalar; `features` (B, D) of the view where they are known already."""
@@ -41,5 +46,5 @@ class Drift:
                 loaded = self.loaded.encode_image(images)  # (B, D)
             parts.append(1 - F.cosine_similarity(features, loaded, dim=-1).mean())
         if self.view.learns_text:
-            parts.append(1 - (self.prompts() * self.loaded_weights).sum(dim=-1).mean())
+            parts.append(self._of_classes())
         return torch.stack(parts).sum()
