@@ -23,11 +23,12 @@ from trainers.run_jobs import choose_launcher, refuse_failures, run_all
 from trainers.scoring import harmonic_mean
 from trainers.settings import BenchConfig
 
+DAS = "das"
 RANDOM = "random"
 NO_SKIP = "no skip"
 DRAWS = 5
 CONTROLS: Mapping[str, Sequence[str]] = {
-    "das": ("DAS.SELECT", "search"),
+    DAS: ("DAS.SELECT", "search"),
     "greedy": ("DAS.SELECT", "greedy"),
     "last": ("DAS.SELECT", "last"),
     "first": ("DAS.SELECT", "first"),
@@ -54,22 +55,35 @@ class ControlRow:
     latency: Latency | None = None
 
 
-def control_configs(config_file: str | None, overrides: Sequence[str], skips: Sequence[int]) -> dict[str, BenchConfig]:
-    """The bench of every control, by its name: nothing skipped once, the others for each number of skipped blocks."""
+def control_configs(
+    config_file: str | None, overrides: Sequence[str], skips: Sequence[int], seeds_of_others: Sequence[int] = ()
+) -> dict[str, BenchConfig]:
+    """The bench of every control, by its name: nothing skipped once, the others for each number of skipped blocks.
+
+    Args:
+        seeds_of_others: of all but "das" and "no skip"; none given, the same seeds as theirs.
+    """
+    fewer = ("SEEDS", f"[{', '.join(map(str, seeds_of_others))}]") if seeds_of_others else ()
     wrapped = ("WRAP", "[das]")
     configs = {NO_SKIP: load_bench(config_file, [*wrapped, *overrides, "DAS.SKIP_VISION", "0", "DAS.SKIP_TEXT", "0"])}
     for skip in skips:
         for name, words in CONTROLS.items():
-            asked = [*wrapped, *overrides, *words, "DAS.SKIP_VISION", str(skip)]
+            seeds = () if name == DAS else fewer
+            asked = [*wrapped, *overrides, *seeds, *words, "DAS.SKIP_VISION", str(skip)]
             configs[f"{name}, {skip} skipped"] = load_bench(config_file, asked)
     return configs
 
 
 def run_controls(
-    config_file: str | None, overrides: Sequence[str], skips: Sequence[int], out: Path, cache: Path
+    config_file: str | None,
+    overrides: Sequence[str],
+    skips: Sequence[int],
+    out: Path,
+    cache: Path,
+    seeds_of_others: Sequence[int] = (),
 ) -> list[ControlRow]:
     """Run what is not finished, then measure, print and write everything; the rows come back."""
-    configs = control_configs(config_file, overrides, skips)
+    configs = control_configs(config_file, overrides, skips, seeds_of_others)
     everything = replace(
         next(iter(configs.values())), runs=tuple(run for config in configs.values() for run in config.runs)
     )

@@ -67,6 +67,13 @@ def test_every_control_is_a_bench_of_its_own():
     assert len({run for config in configs.values() for run in config.runs}) == 19 * len(configs["no skip"].runs)
 
 
+def test_the_other_controls_may_have_seeds_of_their_own():
+    configs = control_configs(None, ["METHODS", "[zero_shot]", "DATASETS", "[emoji_food]", "SEEDS", "[1, 2]"], [2], [3])
+    seeds = {name: [run.seed for run in config.runs] for name, config in configs.items()}
+    assert seeds.pop("no skip") == seeds.pop("das, 2 skipped") == [1, 2]
+    assert set(map(tuple, seeds.values())) == {(3,)}
+
+
 def with_skips(blocks, base, new, **changes) -> ResultRecord:
     plan = {"vision": {"depth": 6, "skipped": blocks}, "text": {"depth": 3, "skipped": []}}
     architecture = {**plan, "macs": {"image": 70, "image_as_loaded": 100}}
