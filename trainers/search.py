@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP, Support
@@ -167,15 +166,13 @@ def train_step(method: AdaptedCLIP, optimizer: torch.optim.Optimizer, batch: Bat
 def _losses(
     method: AdaptedCLIP, search: ArchitectureSearch, choices: Sequence[Choice], images: Support, precision: Precision
 ) -> list[float]:
-    """The loss of each sub-network on the same images: cross-entropy in nats, and what the method adds to it."""
+    """The loss of each sub-network on the same images, the one that trains: cross-entropy in nats and what is added."""
     method.eval()
     losses: list[Tensor] = []
     for choice in choices:
         search.use(choice)
         with autocast(method.backbone.device, precision):
-            logits, added = method.logits(images.x), method.regularizer(images.x, images.labels)
-        loss = F.cross_entropy(logits.float(), images.labels)
-        losses.append(loss if added is None else loss + added.float())
+            losses.append(method.loss(images.x, images.labels).float())
     values = torch.stack(losses).tolist()
     if not all(math.isfinite(value) for value in values):
         raise ArithmeticError(f"the losses of sub-networks are {values}; lower the learning rate of the search")

@@ -24,6 +24,7 @@ class Drift:
 
     def __init__(self, view: FrozenCLIP, classes: ClassSet, learns_images: bool):
         self.view, self.loaded, self.learns_images = view, view.as_loaded(), learns_images
+        self._of_images: tuple[Tensor, int, Tensor] | None = None  # asked for last, their version; as loaded (B, D)
         self.set_classes(classes)
 
     def set_classes(self, classes: ClassSet) -> None:
@@ -37,14 +38,22 @@ class Drift:
         prompts, loaded_weights = self._texts
         return 1 - (prompts() * loaded_weights).sum(dim=-1).mean()
 
+    @torch.no_grad()
+    def _loaded_features(self, images: Tensor) -> Tensor:
+        """Those of the images asked for last are kept: the sub-networks of a reward are rated on the same ones."""
+        if images.is_inference():  # whether it has been written to is not to be known
+            return self.loaded.encode_image(images)
+        kept = self._of_images
+        if kept is None or kept[0] is not images or kept[1] != images._version:
+            kept = self._of_images = images, images._version, self.loaded.encode_image(images)
+        return kept[2]
+
     def __call__(self, images: Tensor, features: Tensor | None) -> Tensor:
         """Images (B, 3, H, W) -> scalar; `features` (B, D) of the view where they are known already."""
         parts: list[Tensor] = []
         if self.learns_images:
             features = self.view.encode_image(images) if features is None else features
-            with torch.no_grad():
-                loaded = self.loaded.encode_image(images)  # (B, D)
-            parts.append(1 - F.cosine_similarity(features, loaded, dim=-1).mean())
+            parts.append(1 - F.cosine_similarity(features, self._loaded_features(images), dim=-1).mean())
         if self.view.learns_text:
             parts.append(self._of_classes())
         return torch.stack(parts).sum()

@@ -68,6 +68,22 @@ def test_other_classes_drift_by_their_own_names(tiny_clip, batch):
     assert (method.regularizer(features, batch[1] % 2) - before).abs().item() > 1e-6
 
 
+def test_the_loaded_tower_sees_the_same_images_once(tiny_clip, batch, monkeypatch):
+    method = das(tiny_clip, distill=1.0).eval()
+    loaded, seen = method._drift.loaded, []
+    monkeypatch.setattr(loaded, "encode_image", lambda images: seen.append(images) or tiny_clip.encode_image(images))
+    images = batch[0].clone()
+    first, again = (method.drift_term(images) for _ in range(2))
+    assert torch.equal(first, again)
+    assert len(seen) == 1
+    images.mul_(0.5)
+    assert not torch.equal(method.drift_term(images), first)
+    assert len(seen) == 2
+    with torch.inference_mode():
+        method.drift_term(images.clone())
+    assert len(seen) == 3
+
+
 def test_a_negative_weight_is_refused():
     with pytest.raises(ValueError, match=r"distill=-1\.0; expected 0 or more"):
         DASConfig(distill=-1.0)
