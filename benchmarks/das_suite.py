@@ -105,7 +105,7 @@ def fill_page(rows: Sequence[ControlRow], goals: Mapping[str, Mapping[str, float
         f"Mean of {datasets} data sets. Seed {seeds} for DAS and for nothing skipped, {seeds_of_others} for the other "
         "rows, which DAS is held against on that; ± is one standard error over the differences.",
         "",
-        f"Blocks that DAS chose: {'; '.join(f'{blocks} in {n} trainings' for blocks, n in das.chosen.items())}.",
+        f"Blocks that DAS chose, and in how many trainings: {'; '.join(f'{blocks} in {n}' for blocks, n in das.chosen.items())}.",
         "",
         "![Accuracy against multiply-accumulates and latency](das_controls.svg)",
     ]
