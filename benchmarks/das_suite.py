@@ -100,12 +100,13 @@ def fill_page(rows: Sequence[ControlRow], goals: Mapping[str, Mapping[str, float
     datasets, seeds = datasets_and_seeds(rows[0])
     _, seeds_of_others = datasets_and_seeds(rows[-1])
     das = next(row for row in rows if row.control.startswith(DAS))
+    chosen = "; ".join(f"{blocks} in {n}" for blocks, n in das.chosen.items())
     lines += [
         "",
         f"Mean of {datasets} data sets. Seed {seeds} for DAS and for nothing skipped, {seeds_of_others} for the other "
         "rows, which DAS is held against on that; ± is one standard error over the differences.",
         "",
-        f"Blocks that DAS chose, and in how many trainings: {'; '.join(f'{blocks} in {n}' for blocks, n in das.chosen.items())}.",
+        f"Blocks that DAS chose, and in how many trainings: {chosen}.",
         "",
         "![Accuracy against multiply-accumulates and latency](das_controls.svg)",
     ]
