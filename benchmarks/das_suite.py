@@ -103,7 +103,7 @@ def fill_page(rows: Sequence[ControlRow], goals: Mapping[str, Mapping[str, float
     chosen = "; ".join(f"{blocks} in {n}" for blocks, n in das.chosen.items())
     lines += [
         "",
-        f"Mean of {datasets} data sets. Seed {seeds} for DAS and for nothing skipped, {seeds_of_others} for the other "
+        f"Mean of {datasets} data sets. Seeds {seeds} for DAS and for nothing skipped, {seeds_of_others} for the other "
         "rows, which DAS is held against on that; ± is one standard error over the differences.",
         "",
         f"Blocks that DAS chose, and in how many trainings: {chosen}.",
