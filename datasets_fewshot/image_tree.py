@@ -59,7 +59,7 @@ def _subfolders(folder: Path) -> list[Path]:
 def _images_below(
     folder: Path, root: Path, classname: str, part: Part | None, seen: dict[Path, FoundImage]
 ) -> Iterator[FoundImage]:
-    for path in _walk(folder, frozenset({root.resolve(), folder.parent.resolve()})):
+    for path in walk_images(folder, frozenset({root.resolve(), folder.parent.resolve()})):
         real = path.resolve()
         image = FoundImage(path.relative_to(root).as_posix(), classname, part)
         first = seen.setdefault(real, image)
@@ -69,7 +69,7 @@ def _images_below(
             raise SplitError(f"{first.path!r} and {image.path!r} are one file; keep it in one class and one part")
 
 
-def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+def walk_images(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
     """Image files in sorted order, and links to files that are gone: whoever reads the images reports them.
 
     A link back to a folder above is not followed: it would never end.
@@ -83,6 +83,6 @@ def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
         path = folder / name
         if path.is_dir():
             if name not in IGNORED_FOLDERS:
-                yield from _walk(path, above | {real})
+                yield from walk_images(path, above | {real})
         elif path.suffix.lower() in IMAGE_SUFFIXES and (path.is_file() or path.is_symlink()):
             yield path

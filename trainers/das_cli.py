@@ -1,4 +1,7 @@
-"""The verbs `adaptkit das search|show|report|controls`, and what `bench` takes for DAS. Heavy imports stay inside."""
+"""The verbs `adaptkit das search|distill|show|report|controls`, and what `bench` takes for DAS.
+
+Heavy imports stay inside.
+"""
 
 import argparse
 import json
@@ -14,6 +17,18 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     search = own.add_parser("search", help="search which blocks to skip, and write that; train nothing")
     search.add_argument("--out", type=Path, default=Path("architecture.json"), help="(default: architecture.json)")
     search.set_defaults(run=_search)
+    distill = own.add_parser("distill", help="learn stand-ins of all image blocks from unlabelled images, for any task")
+    distill.add_argument("--images", type=Path, required=True, metavar="FOLDER", help="images at any depth below it")
+    distill.add_argument("--out", type=Path, default=Path("stand_ins.safetensors"), help="(default: %(default)s)")
+    distill.add_argument("--steps", type=int, default=10_000, help="(default: 10000)")
+    distill.add_argument("--batch-size", type=int, default=64, help="images of a step (default: 64)")
+    distill.add_argument("--lr", type=float, default=1e-3, help="AdamW's at its highest (default: 0.001)")
+    distill.add_argument("--seed", type=int, default=1, help="(default: 1)")
+    distill.add_argument("--workers", type=int, default=0, help="processes that decode images (default: 0)")
+    distill.add_argument("--skip-bad", action="store_true", help="leave images out that cannot be read")
+    distill.add_argument("--skip-vision", default="2", help="blocks that a sub-network skips (default: 2)")
+    _add_shared_settings(distill)
+    distill.set_defaults(run=_distill)
     show = own.add_parser("show", help="draw an architecture.json: which blocks run, their gates, what it costs")
     show.add_argument("file", type=Path, metavar="FILE")
     show.set_defaults(run=_show)
@@ -45,8 +60,12 @@ def _add_settings(parser: argparse.ArgumentParser, several: bool) -> None:
     parser.add_argument(
         "--seeds", default=None if several else "1", help="such as 1,2,3" if several else "(default: 1)"
     )
+    parser.add_argument("--protocol", help="base_to_novel (default) or few_shot")
+    _add_shared_settings(parser)
+
+
+def _add_shared_settings(parser: argparse.ArgumentParser) -> None:
     for name, text in (
-        ("protocol", "base_to_novel (default) or few_shot"),
         ("suite", "mini (default) or paper"),
         ("root", "the folder that holds the data sets of the papers"),
         ("backbone", "an open_clip name"),
@@ -69,14 +88,18 @@ def settings_of(args: argparse.Namespace) -> list[str]:
     ):
         if listed is not None:
             pairs += [key, f"[{listed}]"]
+    return [*pairs, *_shared_settings(args, (("PROTOCOL", args.protocol), ("DAS.SKIP_TEXT", args.skip_text)))]
+
+
+def _shared_settings(args: argparse.Namespace, more: tuple[tuple[str, object], ...]) -> list[str]:
+    pairs: list[str] = []
     for key, value in (
-        ("PROTOCOL", args.protocol),
+        *more,
         ("SUITE", args.suite),
         ("DATA.ROOT", args.root),
         ("BACKBONE.NAME", args.backbone),
         ("BACKBONE.PRETRAINED", args.pretrained),
         ("DEVICE", args.device),
-        ("DAS.SKIP_TEXT", args.skip_text),
     ):
         if value is not None:
             pairs += [key, json.dumps(value)]
@@ -126,6 +149,32 @@ def _search(args: argparse.Namespace) -> int:
     write_text(args.out, architecture.to_json())
     print(drawing(architecture))
     print(f"written to {args.out}; `adaptkit bench --wrap das --architecture {args.out}` trains with it")
+    return OK
+
+
+def _distill(args: argparse.Namespace) -> int:
+    from adaptkit.wrappers import DASConfig
+    from datasets_fewshot.cache_folder import cache_folder
+    from trainers.config import load_bench
+    from trainers.das_distill import Distillation, distill_stand_ins, unlabelled_images
+    from trainers.matrix import open_bench
+
+    images = unlabelled_images(args.images.expanduser(), args.skip_bad)
+    words = ["METHODS", "[zero_shot]", "WRAP", "[das]", "DAS.SKIP_VISION", args.skip_vision]
+    words += ["DATA.WORKERS", str(args.workers), *_shared_settings(args, ())]
+    config = load_bench(args.config, words)
+    settings = Distillation(args.steps, args.batch_size, args.lr, seed=args.seed)
+    ((_, options),) = config.runs[0].wrap
+    assert isinstance(options, DASConfig)
+    bench = open_bench(config, Path(), cache_folder() / "features")
+    passes = settings.optim.epoch_count(max(1, len(images.split.train) // settings.batch_size))
+
+    def say(done: int) -> None:
+        print(f"pass {done} of {passes} over {len(images.split.train)} images", flush=True)
+
+    losses = distill_stand_ins(images, options, settings, bench, args.out, say)
+    print(f"mean drift of sub-networks: {losses[0]:.4f} in the first pass, {losses[-1]:.4f} in the last")
+    print(f"written to {args.out}; with --wrap das, DAS.INIT distilled DAS.STAND_INS {args.out} starts from it")
     return OK
 
 

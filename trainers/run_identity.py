@@ -1,7 +1,7 @@
 """What a run is: its settings with the data at hand, and an identity of all that can change its result."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
 from trainers.protocols import Task
 from trainers.records import Json, run_folder, run_id
 from trainers.run_data import Bench
-from trainers.settings import OWN_SUITE, RunConfig
+from trainers.settings import OWN_SUITE, DataclassInstance, RunConfig
 
 PROTOCOL_DRAW = "coop"  # what everyone expects; a run with another says so, and is a run of its own
 
@@ -49,7 +49,7 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
         "dataset": config.dataset,
         "tests": {test.name: _fingerprint(test.items, test.classnames) for test in task.tests},
         "method": config.method,
-        "options": asdict(config.options),
+        "options": _said(config.options),
         "templates": list(config.templates),
         "backbone": bench.backbone.name,
         "weights": bench.backbone.weights_hash,
@@ -59,7 +59,7 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
         "seed": 0,
     }
     if config.wrap:  # without wrappers an identity says nothing of them
-        identity["wrap"] = [[name, asdict(options)] for name, options in config.wrap]
+        identity["wrap"] = [[name, _said(options)] for name, options in config.wrap]
     processes = bench.processes if needs.training and needs.consumes == "images" else 1  # they share its batches
     if processes > 1:  # dropout and last digits are others
         identity["processes"] = processes
@@ -85,6 +85,17 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
     identity = json.loads(json.dumps(identity))  # as a record gives it back
     folder = run_folder(bench.out, identity)
     return Run(config, dataset, task, needs.training, identity, folder, needs.consumes, processes)
+
+
+def _said(options: DataclassInstance) -> dict[str, Json]:
+    """Options as an identity has them: of a file, the hash of its content and not its path; nothing where none is."""
+    said: dict[str, Json] = asdict(options)
+    for field in fields(options):
+        if find := field.metadata.get("file"):
+            name = said.pop(field.name)
+            if name:
+                said[field.name] = sha256(find(name).read_bytes()).hexdigest()
+    return said
 
 
 def _datasets(task: Task, dataset: FewShotDataset) -> tuple[FewShotDataset, ...]:

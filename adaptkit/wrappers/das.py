@@ -33,6 +33,7 @@ from adaptkit.wrappers.das_drift import Drift
 from adaptkit.wrappers.das_fit import fit_image_stand_ins, fit_text_stand_ins
 from adaptkit.wrappers.das_macs import AdapterShape, image_shape, text_shape, tower_macs
 from adaptkit.wrappers.das_selection import GreedySearch, RewardSearch
+from adaptkit.wrappers.das_stand_ins import read_stand_ins
 
 
 @register_wrapper("das", DASConfig)
@@ -117,7 +118,7 @@ class DAS(MethodWrapper):
 
     @property
     def _fits(self) -> bool:
-        return self.config.init == "fitted" and bool(self.config.skip_vision or self.config.skip_text)
+        return self.config.init in ("fitted", "distilled") and bool(self.config.skip_vision or self.config.skip_text)
 
     def prepare(self, support: Support) -> None:
         if self._fits:
@@ -131,6 +132,8 @@ class DAS(MethodWrapper):
         if self.vision_adapters is not None:
             images = support.x.flatten(0, 1) if support.x.ndim == 5 else support.x  # (N * V, 3, H, W) of V views
             fit_image_stand_ins(loaded, self.vision_adapters.stand_ins(), images, gone.vision)
+            if self.config.init == "distilled" and self.config.skip_vision:
+                read_stand_ins(self.config.stand_ins, loaded, self.vision_adapters)
         if self.text_adapters is not None:
             fit_text_stand_ins(loaded, self.text_adapters.stand_ins(), self.classes, gone.text)
 

@@ -15,7 +15,7 @@ from adaptkit.towers import Block, TextTower, VisionTower
 from adaptkit.weights.block_view import BlockView
 
 Tower = TypeVar("Tower", TextTower, VisionTower)
-Init = Literal["zero", "normal", "fitted"]
+Init = Literal["zero", "normal", "fitted", "distilled"]
 SkipForm = Literal["input", "normed"]
 Kept = Literal["mlp", "both", "none"]
 INIT_STD = 0.02
@@ -25,8 +25,8 @@ class NormedBottleneck(nn.Module):
     """x (..., width) -> A(x) (..., width).
 
     Args:
-        init: "zero": Up starts at zero, so A does, and "fitted" is no different here (das_fit.py fits stand-ins);
-            "normal": like Down at N(0, 0.02^2), as published.
+        init: "zero": Up starts at zero, so A does, and "fitted" and "distilled" are no different here (das_fit.py and
+            das_stand_ins.py put other values in later); "normal": like Down at N(0, 0.02^2), as published.
     """
 
     def __init__(self, width: int, bottleneck: int, init: Init, scale: float, device: torch.device):

@@ -1,11 +1,12 @@
 """The options of DAS."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from adaptkit.architecture import Architecture
 from adaptkit.wrappers.das_blocks import Init, Kept, SkipForm
 from adaptkit.wrappers.das_search import Advantage
+from adaptkit.wrappers.das_stand_ins import stand_ins_file
 
 Select = Literal["search", "greedy", "random", "first", "last", "given"]
 
@@ -27,7 +28,10 @@ class DASConfig:
     kept: Kept = "mlp"  # adapters beside a kept block: one at its MLP, one at its attention too as in ViLT, or none
     # Of Up: zero, so that an adapter starts as nothing; N(0, 0.02^2), as published; or "fitted": zero beside kept ones,
     # and in the place of a skipped block the nearest linear copy of it on the training images (das_fit.py).
+    # "distilled" is "fitted", with the file `stand_ins` laid over the image tower's adapters (das_stand_ins.py).
     init: Init = "zero"
+    # What `adaptkit das distill` wrote, or "adaptkit-mini" for the one that comes with that backbone.
+    stand_ins: str = field(default="", metadata={"file": stand_ins_file})
     skip_form: SkipForm = "input"  # x + A(x), or x + LN(x) + A(x) as released for LLaVA
     scale: float = 1.0  # s
     distill: float = 0.0  # weight in the loss of the drift from the towers as loaded (das_drift.py; ours)
@@ -62,6 +66,11 @@ class DASConfig:
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}; expected {least} or more")
+        if (self.init == "distilled") != bool(self.stand_ins):
+            raise ValueError(
+                f"init={self.init!r} with stand_ins={self.stand_ins!r}; init='distilled' and a file of stand-ins "
+                "(`adaptkit das distill` makes one) go together"
+            )
         if self.distill < 0:
             raise ValueError(f"distill={self.distill}; expected 0 or more")
         if self.select not in get_args(Select):

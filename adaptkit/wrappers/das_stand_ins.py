@@ -1,0 +1,99 @@
+"""Stand-ins that were distilled beforehand, once for a backbone, for every task to start from (ours; not in the paper).
+
+A file holds, for one image tower, the adapter of every block: the one that stands in for it and those beside it, learnt
+on unlabelled images with the drift (das_drift.py) of random sub-networks as the loss. It is a safetensors file whose
+header names the backbone's weights. A few shots of a task then have less to teach.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.loading import MINI
+from adaptkit.whole_file import replacing
+
+if TYPE_CHECKING:
+    from adaptkit.towers import VisionTower
+    from adaptkit.wrappers.das_blocks import AdaptedTower
+
+FORMAT = "adaptkit-das-stand-ins/1"
+EMBEDDED = Path(__file__).parent.parent / "mini" / "das_stand_ins.safetensors"
+
+
+def stand_ins_file(name: str) -> Path:
+    """Where the option `stand_ins` points: a file, or that of the embedded backbone.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+    """
+    path = EMBEDDED if name == MINI else Path(name).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"stand_ins={name!r}: there is no file {str(path)!r}; give what `adaptkit das distill` wrote, or {MINI!r}"
+        )
+    return path
+
+
+def write_stand_ins(
+    path: Path, backbone: FrozenCLIP, adapters: "AdaptedTower[VisionTower]", facts: Mapping[str, str]
+) -> None:
+    """Write the adapters of an image tower whose blocks can all be skipped, whole or not at all.
+
+    Args:
+        backbone: whose tower it is, as it was loaded.
+        facts: what to know of how they were learnt, beside the backbone's name and the hash of its weights.
+    """
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in adapters.state_dict().items()}
+    header = {"format": FORMAT, "backbone": backbone.name, "weights_sha256": backbone.weights_hash, **facts}
+    with replacing(path) as temporary:
+        temporary.write_bytes(safetensors.torch.save(tensors, header))
+
+
+def read_stand_ins(name: str, backbone: FrozenCLIP, adapters: "AdaptedTower[VisionTower]") -> None:
+    """Put the file's tensors into all adapters of an image tower.
+
+    Args:
+        name: the option `stand_ins`.
+        backbone: as it was loaded.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no file of stand-ins, or one for other weights or other options.
+    """
+    path = stand_ins_file(name)
+    header, tensors = _content(path)
+    if header.get("weights_sha256") != backbone.weights_hash:
+        raise ValueError(
+            f"the stand-ins of {str(path)!r} were distilled for weights of {header.get('backbone')} that are not those "
+            f"of this {backbone.name}; distil some for it with `adaptkit das distill`"
+        )
+    own = adapters.state_dict()
+    wrong = [
+        f"{key} {tuple(tensor.shape)}, there {tuple(tensors[key].shape) if key in tensors else 'nothing'}"
+        for key, tensor in own.items()
+        if key not in tensors or tensors[key].shape != tensor.shape
+    ]
+    if wrong:
+        raise ValueError(
+            f"the stand-ins of {str(path)!r} do not fit these options: expected {wrong[0]}; use the bottlenecks and "
+            "`kept` that they were distilled with"
+        )
+    for key, tensor in own.items():
+        tensor.copy_(tensors[key])
+
+
+def _content(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = dict(file.metadata() or {})
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
+    except SafetensorError as error:
+        raise ValueError(f"{str(path)!r} is no safetensors file ({error}); give a file of stand-ins") from error
+    if header.get("format") != FORMAT:
+        raise ValueError(f"{str(path)!r} has format {header.get('format')!r}; expected {FORMAT!r}")
+    return header, tensors

@@ -1,0 +1,186 @@
+"""Stand-ins for every block of an image tower, learnt once from unlabelled images (ours; not in the paper of DAS).
+
+The search of DAS with another loss: in every step a sub-network is drawn by the gates and its adapters learn to give
+the features of the whole tower; its drift (adaptkit/wrappers/das_drift.py) is the loss, and the rewards make those
+sub-networks the likelier that drift least. What the search throws away is kept here: the adapters.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adaptkit import AdaptedCLIP, Support, create_method
+from adaptkit.backbone import FrozenCLIP
+from adaptkit.wrappers import DAS, DASConfig
+from adaptkit.wrappers.das_selection import RewardSearch
+from adaptkit.wrappers.das_stand_ins import write_stand_ins
+from datasets_fewshot import FewShotDataset, Item, Split, files_hash
+from datasets_fewshot.bad_images import find_bad_images
+from datasets_fewshot.image_tree import walk_images
+from trainers.batches import ImageBatches, evaluation_batches
+from trainers.checkpoints import Checkpoints
+from trainers.few_shot import train
+from trainers.optim import OptimConfig
+from trainers.records import Json, run_id
+from trainers.run_data import Bench
+from trainers.seeds import derived_seed, seeded
+from trainers.views import ViewConfig
+
+FITTED_IMAGES = 256  # that the stand-ins are fitted on before training
+REWARD_EVERY = 10  # steps from reward to reward
+VIEWS = ViewConfig("exact")
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """How long the stand-ins learn, and how fast."""
+
+    steps: int = 10_000
+    batch_size: int = 64
+    lr: float = 1e-3  # AdamW's, falling to 0 along a cosine behind a short warm-up
+    weight_decay: float = 0.01
+    seed: int = 1
+
+    @property
+    def optim(self) -> OptimConfig:
+        return OptimConfig(
+            name="adamw",
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            lr_scheduler="cosine_steps",
+            warmup_share=0.02,
+        )
+
+
+class SubNetworkDrift(AdaptedCLIP):
+    """The drift of another sub-network in every step, as a method that learns from images without looking at labels.
+
+    Args:
+        das: made to be searched, with `distill` at 1.
+    """
+
+    consumes = "images"
+
+    def __init__(self, das: DAS):
+        super().__init__(das.backbone, das.classes)
+        search = das.search()
+        assert isinstance(search, RewardSearch)
+        self.das, self.search_of_blocks = das, search
+        self.register_buffer("gates", search.gates[0].values)  # the very tensor: a checkpoint holds it
+        self.steps: Tensor
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # done, on the CPU
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self.das.logits(x)
+
+    def loss(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> the drift of a sub-network, a scalar; every tenth time the gates learn, too."""
+        self.steps += 1
+        if int(self.steps) % REWARD_EVERY == 0:
+            self._reward(x)
+        self.search_of_blocks.sample()
+        return self.das.drift_term(x)
+
+    @torch.no_grad()
+    def _reward(self, images: Tensor) -> None:
+        choices = self.search_of_blocks.candidates()
+        drifts: list[Tensor] = []
+        for choice in choices:
+            self.das.use(choice)
+            drifts.append(self.das.drift_term(images))
+        self.search_of_blocks.learn(choices, torch.stack(drifts).tolist())
+
+
+def unlabelled_images(root: Path, skip_bad: bool) -> FewShotDataset:
+    """All images below a folder.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if it holds no image, or some cannot be read and `skip_bad` is off.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(root)!r}; give one with images, at any depth")
+    paths = [path.relative_to(root).as_posix() for path in walk_images(root)]
+    if not paths:
+        raise ValueError(f"{str(root)!r} holds no images; give a folder with some, at any depth")
+    bad = find_bad_images(root, paths)
+    if bad and not skip_bad:
+        raise ValueError(
+            f"{len(bad)} of {len(paths)} images cannot be read, such as {min(bad)!r}; remove them, or leave them out "
+            "with --skip-bad"
+        )
+    items = tuple(Item(path, 0, "image") for path in paths if path not in bad)
+    return FewShotDataset(root.name, root, Split(items, (), ()), reading="upright")
+
+
+def distill_stand_ins(
+    images: FewShotDataset,
+    options: DASConfig,
+    settings: Distillation,
+    bench: Bench,
+    out: Path,
+    on_epoch: Callable[[int], None] | None = None,
+) -> tuple[float, ...]:
+    """Learn adapters for every block of the bench's image tower, and write them; goes on where it was interrupted.
+
+    Args:
+        images: whose training items are looked at, without their labels.
+        options: bottlenecks, `kept`, `scale`, `skip_form`, and `skip_vision`: how many blocks a sub-network skips.
+        out: the file; checkpoints lie beside it until it is there.
+        on_epoch: called with the number of passes over the images that are done.
+
+    Returns:
+        The mean drift of the sub-networks in each pass over the images.
+
+    Raises:
+        ValueError: if no block is to be skipped.
+        DivergedError: if the drift is not finite.
+    """
+    if not options.skip_vision:
+        raise ValueError("skip_vision=0; say how many blocks a sub-network is to skip, with --skip-vision")
+    options = replace(options, init="fitted", stand_ins="", select="search", encoder="vision", skip_text=0, distill=1.0)
+    items, backbone = images.split.train, bench.backbone
+    identity: dict[str, Json] = {
+        "options": json.loads(json.dumps(asdict(options))),
+        "settings": asdict(settings),
+        "weights": backbone.weights_hash,
+        "precision": bench.precision,
+        "images": files_hash(images.image_root, items),
+    }
+    work = out.with_name(f".{out.name}.training")
+    with seeded(derived_seed("distill", settings.seed), backbone.device):
+        method = _sub_networks(backbone, options)
+        chosen = [items[index] for index in torch.randperm(len(items))[:FITTED_IMAGES].tolist()]
+        parts = evaluation_batches(images, chosen, backbone.preprocess_cfg, FITTED_IMAGES, bench.workers)
+        for pixels, labels in parts:
+            method.das.prepare(Support(pixels.to(backbone.device), labels.to(backbone.device)))
+        batches = ImageBatches(
+            images, items, backbone.preprocess_cfg, VIEWS, settings.batch_size, True, settings.seed, bench.workers
+        )
+        checkpoints = Checkpoints(work, run_id(identity), bench.checkpoint)
+        log = train(method, batches, settings.optim, None, bench.precision, on_epoch, checkpoints)
+    adapters = method.das.vision_adapters
+    assert adapters is not None
+    gates = method.search_of_blocks.gates[0].values.tolist()
+    facts = {"images": str(len(items)), "mean_drift": f"{log.losses[-1]:.5f}", "gates": json.dumps(gates)}
+    write_stand_ins(out, backbone, adapters, {**facts, **_as_text(asdict(settings)), **_as_text(identity["options"])})
+    shutil.rmtree(work, ignore_errors=True)
+    return log.losses
+
+
+def _sub_networks(backbone: FrozenCLIP, options: DASConfig) -> SubNetworkDrift:
+    das = create_method("zero_shot", backbone, ["image"], wrap=[("das", options)]).to(backbone.device)
+    assert isinstance(das, DAS)
+    return SubNetworkDrift(das)
+
+
+def _as_text(facts: Json) -> dict[str, str]:
+    assert isinstance(facts, dict)
+    return {name: str(value) for name, value in facts.items()}
