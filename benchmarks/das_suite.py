@@ -1,11 +1,13 @@
 """DAS and its controls on the embedded suite, held against what was expected; fills in docs/das.md.
 
-    python -m benchmarks.das_suite [--seeds 1,2,3] [--seeds-of-others 1] [--runs runs/das]
+    python -m benchmarks.das_suite [--seeds 1,2,3] [--seeds-of-others 1] [--controls das,greedy,...] [--runs runs/das]
+    python -m benchmarks.das_suite --distilled ...
 
 Zero-shot CLIP with two of six image blocks skipped, the text tower as it is: ten data sets, base to novel. The
 eight other ways to choose blocks are trained with fewer seeds; DAS is held against them on the seeds that both have.
-Trainings that are finished are reused. The numbers go to benchmarks/results/das_suite.json, the plot and the table into
-docs/.
+With --distilled, stand-ins start from those that were distilled once for the embedded backbone, on images of its own
+pre-training. Trainings that are finished are reused. The numbers go to benchmarks/results/das_suite.json or
+das_suite_distilled.json, the plot and the table into docs/.
 """
 
 import argparse
@@ -20,13 +22,14 @@ from statistics import fmean, stdev
 
 from benchmarks.timing import hardware
 from datasets_fewshot.cache_folder import cache_folder
-from trainers.das_controls import DAS, NAME, NO_SKIP, RANDOM, ControlRow, run_controls, table
+from trainers.das_controls import CONTROLS, DAS, NAME, NO_SKIP, RANDOM, ControlRow, run_controls, table
 from trainers.das_plot import draw_controls
 
 ROOT = Path(__file__).parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "das_suite.json"
+RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "das.md"
 SETTINGS = ("METHODS", "[zero_shot]", "DAS.SKIP_TEXT", "0", "DAS.ENCODER", "vision", "DEVICE", "cpu")
+DISTILLED = ("DAS.INIT", "distilled", "DAS.STAND_INS", "adaptkit-mini", "OPTIM.LR", "0.0005", "OPTIM.STEPS", "500")
 SKIP = 2
 MOST_LOSS = 1.0  # points of H that skipping may cost
 SHARE_OF_MACS = 0.8  # of what the multiply-accumulates fall by, the latency is to fall by
@@ -36,19 +39,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--seeds-of-others", default="1", help="of all but DAS and the tower with nothing skipped")
+    parser.add_argument("--controls", default=",".join(CONTROLS), help="beside nothing skipped (default: all)")
+    parser.add_argument("--distilled", action="store_true", help="start from the embedded backbone's stand-ins")
     parser.add_argument("--runs", type=Path, default=Path("runs/das"), help="where finished trainings are kept")
     args = parser.parse_args()
-    words = [*SETTINGS, "SEEDS", f"[{args.seeds}]"]
+    words = [*SETTINGS, *(DISTILLED if args.distilled else ()), "SEEDS", f"[{args.seeds}]"]
     others = [int(seed) for seed in args.seeds_of_others.split(",")]
-    rows = run_controls(None, words, [SKIP], args.runs, cache_folder() / "features", others)
+    names = args.controls.split(",")
+    suffix = "_distilled" if args.distilled else ""
+    rows = run_controls(None, words, [SKIP], args.runs, cache_folder() / "features", others, names)
     goals = judged(rows)
     seeds = {"seeds": args.seeds, "seeds_of_others": args.seeds_of_others}
     content = {"hardware": hardware(), **seeds, "goals": goals, "rows": [asdict(row) for row in rows]}
-    RESULT.write_text(json.dumps(content, indent=1) + "\n")
+    (RESULTS / f"das_suite{suffix}.json").write_text(json.dumps(content, indent=1) + "\n")
     draw_controls(rows, args.runs)
-    for suffix in ("png", "svg"):
-        shutil.copy(args.runs / f"{NAME}.{suffix}", ROOT / "docs" / f"das_controls.{suffix}")
-    fill_page(rows, goals)
+    for kind in ("png", "svg"):
+        shutil.copy(args.runs / f"{NAME}.{kind}", ROOT / "docs" / f"das_controls{suffix}.{kind}")
+    fill_page(rows, goals, suffix)
     print(json.dumps(goals, indent=1))
 
 
@@ -61,6 +68,8 @@ def judged(rows: Sequence[ControlRow]) -> dict[str, dict[str, float | bool]]:
     difference, error = paired(das.by_run, none.by_run)
     goals["das - no skip"] = {"difference": difference, "error": error, "met": difference >= -MOST_LOSS}
     for kind, runs in others.items():
+        if not runs:
+            continue
         difference, error = paired(das.by_run, runs)
         goals[f"das - {kind}"] = {"difference": difference, "error": error, "met": difference > 0}
     assert das.latency is not None
@@ -75,9 +84,9 @@ def judged(rows: Sequence[ControlRow]) -> dict[str, dict[str, float | bool]]:
 
 
 def _mean_runs(rows: Sequence[ControlRow], kind: str) -> dict[str, float]:
-    """H of each data set and seed, the mean over the rows of a kind."""
+    """H of each data set and seed, the mean over the rows of a kind; nothing where there are none."""
     chosen = [row.by_run for row in rows if row.control.startswith(kind)]
-    return {run: fmean(by_run[run] for by_run in chosen) for run in chosen[0]}
+    return {run: fmean(by_run[run] for by_run in chosen) for run in (chosen[0] if chosen else ())}
 
 
 def paired(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[float, float]:
@@ -86,7 +95,7 @@ def paired(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[floa
     return fmean(differences), stdev(differences) / math.sqrt(len(differences))
 
 
-def fill_page(rows: Sequence[ControlRow], goals: Mapping[str, Mapping[str, float | bool]]) -> None:
+def fill_page(rows: Sequence[ControlRow], goals: Mapping[str, Mapping[str, float | bool]], suffix: str) -> None:
     """Put the table and the goals between the page's markers."""
     lines = [table(rows), "| goal | measured | met |", "|---|---|---|"]
     for name, goal in goals.items():
@@ -99,19 +108,21 @@ def fill_page(rows: Sequence[ControlRow], goals: Mapping[str, Mapping[str, float
             lines.append(f"| {wanted} | {goal['fall']:.1f} % | {'yes' if goal['met'] else 'no'} |")
     datasets, seeds = datasets_and_seeds(rows[0])
     _, seeds_of_others = datasets_and_seeds(rows[-1])
+    of_others = f", {seeds_of_others} for the other rows, which DAS is held against on that" if len(rows) > 2 else ""
     das = next(row for row in rows if row.control.startswith(DAS))
     chosen = "; ".join(f"{blocks} in {n}" for blocks, n in das.chosen.items())
     lines += [
         "",
-        f"Mean of {datasets} data sets. Seeds {seeds} for DAS and for nothing skipped, {seeds_of_others} for the other "
-        "rows, which DAS is held against on that; ± is one standard error over the differences.",
+        f"Mean of {datasets} data sets. Seeds {seeds} for DAS and for nothing skipped{of_others}; ± is one standard "
+        "error over the differences.",
         "",
         f"Blocks that DAS chose, and in how many trainings: {chosen}.",
         "",
-        "![Accuracy against multiply-accumulates and latency](das_controls.svg)",
+        f"![Accuracy against multiply-accumulates and latency](das_controls{suffix}.svg)",
     ]
     text = PAGE.read_text()
-    pattern = re.compile(r"(<!-- measured -->\n).*?(<!-- /measured -->)", re.DOTALL)
+    mark = f"measured{suffix}"
+    pattern = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
     PAGE.write_text(pattern.sub(lambda match: f"{match[1]}\n" + "\n".join(lines) + f"\n\n{match[2]}", text))
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
+from adaptkit.loading import MINI
 from benchmarks.tune_mini_suite import with_validation
 from datasets_fewshot import Split, draw, select_classes
 from datasets_fewshot.cache_folder import cache_folder
@@ -40,10 +41,13 @@ GRID = (  # start, weight of the drift, rate, steps, augmentation, skipped block
     ("fitted", 50.0, 0.002, 200, "exact", 2),
     ("fitted", 50.0, 0.002, 1000, "exact", 2),
     ("fitted", 200.0, 0.002, 1000, "exact", 2),
+    ("distilled", 50.0, 0.0005, 500, "exact", 2),
+    ("distilled", 50.0, 0.001, 500, "exact", 2),
     ("fitted", 0.0, 0.001, 120, "none", 0),
     ("fitted", 50.0, 0.002, 200, "exact", 0),
     ("fitted", 50.0, 0.002, 1000, "exact", 0),
     ("fitted", 200.0, 0.002, 1000, "exact", 0),
+    ("fitted", 50.0, 0.0005, 500, "exact", 0),
 )
 KEYS = ("init", "distill", "lr", "steps", "augment", "skipped")
 SETTINGS = ("DAS.INIT", "DAS.DISTILL", "OPTIM.LR", "OPTIM.STEPS", "VIEWS.AUGMENT", "DAS.SKIP_VISION")
@@ -62,6 +66,8 @@ def main() -> None:
         row = next((row for row in kept if tuple(row.get(key) for key in KEYS) == cell), None)
         if row is None:
             words = [word for key, value in zip(SETTINGS, cell, strict=True) for word in (key, str(value))]
+            if cell[0] == "distilled":
+                words += ["DAS.STAND_INS", MINI]
             found = harmonic_means([*words, "DAS.VISION_BLOCKS", PAIR if cell[-1] else "[]"], args.runs)
             row = {**dict(zip(KEYS, cell, strict=True)), "mean": fmean(found.values()), **found}
         rows.append(row)

@@ -111,6 +111,7 @@ def add_bench_options(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--skip-vision", type=int, metavar="N", help="with --wrap das: image blocks that are skipped")
     bench.add_argument("--skip-text", type=int, metavar="N", help="with --wrap das: text blocks that are skipped")
     bench.add_argument("--architecture", type=Path, metavar="FILE", help="with --wrap das: skip what this file says")
+    bench.add_argument("--stand-ins", metavar="FILE", help="with --wrap das: start from what `das distill` wrote")
 
 
 def bench_settings(args: argparse.Namespace) -> list[str]:
@@ -121,10 +122,11 @@ def bench_settings(args: argparse.Namespace) -> list[str]:
     """
     numbers = {"DAS.SKIP_VISION": args.skip_vision, "DAS.SKIP_TEXT": args.skip_text}
     asked = {key: number for key, number in numbers.items() if number is not None}
-    if (asked or args.architecture) and "das" not in (args.wrap or "").split(","):
-        raise ValueError("--skip-vision, --skip-text and --architecture are for das; add --wrap das")
+    if (asked or args.architecture or args.stand_ins) and "das" not in (args.wrap or "").split(","):
+        raise ValueError("--skip-vision, --skip-text, --architecture and --stand-ins are for das; add --wrap das")
+    start = ["DAS.INIT", "distilled", "DAS.STAND_INS", json.dumps(args.stand_ins)] if args.stand_ins else []
     if args.architecture is None:
-        return [word for key, number in asked.items() for word in (key, str(number))]
+        return [*start, *(word for key, number in asked.items() for word in (key, str(number)))]
     if asked:
         raise ValueError("--architecture says which blocks are skipped; leave --skip-vision and --skip-text out")
     from adaptkit.architecture import architecture_from_json
@@ -132,6 +134,7 @@ def bench_settings(args: argparse.Namespace) -> list[str]:
     path = args.architecture.expanduser()
     vision, text = architecture_from_json(path.read_text(encoding="utf-8"), str(path)).choice
     return [
+        *start,
         *("DAS.SELECT", "given", "DAS.SKIP_VISION", str(len(vision)), "DAS.SKIP_TEXT", str(len(text))),
         *("DAS.VISION_BLOCKS", json.dumps(vision), "DAS.TEXT_BLOCKS", json.dumps(text)),
     ]
@@ -174,7 +177,7 @@ def _distill(args: argparse.Namespace) -> int:
 
     losses = distill_stand_ins(images, options, settings, bench, args.out, say)
     print(f"mean drift of sub-networks: {losses[0]:.4f} in the first pass, {losses[-1]:.4f} in the last")
-    print(f"written to {args.out}; with --wrap das, DAS.INIT distilled DAS.STAND_INS {args.out} starts from it")
+    print(f"written to {args.out}; `adaptkit bench --wrap das --stand-ins {args.out}` starts from it")
     return OK
 
 

@@ -56,18 +56,24 @@ class ControlRow:
 
 
 def control_configs(
-    config_file: str | None, overrides: Sequence[str], skips: Sequence[int], seeds_of_others: Sequence[int] = ()
+    config_file: str | None,
+    overrides: Sequence[str],
+    skips: Sequence[int],
+    seeds_of_others: Sequence[int],
+    names: Sequence[str],
 ) -> dict[str, BenchConfig]:
     """The bench of every control, by its name: nothing skipped once, the others for each number of skipped blocks.
 
     Args:
         seeds_of_others: of all but "das" and "no skip"; none given, the same seeds as theirs.
+        names: of the controls that are wanted beside "no skip".
     """
     fewer = ("SEEDS", f"[{', '.join(map(str, seeds_of_others))}]") if seeds_of_others else ()
     wrapped = ("WRAP", "[das]")
     configs = {NO_SKIP: load_bench(config_file, [*wrapped, *overrides, "DAS.SKIP_VISION", "0", "DAS.SKIP_TEXT", "0"])}
     for skip in skips:
-        for name, words in CONTROLS.items():
+        for name in names:
+            words = CONTROLS[name]
             seeds = () if name == DAS else fewer
             asked = [*wrapped, *overrides, *seeds, *words, "DAS.SKIP_VISION", str(skip)]
             configs[f"{name}, {skip} skipped"] = load_bench(config_file, asked)
@@ -81,9 +87,10 @@ def run_controls(
     out: Path,
     cache: Path,
     seeds_of_others: Sequence[int] = (),
+    names: Sequence[str] = tuple(CONTROLS),
 ) -> list[ControlRow]:
     """Run what is not finished, then measure, print and write everything; the rows come back."""
-    configs = control_configs(config_file, overrides, skips, seeds_of_others)
+    configs = control_configs(config_file, overrides, skips, seeds_of_others, names)
     everything = replace(
         next(iter(configs.values())), runs=tuple(run for config in configs.values() for run in config.runs)
     )

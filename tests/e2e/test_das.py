@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import torch
+from PIL import Image
 
 from adaptkit import load
 from trainers import das_controls, das_latency
@@ -94,3 +96,35 @@ def test_what_cannot_be_is_refused_in_one_line(words, message, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") <= 2
+
+
+def test_stand_ins_are_distilled_and_started_from(tmp_path, capsys):
+    drawings = tmp_path / "drawings"
+    drawings.mkdir()
+    generator = torch.Generator().manual_seed(0)
+    for index in range(6):
+        pixels = torch.randint(0, 255, (8, 8, 3), generator=generator, dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).resize((60, 48)).save(drawings / f"{index}.png")
+    words = ["--images", str(drawings), "--steps", "12", "--batch-size", "3", "--out", "stand_ins.safetensors"]
+    assert main(["das", "distill", *words]) == 0
+    said = capsys.readouterr().out
+    assert "pass 6 of 6 over 6 images" in said
+    assert "adaptkit bench --wrap das --stand-ins stand_ins.safetensors" in said
+
+    bench = ["bench", "--methods", "zero_shot", "--wrap", "das", *ONE, "--skip-vision", "2", *VISION[:2]]
+    for name in ("stand_ins.safetensors", "adaptkit-mini"):
+        assert main([*bench, "--stand-ins", name, *VISION[2:], *QUICK]) == 0
+    found = [record["identity"]["wrap"][0][1] for record in records(tmp_path / "runs")]
+    assert [options["init"] for options in found] == ["distilled", "distilled"]
+    assert len({options["stand_ins"] for options in found}) == 2
+
+    (run, _) = (path.parent for path in sorted((tmp_path / "runs").glob("*/*/*/record.json")))
+    (tmp_path / "stand_ins.safetensors").unlink()
+    assert main(["save", str(run), "--out", "adapter"]) == 0  # and what is saved needs the file no more
+    assert load(tmp_path / "adapter").architecture() is not None
+
+
+def test_stand_ins_that_are_not_there_are_refused_before_any_run(tmp_path, capsys):
+    bench = ["bench", "--methods", "zero_shot", "--wrap", "das", *ONE, *VISION[:2]]
+    assert main([*bench, "--stand-ins", "gone.safetensors", *VISION[2:]]) != 0
+    assert "there is no file 'gone.safetensors'" in capsys.readouterr().err

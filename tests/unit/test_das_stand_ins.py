@@ -74,9 +74,9 @@ def test_nothing_skipped_starts_as_nothing(file, tiny_clip, batch):
 
 def test_what_is_no_file_for_this_tower_is_refused(file, tiny_clip, tmp_path):
     path, _ = file
-    with pytest.raises(FileNotFoundError, match="there is no file .*gone"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*gone"):
         read_stand_ins("gone", tiny_clip, das(tiny_clip).vision_adapters)
-    with pytest.raises(ValueError, match="distilled for weights of .* that are not those"):
+    with pytest.raises(ValueError, match=r"distilled for weights of .* that are not those"):
         read_stand_ins(str(path), build("layer_scale"), das(tiny_clip).vision_adapters)
     with pytest.raises(ValueError, match=r"skips\.0\.down\.weight \(9, \d+\), there \(8, \d+\)"):
         read_stand_ins(str(path), tiny_clip, das(tiny_clip, skip_bottleneck_vision=9).vision_adapters)
