@@ -43,11 +43,12 @@ GRID = (  # start, weight of the drift, rate, steps, augmentation, skipped block
     ("fitted", 200.0, 0.002, 1000, "exact", 2),
     ("distilled", 50.0, 0.0005, 500, "exact", 2),
     ("distilled", 50.0, 0.001, 500, "exact", 2),
+    ("distilled", 50.0, 0.002, 1000, "exact", 2),
     ("fitted", 0.0, 0.001, 120, "none", 0),
     ("fitted", 50.0, 0.002, 200, "exact", 0),
     ("fitted", 50.0, 0.002, 1000, "exact", 0),
     ("fitted", 200.0, 0.002, 1000, "exact", 0),
-    ("fitted", 50.0, 0.0005, 500, "exact", 0),
+    ("fitted", 50.0, 0.001, 500, "exact", 0),
 )
 KEYS = ("init", "distill", "lr", "steps", "augment", "skipped")
 SETTINGS = ("DAS.INIT", "DAS.DISTILL", "OPTIM.LR", "OPTIM.STEPS", "VIEWS.AUGMENT", "DAS.SKIP_VISION")
