@@ -66,13 +66,13 @@ def control_configs(
 
     Args:
         seeds_of_others: of all but "das" and "no skip"; none given, the same seeds as theirs.
-        names: of the controls that are wanted beside "no skip".
+        names: of the controls that are wanted beside "no skip"; none given, all.
     """
     fewer = ("SEEDS", f"[{', '.join(map(str, seeds_of_others))}]") if seeds_of_others else ()
     wrapped = ("WRAP", "[das]")
     configs = {NO_SKIP: load_bench(config_file, [*wrapped, *overrides, "DAS.SKIP_VISION", "0", "DAS.SKIP_TEXT", "0"])}
     for skip in skips:
-        for name in names:
+        for name in names or CONTROLS:
             words = CONTROLS[name]
             seeds = () if name == DAS else fewer
             asked = [*wrapped, *overrides, *seeds, *words, "DAS.SKIP_VISION", str(skip)]
@@ -87,7 +87,7 @@ def run_controls(
     out: Path,
     cache: Path,
     seeds_of_others: Sequence[int] = (),
-    names: Sequence[str] = tuple(CONTROLS),
+    names: Sequence[str] = (),
 ) -> list[ControlRow]:
     """Run what is not finished, then measure, print and write everything; the rows come back."""
     configs = control_configs(config_file, overrides, skips, seeds_of_others, names)

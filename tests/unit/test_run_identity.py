@@ -1,5 +1,7 @@
 """What tells runs apart."""
 
+import shutil
+
 import torch
 
 from adaptkit import load_backbone
@@ -21,10 +23,10 @@ def identity(tmp_path, *words):
 def test_a_file_that_is_started_from_counts_by_its_content(tmp_path):
     backbone = load_backbone("adaptkit-mini")
     adapters = das(backbone, skip_bottleneck_vision=48, kept_bottleneck_vision=16).vision_adapters
-    for name in ("one", "copy", "other"):
-        if name == "other":
-            torch.nn.init.ones_(adapters.stand_ins()[0].up.weight)
-        write_stand_ins(tmp_path / name, backbone, adapters, {})
+    write_stand_ins(tmp_path / "one", backbone, adapters, {})
+    shutil.copy(tmp_path / "one", tmp_path / "copy")
+    torch.nn.init.ones_(adapters.stand_ins()[0].up.weight)
+    write_stand_ins(tmp_path / "other", backbone, adapters, {})
     one, copy, other = (
         identity(tmp_path, "DAS.INIT", "distilled", "DAS.STAND_INS", str(tmp_path / name))
         for name in ("one", "copy", "other")
