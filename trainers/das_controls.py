@@ -59,8 +59,8 @@ def control_configs(
     config_file: str | None,
     overrides: Sequence[str],
     skips: Sequence[int],
-    seeds_of_others: Sequence[int],
-    names: Sequence[str],
+    seeds_of_others: Sequence[int] = (),
+    names: Sequence[str] = (),
 ) -> dict[str, BenchConfig]:
     """The bench of every control, by its name: nothing skipped once, the others for each number of skipped blocks.
 
