@@ -130,9 +130,10 @@ class DAS(MethodWrapper):
         gone = Choice((), ()) if self.choice is None else self.choice
         loaded = self.backbone.as_loaded()
         if self.vision_adapters is not None:
-            images = support.x.flatten(0, 1) if support.x.ndim == 5 else support.x  # (N * V, 3, H, W) of V views
-            fit_image_stand_ins(loaded, self.vision_adapters.stand_ins(), images, gone.vision)
-            if self.config.init == "distilled" and self.config.skip_vision:
+            if self.config.init == "fitted":
+                images = support.x.flatten(0, 1) if support.x.ndim == 5 else support.x  # (N * V, 3, H, W) of V views
+                fit_image_stand_ins(loaded, self.vision_adapters.stand_ins(), images, gone.vision)
+            elif self.config.skip_vision:
                 read_stand_ins(self.config.stand_ins, loaded, self.vision_adapters)
         if self.text_adapters is not None:
             fit_text_stand_ins(loaded, self.text_adapters.stand_ins(), self.classes, gone.text)
