@@ -54,6 +54,7 @@ class AdaptedCLIP(nn.Module, ABC):
     # with the class token's first, where patches are read as well; else "images" (B, 3, H, W).
     consumes: Consumes
     support_views: int = 0  # V random views of each support image that `prepare` wants; 0: the image as it is
+    support_items: int | None = None  # training items that `prepare` wants, spread over all; None: all of them
     prepares_again: bool = False  # whether `prepare` is to be called again when the image tower has learnt
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet):

@@ -37,7 +37,7 @@ class MethodWrapper(AdaptedCLIP):
         super().__init__(backbone, inner.classes)
         self.inner = inner
         self.consumes, self.support_views = inner.consumes, inner.support_views
-        self.prepares_again = inner.prepares_again
+        self.support_items, self.prepares_again = inner.support_items, inner.prepares_again
 
     def logits(self, x: Tensor) -> Tensor:
         return self.inner.logits(self.inner_input(x))

@@ -2,7 +2,7 @@
 
 The search of DAS with another loss: in every step a sub-network is drawn by the gates and its adapters learn to give
 the features of the whole tower; its drift (adaptkit/wrappers/das_drift.py) is the loss, and the rewards make those
-sub-networks the likelier that drift least. What the search throws away is kept here: the adapters.
+sub-networks the likelier that drift least. What the search throws away is kept here: the adapters, beside the gates.
 """
 
 import json
@@ -169,8 +169,9 @@ def distill_stand_ins(
     adapters = method.das.vision_adapters
     assert adapters is not None
     gates = method.search_of_blocks.gates[0].values.tolist()
-    facts = {"images": str(len(items)), "mean_drift": f"{log.losses[-1]:.5f}", "gates": json.dumps(gates)}
-    write_stand_ins(out, backbone, adapters, {**facts, **_as_text(asdict(settings)), **_as_text(identity["options"])})
+    facts = {"images": str(len(items)), "mean_drift": f"{log.losses[-1]:.5f}"}
+    facts |= _as_text(asdict(settings)) | _as_text(identity["options"])
+    write_stand_ins(out, backbone, adapters, gates, facts)
     shutil.rmtree(work, ignore_errors=True)
     return log.losses
 

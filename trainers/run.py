@@ -31,7 +31,7 @@ from trainers.records import (
     write_record,
     write_text,
 )
-from trainers.run_data import Bench, all_at_once, test_batches, training_batches
+from trainers.run_data import Bench, all_at_once, support_of, test_batches, training_batches
 from trainers.run_identity import Run, notes_of
 from trainers.scoring import score
 from trainers.search import find_architecture
@@ -93,7 +93,7 @@ def _learn(
     with clock.phase("encode"):
         batches = training_batches(method, dataset, items, config, bench)
         if method.writes("prepare"):
-            support = all_at_once(method, dataset, items, config, bench, method.support_views)
+            support = support_of(method, dataset, items, config, bench)
     with clock.phase("train"):
         log = _train(method, batches, support, run, bench, on_epoch)
     clock.add("train", log.earlier_seconds)

@@ -60,6 +60,15 @@ def training_batches(
     return FeatureBatches(tokens, labels_of(items), views, size, drop_last, seed)
 
 
+def support_of(
+    method: AdaptedCLIP, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig, bench: Bench
+) -> Support:
+    """What `prepare` gets: all the items, or as many as it wants in even distances, so some of every class."""
+    wanted = len(items) if method.support_items is None else min(method.support_items, len(items))
+    chosen = [items[index * len(items) // wanted] for index in range(wanted)]
+    return all_at_once(method, dataset, chosen, config, bench, method.support_views)
+
+
 def all_at_once(
     method: AdaptedCLIP, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig, bench: Bench, n_views: int
 ) -> Support:

@@ -19,7 +19,7 @@ from trainers.batches import Batch
 from trainers.few_shot import Batches
 from trainers.precision import Precision, autocast
 from trainers.protocols import Task
-from trainers.run_data import Bench, all_at_once, training_batches
+from trainers.run_data import Bench, all_at_once, support_of, training_batches
 from trainers.seeds import derived_seed, seeded
 from trainers.settings import DataclassInstance, RunConfig, Wrap
 
@@ -74,7 +74,7 @@ def run_search(
     rewards = all_at_once(method, dataset, reward_items, config, bench, 0)
     step_count = search.step_count(config.shots, len(reward_items))
     if method.writes("prepare"):
-        method.prepare(all_at_once(method, dataset, train_items, config, bench, method.support_views))
+        method.prepare(support_of(method, dataset, train_items, config, bench))
     batches = _batches(method, search, config, dataset, train_items, bench, step_count)
     optimizer = adamw(method, search)
     reward_batches = _reward_batches(rewards, search.reward_batch)

@@ -33,7 +33,9 @@ from adaptkit.wrappers.das_drift import Drift
 from adaptkit.wrappers.das_fit import fit_image_stand_ins, fit_text_stand_ins
 from adaptkit.wrappers.das_macs import AdapterShape, image_shape, text_shape, tower_macs
 from adaptkit.wrappers.das_selection import GreedySearch, RewardSearch
-from adaptkit.wrappers.das_stand_ins import read_stand_ins
+from adaptkit.wrappers.das_stand_ins import read_gates, read_stand_ins
+
+FITTED_IMAGES = 2048  # training images that stand-ins are fitted on at most: at 224 pixels, 1.2 GB
 
 
 @register_wrapper("das", DASConfig)
@@ -60,11 +62,14 @@ class DAS(MethodWrapper):
         view = backbone.with_towers(
             text=None if text is None else text.tower, vision=None if vision is None else vision.tower
         )
-        super().__init__(view, make_inner(view))
+        inner = make_inner(view)
+        super().__init__(view, inner)
         self.text_adapters, self.vision_adapters = text, vision
         self.config, self.depths, self.choice = config, depths, choice
         if config.encoder != "text":
             self.consumes = "images"
+        if not inner.writes("prepare"):
+            self.support_items = FITTED_IMAGES
         self._drift = Drift(view, self.classes, vision is not None) if config.distill else None
         self._support: Support | None = None
 
@@ -72,7 +77,10 @@ class DAS(MethodWrapper):
         if self.choice is not None:
             return None
         kind = GreedySearch if self.config.select == "greedy" else RewardSearch
-        return kind(self.config, self.depths, self.use, lambda found: with_macs(found, self.backbone, self.config))
+        search = kind(self.config, self.depths, self.use, lambda found: with_macs(found, self.backbone, self.config))
+        if kind is RewardSearch and self.config.init == "distilled" and self.config.skip_vision:
+            search.gates[0].values = read_gates(self.config.stand_ins, self.backbone.as_loaded(), self.depths[0])
+        return search
 
     def use(self, choice: Choice) -> None:
         """Skip these blocks from now on; for a method that was made to be searched."""

@@ -28,7 +28,8 @@ class DASConfig:
     kept: Kept = "mlp"  # adapters beside a kept block: one at its MLP, one at its attention too as in ViLT, or none
     # Of Up: zero, so that an adapter starts as nothing; N(0, 0.02^2), as published; or "fitted": zero beside kept ones,
     # and in the place of a skipped block the nearest linear copy of it on the training images (das_fit.py).
-    # "distilled": so in the text tower, and in the image tower from the file `stand_ins` (das_stand_ins.py).
+    # "distilled": so in the text tower, and in the image tower from the file `stand_ins` (das_stand_ins.py),
+    # whose gates a search goes on from.
     init: Init = "zero"
     # What `adaptkit das distill` wrote, or "adaptkit-mini" for the one that comes with that backbone.
     stand_ins: str = field(default="", metadata={"file": stand_ins_file})

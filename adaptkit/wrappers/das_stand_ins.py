@@ -2,14 +2,17 @@
 
 A file holds, for one image tower, the adapter of every block: the one that stands in for it and those beside it, learnt
 on unlabelled images with the drift (das_drift.py) of random sub-networks as the loss. It is a safetensors file whose
-header names the backbone's weights. A few shots of a task then have less to teach.
+header names the backbone's weights, and has the gates of the blocks. A few shots of a task then have less to teach, and
+its search less to find out.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -40,16 +43,22 @@ def stand_ins_file(name: str) -> Path:
 
 
 def write_stand_ins(
-    path: Path, backbone: FrozenCLIP, adapters: "AdaptedTower[VisionTower]", facts: Mapping[str, str]
+    path: Path,
+    backbone: FrozenCLIP,
+    adapters: "AdaptedTower[VisionTower]",
+    gates: Sequence[float],
+    facts: Mapping[str, str],
 ) -> None:
     """Write the adapters of an image tower whose blocks can all be skipped, whole or not at all.
 
     Args:
         backbone: whose tower it is, as it was loaded.
+        gates: one for each block; see das_search.py.
         facts: what to know of how they were learnt, beside the backbone's name and the hash of its weights.
     """
     tensors = {name: tensor.cpu().contiguous() for name, tensor in adapters.state_dict().items()}
-    header = {"format": FORMAT, "backbone": backbone.name, "weights_sha256": backbone.weights_hash, **facts}
+    of_backbone = {"backbone": backbone.name, "weights_sha256": backbone.weights_hash}
+    header = {"format": FORMAT, **of_backbone, "gates": json.dumps(list(gates)), **facts}
     with replacing(path) as temporary:
         temporary.write_bytes(safetensors.torch.save(tensors, header))
 
@@ -66,12 +75,7 @@ def read_stand_ins(name: str, backbone: FrozenCLIP, adapters: "AdaptedTower[Visi
         ValueError: if it is no file of stand-ins, or one for other weights or other options.
     """
     path = stand_ins_file(name)
-    header, tensors = _content(path)
-    if header.get("weights_sha256") != backbone.weights_hash:
-        raise ValueError(
-            f"the stand-ins of {str(path)!r} were distilled for weights of {header.get('backbone')} that are not those "
-            f"of this {backbone.name}; distil some for it with `adaptkit das distill`"
-        )
+    _, tensors = _content(path, backbone)
     own = adapters.state_dict()
     wrong = [
         f"{key} {tuple(tensor.shape)}, there {tuple(tensors[key].shape) if key in tensors else 'nothing'}"
@@ -87,7 +91,32 @@ def read_stand_ins(name: str, backbone: FrozenCLIP, adapters: "AdaptedTower[Visi
         tensor.copy_(tensors[key])
 
 
-def _content(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def read_gates(name: str, backbone: FrozenCLIP, depth: int) -> Tensor:
+    """The gates (depth,) that the file's blocks were drawn with at the end.
+
+    Args:
+        name: the option `stand_ins`.
+        backbone: as it was loaded.
+        depth: blocks of its image tower.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no file of stand-ins, or one for other weights, or its gates are not one for each block.
+    """
+    path = stand_ins_file(name)
+    header, _ = _content(path, backbone)
+    text = header.get("gates", "")
+    try:
+        gates = torch.tensor(json.loads(text), dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        gates = torch.empty(0)
+    if gates.shape != (depth,) or not gates.isfinite().all():
+        raise ValueError(f"the gates of {str(path)!r} are {text!r}; expected a list of {depth} numbers")
+    return gates
+
+
+def _content(path: Path, backbone: FrozenCLIP) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Header and tensors of a file that was made for this backbone."""
     try:
         with safe_open(path, framework="pt") as file:
             header = dict(file.metadata() or {})
@@ -96,4 +125,9 @@ def _content(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise ValueError(f"{str(path)!r} is no safetensors file ({error}); give a file of stand-ins") from error
     if header.get("format") != FORMAT:
         raise ValueError(f"{str(path)!r} has format {header.get('format')!r}; expected {FORMAT!r}")
+    if header.get("weights_sha256") != backbone.weights_hash:
+        raise ValueError(
+            f"the stand-ins of {str(path)!r} were distilled for weights of {header.get('backbone')} that are not those "
+            f"of this {backbone.name}; distil some for it with `adaptkit das distill`"
+        )
     return header, tensors

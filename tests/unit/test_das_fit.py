@@ -62,3 +62,9 @@ def test_only_fitted_stand_ins_ask_for_the_training_images(tiny_clip):
     assert das(tiny_clip, "fitted", skip_vision=1, skip_text=0).writes("prepare")
     assert not das(tiny_clip, "fitted", skip_vision=0, skip_text=0).writes("prepare")
     assert not das(tiny_clip, "zero", skip_vision=1, skip_text=0).writes("prepare")
+
+
+def test_stand_ins_need_no_more_than_some_of_the_images_unless_the_inner_method_keeps_all(tiny_clip):
+    assert das(tiny_clip, "fitted", skip_vision=1, skip_text=0).support_items == 2048
+    options = DASConfig(skip_vision=1, skip_text=0, encoder="vision", init="fitted")
+    assert create_method("tip_adapter", tiny_clip, ["a", "b"], wrap=[("das", options)]).support_items is None

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from adaptkit import Support, create_method
 from adaptkit.wrappers import DASConfig
-from adaptkit.wrappers.das_stand_ins import read_stand_ins, write_stand_ins
+from adaptkit.wrappers.das_stand_ins import read_gates, read_stand_ins, write_stand_ins
 from datasets_fewshot import FeatureStore
 from tests.models import build
 from trainers.das_distill import Distillation, distill_stand_ins, unlabelled_images
@@ -34,7 +34,8 @@ def file(tmp_path, tiny_clip):
     with torch.no_grad():
         for parameter in adapters.parameters():
             parameter.normal_()
-    write_stand_ins(tmp_path / "stand_ins.safetensors", tiny_clip, adapters, {"steps": "0"})
+    gates = [0.25 * block for block in range(len(adapters.stand_ins()))]
+    write_stand_ins(tmp_path / "stand_ins.safetensors", tiny_clip, adapters, gates, {"steps": "0"})
     return tmp_path / "stand_ins.safetensors", adapters.state_dict()
 
 
@@ -65,6 +66,22 @@ def test_a_method_starts_from_the_file(file, tiny_clip, batch, given):
     own = method.vision_adapters.state_dict()
     assert ("skips.0.up.weight" in own) is not given
     assert all(torch.equal(tensor, tensors[name]) for name, tensor in own.items())
+
+
+def test_a_search_goes_on_from_the_gates_of_the_file(file, tiny_clip):
+    path, _ = file
+    distilled = {"init": "distilled", "stand_ins": str(path)}
+    assert das(tiny_clip, **distilled).search().gates[0].values.tolist()[:2] == [0, 0.25]
+    assert not das(tiny_clip, init="fitted").search().gates[0].values.any()
+    assert not das(tiny_clip, **distilled, select="greedy").search().gates[0].values.any()  # its gates are losses
+
+
+@pytest.mark.parametrize("gates", [[], [0.0], [float("nan"), 0.0], "none"])
+def test_gates_that_are_not_one_for_each_block_are_refused(file, tiny_clip, tmp_path, gates):
+    adapters = das(tiny_clip).vision_adapters
+    write_stand_ins(tmp_path / "other", tiny_clip, adapters, gates, {})
+    with pytest.raises(ValueError, match=rf"the gates of .*other.* expected a list of {len(adapters.stand_ins())} num"):
+        read_gates(str(tmp_path / "other"), tiny_clip, len(adapters.stand_ins()))
 
 
 def test_nothing_skipped_starts_as_nothing(file, tiny_clip, batch):
@@ -144,6 +161,6 @@ def test_gates_learn_what_is_missed_least(images, bench, tmp_path):
     distill_stand_ins(images, DASConfig(**VISION), Distillation(20, 4), bench, tmp_path / "out")
     with safe_open(tmp_path / "out", framework="pt") as file:
         header = file.metadata()
-    gates = json.loads(header["gates"])
-    assert len(set(gates)) > 1
+    gates = read_gates(str(tmp_path / "out"), bench.backbone, len(json.loads(header["gates"])))
+    assert gates.unique().numel() > 1
     assert (header["steps"], header["images"], header["skip_vision"]) == ("20", "12", "1")

@@ -191,6 +191,15 @@ def test_a_method_that_keeps_training_images_gets_them_in_the_views_it_asks_for(
     assert seen[0].x.shape == shape
 
 
+def test_a_method_that_wants_few_training_images_gets_some_of_every_class(bench, monkeypatch):
+    seen = []
+    zero_shot = method_class("zero_shot")
+    monkeypatch.setattr(zero_shot, "prepare", lambda self, support: seen.append(support), raising=False)
+    monkeypatch.setattr(zero_shot, "support_items", 2, raising=False)
+    run_quietly(*bench("METHODS", "[zero_shot]", "SEEDS", "[1]"))
+    assert seen[0].labels.tolist() == [0, 1]
+
+
 def test_a_method_that_tunes_itself_gets_validation_images_of_its_classes(bench, monkeypatch):
     seen = []
     zero_shot = method_class("zero_shot")
