@@ -144,10 +144,10 @@ def largest(gates: Sequence[float], count: int) -> tuple[int, ...]:
 class ArchitectureSearch(Protocol):
     """What finds an architecture while a method is trained: a trainer samples, trains, tries candidates and reports.
 
-    In each of its steps the trainer trains the sampled sub-network on a batch, if the search `trains`; where a reward
-    is due, it measures the cross-entropy of every candidate on the next images that are kept for that. `result` is the
-    architecture of one search, `merged` that of several, and `settled` the wrapper's options that have it, for a method
-    that is made anew.
+    A search begins before its first step. In each of its steps the trainer trains the sampled sub-network on a batch,
+    if the search `trains`; where a reward is due, it measures the cross-entropy of every candidate on the next images
+    that are kept for that. `result` is the architecture of one search, `merged` that of several, and `settled` the
+    wrapper's options that have it, for a method that is made anew.
     """
 
     searches: int  # how often to search, each from another seed
@@ -162,6 +162,8 @@ class ArchitectureSearch(Protocol):
 
     @property
     def reward_images(self) -> str: ...  # "held_out": some of the training images; "val": validation images
+
+    def begin(self) -> None: ...
 
     def step_count(self, shots: int, n_reward_images: int) -> int: ...
 

@@ -75,6 +75,7 @@ def run_search(
     step_count = search.step_count(config.shots, len(reward_items))
     if method.writes("prepare"):
         method.prepare(support_of(method, dataset, train_items, config, bench))
+    search.begin()
     batches = _batches(method, search, config, dataset, train_items, bench, step_count)
     optimizer = adamw(method, search)
     reward_batches = _reward_batches(rewards, search.reward_batch)

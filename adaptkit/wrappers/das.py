@@ -78,8 +78,8 @@ class DAS(MethodWrapper):
             return None
         kind = GreedySearch if self.config.select == "greedy" else RewardSearch
         search = kind(self.config, self.depths, self.use, lambda found: with_macs(found, self.backbone, self.config))
-        if kind is RewardSearch and self.config.init == "distilled" and self.config.skip_vision:
-            search.gates[0].values = read_gates(self.config.stand_ins, self.backbone.as_loaded(), self.depths[0])
+        if self.config.init == "distilled" and self.config.skip_vision:
+            search.first_gates = lambda: read_gates(self.config.stand_ins, self.backbone.as_loaded(), self.depths[0])
         return search
 
     def use(self, choice: Choice) -> None:

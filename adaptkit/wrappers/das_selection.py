@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from adaptkit.architecture import Architecture, Choice, TowerPlan, largest, merged
 from adaptkit.wrappers.das_config import DASConfig
@@ -27,9 +28,15 @@ class RewardSearch:
         self.options, self.depths, self.use, self.finish = config, depths, use, finish
         self.counts = (config.skip_vision, config.skip_text)
         self.gates = Gates(depths[0]), Gates(depths[1])
+        self.first_gates: Callable[[], Tensor] | None = None  # of the image tower (depth,), where they are not to be 0
         self.searches, self.reward_images = config.searches, config.reward_images
         self.reward_batch, self.batch_size = config.reward_batch, config.search_batch
         self.lr, self.weight_decay = config.search_lr, config.search_weight_decay
+
+    def begin(self) -> None:
+        """Have the gates of the image tower start where they are to."""
+        if self.first_gates is not None:
+            self.gates[0].values = self.first_gates()
 
     def step_count(self, shots: int, n_reward_images: int) -> int:
         """Steps of the search: as asked, or 250 for each shot, from 500 to 2000."""
@@ -91,6 +98,9 @@ class GreedySearch(RewardSearch):
     def __init__(self, config: DASConfig, depths: tuple[int, int], use: Callable[[Choice], None], finish: Finish):
         super().__init__(config, depths, use, finish)
         self.searches = 1
+
+    def begin(self) -> None:
+        """These gates are losses: they start at 0."""
 
     def step_count(self, shots: int, n_reward_images: int) -> int:
         """Batches of the images that are kept for rewards."""

@@ -71,9 +71,15 @@ def test_a_method_starts_from_the_file(file, tiny_clip, batch, given):
 def test_a_search_goes_on_from_the_gates_of_the_file(file, tiny_clip):
     path, _ = file
     distilled = {"init": "distilled", "stand_ins": str(path)}
-    assert das(tiny_clip, **distilled).search().gates[0].values.tolist()[:2] == [0, 0.25]
-    assert not das(tiny_clip, init="fitted").search().gates[0].values.any()
-    assert not das(tiny_clip, **distilled, select="greedy").search().gates[0].values.any()  # its gates are losses
+    searches = [
+        das(tiny_clip, **options).search()
+        for options in (distilled, {"init": "fitted"}, {**distilled, "select": "greedy"})  # a greedy gate is a loss
+    ]
+    for search in searches:
+        assert not search.gates[0].values.any()  # the file is not read before it has to be
+        search.begin()
+    assert [search.gates[0].values.any().item() for search in searches] == [True, False, False]
+    assert searches[0].gates[0].values.tolist()[:2] == [0, 0.25]
 
 
 @pytest.mark.parametrize("gates", [[], [0.0], [float("nan"), 0.0], "none"])

@@ -23,10 +23,11 @@ def identity(tmp_path, *words):
 def test_a_file_that_is_started_from_counts_by_its_content(tmp_path):
     backbone = load_backbone("adaptkit-mini")
     adapters = das(backbone, skip_bottleneck_vision=48, kept_bottleneck_vision=16).vision_adapters
-    write_stand_ins(tmp_path / "one", backbone, adapters, {})
+    gates = [0.0] * len(adapters.stand_ins())
+    write_stand_ins(tmp_path / "one", backbone, adapters, gates, {})
     shutil.copy(tmp_path / "one", tmp_path / "copy")
     torch.nn.init.ones_(adapters.stand_ins()[0].up.weight)
-    write_stand_ins(tmp_path / "other", backbone, adapters, {})
+    write_stand_ins(tmp_path / "other", backbone, adapters, gates, {})
     one, copy, other = (
         identity(tmp_path, "DAS.INIT", "distilled", "DAS.STAND_INS", str(tmp_path / name))
         for name in ("one", "copy", "other")
