@@ -1,5 +1,6 @@
 """Shared fixtures: a tiny seeded CLIP, class names, one batch. No network."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,19 @@ from tests.models import build
 torch.set_num_threads(1)  # tiny products: on busy cores a second thread waits a hundred times longer than it computes
 
 CLASSES = ("golden retriever", "ramen", "highway_or_road", "737-200", "Sea or Lake")
+
+MOST_WORKERS = 8  # each has a torch of its own, and e2e tests start more
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Share the whole suite among the cores; `-n` says otherwise, and chosen tests run one by one."""
+    option = config.option
+    chosen = config.args_source is not pytest.Config.ArgsSource.TESTPATHS or option.keyword
+    if not config.pluginmanager.hasplugin("xdist") or hasattr(config, "workerinput"):
+        return
+    if option.numprocesses is None and not chosen and "not gpu" in option.markexpr and not option.usepdb:
+        option.numprocesses, option.dist = min(MOST_WORKERS, os.cpu_count() or 1), "loadfile"
 
 
 @pytest.fixture(autouse=True)
