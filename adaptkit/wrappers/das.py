@@ -76,9 +76,10 @@ class DAS(MethodWrapper):
     def search(self) -> ArchitectureSearch | None:
         if self.choice is not None:
             return None
-        kind = GreedySearch if self.config.select == "greedy" else RewardSearch
+        greedy = self.config.select == "greedy"
+        kind = GreedySearch if greedy else RewardSearch
         search = kind(self.config, self.depths, self.use, lambda found: with_macs(found, self.backbone, self.config))
-        if self.config.init == "distilled" and self.config.skip_vision:
+        if self.config.init == "distilled" and self.config.skip_vision and not greedy:  # a greedy gate is a loss
             search.first_gates = lambda: read_gates(self.config.stand_ins, self.backbone.as_loaded(), self.depths[0])
         return search
 

@@ -99,9 +99,6 @@ class GreedySearch(RewardSearch):
         super().__init__(config, depths, use, finish)
         self.searches = 1
 
-    def begin(self) -> None:
-        """These gates are losses: they start at 0."""
-
     def step_count(self, shots: int, n_reward_images: int) -> int:
         """Batches of the images that are kept for rewards."""
         return math.ceil(n_reward_images / self.reward_batch)
