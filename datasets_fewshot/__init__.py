@@ -6,7 +6,7 @@ from datasets_fewshot.facts import imagenet_labels
 from datasets_fewshot.feature_store import FeatureKey, FeatureStore
 from datasets_fewshot.files_hash import files_hash
 from datasets_fewshot.images import BadImageError, load_image
-from datasets_fewshot.mini_suite import MINI_DATASETS
+from datasets_fewshot.mini.suite import MINI_DATASETS
 from datasets_fewshot.own_data import load_own_data
 from datasets_fewshot.paper import DatasetNotFoundError, PaperDataset
 from datasets_fewshot.paper_suite import PAPER_DATASETS

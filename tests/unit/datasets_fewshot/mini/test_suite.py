@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets_fewshot import mini_suite
+from datasets_fewshot.mini import suite as mini_suite
 from datasets_fewshot.mini.recipe import sources
-from datasets_fewshot.mini_suite import FOLDER, MINI_DATASETS, load_embedded
+from datasets_fewshot.mini.suite import FOLDER, MINI_DATASETS, load_embedded
 from datasets_fewshot.registry import list_datasets, load_dataset
 
 NAMES = sorted(MINI_DATASETS)

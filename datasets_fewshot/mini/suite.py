@@ -14,7 +14,7 @@ from datasets_fewshot.dataset import FewShotDataset, Item, Split
 from datasets_fewshot.registry import register_dataset
 from datasets_fewshot.splits import read_split
 
-FOLDER = Path(__file__).parent / "mini"
+FOLDER = Path(__file__).parent
 
 
 class Facts(TypedDict):
