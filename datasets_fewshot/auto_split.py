@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from datasets_fewshot.dataset import Item, Split
 from datasets_fewshot.fallback import VAL_SHARE
-from datasets_fewshot.splits import group_by_label
+from datasets_fewshot.splits.split_files import group_by_label
 
 TEST_SHARE = 0.3
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from datasets_fewshot.cache_folder import cache_folder
 from datasets_fewshot.dataset import Item
-from datasets_fewshot.files_hash import files_hash
 from datasets_fewshot.images import BadImageError, load_image
+from datasets_fewshot.splits.files_hash import files_hash
 
 
 def find_bad_images(image_root: Path, paths: Sequence[str]) -> frozenset[str]:

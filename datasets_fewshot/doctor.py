@@ -11,7 +11,7 @@ from datasets_fewshot.images import BadImageError
 from datasets_fewshot.paper import DatasetNotFoundError, PaperDataset
 from datasets_fewshot.paper_suite import PAPER_DATASETS
 from datasets_fewshot.registry import load_dataset
-from datasets_fewshot.validation import NAMES_SHOWN, SplitError
+from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError
 
 Level = Literal["ok", "differs", "missing", "example"]
 SAMPLES = 3

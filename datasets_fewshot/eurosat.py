@@ -6,7 +6,7 @@ from datasets_fewshot.dataset import Split
 from datasets_fewshot.fallback import folder_items, split_per_class
 from datasets_fewshot.layouts import Layout, Place
 from datasets_fewshot.paper import DRIVE, PaperDataset
-from datasets_fewshot.validation import SplitError
+from datasets_fewshot.splits.validation import SplitError
 
 CLASSNAMES = {
     "AnnualCrop": "Annual Crop Land",

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from datasets_fewshot.dataset import Item, Split
-from datasets_fewshot.splits import draw_few_shot, items_hash
+from datasets_fewshot.splits.split_files import draw_few_shot, items_hash
 
 DATA = Path(__file__).parent / "data"
 

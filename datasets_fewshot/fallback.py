@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets_fewshot.dataset import Item, Split
 from datasets_fewshot.images import IMAGE_SUFFIXES
-from datasets_fewshot.splits import group_by_label
+from datasets_fewshot.splits.split_files import group_by_label
 
 FALLBACK_SEED = 1
 TRAIN_SHARE, VAL_SHARE = 0.5, 0.2

@@ -4,7 +4,7 @@ from datasets_fewshot.dataset import Item, Split
 from datasets_fewshot.fallback import read_lines
 from datasets_fewshot.layouts import Layout, Place
 from datasets_fewshot.paper import PaperDataset
-from datasets_fewshot.validation import SplitError
+from datasets_fewshot.splits.validation import SplitError
 
 
 def read_official(place: Place) -> Split:

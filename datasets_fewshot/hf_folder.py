@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 from datasets_fewshot.archives import list_members
 from datasets_fewshot.cache_folder import cache_folder
 from datasets_fewshot.found import PART_NAMES, Found, FoundImage
-from datasets_fewshot.validation import SplitError
+from datasets_fewshot.splits.validation import SplitError
 
 if TYPE_CHECKING:
     import datasets

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datasets_fewshot.found import PART_NAMES, Found, FoundImage
-from datasets_fewshot.validation import SplitError, check_relative
+from datasets_fewshot.splits.validation import SplitError, check_relative
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl"})
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datasets_fewshot.found import PART_NAMES, Found, FoundImage, Part
 from datasets_fewshot.images import IMAGE_SUFFIXES
-from datasets_fewshot.validation import SplitError
+from datasets_fewshot.splits.validation import SplitError
 
 IGNORED_FOLDERS = frozenset({"__MACOSX", "__pycache__"})
 

@@ -10,7 +10,7 @@ from datasets_fewshot.facts import imagenet_family_wnids, imagenet_names
 from datasets_fewshot.fallback import read_lines
 from datasets_fewshot.folder_index import index_folders
 from datasets_fewshot.layouts import Place
-from datasets_fewshot.validation import NAMES_SHOWN, SplitError
+from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError
 
 
 def wnid_items(place: Place, folder: str, name: str) -> tuple[Item, ...]:

@@ -6,7 +6,7 @@ from datasets_fewshot.folder_index import index_folders
 from datasets_fewshot.imagenet_family import labelled_items, read_classnames
 from datasets_fewshot.layouts import Layout, Place
 from datasets_fewshot.paper import PaperDataset
-from datasets_fewshot.validation import NAMES_SHOWN, SplitError
+from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError
 
 
 def read_official(place: Place) -> Split:

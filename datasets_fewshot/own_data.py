@@ -16,8 +16,8 @@ from datasets_fewshot.image_table import TABLE_SUFFIXES, read_table
 from datasets_fewshot.image_tree import read_tree
 from datasets_fewshot.own_names import read_names
 from datasets_fewshot.shards import is_shards, read_shards
-from datasets_fewshot.splits import read_notes, read_split, write_split
-from datasets_fewshot.validation import NAMES_SHOWN, SplitError, check_files, check_split
+from datasets_fewshot.splits.split_files import read_notes, read_split, write_split
+from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError, check_files, check_split
 
 SPLIT_FILE = "adaptkit_split.json"
 

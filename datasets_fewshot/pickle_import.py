@@ -11,7 +11,7 @@ from pathlib import Path
 
 from datasets_fewshot.dataset import Split
 from datasets_fewshot.paper import PaperDataset
-from datasets_fewshot.validation import SplitError, check_split, parse_items
+from datasets_fewshot.splits.validation import SplitError, check_split, parse_items
 
 RECORD = ("dassl.data.datasets.base_dataset", "Datum")
 MAX_BYTES = 256 * 2**20  # the largest such file, of ImageNet, is half as big

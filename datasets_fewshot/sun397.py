@@ -6,7 +6,7 @@ from datasets_fewshot.dataset import Item, Split
 from datasets_fewshot.fallback import hold_out_val, read_lines
 from datasets_fewshot.layouts import Layout, Place
 from datasets_fewshot.paper import DRIVE, PaperDataset
-from datasets_fewshot.validation import SplitError
+from datasets_fewshot.splits.validation import SplitError
 
 
 def scene_name(folder: str) -> str:

@@ -10,15 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from adaptkit.backbone import FrozenCLIP
 from adaptkit.preprocess import PreprocessConfig
-from datasets_fewshot import (
-    FeatureKey,
-    FeatureStore,
-    FewShotDataset,
-    Item,
-    eval_transform,
-    files_hash,
-    train_transform,
-)
+from datasets_fewshot import FeatureKey, FeatureStore, FewShotDataset, Item, eval_transform, train_transform
+from datasets_fewshot.splits import files_hash
 from trainers.kept_pixels import KeptPixels
 from trainers.precision import Precision, autocast
 from trainers.seeds import seeded

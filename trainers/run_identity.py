@@ -7,7 +7,8 @@ from pathlib import Path
 
 from adaptkit import AdaptedCLIP
 from adaptkit.method import Consumes
-from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
+from datasets_fewshot import FewShotDataset, Item, items_hash
+from datasets_fewshot.splits import files_hash
 from trainers.protocols import Task
 from trainers.records import Json, run_folder, run_id
 from trainers.run_data import Bench

@@ -12,7 +12,7 @@ from typing import TypedDict
 
 from datasets_fewshot.dataset import FewShotDataset, Item, Split
 from datasets_fewshot.registry import register_dataset
-from datasets_fewshot.splits import read_split
+from datasets_fewshot.splits.split_files import read_split
 
 FOLDER = Path(__file__).parent
 

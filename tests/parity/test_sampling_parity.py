@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from datasets_fewshot.dataset import FewShotDataset, Item, Split
-from datasets_fewshot.draws import draw
-from datasets_fewshot.splits import draw_few_shot, select_classes
+from datasets_fewshot.splits.draws import draw
+from datasets_fewshot.splits.split_files import draw_few_shot, select_classes
 
 FIXTURES = Path(__file__).parent / "fixtures" / "sampling"
 Rows = list[list[str | int]]

@@ -10,8 +10,8 @@ from PIL import Image
 
 from datasets_fewshot.archives import list_members, read_bytes
 from datasets_fewshot.dataset import Item
-from datasets_fewshot.files_hash import files_hash
 from datasets_fewshot.images import BadImageError, load_image
+from datasets_fewshot.splits.files_hash import files_hash
 
 RED = (200, 30, 10)
 

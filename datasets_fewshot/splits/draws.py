@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from datasets_fewshot.dataset import Item, Split
-from datasets_fewshot.splits import MAX_VAL_SHOTS, draw_few_shot, group_by_label, sample_classes
+from datasets_fewshot.splits.split_files import MAX_VAL_SHOTS, draw_few_shot, group_by_label, sample_classes
 
 Draw = Callable[[Split, int, int], Split]  # (split, shots, seed) -> split with the drawn train and val
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from datasets_fewshot.dataset import Item, Split
-from datasets_fewshot.validation import SplitError, check_split, parse_items
+from datasets_fewshot.splits.validation import SplitError, check_split, parse_items
 
 Half = Literal["base", "new", "all"]
 MAX_VAL_SHOTS = 4  # the papers never draw more validation images than this from a class

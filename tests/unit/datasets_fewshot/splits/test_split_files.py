@@ -6,9 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets_fewshot.dataset import Item, Split
-from datasets_fewshot.draws import draw, list_draws
-from datasets_fewshot.splits import draw_few_shot, items_hash, read_notes, read_split, select_classes, write_split
-from datasets_fewshot.validation import SplitError, check_files
+from datasets_fewshot.splits.draws import draw, list_draws
+from datasets_fewshot.splits.split_files import (
+    draw_few_shot,
+    items_hash,
+    read_notes,
+    read_split,
+    select_classes,
+    write_split,
+)
+from datasets_fewshot.splits.validation import SplitError, check_files
 
 NAMES = ("cat", "dog", "crème brûlée")
 GOOD = {
