@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from adaptkit import load_backbone
 from adaptkit.fdt import FDTModelConfig
 from datasets_fewshot import MINI_DATASETS, load_dataset
-from datasets_fewshot.transforms import eval_transform
+from datasets_fewshot.images.transforms import eval_transform
 from trainers.contrastive import (
     ContrastiveConfig,
     PairBatch,

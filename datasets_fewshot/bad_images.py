@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datasets_fewshot.cache_folder import cache_folder
 from datasets_fewshot.dataset import Item
-from datasets_fewshot.images import BadImageError, load_image
+from datasets_fewshot.images.read import BadImageError, load_image
 from datasets_fewshot.splits.files_hash import files_hash
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from datasets_fewshot.images import Reading, load_image
+from datasets_fewshot.images.read import Reading, load_image
 
 
 @dataclass(frozen=True, slots=True)

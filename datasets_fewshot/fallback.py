@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets_fewshot.dataset import Item, Split
-from datasets_fewshot.images import IMAGE_SUFFIXES
+from datasets_fewshot.images.read import IMAGE_SUFFIXES
 from datasets_fewshot.splits.split_files import group_by_label
 
 FALLBACK_SEED = 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from datasets_fewshot.dataset import Item
 from datasets_fewshot.facts import imagenet_family_wnids, imagenet_names
 from datasets_fewshot.fallback import read_lines
-from datasets_fewshot.folder_index import index_folders
+from datasets_fewshot.images.folder_index import index_folders
 from datasets_fewshot.layouts import Place
 from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError
 

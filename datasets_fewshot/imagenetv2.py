@@ -2,8 +2,8 @@
 
 from datasets_fewshot.dataset import Split
 from datasets_fewshot.facts import imagenet_family_wnids
-from datasets_fewshot.folder_index import index_folders
 from datasets_fewshot.imagenet_family import labelled_items, read_classnames
+from datasets_fewshot.images.folder_index import index_folders
 from datasets_fewshot.layouts import Layout, Place
 from datasets_fewshot.paper import PaperDataset
 from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError

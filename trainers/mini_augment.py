@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datasets_fewshot.transforms import CLIP_MEAN, CLIP_STD
+from datasets_fewshot.images.transforms import CLIP_MEAN, CLIP_STD
 
 LUMA = (0.299, 0.587, 0.114)
 

@@ -72,7 +72,7 @@ def image_paths(words: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
     Raises:
         ValueError: if a word is an address, or stands for no image.
     """
-    from datasets_fewshot.images import IMAGE_SUFFIXES
+    from datasets_fewshot.images.read import IMAGE_SUFFIXES
 
     for word in words:
         if word == STDIN:

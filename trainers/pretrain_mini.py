@@ -33,7 +33,7 @@ from open_clip.transformer import PatchDropout
 from safetensors.torch import save_file
 from torch import Tensor
 
-from datasets_fewshot.transforms import CLIP_MEAN, CLIP_STD
+from datasets_fewshot.images.transforms import CLIP_MEAN, CLIP_STD
 from trainers.contrastive import (
     ContrastiveConfig,
     ContrastiveRun,

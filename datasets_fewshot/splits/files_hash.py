@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from datasets_fewshot.archives import member_marks, split_archive
 from datasets_fewshot.dataset import Item
+from datasets_fewshot.images.archives import member_marks, split_archive
 
 
 def files_hash(image_root: Path, items: Iterable[Item]) -> str:

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from datasets_fewshot.archives import archive_at, list_members, split_archive
 from datasets_fewshot.dataset import Item, Split
+from datasets_fewshot.images.archives import archive_at, list_members, split_archive
 
 NAMES_SHOWN = 5
 

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from datasets_fewshot.images import load_image
-from datasets_fewshot.transforms import CLIP_MEAN, CLIP_STD, eval_transform, train_transform
+from datasets_fewshot.images.read import load_image
+from datasets_fewshot.images.transforms import CLIP_MEAN, CLIP_STD, eval_transform, train_transform
 
 FIXTURES = Path(__file__).parent / "fixtures" / "transforms"
 VARIANT = json.loads((FIXTURES / "manifest.json").read_text())["variants"]["clip_and_dassl"]

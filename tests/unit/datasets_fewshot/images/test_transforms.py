@@ -5,7 +5,7 @@ import torch
 from open_clip.transform import image_transform
 from PIL import Image
 
-from datasets_fewshot.transforms import CLIP_MEAN, CLIP_STD, eval_transform, train_transform
+from datasets_fewshot.images.transforms import CLIP_MEAN, CLIP_STD, eval_transform, train_transform
 
 PICTURE = Image.radial_gradient("L").resize((90, 61)).convert("RGB")
 

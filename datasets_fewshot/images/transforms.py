@@ -16,7 +16,7 @@ from torchvision.transforms import (
     ToTensor,
 )
 
-from datasets_fewshot.images import load_image
+from datasets_fewshot.images.read import load_image
 
 __all__ = ["CLIP_MEAN", "CLIP_STD", "Transform", "eval_transform", "load_image", "train_transform"]
 

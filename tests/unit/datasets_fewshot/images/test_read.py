@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets_fewshot.archives import list_members, read_bytes
 from datasets_fewshot.dataset import Item
-from datasets_fewshot.images import BadImageError, load_image
+from datasets_fewshot.images.archives import list_members, read_bytes
+from datasets_fewshot.images.read import BadImageError, load_image
 from datasets_fewshot.splits.files_hash import files_hash
 
 RED = (200, 30, 10)

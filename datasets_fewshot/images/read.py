@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from datasets_fewshot.archives import read_bytes
+from datasets_fewshot.images.archives import read_bytes
 
 Reading = Literal["paper", "upright"]
 

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from datasets_fewshot.cache_folder import cache_folder
-from datasets_fewshot.images import IMAGE_SUFFIXES
+from datasets_fewshot.images.read import IMAGE_SUFFIXES
 
 FORMAT = 1
 

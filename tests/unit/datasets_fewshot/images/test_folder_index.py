@@ -3,9 +3,10 @@ import os
 
 import pytest
 
-from datasets_fewshot import folder_index, load_dataset
+from datasets_fewshot import load_dataset
 from datasets_fewshot.facts import imagenet_family_wnids
-from datasets_fewshot.folder_index import index_folders
+from datasets_fewshot.images import folder_index
+from datasets_fewshot.images.folder_index import index_folders
 
 
 @pytest.fixture(autouse=True)
