@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from benchmarks.timing import hardware
-from datasets_fewshot.cache_folder import cache_folder
+from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.das_controls import CONTROLS, DAS, NAME, NO_SKIP, RANDOM, ControlRow, run_controls, table
 from trainers.das_plot import draw_controls
 

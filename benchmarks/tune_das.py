@@ -17,7 +17,7 @@ from statistics import fmean
 from adaptkit.loading import MINI
 from benchmarks.tune_mini_suite import with_validation
 from datasets_fewshot import Split, draw, select_classes
-from datasets_fewshot.cache_folder import cache_folder
+from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.config import load_bench
 from trainers.matrix import open_bench, probe
 from trainers.protocols import EvalSet, Task, classnames_of

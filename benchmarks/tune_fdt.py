@@ -16,7 +16,7 @@ from statistics import fmean
 
 from benchmarks.tune_mini_suite import WITH_VALIDATION
 from datasets_fewshot import FewShotDataset, Item, Split, select_classes
-from datasets_fewshot.cache_folder import cache_folder
+from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.config import load_bench
 from trainers.matrix import open_bench, probe
 from trainers.protocols import EvalSet, Task

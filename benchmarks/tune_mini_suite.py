@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import fmean
 
 from datasets_fewshot import MINI_DATASETS, FewShotDataset, Split, select_classes
-from datasets_fewshot.cache_folder import cache_folder
 from datasets_fewshot.mini.suite import family_of
+from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.config import load_bench
 from trainers.matrix import open_bench, probe
 from trainers.protocols import EvalSet, Task, base_to_novel

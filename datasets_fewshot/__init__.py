@@ -2,7 +2,6 @@
 
 from datasets_fewshot.dataset import FewShotDataset, Item, Split
 from datasets_fewshot.facts import imagenet_labels
-from datasets_fewshot.feature_store import FeatureKey, FeatureStore
 from datasets_fewshot.images.read import BadImageError, load_image
 from datasets_fewshot.images.transforms import eval_transform, train_transform
 from datasets_fewshot.mini.suite import MINI_DATASETS
@@ -14,6 +13,7 @@ from datasets_fewshot.splits.draws import draw, list_draws
 from datasets_fewshot.splits.files_hash import files_hash
 from datasets_fewshot.splits.split_files import draw_few_shot, items_hash, read_split, select_classes, write_split
 from datasets_fewshot.splits.validation import SplitError
+from datasets_fewshot.store.feature_store import FeatureKey, FeatureStore
 
 __all__ = [
     "MINI_DATASETS",

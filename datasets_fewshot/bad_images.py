@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from datasets_fewshot.cache_folder import cache_folder
 from datasets_fewshot.dataset import Item
 from datasets_fewshot.images.read import BadImageError, load_image
 from datasets_fewshot.splits.files_hash import files_hash
+from datasets_fewshot.store.cache_folder import cache_folder
 
 
 def find_bad_images(image_root: Path, paths: Sequence[str]) -> frozenset[str]:

@@ -193,7 +193,7 @@ def own_paths(written: str) -> list[str]:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from datasets_fewshot.cache_folder import cache_folder
+    from datasets_fewshot.store.cache_folder import cache_folder
     from trainers.bench import bench
     from trainers.config import load_bench
 

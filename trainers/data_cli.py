@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datasets_fewshot import FewShotDataset
-    from datasets_fewshot.feature_store import Entry, FeatureStore
+    from datasets_fewshot.store.feature_store import Entry, FeatureStore
 
 OK, DIFFERS, FAILED = 0, 1, 2
 
@@ -173,14 +173,14 @@ def _import(args: argparse.Namespace) -> int:
 
 def _store(args: argparse.Namespace) -> "FeatureStore":
     from datasets_fewshot import FeatureStore
-    from datasets_fewshot.cache_folder import cache_folder
+    from datasets_fewshot.store.cache_folder import cache_folder
 
     return FeatureStore(args.folder or cache_folder() / "features")
 
 
 def _entries(store: "FeatureStore") -> "list[Entry]":
     """The readable entries; the others are named on stderr."""
-    from datasets_fewshot.feature_store import DamagedEntryError
+    from datasets_fewshot.store.feature_store import DamagedEntryError
 
     entries = []
     for entry in store.entries():
@@ -215,7 +215,7 @@ def _cache_rm(args: argparse.Namespace) -> int:
 
 
 def _cache_verify(args: argparse.Namespace) -> int:
-    from datasets_fewshot.feature_store import DamagedEntryError, verify_entry
+    from datasets_fewshot.store.feature_store import DamagedEntryError, verify_entry
 
     store = _store(args)
     damaged = 0

@@ -114,7 +114,7 @@ def _numbers(written: str | None) -> list[int]:
 
 
 def _ablations(args: argparse.Namespace) -> int:
-    from datasets_fewshot.cache_folder import cache_folder
+    from datasets_fewshot.store.cache_folder import cache_folder
     from trainers.fdt_ablations import run_ablations
 
     words = ["SEEDS", f"[{args.seeds}]"]

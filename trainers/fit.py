@@ -9,7 +9,7 @@ import torch
 from adaptkit import AdaptedCLIP, ClassSet, FitResult, create_method, method_class
 from adaptkit.method import Consumes
 from datasets_fewshot import FewShotDataset, load_own_data
-from datasets_fewshot.cache_folder import cache_folder
+from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.config import load_bench
 from trainers.evaluate import predict
 from trainers.fit_checks import check_images, check_names

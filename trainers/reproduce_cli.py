@@ -46,7 +46,7 @@ def _reproduce(args: argparse.Namespace) -> int:
     if args.root is None:
         raise ValueError("--root is missing: name the folder that holds the data sets of the papers")
 
-    from datasets_fewshot.cache_folder import cache_folder
+    from datasets_fewshot.store.cache_folder import cache_folder
     from trainers.bench import bench
     from trainers.config import load_bench
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from datasets_fewshot.claims import Claim
+from datasets_fewshot.store.claims import Claim
 from trainers.checkpoints import CHECKPOINTS, discard_checkpoints
 from trainers.config_values import ConfigError
 from trainers.few_shot import DivergedError

@@ -10,8 +10,8 @@ import json
 import os
 from pathlib import Path
 
-from datasets_fewshot.cache_folder import cache_folder
 from datasets_fewshot.images.read import IMAGE_SUFFIXES
+from datasets_fewshot.store.cache_folder import cache_folder
 
 FORMAT = 1
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from datasets_fewshot import claims
-from datasets_fewshot.claims import Claim
+from datasets_fewshot.store import claims
+from datasets_fewshot.store.claims import Claim
 from tests.fake_work import FakeWork, fake_jobs, launched
 from trainers.launchers import InProcess, LaunchError, Local, Place
 from trainers.launchers.base import CLAIM_FILE, FAILED_FILE, ordered

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from datasets_fewshot.claims import Claim
+from datasets_fewshot.store.claims import Claim
 from trainers.records import write_text
 
 CLAIM_FILE = ".claim"

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from datasets_fewshot import feature_store
-from datasets_fewshot.feature_store import (
+from datasets_fewshot.store import feature_store
+from datasets_fewshot.store.feature_store import (
     TORCH_DTYPES,
     DamagedEntryError,
     FeatureKey,

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from datasets_fewshot import claims
-from datasets_fewshot.claims import Claim
+from datasets_fewshot.store import claims
+from datasets_fewshot.store.claims import Claim
 
 
 def test_a_claim_that_is_held_is_refused_and_free_afterwards(tmp_path):

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets_fewshot.claims import Claim
+from datasets_fewshot.store.claims import Claim
 
 FeatureDtype = Literal["float32", "float16", "bfloat16"]
 TORCH_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -1,0 +1,1 @@
+"""Encoded features on disk, shared by processes."""
