@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from datasets_fewshot import load_dataset
-from datasets_fewshot.facts import imagenet_family_wnids
+from datasets_fewshot.paper_format.facts import imagenet_family_wnids
 
 IMAGES_PER_CLASS = {"train": 1281, "val": 50}
 WARM_LOADS = 5

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterable
 
 from datasets_fewshot.dataset import Item, Split
-from datasets_fewshot.fallback import VAL_SHARE
+from datasets_fewshot.paper_format.fallback import VAL_SHARE
 from datasets_fewshot.splits.split_files import group_by_label
 
 TEST_SHARE = 0.3

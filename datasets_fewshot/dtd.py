@@ -3,9 +3,9 @@
 import random
 
 from datasets_fewshot.dataset import Split
-from datasets_fewshot.fallback import folder_items, split_per_class
-from datasets_fewshot.layouts import Layout, Place
-from datasets_fewshot.paper import DRIVE, PaperDataset
+from datasets_fewshot.paper_format.fallback import folder_items, split_per_class
+from datasets_fewshot.paper_format.layouts import Layout, Place
+from datasets_fewshot.paper_format.paper_dataset import DRIVE, PaperDataset
 
 
 def build_fallback(place: Place, rng: random.Random) -> Split:

@@ -1,9 +1,9 @@
 """FGVCAircraft (Maji et al., 2013): 100 variants; its own three lists are the papers' split."""
 
 from datasets_fewshot.dataset import Item, Split
-from datasets_fewshot.fallback import read_lines
-from datasets_fewshot.layouts import Layout, Place
-from datasets_fewshot.paper import PaperDataset
+from datasets_fewshot.paper_format.fallback import read_lines
+from datasets_fewshot.paper_format.layouts import Layout, Place
+from datasets_fewshot.paper_format.paper_dataset import PaperDataset
 from datasets_fewshot.splits.validation import SplitError
 
 

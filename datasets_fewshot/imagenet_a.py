@@ -2,8 +2,8 @@
 
 from datasets_fewshot.dataset import Split
 from datasets_fewshot.imagenet_family import wnid_items
-from datasets_fewshot.layouts import Layout, Place
-from datasets_fewshot.paper import PaperDataset
+from datasets_fewshot.paper_format.layouts import Layout, Place
+from datasets_fewshot.paper_format.paper_dataset import PaperDataset
 
 
 def read_official(place: Place) -> Split:

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from datasets_fewshot.dataset import Item
-from datasets_fewshot.facts import imagenet_family_wnids, imagenet_names
-from datasets_fewshot.fallback import read_lines
 from datasets_fewshot.images.folder_index import index_folders
-from datasets_fewshot.layouts import Place
+from datasets_fewshot.paper_format.facts import imagenet_family_wnids, imagenet_names
+from datasets_fewshot.paper_format.fallback import read_lines
+from datasets_fewshot.paper_format.layouts import Place
 from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError
 
 

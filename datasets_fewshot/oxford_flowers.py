@@ -4,10 +4,10 @@ import json
 import random
 
 from datasets_fewshot.dataset import Item, Split
-from datasets_fewshot.facts import facts
-from datasets_fewshot.fallback import read_mat, split_per_class
-from datasets_fewshot.layouts import Layout, Place
-from datasets_fewshot.paper import DRIVE, PaperDataset
+from datasets_fewshot.paper_format.facts import facts
+from datasets_fewshot.paper_format.fallback import read_mat, split_per_class
+from datasets_fewshot.paper_format.layouts import Layout, Place
+from datasets_fewshot.paper_format.paper_dataset import DRIVE, PaperDataset
 
 
 def read_names(place: Place) -> tuple[str, ...]:

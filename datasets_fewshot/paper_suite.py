@@ -17,7 +17,7 @@ from datasets_fewshot import (
     sun397,
     ucf101,
 )
-from datasets_fewshot.paper import PaperDataset
+from datasets_fewshot.paper_format.paper_dataset import PaperDataset
 from datasets_fewshot.registry import register_dataset
 
 ELEVEN = (

@@ -10,7 +10,7 @@ import pickle
 from pathlib import Path
 
 from datasets_fewshot.dataset import Split
-from datasets_fewshot.paper import PaperDataset
+from datasets_fewshot.paper_format.paper_dataset import PaperDataset
 from datasets_fewshot.splits.validation import SplitError, check_split, parse_items
 
 RECORD = ("dassl.data.datasets.base_dataset", "Datum")

@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from datasets_fewshot.layouts import Place, find_places
-from datasets_fewshot.paper import PaperDataset
+from datasets_fewshot.paper_format.layouts import Place, find_places
+from datasets_fewshot.paper_format.paper_dataset import PaperDataset
 
 # What torchvision's classes are called; each makes the folder of the "torchvision" layout below the root.
 DOWNLOADERS = {

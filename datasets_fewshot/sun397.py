@@ -3,9 +3,9 @@
 import random
 
 from datasets_fewshot.dataset import Item, Split
-from datasets_fewshot.fallback import hold_out_val, read_lines
-from datasets_fewshot.layouts import Layout, Place
-from datasets_fewshot.paper import DRIVE, PaperDataset
+from datasets_fewshot.paper_format.fallback import hold_out_val, read_lines
+from datasets_fewshot.paper_format.layouts import Layout, Place
+from datasets_fewshot.paper_format.paper_dataset import DRIVE, PaperDataset
 from datasets_fewshot.splits.validation import SplitError
 
 

@@ -90,8 +90,8 @@ def _add_cache(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 def _list(args: argparse.Namespace) -> int:
     from datasets_fewshot import PAPER_DATASETS, list_datasets, load_dataset, suites
-    from datasets_fewshot.facts import facts
-    from datasets_fewshot.layouts import find_places
+    from datasets_fewshot.paper_format.facts import facts
+    from datasets_fewshot.paper_format.layouts import find_places
 
     for suite in suites():
         print(suite)

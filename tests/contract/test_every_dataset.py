@@ -13,9 +13,9 @@ from datasets_fewshot import (
     load_dataset,
     select_classes,
 )
-from datasets_fewshot.facts import facts, imagenet_family_names
-from datasets_fewshot.fallback import FALLBACK_SEED
-from datasets_fewshot.paper import FALLBACK_NOTE
+from datasets_fewshot.paper_format.facts import facts, imagenet_family_names
+from datasets_fewshot.paper_format.fallback import FALLBACK_SEED
+from datasets_fewshot.paper_format.paper_dataset import FALLBACK_NOTE
 from tests.fake_trees import IMAGENET_VARIANTS, PARTS, make_tree
 
 LAYOUTS = [(name, layout) for name, dataset in PAPER_DATASETS.items() for layout in dataset.layouts]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from datasets_fewshot.dataset import Item, Split
-from datasets_fewshot.facts import draw_differences, facts
+from datasets_fewshot.paper_format.facts import draw_differences, facts
 
 TRAIN_LIST = Path(__file__).parent / "fixtures" / "dtd_train" / "train.txt"
 TRAIN_DRAWS = [key for key in facts("dtd").draws if key.startswith("train")]

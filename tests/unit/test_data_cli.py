@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from datasets_fewshot import PAPER_DATASETS, FeatureKey, FeatureStore, read_split
-from datasets_fewshot.facts import facts
+from datasets_fewshot.paper_format.facts import facts
 from tests.fake_trees import make_tree
 from tests.old_pickles import Datum, pickled
 from trainers import data_cli

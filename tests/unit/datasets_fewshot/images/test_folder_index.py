@@ -4,9 +4,9 @@ import os
 import pytest
 
 from datasets_fewshot import load_dataset
-from datasets_fewshot.facts import imagenet_family_wnids
 from datasets_fewshot.images import folder_index
 from datasets_fewshot.images.folder_index import index_folders
+from datasets_fewshot.paper_format.facts import imagenet_family_wnids
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from datasets_fewshot.dataset import Item, Split
 from datasets_fewshot.splits.split_files import draw_few_shot, items_hash
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent.parent / "data"
 
 
 @dataclass(frozen=True)

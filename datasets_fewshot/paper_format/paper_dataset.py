@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets_fewshot.dataset import FewShotDataset, Split
-from datasets_fewshot.facts import draw_differences, facts
-from datasets_fewshot.fallback import FALLBACK_SEED
-from datasets_fewshot.layouts import Layout, Place, describe_layouts, find_places
+from datasets_fewshot.paper_format.facts import draw_differences, facts
+from datasets_fewshot.paper_format.fallback import FALLBACK_SEED
+from datasets_fewshot.paper_format.layouts import Layout, Place, describe_layouts, find_places
 from datasets_fewshot.splits.split_files import read_split, write_split
 from datasets_fewshot.splits.validation import check_files, check_split
 from datasets_fewshot.store.cache_folder import cache_folder

@@ -1,0 +1,1 @@
+"""How a data set of the papers is described, found on disk and split."""
