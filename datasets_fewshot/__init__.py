@@ -7,7 +7,7 @@ from datasets_fewshot.mini.suite import MINI_DATASETS
 from datasets_fewshot.own_data import load_own_data
 from datasets_fewshot.paper_format.facts import imagenet_labels
 from datasets_fewshot.paper_format.paper_dataset import DatasetNotFoundError, PaperDataset
-from datasets_fewshot.paper_suite import PAPER_DATASETS
+from datasets_fewshot.papers.suite import PAPER_DATASETS
 from datasets_fewshot.registry import list_datasets, load_dataset, register_dataset, suites
 from datasets_fewshot.splits.draws import draw, list_draws
 from datasets_fewshot.splits.files_hash import files_hash

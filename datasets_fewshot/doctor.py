@@ -9,7 +9,7 @@ from datasets_fewshot.dataset import FewShotDataset, Split
 from datasets_fewshot.images.read import BadImageError
 from datasets_fewshot.paper_format.facts import draw_differences, facts
 from datasets_fewshot.paper_format.paper_dataset import DatasetNotFoundError, PaperDataset
-from datasets_fewshot.paper_suite import PAPER_DATASETS
+from datasets_fewshot.papers.suite import PAPER_DATASETS
 from datasets_fewshot.registry import load_dataset
 from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError
 

@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 from datasets_fewshot import PAPER_DATASETS
-from datasets_fewshot.caltech101 import RENAMED
-from datasets_fewshot.eurosat import CLASSNAMES
 from datasets_fewshot.paper_format.facts import facts, imagenet_family_wnids, imagenet_names
 from datasets_fewshot.paper_format.layouts import Layout
+from datasets_fewshot.papers.caltech101 import RENAMED
+from datasets_fewshot.papers.eurosat import CLASSNAMES
 
 Counts = tuple[int, int, int]  # images per class in train, val, test
 Rows = list[tuple[str, int, str]]  # path below the image root, label, class name

@@ -4,7 +4,7 @@ import pytest
 
 from adaptkit import list_methods
 from datasets_fewshot import list_datasets
-from datasets_fewshot.paper_suite import PAPER_DATASETS
+from datasets_fewshot.papers.suite import PAPER_DATASETS
 from trainers.config import load_bench
 from trainers.config_files import packaged_names
 from trainers.paper_tables import PAPER_TABLES, paper_table

@@ -1,23 +1,19 @@
 """The data sets of the papers, in the order of their tables: the eleven, and ImageNet's four variants for testing."""
 
-from datasets_fewshot import (
+from datasets_fewshot import imagenet, imagenet_a, imagenet_r, imagenet_sketch, imagenetv2
+from datasets_fewshot.paper_format.paper_dataset import PaperDataset
+from datasets_fewshot.papers import (
     caltech101,
     dtd,
     eurosat,
     fgvc_aircraft,
     food101,
-    imagenet,
-    imagenet_a,
-    imagenet_r,
-    imagenet_sketch,
-    imagenetv2,
     oxford_flowers,
     oxford_pets,
     stanford_cars,
     sun397,
     ucf101,
 )
-from datasets_fewshot.paper_format.paper_dataset import PaperDataset
 from datasets_fewshot.registry import register_dataset
 
 ELEVEN = (
