@@ -1,6 +1,6 @@
 """The data sets of the papers, in the order of their tables: the eleven, and ImageNet's four variants for testing."""
 
-from datasets_fewshot import imagenet, imagenet_a, imagenet_r, imagenet_sketch, imagenetv2
+from datasets_fewshot.imagenet import imagenet, imagenet_a, imagenet_r, imagenet_sketch, imagenetv2
 from datasets_fewshot.paper_format.paper_dataset import PaperDataset
 from datasets_fewshot.papers import (
     caltech101,

@@ -1,7 +1,7 @@
 """ImageNetV2, matched frequency (Recht et al., 2019): new test images of ImageNet's classes; folders are labels."""
 
 from datasets_fewshot.dataset import Split
-from datasets_fewshot.imagenet_family import labelled_items, read_classnames
+from datasets_fewshot.imagenet.family import labelled_items, read_classnames
 from datasets_fewshot.images.folder_index import index_folders
 from datasets_fewshot.paper_format.facts import imagenet_family_wnids
 from datasets_fewshot.paper_format.layouts import Layout, Place

@@ -1,7 +1,7 @@
 """ImageNet (Deng et al., 2009): 1,000 classes; the validation images are the test images."""
 
 from datasets_fewshot.dataset import Split
-from datasets_fewshot.imagenet_family import wnid_items
+from datasets_fewshot.imagenet.family import wnid_items
 from datasets_fewshot.paper_format.layouts import Layout, Place
 from datasets_fewshot.paper_format.paper_dataset import PaperDataset
 

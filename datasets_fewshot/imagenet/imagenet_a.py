@@ -1,7 +1,7 @@
 """ImageNet-A (Hendrycks et al., 2021): photographs that fool classifiers, of 200 of ImageNet's classes."""
 
 from datasets_fewshot.dataset import Split
-from datasets_fewshot.imagenet_family import wnid_items
+from datasets_fewshot.imagenet.family import wnid_items
 from datasets_fewshot.paper_format.layouts import Layout, Place
 from datasets_fewshot.paper_format.paper_dataset import PaperDataset
 

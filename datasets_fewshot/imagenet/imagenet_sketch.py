@@ -1,7 +1,7 @@
 """ImageNet-Sketch (Wang et al., 2019): drawings of ImageNet's 1,000 classes."""
 
 from datasets_fewshot.dataset import Split
-from datasets_fewshot.imagenet_family import wnid_items
+from datasets_fewshot.imagenet.family import wnid_items
 from datasets_fewshot.paper_format.layouts import Layout, Place
 from datasets_fewshot.paper_format.paper_dataset import PaperDataset
 

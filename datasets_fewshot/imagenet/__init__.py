@@ -1,0 +1,1 @@
+"""ImageNet and its other test sets, one loader a file."""
