@@ -4,7 +4,7 @@ from datasets_fewshot.dataset import FewShotDataset, Item, Split
 from datasets_fewshot.images.read import BadImageError, load_image
 from datasets_fewshot.images.transforms import eval_transform, train_transform
 from datasets_fewshot.mini.suite import MINI_DATASETS
-from datasets_fewshot.own_data import load_own_data
+from datasets_fewshot.own.load import load_own_data
 from datasets_fewshot.paper_format.facts import imagenet_labels
 from datasets_fewshot.paper_format.paper_dataset import DatasetNotFoundError, PaperDataset
 from datasets_fewshot.papers.suite import PAPER_DATASETS

@@ -20,8 +20,8 @@ from adaptkit.wrappers import DAS, DASConfig
 from adaptkit.wrappers.das_selection import RewardSearch
 from adaptkit.wrappers.das_stand_ins import write_stand_ins
 from datasets_fewshot import FewShotDataset, Item, Split
-from datasets_fewshot.bad_images import find_bad_images
-from datasets_fewshot.image_tree import walk_images
+from datasets_fewshot.own.bad_images import find_bad_images
+from datasets_fewshot.own.image_tree import walk_images
 from datasets_fewshot.splits import files_hash
 from trainers.batches import ImageBatches, evaluation_batches
 from trainers.checkpoints import Checkpoints

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from datasets_fewshot.found import PART_NAMES, Found, FoundImage, Part
 from datasets_fewshot.images.read import IMAGE_SUFFIXES
+from datasets_fewshot.own.found import PART_NAMES, Found, FoundImage, Part
 from datasets_fewshot.splits.validation import SplitError
 
 IGNORED_FOLDERS = frozenset({"__MACOSX", "__pycache__"})

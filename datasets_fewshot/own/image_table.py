@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from datasets_fewshot.found import PART_NAMES, Found, FoundImage
+from datasets_fewshot.own.found import PART_NAMES, Found, FoundImage
 from datasets_fewshot.splits.validation import SplitError, check_relative
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl"})

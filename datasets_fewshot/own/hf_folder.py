@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
-from datasets_fewshot.found import PART_NAMES, Found, FoundImage
 from datasets_fewshot.images.archives import list_members
+from datasets_fewshot.own.found import PART_NAMES, Found, FoundImage
 from datasets_fewshot.splits.validation import SplitError
 from datasets_fewshot.store.cache_folder import cache_folder
 

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datasets_fewshot.auto_split import auto_split
-from datasets_fewshot.bad_images import find_bad_images
 from datasets_fewshot.dataset import FewShotDataset, Item, Split
-from datasets_fewshot.found import Found, FoundImage
-from datasets_fewshot.hf_folder import is_hf_folder, read_hf_folder
-from datasets_fewshot.image_table import TABLE_SUFFIXES, read_table
-from datasets_fewshot.image_tree import read_tree
-from datasets_fewshot.own_names import read_names
-from datasets_fewshot.shards import is_shards, read_shards
+from datasets_fewshot.own.auto_split import auto_split
+from datasets_fewshot.own.bad_images import find_bad_images
+from datasets_fewshot.own.found import Found, FoundImage
+from datasets_fewshot.own.hf_folder import is_hf_folder, read_hf_folder
+from datasets_fewshot.own.image_table import TABLE_SUFFIXES, read_table
+from datasets_fewshot.own.image_tree import read_tree
+from datasets_fewshot.own.names import read_names
+from datasets_fewshot.own.shards import is_shards, read_shards
 from datasets_fewshot.splits.split_files import read_notes, read_split, write_split
 from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError, check_files, check_split
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from datasets_fewshot import SplitError, load_own_data, read_split
-from datasets_fewshot.auto_split import auto_split
 from datasets_fewshot.dataset import Item
-from datasets_fewshot.own_data import SPLIT_FILE
+from datasets_fewshot.own.auto_split import auto_split
+from datasets_fewshot.own.load import SPLIT_FILE
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ def test_a_folder_that_cannot_be_written_still_loads(photos, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("datasets_fewshot.own_data.write_split", refuse)
+    monkeypatch.setattr("datasets_fewshot.own.load.write_split", refuse)
     assert "not kept" in load_own_data(photos).notes[0]
 
 
@@ -174,7 +174,7 @@ def test_a_link_to_an_image_that_is_gone_is_named(photos):
 def test_images_are_decoded_once_and_again_after_a_change(photos, monkeypatch):
     load_own_data(photos)
     decoded: list[Path] = []
-    monkeypatch.setattr("datasets_fewshot.bad_images._is_readable", lambda path: decoded.append(path) or True)
+    monkeypatch.setattr("datasets_fewshot.own.bad_images._is_readable", lambda path: decoded.append(path) or True)
     load_own_data(photos)
     assert decoded == []
     os.utime(photos / "cat" / "0.png", ns=(0, 0))

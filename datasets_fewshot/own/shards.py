@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from datasets_fewshot.found import Found, FoundImage
 from datasets_fewshot.images.archives import list_members, read_bytes
 from datasets_fewshot.images.read import IMAGE_SUFFIXES
+from datasets_fewshot.own.found import Found, FoundImage
 from datasets_fewshot.splits.validation import SplitError, check_relative
 
 CLASS_MEMBERS = (".cls", ".class", ".label", ".txt")  # in order of preference
