@@ -111,7 +111,7 @@ def _list(args: argparse.Namespace) -> int:
 
 def _doctor(args: argparse.Namespace) -> int:
     from datasets_fewshot import PAPER_DATASETS
-    from datasets_fewshot.doctor import examine
+    from datasets_fewshot.upkeep.doctor import examine
 
     if bool(args.names) == args.all:
         raise ValueError("name one or more data sets, or ask for --all")
@@ -127,8 +127,8 @@ def _doctor(args: argparse.Namespace) -> int:
 
 def _prepare(args: argparse.Namespace) -> int:
     from datasets_fewshot import PAPER_DATASETS
-    from datasets_fewshot.doctor import examine
-    from datasets_fewshot.prepare import prepare
+    from datasets_fewshot.upkeep.doctor import examine
+    from datasets_fewshot.upkeep.prepare import prepare
 
     if args.name not in PAPER_DATASETS:
         raise ValueError(f"{args.name!r} is no data set of the papers; use one of {', '.join(PAPER_DATASETS)}")
@@ -139,7 +139,7 @@ def _prepare(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from datasets_fewshot.contact_sheet import contact_sheet
+    from datasets_fewshot.upkeep.contact_sheet import contact_sheet
 
     dataset = _dataset(args)
     out = args.out or Path(f"{dataset.name}.png")
@@ -161,7 +161,7 @@ def _dataset(args: argparse.Namespace) -> "FewShotDataset":
 
 def _import(args: argparse.Namespace) -> int:
     from datasets_fewshot import PAPER_DATASETS, write_split
-    from datasets_fewshot.pickle_import import import_pickle
+    from datasets_fewshot.upkeep.pickle_import import import_pickle
 
     if args.dataset not in PAPER_DATASETS:
         raise ValueError(f"{args.dataset!r} is no data set of the papers; use one of {', '.join(PAPER_DATASETS)}")

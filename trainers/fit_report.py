@@ -10,7 +10,7 @@ import numpy as np
 
 from adaptkit import Confusion, FitResult
 from datasets_fewshot import FewShotDataset, Item
-from datasets_fewshot.contact_sheet import captioned_sheet
+from datasets_fewshot.upkeep.contact_sheet import captioned_sheet
 from trainers.records import replacing, write_text
 from trainers.scoring import Floats, Ints, log_probabilities
 

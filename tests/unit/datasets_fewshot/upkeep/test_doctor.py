@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from datasets_fewshot import PAPER_DATASETS, doctor, load_dataset
-from datasets_fewshot.contact_sheet import contact_sheet
-from datasets_fewshot.doctor import examine
-from datasets_fewshot.prepare import DOWNLOADERS, prepare
+from datasets_fewshot import PAPER_DATASETS, load_dataset
+from datasets_fewshot.upkeep import doctor
+from datasets_fewshot.upkeep.contact_sheet import contact_sheet
+from datasets_fewshot.upkeep.doctor import examine
+from datasets_fewshot.upkeep.prepare import DOWNLOADERS, prepare
 from tests.fake_trees import make_tree
 
 DTD = PAPER_DATASETS["dtd"]

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from datasets_fewshot import PAPER_DATASETS, Item, SplitError
-from datasets_fewshot.pickle_import import import_pickle
+from datasets_fewshot.upkeep.pickle_import import import_pickle
 from tests.old_pickles import MODULE, Datum, pickled
 
 DTD = PAPER_DATASETS["dtd"]

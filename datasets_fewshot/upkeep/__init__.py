@@ -1,0 +1,1 @@
+"""Checking, preparing and importing data sets."""
