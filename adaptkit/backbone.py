@@ -11,16 +11,17 @@ from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
 from torch import Tensor, nn
 
-from adaptkit import full_text, towers
-from adaptkit.activations import swap_quick_gelus
-from adaptkit.linears import swap_frozen_linears
 from adaptkit.preprocess import preprocess_of
-from adaptkit.prompt_encoder import FullEncoder, prompt_encoder
-from adaptkit.text_tree import TreeEncoder
-from adaptkit.token_tree import PromptTokens
 from adaptkit.tokens import Tokenizer
-from adaptkit.tower_views import context_length_of, text_tower_of, vision_tower_of
-from adaptkit.towers import NO_PROMPTS, TextTower, VisionTower
+from adaptkit.towers import block as towers
+from adaptkit.towers import full_text
+from adaptkit.towers.activations import swap_quick_gelus
+from adaptkit.towers.block import NO_PROMPTS, TextTower, VisionTower
+from adaptkit.towers.linears import swap_frozen_linears
+from adaptkit.towers.prompt_encoder import FullEncoder, prompt_encoder
+from adaptkit.towers.token_tree import PromptTokens
+from adaptkit.towers.tree_encoder import TreeEncoder
+from adaptkit.towers.views import context_length_of, text_tower_of, vision_tower_of
 from adaptkit.weights_source import WeightsSource, hash_of_weights
 
 Self = TypeVar("Self", bound="FrozenCLIP")

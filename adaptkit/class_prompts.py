@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from adaptkit.backbone import FrozenCLIP
 from adaptkit.classifier import ClassSet, class_weights
 from adaptkit.templates import DEFAULT_TEMPLATE
-from adaptkit.token_tree import PromptTokens
+from adaptkit.towers.token_tree import PromptTokens
 
 TextNoise = Literal["per_class", "shared"]
 TemplateSet = Literal["classes", "default"]

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.artefacts import is_bound_to_classes
-from adaptkit.linears import use_onednn
 from adaptkit.method import AdaptedCLIP
+from adaptkit.towers.linears import use_onednn
 from adaptkit.whole_file import replacing
 
 Format = Literal["onnx", "torchscript", "torch.export"]

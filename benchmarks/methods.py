@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP, create_method
-from adaptkit.linears import onednn_helps, use_onednn
+from adaptkit.towers.linears import onednn_helps, use_onednn
 from benchmarks import plain_methods as plain
 from benchmarks.models import classnames, twins
 from benchmarks.timing import Comparison, Cost, compared, gflop, kept_mb, medians, report, save

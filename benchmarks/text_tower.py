@@ -15,8 +15,8 @@ import open_clip
 import torch
 
 from adaptkit import ClassSet, FrozenCLIP
-from adaptkit.linears import onednn_helps, use_onednn
 from adaptkit.prompts.context import LearnedContext
+from adaptkit.towers.linears import onednn_helps, use_onednn
 from benchmarks.timing import Comparison, Cost, Step, compared, gflop, kept_mb, medians, write
 
 N_CTX = 16

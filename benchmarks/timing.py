@@ -13,7 +13,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from adaptkit.linears import use_onednn
+from adaptkit.towers.linears import use_onednn
 
 RESULTS = Path(__file__).parent / "results"
 Step = Callable[[], object]

@@ -13,7 +13,7 @@ import open_clip
 import torch
 
 from adaptkit import FrozenCLIP
-from adaptkit.linears import onednn_helps
+from adaptkit.towers.linears import onednn_helps
 from benchmarks.text_tower import under
 from benchmarks.timing import Comparison, Cost, Step, compared, gflop, kept_mb, medians, write
 

@@ -7,7 +7,7 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from adaptkit import FrozenCLIP
-from adaptkit.token_tree import PromptTokens
+from adaptkit.towers.token_tree import PromptTokens
 
 
 def text_features(

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from adaptkit.backbone import FrozenCLIP
 from adaptkit.classifier import ClassSet
-from adaptkit.token_tree import PromptTokens
-from adaptkit.towers import NO_PROMPTS
+from adaptkit.towers.block import NO_PROMPTS
+from adaptkit.towers.token_tree import PromptTokens
 
 ClassTokenPosition = Literal["end", "middle", "front"]
 

@@ -24,7 +24,6 @@ import torch.nn.functional as F
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 from torch import Tensor
 
-from adaptkit import towers
 from adaptkit.backbone import FrozenCLIP
 from adaptkit.classifier import ClassSet, template_features
 from adaptkit.method import AdaptedCLIP
@@ -32,6 +31,7 @@ from adaptkit.prompts.averaging import EpochAverage
 from adaptkit.prompts.context import LearnedContext, phrase_context
 from adaptkit.prompts.deep import by_layer, deep_text_prompts, vision_prompts
 from adaptkit.registry import register_method
+from adaptkit.towers import block as towers
 
 Self = TypeVar("Self", bound="PromptSRC")
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from adaptkit.attention import AttentionLayer
 from adaptkit.backbone import FrozenCLIP
-from adaptkit.towers import Block, TextTower, VisionTower, is_gone, is_supported_block, run_block
+from adaptkit.towers.attention import AttentionLayer
+from adaptkit.towers.block import Block, TextTower, VisionTower, is_gone, is_supported_block, run_block
 
 
 class BlockView(nn.Module):

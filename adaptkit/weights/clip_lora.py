@@ -28,7 +28,7 @@ from adaptkit.class_prompts import ClassPrompts, TemplateSet, TextNoise
 from adaptkit.classifier import ClassSet
 from adaptkit.method import AdaptedCLIP, Consumes
 from adaptkit.registry import register_method
-from adaptkit.towers import Block, TextTower, VisionTower
+from adaptkit.towers.block import Block, TextTower, VisionTower
 from adaptkit.weights.block_view import BlockView, chosen_layers, require_text_blocks
 from adaptkit.weights.lora_attention import LoRAAttention, LowRank
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adaptkit import attention
-from adaptkit.attention import AttentionLayer
-from adaptkit.linears import FrozenLinear, linear
+from adaptkit.towers import attention
+from adaptkit.towers.attention import AttentionLayer
+from adaptkit.towers.linears import FrozenLinear, linear
 
 
 class LowRank(nn.Module):
@@ -44,7 +44,7 @@ class LowRank(nn.Module):
 
 
 class LoRAAttention(nn.Module):
-    """A frozen attention layer with updates, for the functions of `adaptkit.attention`.
+    """A frozen attention layer with updates, for the functions of `adaptkit.towers.attention`.
 
     Args:
         frozen: the layer, which stays as it is.

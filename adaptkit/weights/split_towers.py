@@ -12,9 +12,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from adaptkit.attention import AttentionLayer
-from adaptkit.linears import FrozenLinear
-from adaptkit.towers import WRAPPERS_PARTS, Block, TextTower, VisionTower, is_gone
+from adaptkit.towers.attention import AttentionLayer
+from adaptkit.towers.block import WRAPPERS_PARTS, Block, TextTower, VisionTower, is_gone
+from adaptkit.towers.linears import FrozenLinear
 from adaptkit.weights.block_view import BlockView
 
 Tower = TypeVar("Tower", TextTower, VisionTower)
@@ -40,7 +40,7 @@ class SplitTower(nn.Module):
 
 
 class SplitAttention(nn.Module):
-    """An attention layer with a linear layer for each projection, for the functions of `adaptkit.attention`."""
+    """An attention layer with a linear layer for each projection, for the functions of `adaptkit.towers.attention`."""
 
     def __init__(self, attn: AttentionLayer):
         super().__init__()

@@ -24,7 +24,7 @@ from adaptkit.backbone import FrozenCLIP
 from adaptkit.classifier import ClassSet
 from adaptkit.method import Optional, Support
 from adaptkit.registry import register_wrapper
-from adaptkit.towers import TextTower, VisionTower
+from adaptkit.towers.block import TextTower, VisionTower
 from adaptkit.weights.block_view import require_text_blocks
 from adaptkit.wrapper import MakeInner, MethodWrapper
 from adaptkit.wrappers.das_blocks import AdaptedTower, Tower

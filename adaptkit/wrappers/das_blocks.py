@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adaptkit.towers import Block, TextTower, VisionTower
+from adaptkit.towers.block import Block, TextTower, VisionTower
 from adaptkit.weights.block_view import BlockView
 
 Tower = TypeVar("Tower", TextTower, VisionTower)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from adaptkit.backbone import FrozenCLIP
 from adaptkit.classifier import ClassSet
-from adaptkit.towers import Block, embed_patches, run_block
+from adaptkit.towers.block import Block, embed_patches, run_block
 from adaptkit.wrappers.das_blocks import SkipAdapter
 
 RIDGE = 1e-2  # in units of the mean square of LN(x), which is 1

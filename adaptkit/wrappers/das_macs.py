@@ -12,7 +12,7 @@ from typing import Literal
 from torch import nn
 
 from adaptkit.backbone import FrozenCLIP
-from adaptkit.towers import TextTower, VisionTower, is_gone
+from adaptkit.towers.block import TextTower, VisionTower, is_gone
 
 Rows = Literal["all", "needed"]
 

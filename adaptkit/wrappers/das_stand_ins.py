@@ -21,7 +21,7 @@ from adaptkit.loading import MINI
 from adaptkit.whole_file import replacing
 
 if TYPE_CHECKING:
-    from adaptkit.towers import VisionTower
+    from adaptkit.towers.block import VisionTower
     from adaptkit.wrappers.das_blocks import AdaptedTower
 
 FORMAT = "adaptkit-das-stand-ins/1"

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from adaptkit import create_method
-from adaptkit.towers import run_block
+from adaptkit.towers.block import run_block
 from tests.models import FAMILIES, WITH_VIT_BLOCKS, build
 
 
@@ -57,8 +57,8 @@ def test_the_serial_form_stands_behind_both_sublayers(tiny_clip, classes):
 
 def test_masked_blocks_equal_the_token_tree(tiny_clip, classes):
     """The full-length path runs the replaced blocks with a mask, the tree without one."""
-    from adaptkit.prompt_encoder import FullEncoder
-    from adaptkit.token_tree import PromptTokens
+    from adaptkit.towers.prompt_encoder import FullEncoder
+    from adaptkit.towers.token_tree import PromptTokens
 
     method = randomise(create_method("adapter", tiny_clip, classes))
     tower = method.backbone.text_tower

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adaptkit import create_method
 from adaptkit.architecture import Choice
-from adaptkit.linears import use_onednn
+from adaptkit.towers.linears import use_onednn
 from adaptkit.wrappers import DASConfig
 from adaptkit.wrappers.das_macs import AdapterShape, image_shape, tower_macs
 from tests.models import build
@@ -62,7 +62,7 @@ def test_every_image_block_may_be_skipped(tiny_clip, batch):
 
 
 def test_skipped_blocks_are_the_same_in_the_tree_and_in_the_plain_path(tiny_clip, batch):
-    from adaptkit.prompt_encoder import FullEncoder
+    from adaptkit.towers.prompt_encoder import FullEncoder
 
     backbone = das(tiny_clip, **given(text=(1,)), init="normal").backbone
     prompts = backbone._fixed_prompts(backbone.tokenize(["a photo of a cat.", "a photo of a snow leopard."]))

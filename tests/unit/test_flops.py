@@ -6,9 +6,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from adaptkit import ClassSet, FrozenCLIP, towers
-from adaptkit.linears import use_onednn
+from adaptkit import ClassSet, FrozenCLIP
 from adaptkit.prompts.context import LearnedContext
+from adaptkit.towers import block as towers
+from adaptkit.towers.linears import use_onednn
 
 NAMES = tuple(open_clip.IMAGENET_CLASSNAMES)
 

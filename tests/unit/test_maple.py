@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from adaptkit import create_method, text_tree, towers
+from adaptkit import create_method
+from adaptkit.towers import block as towers
+from adaptkit.towers import tree_encoder as text_tree
 from tests.models import build
 
 

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from adaptkit import AdaptedCLIP, FrozenCLIP, create_method
-from adaptkit.linears import use_onednn
+from adaptkit.towers.linears import use_onednn
 from tests.unit.test_flops import kept_bytes
 
 NAMES = tuple(open_clip.IMAGENET_CLASSNAMES)  # spread over the list: its first names are longer than most

@@ -5,7 +5,7 @@ import torch
 
 from adaptkit import create_method
 from adaptkit.prompts.prograd import align
-from adaptkit.text_tree import TreeEncoder
+from adaptkit.towers.tree_encoder import TreeEncoder
 
 
 def test_opposing_gradients_leave_nothing_against_the_general_one():

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from adaptkit import attention
-from adaptkit.token_tree import ROW_LENGTH, PromptTokens, TokenTree, build_tree
-from adaptkit.towers import (
+from adaptkit.towers import attention
+from adaptkit.towers.block import (
     NO_PROMPTS,
     Block,
     TextTower,
@@ -27,6 +26,7 @@ from adaptkit.towers import (
     replace_tokens,
     stand_in,
 )
+from adaptkit.towers.token_tree import ROW_LENGTH, PromptTokens, TokenTree, build_tree
 
 MEMORY_BUDGET = 4 * 2**30  # bytes of activations; larger passes are computed in chunks of classes, recomputed backward
 SAVED_WIDTHS_PER_BLOCK = 15  # activations that one block keeps for its backward, in multiples of the tower's width

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from adaptkit.classifier import ClassSet
-from adaptkit.prompt_encoder import FullEncoder
 from adaptkit.prompts.context import LearnedContext, prompt_tokens
-from adaptkit.text_tree import TreeEncoder
+from adaptkit.towers.prompt_encoder import FullEncoder
+from adaptkit.towers.tree_encoder import TreeEncoder
 from tests.models import CAUSAL, NOT_CAUSAL, build
 from tests.plain_path import text_features
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adaptkit.linears import linear
+from adaptkit.towers.linears import linear
 
 
 class AttentionLayer(Protocol):

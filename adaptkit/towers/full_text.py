@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from adaptkit.towers import NO_PROMPTS, TextTower, replace_tokens
+from adaptkit.towers.block import NO_PROMPTS, TextTower, replace_tokens
 
 
 def encode_full_text(

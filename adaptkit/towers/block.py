@@ -18,7 +18,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from adaptkit import attention
+from adaptkit.towers import attention
 
 NO_PROMPTS: Mapping[int, Tensor] = MappingProxyType({})
 WRAPPERS_PARTS = ("beside_attn", "beside_mlp", "skip")  # of a block, besides open_clip's own

@@ -5,8 +5,8 @@ from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import nn
 
-from adaptkit import towers
-from adaptkit.towers import TextTower, VisionTower
+from adaptkit.towers import block as towers
+from adaptkit.towers.block import TextTower, VisionTower
 
 
 def text_tower_of(model: CLIP | CustomTextCLIP | CoCa) -> TextTower | None:

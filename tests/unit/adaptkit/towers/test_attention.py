@@ -5,7 +5,7 @@ import torch
 from open_clip.transformer import Attention
 from torch import nn
 
-from adaptkit import attention
+from adaptkit.towers import attention
 from tests.models import OwnAttention
 
 WIDTH, HEADS = 32, 4

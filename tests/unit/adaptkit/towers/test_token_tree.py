@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptkit.prompts.context import prompt_tokens
-from adaptkit.token_tree import PromptTokens, build_tree, pack_rows
+from adaptkit.towers.token_tree import PromptTokens, build_tree, pack_rows
 from tests.models import build
 
 EOS = 9

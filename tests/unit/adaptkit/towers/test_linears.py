@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from adaptkit.linears import FrozenLinear, linear, onednn_enabled, onednn_helps, swap_frozen_linears, use_onednn
+from adaptkit.towers.linears import FrozenLinear, linear, onednn_enabled, onednn_helps, swap_frozen_linears, use_onednn
 
 needs_onednn = pytest.mark.skipif(
     not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="this torch build has no oneDNN linear"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from open_clip.transformer import QuickGELU
 
-from adaptkit.activations import LeanQuickGELU
+from adaptkit.towers.activations import LeanQuickGELU
 from tests.models import build
 from tests.unit.test_flops import kept_bytes
 

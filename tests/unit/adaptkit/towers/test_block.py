@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from adaptkit import towers
+from adaptkit.towers import block as towers
 from tests.models import FAMILIES, WITH_VIT_BLOCKS, build
 
 IMAGE_SIZE = {"modified_resnet": 64, "timm_tower": 160, "siglip_style": 160}

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from adaptkit.full_text import encode_full_text
-from adaptkit.text_tree import MEMORY_BUDGET, TreeEncoder
-from adaptkit.token_tree import PromptTokens
-from adaptkit.towers import NO_PROMPTS, TextTower
+from adaptkit.towers.block import NO_PROMPTS, TextTower
+from adaptkit.towers.full_text import encode_full_text
+from adaptkit.towers.token_tree import PromptTokens
+from adaptkit.towers.tree_encoder import MEMORY_BUDGET, TreeEncoder
 
 
 def prompt_encoder(
