@@ -3,16 +3,16 @@
 from adaptkit import fdt, features, prompts, weights, wrappers
 from adaptkit.artefact_config import ArtefactError
 from adaptkit.artefacts import load
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.from_memory import as_backbone
+from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.loading import list_backbones, list_pretrained, load_backbone
+from adaptkit.backbone.preprocess import PreprocessConfig
 from adaptkit.classifier import ClassSet, class_weights
-from adaptkit.foreign_models import as_backbone
 from adaptkit.front_door import Confusion, FitResult, fit
-from adaptkit.loading import list_backbones, list_pretrained, load_backbone
 from adaptkit.method import AdaptedCLIP, Support
 from adaptkit.model_card import Metric, TrainingFacts
 from adaptkit.official import import_official
 from adaptkit.prediction import Prediction
-from adaptkit.preprocess import PreprocessConfig
 from adaptkit.registry import (
     create_method,
     list_methods,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
-from adaptkit.weights_source import WeightsSource
+from adaptkit.backbone.weights_source import WeightsSource
 
 FORMAT = "adaptkit-adapter"
 FORMAT_VERSION = 1

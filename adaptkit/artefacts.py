@@ -31,13 +31,13 @@ from adaptkit.artefact_config import (
     options_from_json,
 )
 from adaptkit.artefact_files import CARD_FILE, CONFIG_FILE, TENSORS_FILE, ArtefactFiles, read_files
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.loading import MINI, load_backbone
+from adaptkit.backbone.weights_source import WeightsSource
 from adaptkit.classifier import ClassSet
-from adaptkit.loading import MINI, load_backbone
 from adaptkit.method import AdaptedCLIP
 from adaptkit.model_card import TrainingFacts, model_card
 from adaptkit.registry import create_method, list_methods, list_wrappers, method_config, wrapper_config
-from adaptkit.weights_source import WeightsSource
 from adaptkit.whole_file import replacing
 
 

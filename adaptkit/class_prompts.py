@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classifier import ClassSet, class_weights
 from adaptkit.templates import DEFAULT_TEMPLATE
 from adaptkit.towers.token_tree import PromptTokens

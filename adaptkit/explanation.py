@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.method import AdaptedCLIP
 from adaptkit.prompts.context import LearnedContext
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from adaptkit.checkpoints import TensorUnpickler
+from adaptkit.backbone.weight_files import TensorUnpickler
 
 
 class Inert:

@@ -15,8 +15,8 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 from torch import Tensor
 
-from adaptkit.backbone import FrozenCLIP
-from adaptkit.checkpoints import OPENAI_MARKS
+from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.weight_files import OPENAI_MARKS
 from adaptkit.method import AdaptedCLIP
 from adaptkit.whole_file import replacing
 

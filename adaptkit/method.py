@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.architecture import Architecture, ArchitectureSearch
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classifier import ClassSet, as_class_set
 from adaptkit.prediction import Images, Prediction, predict
 

@@ -8,7 +8,7 @@ import yaml
 from torch import Tensor
 
 from adaptkit.artefact_config import ArtefactConfig
-from adaptkit.weights_source import WeightsSource
+from adaptkit.backbone.weights_source import WeightsSource
 
 NAMES_SHOWN = 20  # classes that the card names
 

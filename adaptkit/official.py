@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classifier import ClassSet
 from adaptkit.inert_unpickler import read_inert
 from adaptkit.method import AdaptedCLIP

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classifier import ClassSet, as_class_set
 from adaptkit.method import AdaptedCLIP, MethodSpec
 from adaptkit.wrapper import MakeInner, MethodWrapper

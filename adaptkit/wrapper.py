@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adaptkit.architecture import Architecture, ArchitectureSearch
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classifier import ClassSet
 from adaptkit.method import AdaptedCLIP, Consumes, Optional, Support
 

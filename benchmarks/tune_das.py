@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
-from adaptkit.loading import MINI
+from adaptkit.backbone.loading import MINI
 from benchmarks.tune_mini_suite import with_validation
 from datasets_fewshot import Split, draw, select_classes
 from datasets_fewshot.store.cache_folder import cache_folder

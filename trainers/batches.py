@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from adaptkit.preprocess import PreprocessConfig
+from adaptkit.backbone.preprocess import PreprocessConfig
 from datasets_fewshot import FewShotDataset, Item
 from trainers.encoder import ViewImages
 from trainers.kept_pixels import KeptPixels

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP, Support, create_method
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.wrappers import DAS, DASConfig
 from adaptkit.wrappers.das_selection import RewardSearch
 from adaptkit.wrappers.das_stand_ins import write_stand_ins

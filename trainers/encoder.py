@@ -8,8 +8,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from adaptkit.backbone import FrozenCLIP
-from adaptkit.preprocess import PreprocessConfig
+from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.preprocess import PreprocessConfig
 from datasets_fewshot import FeatureKey, FeatureStore, FewShotDataset, Item, eval_transform, train_transform
 from datasets_fewshot.splits import files_hash
 from trainers.kept_pixels import KeptPixels

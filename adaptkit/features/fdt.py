@@ -7,7 +7,7 @@ equations and what differs from the paper.
 
 from functools import partial
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classifier import ClassSet
 from adaptkit.fdt.head import FDTConfig
 from adaptkit.features.zero_shot import ZeroShot, ZeroShotConfig

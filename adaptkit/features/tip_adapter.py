@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.class_prompts import ClassPrompts
 from adaptkit.classifier import ClassSet
 from adaptkit.features.support_cache import SearchGrid, SupportCache

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classifier import ClassSet
 from adaptkit.features.support_cache import SupportCache
 from adaptkit.features.tip_adapter import TipAdapterConfig, tip_prompts

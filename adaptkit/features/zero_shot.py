@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.class_prompts import ClassPrompts
 from adaptkit.classifier import ClassSet
 from adaptkit.method import AdaptedCLIP

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classifier import ClassSet
 from adaptkit.towers.block import NO_PROMPTS
 from adaptkit.towers.token_tree import PromptTokens

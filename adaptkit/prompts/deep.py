@@ -7,7 +7,7 @@ of the old ones. Depth 1 is a shallow prompt. All start from N(0, 0.02^2).
 
 from torch import Tensor, nn
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.prompts.context import random_context, random_tokens
 
 

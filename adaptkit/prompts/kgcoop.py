@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import torch.nn.functional as F
 from torch import Tensor
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classifier import ClassSet, class_weights
 from adaptkit.method import AdaptedCLIP
 from adaptkit.prompts.context import LearnedContext, random_context, word_context

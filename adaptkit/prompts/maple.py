@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classifier import ClassSet
 from adaptkit.method import AdaptedCLIP
 from adaptkit.prompts.context import LearnedContext, phrase_context

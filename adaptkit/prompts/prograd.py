@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classifier import ClassSet, class_weights
 from adaptkit.method import AdaptedCLIP
 from adaptkit.prompts.context import ClassTokenPosition, LearnedContext, random_context

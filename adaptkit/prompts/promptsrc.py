@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 from torch import Tensor
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classifier import ClassSet, template_features
 from adaptkit.method import AdaptedCLIP
 from adaptkit.prompts.averaging import EpochAverage

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.class_prompts import ClassPrompts, TemplateSet, TextNoise
 from adaptkit.classifier import ClassSet
 from adaptkit.method import AdaptedCLIP, Consumes

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.towers.attention import AttentionLayer
 from adaptkit.towers.block import Block, TextTower, VisionTower, is_gone, is_supported_block, run_block
 

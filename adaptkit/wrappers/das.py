@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from adaptkit.architecture import Architecture, ArchitectureSearch, Choice, TowerPlan
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classifier import ClassSet
 from adaptkit.method import Optional, Support
 from adaptkit.registry import register_wrapper

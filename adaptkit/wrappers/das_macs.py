@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import nn
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.towers.block import TextTower, VisionTower, is_gone
 
 Rows = Literal["all", "needed"]

@@ -16,8 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from adaptkit.backbone import FrozenCLIP
-from adaptkit.loading import MINI
+from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.loading import MINI
 from adaptkit.whole_file import replacing
 
 if TYPE_CHECKING:

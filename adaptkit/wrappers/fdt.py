@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adaptkit.backbone import FrozenCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classifier import ClassSet, class_weights
 from adaptkit.fdt.grounding import token_scores
 from adaptkit.fdt.head import FDTConfig, GroundingHead

@@ -7,7 +7,7 @@ import pytest
 import trainers.matrix
 import trainers.run
 from adaptkit import AdaptedCLIP, list_methods
-from adaptkit.tokens import Tokenizer
+from adaptkit.backbone.tokenizer import Tokenizer
 from datasets_fewshot import FewShotDataset, Item, registry
 from tests.synthetic import NAMES, synthetic_dataset
 from trainers.config import load_bench

@@ -95,7 +95,7 @@ def test_the_dtype_of_a_backbone_is_loaded_too(tmp_path):
 
 def test_a_backbone_from_a_file_has_to_be_given(tiny_clip, tmp_path):
     backbone = build("clip_vit")
-    backbone.source = adaptkit.weights_source.WeightsSource("ViT-B-16", checkpoint="mine.pt")
+    backbone.source = adaptkit.backbone.weights_source.WeightsSource("ViT-B-16", checkpoint="mine.pt")
     folder = create_method("coop", backbone, CLASSES).save_pretrained(tmp_path)
     with pytest.raises(ArtefactError, match=r"mine\.pt; give your copy of them as checkpoint"):
         adaptkit.load(folder)
@@ -283,7 +283,7 @@ def test_the_card_tells_the_hub_and_people_what_it_is(tiny_clip, tmp_path):
 
 def test_the_hub_name_of_published_weights_is_the_base_model(tiny_clip, tmp_path):
     backbone = build("clip_vit")
-    backbone.source = adaptkit.weights_source.WeightsSource("ViT-B-16", pretrained="openai")
+    backbone.source = adaptkit.backbone.weights_source.WeightsSource("ViT-B-16", pretrained="openai")
     text = (create_method("coop", backbone, CLASSES).save_pretrained(tmp_path) / CARD_FILE).read_text()
     assert yaml.safe_load(text.split("---")[1])["base_model"] == "timm/vit_base_patch16_clip_224.openai"
 

@@ -11,9 +11,9 @@ from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
 from torch import Tensor, nn
 
-from adaptkit import hf_converter
-from adaptkit.backbone import FrozenCLIP
-from adaptkit.hf_models import HuggingFaceModel, is_hugging_face
+from adaptkit.backbone import huggingface as hf_converter
+from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.huggingface_protocols import HuggingFaceModel, is_hugging_face
 
 OPENAI_VOCABULARY = 49408  # entries of the tokenizer that CLIP was released with
 MERGE_TOLERANCE = 1e-3  # relative; a merged layer rounds otherwise than its parts

@@ -5,7 +5,7 @@ import pytest
 import torch
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
-from adaptkit.tokens import Tokenizer
+from adaptkit.backbone.tokenizer import Tokenizer
 
 WORDS = ["a", "photo", "of", "cat", ".", "X"]
 

@@ -17,7 +17,7 @@ from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIP, CustomTextCLIP
 from torch import Tensor, nn
 
-from adaptkit.hf_models import HuggingFaceModel, ImageProcessor, TowerConfig, VisionConfig
+from adaptkit.backbone.huggingface_protocols import HuggingFaceModel, ImageProcessor, TowerConfig, VisionConfig
 
 State = dict[str, Tensor]
 

@@ -11,8 +11,9 @@ from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
 from torch import Tensor, nn
 
-from adaptkit.preprocess import preprocess_of
-from adaptkit.tokens import Tokenizer
+from adaptkit.backbone.preprocess import preprocess_of
+from adaptkit.backbone.tokenizer import Tokenizer
+from adaptkit.backbone.weights_source import WeightsSource, hash_of_weights
 from adaptkit.towers import block as towers
 from adaptkit.towers import full_text
 from adaptkit.towers.activations import swap_quick_gelus
@@ -22,7 +23,6 @@ from adaptkit.towers.prompt_encoder import FullEncoder, prompt_encoder
 from adaptkit.towers.token_tree import PromptTokens
 from adaptkit.towers.tree_encoder import TreeEncoder
 from adaptkit.towers.views import context_length_of, text_tower_of, vision_tower_of
-from adaptkit.weights_source import WeightsSource, hash_of_weights
 
 Self = TypeVar("Self", bound="FrozenCLIP")
 

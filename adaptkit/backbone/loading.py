@@ -10,12 +10,12 @@ from open_clip.convert import convert_state_dict
 from open_clip.model import CLIP, build_model_from_openai_state_dict, convert_to_custom_text_state_dict
 from torch import Tensor, nn
 
-from adaptkit.backbone import FrozenCLIP
-from adaptkit.checkpoints import OPENAI_MARKS, is_openai_format, read_state_dict
-from adaptkit.weights_source import WeightsSource
+from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.weight_files import OPENAI_MARKS, is_openai_format, read_state_dict
+from adaptkit.backbone.weights_source import WeightsSource
 
 MINI = "adaptkit-mini"
-MINI_FOLDER = Path(__file__).parent / "mini"
+MINI_FOLDER = Path(__file__).parent.parent / "mini"
 AUTO = "auto"
 RANDOM = "random"
 

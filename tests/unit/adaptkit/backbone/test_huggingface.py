@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from adaptkit import as_backbone
-from adaptkit.hf_converter import convert
+from adaptkit.backbone.huggingface import convert
 
 TEXT = {
     "hidden_size": 32,

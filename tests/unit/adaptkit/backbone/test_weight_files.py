@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from adaptkit.checkpoints import is_openai_format, read_state_dict
+from adaptkit.backbone.weight_files import is_openai_format, read_state_dict
 
 
 class Scripted(nn.Module):

@@ -1,0 +1,1 @@
+"""The frozen model, and every way in which it is loaded."""
