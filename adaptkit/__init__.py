@@ -7,7 +7,8 @@ from adaptkit.backbone.from_memory import as_backbone
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.loading import list_backbones, list_pretrained, load_backbone
 from adaptkit.backbone.preprocess import PreprocessConfig
-from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.classes.class_set import ClassSet, class_weights
+from adaptkit.classes.templates import templates_for
 from adaptkit.front_door import Confusion, FitResult, fit
 from adaptkit.method import AdaptedCLIP, Support
 from adaptkit.model_card import Metric, TrainingFacts
@@ -24,7 +25,6 @@ from adaptkit.registry import (
     wrapper_class,
     wrapper_config,
 )
-from adaptkit.templates import templates_for
 from adaptkit.wrapper import MethodWrapper
 
 __version__ = "0.1.0"

@@ -34,7 +34,7 @@ from adaptkit.artefact_files import CARD_FILE, CONFIG_FILE, TENSORS_FILE, Artefa
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.loading import MINI, load_backbone
 from adaptkit.backbone.weights_source import WeightsSource
-from adaptkit.classifier import ClassSet
+from adaptkit.classes.class_set import ClassSet
 from adaptkit.method import AdaptedCLIP
 from adaptkit.model_card import TrainingFacts, model_card
 from adaptkit.registry import create_method, list_methods, list_wrappers, method_config, wrapper_config

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from adaptkit.architecture import Architecture, ArchitectureSearch
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classifier import ClassSet, as_class_set
+from adaptkit.classes.class_set import ClassSet, as_class_set
 from adaptkit.prediction import Images, Prediction, predict
 
 if TYPE_CHECKING:

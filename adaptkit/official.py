@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classifier import ClassSet
+from adaptkit.classes.class_set import ClassSet
 from adaptkit.inert_unpickler import read_inert
 from adaptkit.method import AdaptedCLIP
 from adaptkit.registry import create_method

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classifier import ClassSet, as_class_set
+from adaptkit.classes.class_set import ClassSet, as_class_set
 from adaptkit.method import AdaptedCLIP, MethodSpec
 from adaptkit.wrapper import MakeInner, MethodWrapper
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adaptkit.architecture import Architecture, ArchitectureSearch
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classifier import ClassSet
+from adaptkit.classes.class_set import ClassSet
 from adaptkit.method import AdaptedCLIP, Consumes, Optional, Support
 
 MakeInner = Callable[[FrozenCLIP], AdaptedCLIP]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from adaptkit import ClassSet, FrozenCLIP
-from adaptkit.templates import DEFAULT_TEMPLATE
+from adaptkit.classes.templates import DEFAULT_TEMPLATE
 from datasets_fewshot import FewShotDataset, Split
 from trainers.settings import BenchConfig
 from trainers.sources import Sources

@@ -23,10 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classifier import ClassSet, template_features
+from adaptkit.classes.class_set import ClassSet, template_features
+from adaptkit.classes.templates import IMAGENET_SELECTED
 from adaptkit.method import AdaptedCLIP, Support
 from adaptkit.registry import register_method
-from adaptkit.templates import IMAGENET_SELECTED
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ equations and what differs from the paper.
 from functools import partial
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classifier import ClassSet
+from adaptkit.classes.class_set import ClassSet
 from adaptkit.fdt.head import FDTConfig
 from adaptkit.features.zero_shot import ZeroShot, ZeroShotConfig
 from adaptkit.method import Consumes

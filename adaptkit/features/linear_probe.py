@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classifier import ClassSet
+from adaptkit.classes.class_set import ClassSet
 from adaptkit.features.logistic_regression import fit, objective
 from adaptkit.method import AdaptedCLIP, Support
 from adaptkit.registry import register_method

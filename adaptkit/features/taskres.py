@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.class_prompts import LiveTexts
-from adaptkit.classifier import ClassSet
+from adaptkit.classes.class_prompts import LiveTexts
+from adaptkit.classes.class_set import ClassSet
+from adaptkit.classes.templates import IMAGENET_SELECTED
 from adaptkit.method import AdaptedCLIP
 from adaptkit.registry import register_method
-from adaptkit.templates import IMAGENET_SELECTED
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.class_prompts import ClassPrompts
-from adaptkit.classifier import ClassSet
+from adaptkit.classes.class_prompts import ClassPrompts
+from adaptkit.classes.class_set import ClassSet
+from adaptkit.classes.templates import IMAGENET_SELECTED
 from adaptkit.features.support_cache import SearchGrid, SupportCache
 from adaptkit.method import AdaptedCLIP, Support
 from adaptkit.registry import register_method
-from adaptkit.templates import IMAGENET_SELECTED
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classifier import ClassSet
+from adaptkit.classes.class_set import ClassSet
 from adaptkit.features.support_cache import SupportCache
 from adaptkit.features.tip_adapter import TipAdapterConfig, tip_prompts
 from adaptkit.method import AdaptedCLIP, Support

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.class_prompts import ClassPrompts
-from adaptkit.classifier import ClassSet
+from adaptkit.classes.class_prompts import ClassPrompts
+from adaptkit.classes.class_set import ClassSet
 from adaptkit.method import AdaptedCLIP
 from adaptkit.registry import register_method
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classifier import ClassSet
+from adaptkit.classes.class_set import ClassSet
 from adaptkit.towers.block import NO_PROMPTS
 from adaptkit.towers.token_tree import PromptTokens
 

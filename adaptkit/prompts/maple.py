@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classifier import ClassSet
+from adaptkit.classes.class_set import ClassSet
 from adaptkit.method import AdaptedCLIP
 from adaptkit.prompts.context import LearnedContext, phrase_context
 from adaptkit.prompts.deep import by_layer, deep_text_prompts

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.classes.class_set import ClassSet, class_weights
 from adaptkit.method import AdaptedCLIP
 from adaptkit.prompts.context import ClassTokenPosition, LearnedContext, random_context
 from adaptkit.registry import register_method

@@ -25,7 +25,7 @@ from open_clip import OPENAI_IMAGENET_TEMPLATES
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classifier import ClassSet, template_features
+from adaptkit.classes.class_set import ClassSet, template_features
 from adaptkit.method import AdaptedCLIP
 from adaptkit.prompts.averaging import EpochAverage
 from adaptkit.prompts.context import LearnedContext, phrase_context

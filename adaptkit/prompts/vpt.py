@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.class_prompts import ClassPrompts
-from adaptkit.classifier import ClassSet
+from adaptkit.classes.class_prompts import ClassPrompts
+from adaptkit.classes.class_set import ClassSet
+from adaptkit.classes.templates import DEFAULT_TEMPLATE
 from adaptkit.method import AdaptedCLIP
 from adaptkit.prompts.deep import by_layer, vision_prompts
 from adaptkit.registry import register_method
-from adaptkit.templates import DEFAULT_TEMPLATE
 
 
 @dataclass(frozen=True)

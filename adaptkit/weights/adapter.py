@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.class_prompts import ClassPrompts, TemplateSet, TextNoise
-from adaptkit.classifier import ClassSet
+from adaptkit.classes.class_prompts import ClassPrompts, TemplateSet, TextNoise
+from adaptkit.classes.class_set import ClassSet
 from adaptkit.method import AdaptedCLIP, Consumes
 from adaptkit.registry import register_method
 from adaptkit.towers.block import Block, TextTower, VisionTower

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from adaptkit.architecture import Architecture, ArchitectureSearch, Choice, TowerPlan
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classifier import ClassSet
+from adaptkit.classes.class_set import ClassSet
 from adaptkit.method import Optional, Support
 from adaptkit.registry import register_wrapper
 from adaptkit.towers.block import TextTower, VisionTower

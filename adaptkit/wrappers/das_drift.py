@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.class_prompts import ClassPrompts
-from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.classes.class_prompts import ClassPrompts
+from adaptkit.classes.class_set import ClassSet, class_weights
 
 
 class Drift:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classifier import ClassSet
+from adaptkit.classes.class_set import ClassSet
 from adaptkit.towers.block import Block, embed_patches, run_block
 from adaptkit.wrappers.das_blocks import SkipAdapter
 

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classifier import ClassSet, class_weights
+from adaptkit.classes.class_set import ClassSet, class_weights
 from adaptkit.fdt.grounding import token_scores
 from adaptkit.fdt.head import FDTConfig, GroundingHead
 from adaptkit.method import Optional, Support

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from adaptkit import create_method, templates_for
-from adaptkit.templates import IMAGENET_SELECTED
+from adaptkit.classes.templates import IMAGENET_SELECTED
 from tests.golden import Golden, batch, tiny_backbone, variants
 
 DATASETS = {"Caltech101": "caltech101", "DescribableTextures": "dtd", "EuroSAT": "eurosat"}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adaptkit import create_method, templates_for
-from adaptkit.templates import IMAGENET_SELECTED
+from adaptkit.classes.templates import IMAGENET_SELECTED
 from tests.models import build
 
 FEATURES = torch.randn(7, 32, generator=torch.Generator().manual_seed(1))

@@ -4,7 +4,7 @@ import open_clip
 import pytest
 import torch
 
-from adaptkit.classifier import ClassSet
+from adaptkit.classes.class_set import ClassSet
 from adaptkit.prompts.context import LearnedContext, prompt_tokens
 from adaptkit.towers.prompt_encoder import FullEncoder
 from adaptkit.towers.tree_encoder import TreeEncoder

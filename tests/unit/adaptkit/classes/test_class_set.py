@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from adaptkit import ClassSet, class_weights
-from adaptkit.classifier import as_class_set
+from adaptkit.classes.class_set import as_class_set
 
 
 @pytest.mark.parametrize(

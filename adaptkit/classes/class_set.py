@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.templates import DEFAULT_TEMPLATE
+from adaptkit.classes.templates import DEFAULT_TEMPLATE
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classifier import ClassSet, class_weights
-from adaptkit.templates import DEFAULT_TEMPLATE
+from adaptkit.classes.class_set import ClassSet, class_weights
+from adaptkit.classes.templates import DEFAULT_TEMPLATE
 from adaptkit.towers.token_tree import PromptTokens
 
 TextNoise = Literal["per_class", "shared"]

@@ -1,0 +1,1 @@
+"""Class names and templates, and the class weights that they give."""
