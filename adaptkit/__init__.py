@@ -1,8 +1,9 @@
 """adaptkit: prompt learning and efficient adaptation of frozen CLIP models, as plugins."""
 
 from adaptkit import fdt, features, prompts, weights, wrappers
-from adaptkit.artefact_config import ArtefactError
-from adaptkit.artefacts import load
+from adaptkit.artefacts.card import Metric, TrainingFacts
+from adaptkit.artefacts.config import ArtefactError
+from adaptkit.artefacts.saving import load
 from adaptkit.backbone.from_memory import as_backbone
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.loading import list_backbones, list_pretrained, load_backbone
@@ -11,7 +12,6 @@ from adaptkit.classes.class_set import ClassSet, class_weights
 from adaptkit.classes.templates import templates_for
 from adaptkit.front_door import Confusion, FitResult, fit
 from adaptkit.method import AdaptedCLIP, Support
-from adaptkit.model_card import Metric, TrainingFacts
 from adaptkit.official import import_official
 from adaptkit.prediction import Prediction
 from adaptkit.registry import (

@@ -22,10 +22,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from adaptkit.artefacts import is_bound_to_classes
+from adaptkit.artefacts.atomic_file import replacing
+from adaptkit.artefacts.saving import is_bound_to_classes
 from adaptkit.method import AdaptedCLIP
 from adaptkit.towers.linears import use_onednn
-from adaptkit.whole_file import replacing
 
 Format = Literal["onnx", "torchscript", "torch.export"]
 Run = Callable[[Tensor], Tensor]

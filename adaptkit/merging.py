@@ -15,10 +15,10 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 from torch import Tensor
 
+from adaptkit.artefacts.atomic_file import replacing
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.weight_files import OPENAI_MARKS
 from adaptkit.method import AdaptedCLIP
-from adaptkit.whole_file import replacing
 
 
 @runtime_checkable

@@ -16,7 +16,7 @@ from adaptkit.classes.class_set import ClassSet, as_class_set
 from adaptkit.prediction import Images, Prediction, predict
 
 if TYPE_CHECKING:
-    from adaptkit.model_card import TrainingFacts
+    from adaptkit.artefacts.card import TrainingFacts
 
 Consumes = Literal["features", "tokens", "images"]
 # Parts of the contract that a method may leave out.
@@ -240,13 +240,13 @@ class AdaptedCLIP(nn.Module, ABC):
 
     def save_pretrained(self, folder: str | Path, training: "TrainingFacts | None" = None) -> Path:
         """Write an adapter, `artefacts.save_pretrained`; `adaptkit.load` reads it."""
-        from adaptkit.artefacts import save_pretrained  # which makes methods, and so imports this module
+        from adaptkit.artefacts.saving import save_pretrained  # which makes methods, and so imports this module
 
         return save_pretrained(self, folder, training)
 
     def push_to_hub(self, repository: str, training: "TrainingFacts | None" = None, *, private: bool = False) -> str:
         """Write an adapter into a hub repository, `artefacts.push_to_hub`; returns its address."""
-        from adaptkit.artefacts import push_to_hub
+        from adaptkit.artefacts.saving import push_to_hub
 
         return push_to_hub(self, repository, training, private=private)
 

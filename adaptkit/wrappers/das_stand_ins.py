@@ -16,9 +16,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from adaptkit.artefacts.atomic_file import replacing
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.loading import MINI
-from adaptkit.whole_file import replacing
 
 if TYPE_CHECKING:
     from adaptkit.towers.block import VisionTower

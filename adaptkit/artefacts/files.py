@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from adaptkit.artefact_config import ArtefactError
+from adaptkit.artefacts.config import ArtefactError
 
 CONFIG_FILE = "adapter_config.json"
 TENSORS_FILE = "learnt.safetensors"

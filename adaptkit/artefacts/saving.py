@@ -22,7 +22,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import adaptkit
-from adaptkit.artefact_config import (
+from adaptkit.artefacts.atomic_file import replacing
+from adaptkit.artefacts.card import TrainingFacts, model_card
+from adaptkit.artefacts.config import (
     ArtefactConfig,
     ArtefactError,
     BackboneFacts,
@@ -30,15 +32,13 @@ from adaptkit.artefact_config import (
     Part,
     options_from_json,
 )
-from adaptkit.artefact_files import CARD_FILE, CONFIG_FILE, TENSORS_FILE, ArtefactFiles, read_files
+from adaptkit.artefacts.files import CARD_FILE, CONFIG_FILE, TENSORS_FILE, ArtefactFiles, read_files
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.loading import MINI, load_backbone
 from adaptkit.backbone.weights_source import WeightsSource
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.method import AdaptedCLIP
-from adaptkit.model_card import TrainingFacts, model_card
 from adaptkit.registry import create_method, list_methods, list_wrappers, method_config, wrapper_config
-from adaptkit.whole_file import replacing
 
 
 def save_pretrained(method: AdaptedCLIP, folder: str | Path, training: TrainingFacts | None = None) -> Path:

@@ -7,7 +7,7 @@ import open_clip
 import yaml
 from torch import Tensor
 
-from adaptkit.artefact_config import ArtefactConfig
+from adaptkit.artefacts.config import ArtefactConfig
 from adaptkit.backbone.weights_source import WeightsSource
 
 NAMES_SHOWN = 20  # classes that the card names

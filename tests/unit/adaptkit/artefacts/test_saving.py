@@ -12,7 +12,7 @@ import yaml
 
 import adaptkit
 from adaptkit import ArtefactError, Metric, TrainingFacts, create_method, register_wrapper, registry
-from adaptkit.artefact_files import CARD_FILE, CONFIG_FILE, TENSORS_FILE
+from adaptkit.artefacts.files import CARD_FILE, CONFIG_FILE, TENSORS_FILE
 from tests.conftest import CLASSES
 from tests.golden import tiny_backbone
 from tests.models import build

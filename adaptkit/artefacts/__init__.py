@@ -1,0 +1,1 @@
+"""A saved method as files."""
