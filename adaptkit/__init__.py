@@ -10,11 +10,9 @@ from adaptkit.backbone.loading import list_backbones, list_pretrained, load_back
 from adaptkit.backbone.preprocess import PreprocessConfig
 from adaptkit.classes.class_set import ClassSet, class_weights
 from adaptkit.classes.templates import templates_for
-from adaptkit.front_door import Confusion, FitResult, fit
-from adaptkit.method import AdaptedCLIP, Support
-from adaptkit.official import import_official
-from adaptkit.prediction import Prediction
-from adaptkit.registry import (
+from adaptkit.contract.method import AdaptedCLIP, Support
+from adaptkit.contract.prediction import Prediction
+from adaptkit.contract.registry import (
     create_method,
     list_methods,
     list_wrappers,
@@ -25,7 +23,9 @@ from adaptkit.registry import (
     wrapper_class,
     wrapper_config,
 )
-from adaptkit.wrapper import MethodWrapper
+from adaptkit.contract.wrapper import MethodWrapper
+from adaptkit.front_door import Confusion, FitResult, fit
+from adaptkit.official import import_official
 
 __version__ = "0.1.0"
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.method import AdaptedCLIP
+from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.prompts.context import LearnedContext
 
 WINDOW = 3  # patches on a side that are covered at a time

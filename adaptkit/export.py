@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from adaptkit.artefacts.atomic_file import replacing
 from adaptkit.artefacts.saving import is_bound_to_classes
-from adaptkit.method import AdaptedCLIP
+from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.towers.linears import use_onednn
 
 Format = Literal["onnx", "torchscript", "torch.export"]

@@ -18,7 +18,7 @@ from torch import Tensor
 from adaptkit.artefacts.atomic_file import replacing
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.weight_files import OPENAI_MARKS
-from adaptkit.method import AdaptedCLIP
+from adaptkit.contract.method import AdaptedCLIP
 
 
 @runtime_checkable

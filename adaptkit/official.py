@@ -19,9 +19,9 @@ from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
+from adaptkit.contract.method import AdaptedCLIP
+from adaptkit.contract.registry import create_method
 from adaptkit.inert_unpickler import read_inert
-from adaptkit.method import AdaptedCLIP
-from adaptkit.registry import create_method
 
 Tensors = dict[str, Tensor]
 CLASS_BOUND = ("token_prefix", "token_suffix", "token_midfix")

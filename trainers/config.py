@@ -13,7 +13,7 @@ from pathlib import Path
 
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.templates import DEFAULT_TEMPLATE, templates_for
-from adaptkit.registry import list_methods, list_wrappers
+from adaptkit.contract.registry import list_methods, list_wrappers
 from datasets_fewshot import list_datasets, list_draws
 from trainers.config_files import Kind, nest, packaged_names, packaged_source, read_packaged, read_user_file
 from trainers.config_layers import Layer, Node, Schema, from_node, make_schema, read_layer, resolve

@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar, get_type_hints
 
 from yacs.config import CfgNode
 
-from adaptkit.registry import list_methods, list_wrappers, method_config, wrapper_config
+from adaptkit.contract.registry import list_methods, list_wrappers, method_config, wrapper_config
 from trainers.config_values import Condition, ConfigError, Scalar, as_tuple, check_name, fit, nearest
 from trainers.optim import OptimConfig
 from trainers.settings import (

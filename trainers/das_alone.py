@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from adaptkit.architecture import Architecture
+from adaptkit.contract.architecture import Architecture
 from trainers.matrix import open_bench, plan
 from trainers.run import make_method
 from trainers.search import find_architecture

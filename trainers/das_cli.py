@@ -129,7 +129,7 @@ def bench_settings(args: argparse.Namespace) -> list[str]:
         return [*start, *(word for key, number in asked.items() for word in (key, str(number)))]
     if asked:
         raise ValueError("--architecture says which blocks are skipped; leave --skip-vision and --skip-text out")
-    from adaptkit.architecture import architecture_from_json
+    from adaptkit.contract.architecture import architecture_from_json
 
     path = args.architecture.expanduser()
     vision, text = architecture_from_json(path.read_text(encoding="utf-8"), str(path)).choice
@@ -182,7 +182,7 @@ def _distill(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from adaptkit.architecture import architecture_from_json
+    from adaptkit.contract.architecture import architecture_from_json
     from trainers.das_report import drawing
 
     print(drawing(architecture_from_json(args.file.read_text(encoding="utf-8"), str(args.file))))

@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from adaptkit import AdaptedCLIP, create_method, load_backbone
-from adaptkit.architecture import Architecture, TowerPlan, architecture_from_json
+from adaptkit.contract.architecture import Architecture, TowerPlan, architecture_from_json
 from adaptkit.towers.linears import use_onednn
 from trainers.das_controls import settled_options, skipped
 from trainers.das_latency import Latency, measure_latencies

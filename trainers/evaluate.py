@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from adaptkit.method import AdaptedCLIP
+from adaptkit.contract.method import AdaptedCLIP
 from trainers.precision import Precision, autocast
 from trainers.scoring import Floats, Ints, Score, score
 

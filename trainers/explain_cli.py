@@ -30,8 +30,8 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _explain(args: argparse.Namespace) -> int:
+    from adaptkit.contract.prediction import preprocess, read_image
     from adaptkit.explanation import draw_relevance, relevance
-    from adaptkit.prediction import preprocess, read_image
     from trainers.predict_cli import as_line
 
     picture = read_image(args.image)

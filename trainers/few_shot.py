@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from adaptkit.method import AdaptedCLIP, Support
+from adaptkit.contract.method import AdaptedCLIP, Support
 from trainers.checkpoints import Checkpoints
 from trainers.optim import OptimConfig, build_optimizer, set_learning_rate, step_learning_rate
 from trainers.precision import Precision, autocast

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from adaptkit import AdaptedCLIP, ClassSet, FitResult, create_method, method_class
-from adaptkit.method import Consumes
+from adaptkit.contract.method import Consumes
 from datasets_fewshot import FewShotDataset, load_own_data
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.config import load_bench

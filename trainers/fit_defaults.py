@@ -7,7 +7,7 @@ method on features has to encode in advance.
 
 from collections.abc import Mapping, Sequence
 
-from adaptkit.method import Consumes
+from adaptkit.contract.method import Consumes
 from trainers.config_files import read_packaged
 from trainers.settings import RunConfig
 from trainers.views import batch_bounds

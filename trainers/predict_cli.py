@@ -103,7 +103,7 @@ def outcomes(
     method: "AdaptedCLIP", paths: Iterable[str], topk: int, batch_size: int
 ) -> "Iterator[tuple[str, Prediction | str]]":
     """Each path with what was predicted of its image, or with the reason why it could not be read."""
-    from adaptkit.prediction import read_image
+    from adaptkit.contract.prediction import read_image
 
     remaining = iter(paths)
     with method.encode_classes_once():

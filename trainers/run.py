@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP, ClassSet, Support, create_method
-from adaptkit.architecture import Architecture
+from adaptkit.contract.architecture import Architecture
 from datasets_fewshot import items_hash
 from trainers.checkpoints import Checkpoints, discard_checkpoints
 from trainers.clock import Clock

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 
 import adaptkit
 from adaptkit import AdaptedCLIP, ClassSet, FrozenCLIP, Metric, TrainingFacts
-from adaptkit.architecture import architecture_from_json
 from adaptkit.artefacts.config import Part, options_from_json
+from adaptkit.contract.architecture import architecture_from_json
 from trainers.records import LEARNT_FILE, ResultRecord, read_record
 from trainers.run_identity import classnames_hash
 from trainers.search import settled_wrap

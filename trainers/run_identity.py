@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from adaptkit import AdaptedCLIP
-from adaptkit.method import Consumes
+from adaptkit.contract.method import Consumes
 from datasets_fewshot import FewShotDataset, Item, items_hash
 from datasets_fewshot.splits import files_hash
 from trainers.protocols import Task

@@ -1,7 +1,7 @@
 """The architecture search in front of a training: a flat loop that steps whatever a method's `search` gives.
 
 Sub-networks learn in turn on the training images, and their rewards come from images that are kept from that. What is
-learnt here is thrown away; the architecture stays. The loop knows no wrapper by name (adaptkit/architecture.py).
+learnt here is thrown away; the architecture stays. The loop knows no wrapper by name (adaptkit/contract/architecture.py).
 """
 
 import math
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP, Support
-from adaptkit.architecture import Architecture, ArchitectureSearch, Choice
+from adaptkit.contract.architecture import Architecture, ArchitectureSearch, Choice
 from datasets_fewshot import FewShotDataset, Item
 from trainers.batches import Batch
 from trainers.few_shot import Batches

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from adaptkit.method import AdaptedCLIP
+from adaptkit.contract.method import AdaptedCLIP
 from trainers.checkpoints import Snapshot
 from trainers.records import Json
 from trainers.team import Team

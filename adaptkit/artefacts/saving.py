@@ -37,8 +37,8 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.loading import MINI, load_backbone
 from adaptkit.backbone.weights_source import WeightsSource
 from adaptkit.classes.class_set import ClassSet
-from adaptkit.method import AdaptedCLIP
-from adaptkit.registry import create_method, list_methods, list_wrappers, method_config, wrapper_config
+from adaptkit.contract.method import AdaptedCLIP
+from adaptkit.contract.registry import create_method, list_methods, list_wrappers, method_config, wrapper_config
 
 
 def save_pretrained(method: AdaptedCLIP, folder: str | Path, training: TrainingFacts | None = None) -> Path:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from adaptkit.method import AdaptedCLIP
-from adaptkit.wrapper import MethodWrapper
+from adaptkit.contract.method import AdaptedCLIP
+from adaptkit.contract.wrapper import MethodWrapper
 from adaptkit.wrappers.fdt import FDTWrapper
 
 

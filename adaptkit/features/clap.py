@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet, template_features
 from adaptkit.classes.templates import IMAGENET_SELECTED
-from adaptkit.method import AdaptedCLIP, Support
-from adaptkit.registry import register_method
+from adaptkit.contract.method import AdaptedCLIP, Support
+from adaptkit.contract.registry import register_method
 
 
 @dataclass(frozen=True)

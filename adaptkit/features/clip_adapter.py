@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_prompts import ClassPrompts
 from adaptkit.classes.class_set import ClassSet
-from adaptkit.method import AdaptedCLIP
-from adaptkit.registry import register_method
+from adaptkit.contract.method import AdaptedCLIP
+from adaptkit.contract.registry import register_method
 
 
 @dataclass(frozen=True)

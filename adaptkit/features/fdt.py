@@ -9,10 +9,10 @@ from functools import partial
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
+from adaptkit.contract.method import Consumes
+from adaptkit.contract.registry import register_method
 from adaptkit.fdt.head import FDTConfig
 from adaptkit.features.zero_shot import ZeroShot, ZeroShotConfig
-from adaptkit.method import Consumes
-from adaptkit.registry import register_method
 from adaptkit.wrappers.fdt import FDTWrapper
 
 

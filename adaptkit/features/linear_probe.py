@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
+from adaptkit.contract.method import AdaptedCLIP, Support
+from adaptkit.contract.registry import register_method
 from adaptkit.features.logistic_regression import fit, objective
-from adaptkit.method import AdaptedCLIP, Support
-from adaptkit.registry import register_method
 
 COARSE_EXPONENTS = (6.0, 4.0, 2.0, 0.0, -2.0, -4.0, -6.0)
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adaptkit.method import Support
+from adaptkit.contract.method import Support
 
 CLIP_SCALE = 100.0  # of the cosines with the class weights: written out in the released code, whatever CLIP's own is
 SEARCH_BYTES = 2**28  # logits that the search holds at a time

@@ -22,8 +22,8 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_prompts import LiveTexts
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.templates import IMAGENET_SELECTED
-from adaptkit.method import AdaptedCLIP
-from adaptkit.registry import register_method
+from adaptkit.contract.method import AdaptedCLIP
+from adaptkit.contract.registry import register_method
 
 
 @dataclass(frozen=True)

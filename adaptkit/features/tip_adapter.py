@@ -22,9 +22,9 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_prompts import ClassPrompts
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.templates import IMAGENET_SELECTED
+from adaptkit.contract.method import AdaptedCLIP, Support
+from adaptkit.contract.registry import register_method
 from adaptkit.features.support_cache import SearchGrid, SupportCache
-from adaptkit.method import AdaptedCLIP, Support
-from adaptkit.registry import register_method
 
 
 @dataclass(frozen=True)

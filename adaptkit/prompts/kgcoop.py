@@ -17,9 +17,9 @@ from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet, class_weights
-from adaptkit.method import AdaptedCLIP
+from adaptkit.contract.method import AdaptedCLIP
+from adaptkit.contract.registry import register_method
 from adaptkit.prompts.context import LearnedContext, random_context, word_context
-from adaptkit.registry import register_method
 
 Distance = Literal["cosine", "squared"]
 

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
-from adaptkit.method import AdaptedCLIP
+from adaptkit.contract.method import AdaptedCLIP
+from adaptkit.contract.registry import register_method
 from adaptkit.prompts.context import LearnedContext, phrase_context
 from adaptkit.prompts.deep import by_layer, deep_text_prompts
-from adaptkit.registry import register_method
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet, class_weights
-from adaptkit.method import AdaptedCLIP
+from adaptkit.contract.method import AdaptedCLIP
+from adaptkit.contract.registry import register_method
 from adaptkit.prompts.context import ClassTokenPosition, LearnedContext, random_context
-from adaptkit.registry import register_method
 
 
 @dataclass(frozen=True)

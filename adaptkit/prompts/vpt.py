@@ -21,9 +21,9 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_prompts import ClassPrompts
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.templates import DEFAULT_TEMPLATE
-from adaptkit.method import AdaptedCLIP
+from adaptkit.contract.method import AdaptedCLIP
+from adaptkit.contract.registry import register_method
 from adaptkit.prompts.deep import by_layer, vision_prompts
-from adaptkit.registry import register_method
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_prompts import ClassPrompts, TemplateSet, TextNoise
 from adaptkit.classes.class_set import ClassSet
-from adaptkit.method import AdaptedCLIP, Consumes
-from adaptkit.registry import register_method
+from adaptkit.contract.method import AdaptedCLIP, Consumes
+from adaptkit.contract.registry import register_method
 from adaptkit.towers.block import Block, TextTower, VisionTower
 from adaptkit.weights.block_view import BlockView, chosen_layers, require_text_blocks
 from adaptkit.weights.lora_attention import LoRAAttention, LowRank

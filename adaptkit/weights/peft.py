@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_prompts import ClassPrompts, TemplateSet, TextNoise
 from adaptkit.classes.class_set import ClassSet
-from adaptkit.method import AdaptedCLIP, Consumes
-from adaptkit.registry import register_method
+from adaptkit.contract.method import AdaptedCLIP, Consumes
+from adaptkit.contract.registry import register_method
 from adaptkit.weights.block_view import require_text_blocks
 from adaptkit.weights.split_towers import SplitTower, give_own_memory
 

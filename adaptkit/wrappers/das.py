@@ -19,14 +19,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from adaptkit.architecture import Architecture, ArchitectureSearch, Choice, TowerPlan
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
-from adaptkit.method import Optional, Support
-from adaptkit.registry import register_wrapper
+from adaptkit.contract.architecture import Architecture, ArchitectureSearch, Choice, TowerPlan
+from adaptkit.contract.method import Optional, Support
+from adaptkit.contract.registry import register_wrapper
+from adaptkit.contract.wrapper import MakeInner, MethodWrapper
 from adaptkit.towers.block import TextTower, VisionTower
 from adaptkit.weights.block_view import require_text_blocks
-from adaptkit.wrapper import MakeInner, MethodWrapper
 from adaptkit.wrappers.das_blocks import AdaptedTower, Tower
 from adaptkit.wrappers.das_config import DASConfig
 from adaptkit.wrappers.das_drift import Drift

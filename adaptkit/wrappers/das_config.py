@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from adaptkit.architecture import Architecture
+from adaptkit.contract.architecture import Architecture
 from adaptkit.wrappers.das_blocks import Init, Kept, SkipForm
 from adaptkit.wrappers.das_search import Advantage
 from adaptkit.wrappers.das_stand_ins import stand_ins_file

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from adaptkit.architecture import Architecture, Choice, TowerPlan, largest, merged
+from adaptkit.contract.architecture import Architecture, Choice, TowerPlan, largest, merged
 from adaptkit.wrappers.das_config import DASConfig
 from adaptkit.wrappers.das_search import Gates, advantages, distinct, rewards
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adaptkit import registry
+from adaptkit.contract import registry
 from datasets_fewshot import load_dataset
 
 PHOTO_CLASSES, PHOTOS = 3, 8

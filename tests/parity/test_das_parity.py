@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from adaptkit.architecture import Choice, largest
+from adaptkit.contract.architecture import Choice, largest
 from adaptkit.towers.block import run_block
 from adaptkit.weights.block_view import BlockView
 from adaptkit.wrappers.das_blocks import NormedBottleneck, SkipAdapter

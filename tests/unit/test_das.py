@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from adaptkit import create_method
-from adaptkit.architecture import Choice
+from adaptkit.contract.architecture import Choice
 from adaptkit.towers.linears import use_onednn
 from adaptkit.wrappers import DASConfig
 from adaptkit.wrappers.das_macs import AdapterShape, image_shape, tower_macs

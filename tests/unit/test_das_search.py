@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from adaptkit.architecture import Choice
+from adaptkit.contract.architecture import Choice
 from adaptkit.wrappers import DASConfig
 from adaptkit.wrappers.das_search import Gates, advantages
 from adaptkit.wrappers.das_selection import GreedySearch, RewardSearch

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from adaptkit import create_method
-from adaptkit.architecture import Choice
+from adaptkit.contract.architecture import Choice
 from adaptkit.wrappers import DASConfig
 from datasets_fewshot import Item
 from tests.records_for_tests import make_record

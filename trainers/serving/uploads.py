@@ -5,7 +5,7 @@ import warnings
 
 from PIL import Image
 
-from adaptkit.prediction import UNREADABLE, read_image
+from adaptkit.contract.prediction import UNREADABLE, read_image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000  # decoded this is 150 MB

@@ -9,14 +9,15 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
+from tests.unit.test_wrapper import Shift, ShiftConfig
 
 import adaptkit
-from adaptkit import ArtefactError, Metric, TrainingFacts, create_method, register_wrapper, registry
+from adaptkit import ArtefactError, Metric, TrainingFacts, create_method, register_wrapper
 from adaptkit.artefacts.files import CARD_FILE, CONFIG_FILE, TENSORS_FILE
+from adaptkit.contract import registry
 from tests.conftest import CLASSES
 from tests.golden import tiny_backbone
 from tests.models import build
-from tests.unit.test_wrapper import Shift, ShiftConfig
 
 
 @pytest.fixture

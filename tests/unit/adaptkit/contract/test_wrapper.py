@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from adaptkit import MethodWrapper, Support, create_method, list_wrappers, register_wrapper, registry
+from adaptkit import MethodWrapper, Support, create_method, list_wrappers, register_wrapper
+from adaptkit.contract import registry
 from adaptkit.prompts import PromptSRC
 from tests.models import build
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from adaptkit.architecture import Architecture, ArchitectureSearch
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet, as_class_set
-from adaptkit.prediction import Images, Prediction, predict
+from adaptkit.contract.architecture import Architecture, ArchitectureSearch
+from adaptkit.contract.prediction import Images, Prediction, predict
 
 if TYPE_CHECKING:
     from adaptkit.artefacts.card import TrainingFacts

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from adaptkit.method import AdaptedCLIP
+    from adaptkit.contract.method import AdaptedCLIP
 
 ImageLike: TypeAlias = str | Path | Image.Image
 Images: TypeAlias = Tensor | ImageLike | Iterable[ImageLike]  # a tensor holds preprocessed images (B, 3, H, W)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from adaptkit import create_method
-from adaptkit.prediction import read_image
+from adaptkit.contract.prediction import read_image
 from datasets_fewshot.images.read import load_image
 from tests.conftest import CLASSES
 

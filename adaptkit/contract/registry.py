@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet, as_class_set
-from adaptkit.method import AdaptedCLIP, MethodSpec
-from adaptkit.wrapper import MakeInner, MethodWrapper
+from adaptkit.contract.method import AdaptedCLIP, MethodSpec
+from adaptkit.contract.wrapper import MakeInner, MethodWrapper
 
 Method = TypeVar("Method", bound=type[AdaptedCLIP])
 Wrapper = TypeVar("Wrapper", bound=type[MethodWrapper])

@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from adaptkit.architecture import Architecture, Choice, TowerPlan, architecture_from_json, largest, merged, overlap
+from adaptkit.contract.architecture import (
+    Architecture,
+    Choice,
+    TowerPlan,
+    architecture_from_json,
+    largest,
+    merged,
+    overlap,
+)
 
 FOUND = Architecture(
     TowerPlan(4, (1, 3), (0.1, 0.3, 0.0, 0.2)), TowerPlan(3, (2,), (0.0, 0.1, 0.2)), "search", (5,), None, {"image": 7}

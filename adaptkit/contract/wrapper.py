@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from adaptkit.architecture import Architecture, ArchitectureSearch
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
-from adaptkit.method import AdaptedCLIP, Consumes, Optional, Support
+from adaptkit.contract.architecture import Architecture, ArchitectureSearch
+from adaptkit.contract.method import AdaptedCLIP, Consumes, Optional, Support
 
 MakeInner = Callable[[FrozenCLIP], AdaptedCLIP]
 SUPPORT_ROWS = 256  # images of the support set that are encoded at a time

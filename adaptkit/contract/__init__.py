@@ -1,0 +1,1 @@
+"""What a method promises, and how methods are found, made and loaded."""
