@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.contract.method import AdaptedCLIP
-from adaptkit.prompts.context import LearnedContext
+from adaptkit.layers.context import LearnedContext
 
 WINDOW = 3  # patches on a side that are covered at a time
 BATCH = 64  # covered images at a time

@@ -15,7 +15,7 @@ import open_clip
 import torch
 
 from adaptkit import ClassSet, FrozenCLIP
-from adaptkit.prompts.context import LearnedContext
+from adaptkit.layers.context import LearnedContext
 from adaptkit.towers.linears import onednn_helps, use_onednn
 from benchmarks.timing import Comparison, Cost, Step, compared, gflop, kept_mb, medians, write
 

@@ -24,7 +24,7 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.templates import IMAGENET_SELECTED
 from adaptkit.contract.method import AdaptedCLIP, Support
 from adaptkit.contract.registry import register_method
-from adaptkit.features.support_cache import SearchGrid, SupportCache
+from adaptkit.layers.support_cache import SearchGrid, SupportCache
 
 
 @dataclass(frozen=True)

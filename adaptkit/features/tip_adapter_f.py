@@ -19,8 +19,8 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Support
 from adaptkit.contract.registry import register_method
-from adaptkit.features.support_cache import SupportCache
 from adaptkit.features.tip_adapter import TipAdapterConfig, tip_prompts
+from adaptkit.layers.support_cache import SupportCache
 
 
 @register_method("tip_adapter_f", TipAdapterConfig)

@@ -1,7 +1,7 @@
 """Methods whose gradient enters before the towers: learnt tokens."""
 
+from adaptkit.layers.context import LearnedContext
 from adaptkit.prompts.cocoop import CoCoOp, CoCoOpConfig
-from adaptkit.prompts.context import LearnedContext
 from adaptkit.prompts.coop import CoOp, CoOpConfig
 from adaptkit.prompts.ivlp import IVLP, IVLPConfig
 from adaptkit.prompts.kgcoop import KgCoOp, KgCoOpConfig

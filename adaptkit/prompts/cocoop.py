@@ -23,7 +23,7 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
-from adaptkit.prompts.context import LearnedContext, random_context, word_context
+from adaptkit.layers.context import LearnedContext, random_context, word_context
 
 FEATURES_PER_PASS = 2**17  # text features (images * classes) that exist at the same time: 256 MB at D=512 in fp32
 

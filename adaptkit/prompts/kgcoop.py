@@ -19,7 +19,7 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet, class_weights
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
-from adaptkit.prompts.context import LearnedContext, random_context, word_context
+from adaptkit.layers.context import LearnedContext, random_context, word_context
 
 Distance = Literal["cosine", "squared"]
 

@@ -23,8 +23,8 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
-from adaptkit.prompts.context import LearnedContext, phrase_context
-from adaptkit.prompts.deep import by_layer, deep_text_prompts
+from adaptkit.layers.context import LearnedContext, phrase_context
+from adaptkit.layers.deep_prompts import by_layer, deep_text_prompts
 
 
 @dataclass(frozen=True)

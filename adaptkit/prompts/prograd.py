@@ -25,7 +25,7 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet, class_weights
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
-from adaptkit.prompts.context import ClassTokenPosition, LearnedContext, random_context
+from adaptkit.layers.context import ClassTokenPosition, LearnedContext, random_context
 
 
 @dataclass(frozen=True)

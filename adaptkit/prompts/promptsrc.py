@@ -28,9 +28,9 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet, template_features
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
-from adaptkit.prompts.averaging import EpochAverage
-from adaptkit.prompts.context import LearnedContext, phrase_context
-from adaptkit.prompts.deep import by_layer, deep_text_prompts, vision_prompts
+from adaptkit.layers.context import LearnedContext, phrase_context
+from adaptkit.layers.deep_prompts import by_layer, deep_text_prompts, vision_prompts
+from adaptkit.layers.epoch_average import EpochAverage
 from adaptkit.towers import block as towers
 
 Self = TypeVar("Self", bound="PromptSRC")

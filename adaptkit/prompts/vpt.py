@@ -23,7 +23,7 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.templates import DEFAULT_TEMPLATE
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
-from adaptkit.prompts.deep import by_layer, vision_prompts
+from adaptkit.layers.deep_prompts import by_layer, vision_prompts
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from adaptkit.classes.class_prompts import ClassPrompts, TemplateSet, TextNoise
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Consumes
 from adaptkit.contract.registry import register_method
+from adaptkit.layers.block_view import BlockView, chosen_layers, require_text_blocks
 from adaptkit.towers.block import Block, TextTower, VisionTower
-from adaptkit.weights.block_view import BlockView, chosen_layers, require_text_blocks
 
 Tower = TypeVar("Tower", TextTower, VisionTower)
 

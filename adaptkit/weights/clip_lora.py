@@ -28,9 +28,9 @@ from adaptkit.classes.class_prompts import ClassPrompts, TemplateSet, TextNoise
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Consumes
 from adaptkit.contract.registry import register_method
+from adaptkit.layers.block_view import BlockView, chosen_layers, require_text_blocks
+from adaptkit.layers.lora_attention import LoRAAttention, LowRank
 from adaptkit.towers.block import Block, TextTower, VisionTower
-from adaptkit.weights.block_view import BlockView, chosen_layers, require_text_blocks
-from adaptkit.weights.lora_attention import LoRAAttention, LowRank
 
 Tower = TypeVar("Tower", TextTower, VisionTower)
 

@@ -25,8 +25,8 @@ from adaptkit.classes.class_prompts import ClassPrompts, TemplateSet, TextNoise
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Consumes
 from adaptkit.contract.registry import register_method
-from adaptkit.weights.block_view import require_text_blocks
-from adaptkit.weights.split_towers import SplitTower, give_own_memory
+from adaptkit.layers.block_view import require_text_blocks
+from adaptkit.layers.split_towers import SplitTower, give_own_memory
 
 if TYPE_CHECKING:  # importing it takes seconds, and few users of adaptkit need it
     import peft

@@ -25,8 +25,8 @@ from adaptkit.contract.architecture import Architecture, ArchitectureSearch, Cho
 from adaptkit.contract.method import Optional, Support
 from adaptkit.contract.registry import register_wrapper
 from adaptkit.contract.wrapper import MakeInner, MethodWrapper
+from adaptkit.layers.block_view import require_text_blocks
 from adaptkit.towers.block import TextTower, VisionTower
-from adaptkit.weights.block_view import require_text_blocks
 from adaptkit.wrappers.das_blocks import AdaptedTower, Tower
 from adaptkit.wrappers.das_config import DASConfig
 from adaptkit.wrappers.das_drift import Drift

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adaptkit.layers.block_view import BlockView
 from adaptkit.towers.block import Block, TextTower, VisionTower
-from adaptkit.weights.block_view import BlockView
 
 Tower = TypeVar("Tower", TextTower, VisionTower)
 Init = Literal["zero", "normal", "fitted", "distilled"]

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from adaptkit.contract.architecture import Choice, largest
+from adaptkit.layers.block_view import BlockView
 from adaptkit.towers.block import run_block
-from adaptkit.weights.block_view import BlockView
 from adaptkit.wrappers.das_blocks import NormedBottleneck, SkipAdapter
 from adaptkit.wrappers.das_config import DASConfig
 from adaptkit.wrappers.das_search import Gates, advantages, distinct, rewards

@@ -3,7 +3,7 @@
 import torch
 
 from adaptkit import create_method
-from adaptkit.prompts.averaging import gaussian_weights
+from adaptkit.layers.epoch_average import gaussian_weights
 from adaptkit.prompts.promptsrc import TEMPLATES, mean_template_features
 from tests.golden import Golden, tiny_backbone
 from tests.parity.steps import batches_for, check_gradients, check_steps, load_initial

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from adaptkit import Support, create_method
-from adaptkit.features.support_cache import SearchGrid, SupportCache
+from adaptkit.layers.support_cache import SearchGrid, SupportCache
 from tests.golden import Golden, batch, tiny_backbone, variants
 
 ON_MODEL = [variant for variant in variants("tip_adapter") if variant != "search_hp_synthetic"]

@@ -7,7 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from adaptkit import ClassSet, FrozenCLIP
-from adaptkit.prompts.context import LearnedContext
+from adaptkit.layers.context import LearnedContext
 from adaptkit.towers import block as towers
 from adaptkit.towers.linears import use_onednn
 

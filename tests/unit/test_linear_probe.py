@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adaptkit import Support, create_method
-from adaptkit.features.logistic_regression import fit
+from adaptkit.layers.logistic_regression import fit
 
 GENERATOR = torch.Generator().manual_seed(2)
 CENTRES = torch.randn(5, 32, generator=GENERATOR)

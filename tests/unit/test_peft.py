@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from adaptkit import create_method
+from adaptkit.layers.split_towers import SplitAttention
 from adaptkit.weights import peft_settings
-from adaptkit.weights.split_towers import SplitAttention
 from tests.models import build
 
 peft = pytest.importorskip("peft")

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from adaptkit import Support, create_method
-from adaptkit.features.support_cache import SearchGrid
+from adaptkit.layers.support_cache import SearchGrid
 from tests.models import build
 
 GENERATOR = torch.Generator().manual_seed(1)
@@ -62,7 +62,7 @@ def double_loop(method, grid):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_search_is_the_double_loop(name, tiny_clip, classes, monkeypatch):
-    monkeypatch.setattr("adaptkit.features.support_cache.SEARCH_BYTES", 2000)  # several passes over the images
+    monkeypatch.setattr("adaptkit.layers.support_cache.SEARCH_BYTES", 2000)  # several passes over the images
     options = {"beta_max": 12.0, "alpha_max": 60.0, "beta_steps": 6, "alpha_steps": 5}
     method = create_method(name, tiny_clip, classes, **options)
     method.prepare(SUPPORT)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptkit.prompts.context import prompt_tokens
+from adaptkit.layers.context import prompt_tokens
 from adaptkit.towers.token_tree import PromptTokens, build_tree, pack_rows
 from tests.models import build
 

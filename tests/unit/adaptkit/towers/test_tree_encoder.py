@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from adaptkit.classes.class_set import ClassSet
-from adaptkit.prompts.context import LearnedContext, prompt_tokens
+from adaptkit.layers.context import LearnedContext, prompt_tokens
 from adaptkit.towers.prompt_encoder import FullEncoder
 from adaptkit.towers.tree_encoder import TreeEncoder
 from tests.models import CAUSAL, NOT_CAUSAL, build

@@ -12,10 +12,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from adaptkit.layers.block_view import BlockView
 from adaptkit.towers.attention import AttentionLayer
 from adaptkit.towers.block import WRAPPERS_PARTS, Block, TextTower, VisionTower, is_gone
 from adaptkit.towers.linears import FrozenLinear
-from adaptkit.weights.block_view import BlockView
 
 Tower = TypeVar("Tower", TextTower, VisionTower)
 Module = TypeVar("Module", bound=nn.Module)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adaptkit import ClassSet, create_method
-from adaptkit.prompts.context import LearnedContext, prompt_tokens, random_context, word_context
+from adaptkit.layers.context import LearnedContext, prompt_tokens, random_context, word_context
 
 
 def spell(backbone, prompts, label):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from adaptkit.features.logistic_regression import fit, objective
+from adaptkit.layers.logistic_regression import fit, objective
 
 
 @pytest.fixture

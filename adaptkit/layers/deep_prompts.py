@@ -8,7 +8,7 @@ of the old ones. Depth 1 is a shallow prompt. All start from N(0, 0.02^2).
 from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.prompts.context import random_context, random_tokens
+from adaptkit.layers.context import random_context, random_tokens
 
 
 def vision_prompts(backbone: FrozenCLIP, n_ctx: int, depth: int, asked_by: str) -> nn.ParameterList:

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from adaptkit.prompts.averaging import EpochAverage, gaussian_weights
+from adaptkit.layers.epoch_average import EpochAverage, gaussian_weights
 
 
 def test_weights_are_a_gaussian_with_the_sum_one():

@@ -1,0 +1,1 @@
+"""Learnt pieces that methods hold and never inherit."""
