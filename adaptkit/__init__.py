@@ -24,8 +24,8 @@ from adaptkit.contract.registry import (
     wrapper_config,
 )
 from adaptkit.contract.wrapper import MethodWrapper
+from adaptkit.deployment.official_checkpoints import import_official
 from adaptkit.front_door import Confusion, FitResult, fit
-from adaptkit.official import import_official
 
 __version__ = "0.1.0"
 

@@ -31,7 +31,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def _explain(args: argparse.Namespace) -> int:
     from adaptkit.contract.prediction import preprocess, read_image
-    from adaptkit.explanation import draw_relevance, relevance
+    from adaptkit.deployment.explanation import draw_relevance, relevance
     from trainers.predict_cli import as_line
 
     picture = read_image(args.image)
@@ -58,7 +58,7 @@ def _explain(args: argparse.Namespace) -> int:
 
 def word_lines(method: "AdaptedCLIP", count: int, class_index: int) -> list[str]:
     """The nearest words of every learnt token, one token per line, or why there are none."""
-    from adaptkit.explanation import nearest_words, usual_distance
+    from adaptkit.deployment.explanation import nearest_words, usual_distance
 
     found = nearest_words(method, count, class_index)
     if not found:

@@ -41,7 +41,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _export(args: argparse.Namespace) -> int:
     from tempfile import TemporaryDirectory
 
-    from adaptkit.export import export, quantize
+    from adaptkit.deployment.export import export, quantize
 
     if args.int8 and args.format != "onnx":
         raise ValueError(f"--int8 goes with --format onnx, not {args.format}")
@@ -62,7 +62,7 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _merge(args: argparse.Namespace) -> int:
-    from adaptkit.merging import merge, save_backbone
+    from adaptkit.deployment.merging import merge, save_backbone
 
     method = open_adapter(args)
     save_backbone(merge(method, args.alpha), args.out)

@@ -5,7 +5,7 @@ import torch
 
 import adaptkit
 from adaptkit import create_method
-from adaptkit.merging import largest_difference, merge, save_backbone
+from adaptkit.deployment.merging import largest_difference, merge, save_backbone
 from tests.conftest import CLASSES
 from tests.golden import tiny_backbone
 from trainers.cli import main

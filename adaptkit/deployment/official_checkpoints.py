@@ -21,7 +21,7 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import create_method
-from adaptkit.inert_unpickler import read_inert
+from adaptkit.deployment.inert_unpickler import read_inert
 
 Tensors = dict[str, Tensor]
 CLASS_BOUND = ("token_prefix", "token_suffix", "token_midfix")

@@ -7,7 +7,7 @@ from PIL import Image
 
 import adaptkit
 from adaptkit import create_method
-from adaptkit.explanation import draw_relevance, nearest_words, relevance, usual_distance
+from adaptkit.deployment.explanation import draw_relevance, nearest_words, relevance, usual_distance
 from tests.conftest import CLASSES
 from tests.models import build
 from trainers.cli import main

@@ -7,7 +7,7 @@ import torch
 
 import adaptkit
 from adaptkit import create_method
-from adaptkit.export import FACTS, export, quantize
+from adaptkit.deployment.export import FACTS, export, quantize
 from tests.conftest import CLASSES
 from trainers.cli import main
 
@@ -100,7 +100,7 @@ def test_a_file_that_computes_something_else_is_not_kept(tiny_clip, tmp_path, mo
         path.write_text("nonsense")
         return lambda x: torch.zeros(len(x), len(CLASSES))
 
-    monkeypatch.setitem(adaptkit.export._WRITERS, "torchscript", write_nonsense)
+    monkeypatch.setitem(adaptkit.deployment.export._WRITERS, "torchscript", write_nonsense)
     with pytest.raises(ValueError, match="differs from the method by"):
         export(create_method("coop", tiny_clip, CLASSES), tmp_path / "file", "torchscript")
     assert not list(tmp_path.iterdir())
