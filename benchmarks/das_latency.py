@@ -13,7 +13,7 @@ import torch
 
 from adaptkit import FrozenCLIP
 from adaptkit.wrappers import DASConfig
-from adaptkit.wrappers.das_macs import AdapterShape, image_shape, tower_macs
+from adaptkit.wrappers.das.macs import AdapterShape, image_shape, tower_macs
 from benchmarks.timing import RESULTS, hardware
 from trainers.das_latency import measure_latencies
 

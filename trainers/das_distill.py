@@ -1,7 +1,7 @@
 """Stand-ins for every block of an image tower, learnt once from unlabelled images (ours; not in the paper of DAS).
 
 The search of DAS with another loss: in every step a sub-network is drawn by the gates and its adapters learn to give
-the features of the whole tower; its drift (adaptkit/wrappers/das_drift.py) is the loss, and the rewards make those
+the features of the whole tower; its drift (adaptkit/wrappers/das/drift.py) is the loss, and the rewards make those
 sub-networks the likelier that drift least. What the search throws away is kept here: the adapters, beside the gates.
 """
 
@@ -17,8 +17,8 @@ from torch import Tensor
 from adaptkit import AdaptedCLIP, Support, create_method
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.wrappers import DAS, DASConfig
-from adaptkit.wrappers.das_selection import RewardSearch
-from adaptkit.wrappers.das_stand_ins import write_stand_ins
+from adaptkit.wrappers.das.search import RewardSearch
+from adaptkit.wrappers.das.stand_ins import write_stand_ins
 from datasets_fewshot import FewShotDataset, Item, Split
 from datasets_fewshot.own.bad_images import find_bad_images
 from datasets_fewshot.own.image_tree import walk_images

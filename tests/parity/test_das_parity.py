@@ -8,10 +8,10 @@ from torch import nn
 from adaptkit.contract.architecture import Choice, largest
 from adaptkit.layers.block_view import BlockView
 from adaptkit.towers.block import run_block
-from adaptkit.wrappers.das_blocks import NormedBottleneck, SkipAdapter
-from adaptkit.wrappers.das_config import DASConfig
-from adaptkit.wrappers.das_search import Gates, advantages, distinct, rewards
-from adaptkit.wrappers.das_selection import RewardSearch
+from adaptkit.wrappers.das.blocks import NormedBottleneck, SkipAdapter
+from adaptkit.wrappers.das.config import DASConfig
+from adaptkit.wrappers.das.gates import Gates, advantages, distinct, rewards
+from adaptkit.wrappers.das.search import RewardSearch
 from tests.golden import Golden
 
 CPU = torch.device("cpu")

@@ -3,11 +3,11 @@
 import shutil
 
 import torch
+from tests.unit.test_das_stand_ins import das
 
 from adaptkit import load_backbone
 from adaptkit.wrappers import DASConfig
-from adaptkit.wrappers.das_stand_ins import write_stand_ins
-from tests.unit.test_das_stand_ins import das
+from adaptkit.wrappers.das.stand_ins import write_stand_ins
 from trainers.config import load_bench
 from trainers.matrix import open_bench, plan
 

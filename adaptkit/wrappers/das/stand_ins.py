@@ -22,10 +22,10 @@ from adaptkit.backbone.loading import MINI
 
 if TYPE_CHECKING:
     from adaptkit.towers.block import VisionTower
-    from adaptkit.wrappers.das_blocks import AdaptedTower
+    from adaptkit.wrappers.das.blocks import AdaptedTower
 
 FORMAT = "adaptkit-das-stand-ins/1"
-EMBEDDED = Path(__file__).parent.parent / "mini" / "das_stand_ins.safetensors"
+EMBEDDED = Path(__file__).parent.parent.parent / "mini" / "das_stand_ins.safetensors"
 
 
 def stand_ins_file(name: str) -> Path:

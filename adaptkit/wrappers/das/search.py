@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from adaptkit.contract.architecture import Architecture, Choice, TowerPlan, largest, merged
-from adaptkit.wrappers.das_config import DASConfig
-from adaptkit.wrappers.das_search import Gates, advantages, distinct, rewards
+from adaptkit.wrappers.das.config import DASConfig
+from adaptkit.wrappers.das.gates import Gates, advantages, distinct, rewards
 
 MIN_STEPS, STEPS_PER_SHOT, MAX_STEPS = 500, 250, 2000
 Finish = Callable[[Architecture], Architecture]  # adds what the architecture costs

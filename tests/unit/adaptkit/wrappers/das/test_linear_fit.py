@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 from adaptkit import Support, create_method
 from adaptkit.wrappers import DASConfig
-from adaptkit.wrappers.das_blocks import SkipAdapter
-from adaptkit.wrappers.das_fit import _fit
+from adaptkit.wrappers.das.blocks import SkipAdapter
+from adaptkit.wrappers.das.linear_fit import _fit
 
 NAMES = ("cat", "dog", "snow leopard")
 LABELS = torch.tensor([0, 1, 2, 0])

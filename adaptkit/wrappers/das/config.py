@@ -4,9 +4,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from adaptkit.contract.architecture import Architecture
-from adaptkit.wrappers.das_blocks import Init, Kept, SkipForm
-from adaptkit.wrappers.das_search import Advantage
-from adaptkit.wrappers.das_stand_ins import stand_ins_file
+from adaptkit.wrappers.das.blocks import Init, Kept, SkipForm
+from adaptkit.wrappers.das.gates import Advantage
+from adaptkit.wrappers.das.stand_ins import stand_ins_file
 
 Select = Literal["search", "greedy", "random", "first", "last", "given"]
 

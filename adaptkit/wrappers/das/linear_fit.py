@@ -18,7 +18,7 @@ from torch import Tensor
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.towers.block import Block, embed_patches, run_block
-from adaptkit.wrappers.das_blocks import SkipAdapter
+from adaptkit.wrappers.das.blocks import SkipAdapter
 
 RIDGE = 1e-2  # in units of the mean square of LN(x), which is 1
 CHUNK = 64  # images or texts that pass through the towers at a time

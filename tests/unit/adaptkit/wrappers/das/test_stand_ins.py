@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from adaptkit import Support, create_method
 from adaptkit.wrappers import DASConfig
-from adaptkit.wrappers.das_stand_ins import read_gates, read_stand_ins, write_stand_ins
+from adaptkit.wrappers.das.stand_ins import read_gates, read_stand_ins, write_stand_ins
 from datasets_fewshot import FeatureStore
 from tests.models import build
 from trainers.das_distill import Distillation, distill_stand_ins, unlabelled_images

@@ -27,13 +27,13 @@ from adaptkit.contract.registry import register_wrapper
 from adaptkit.contract.wrapper import MakeInner, MethodWrapper
 from adaptkit.layers.block_view import require_text_blocks
 from adaptkit.towers.block import TextTower, VisionTower
-from adaptkit.wrappers.das_blocks import AdaptedTower, Tower
-from adaptkit.wrappers.das_config import DASConfig
-from adaptkit.wrappers.das_drift import Drift
-from adaptkit.wrappers.das_fit import fit_image_stand_ins, fit_text_stand_ins
-from adaptkit.wrappers.das_macs import AdapterShape, image_shape, text_shape, tower_macs
-from adaptkit.wrappers.das_selection import GreedySearch, RewardSearch
-from adaptkit.wrappers.das_stand_ins import read_gates, read_stand_ins
+from adaptkit.wrappers.das.blocks import AdaptedTower, Tower
+from adaptkit.wrappers.das.config import DASConfig
+from adaptkit.wrappers.das.drift import Drift
+from adaptkit.wrappers.das.linear_fit import fit_image_stand_ins, fit_text_stand_ins
+from adaptkit.wrappers.das.macs import AdapterShape, image_shape, text_shape, tower_macs
+from adaptkit.wrappers.das.search import GreedySearch, RewardSearch
+from adaptkit.wrappers.das.stand_ins import read_gates, read_stand_ins
 
 FITTED_IMAGES = 2048  # training images that stand-ins are fitted on at most: at 224 pixels, 1.2 GB
 

@@ -7,8 +7,8 @@ import torch
 
 from adaptkit.contract.architecture import Choice
 from adaptkit.wrappers import DASConfig
-from adaptkit.wrappers.das_search import Gates, advantages
-from adaptkit.wrappers.das_selection import GreedySearch, RewardSearch
+from adaptkit.wrappers.das.gates import Gates, advantages
+from adaptkit.wrappers.das.search import GreedySearch, RewardSearch
 
 
 def search(kind=RewardSearch, depths=(6, 3), used=None, **options):

@@ -1,0 +1,1 @@
+"""DAS: blocks of the towers are skipped."""
