@@ -17,7 +17,7 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from adaptkit.fdt import FDTModel, FDTModelConfig
-from adaptkit.fdt.grounding import capped_exp
+from adaptkit.wrappers.fdt.grounding import capped_exp
 from trainers.contrastive import ALONE, PairBatch, clip_loss, short_text_rows
 from trainers.peers import Peers
 

@@ -2,12 +2,12 @@
 
 from adaptkit.features.clap import CLAP, CLAPConfig
 from adaptkit.features.clip_adapter import CLIPAdapter, CLIPAdapterConfig
-from adaptkit.features.fdt import FDT
 from adaptkit.features.linear_probe import LinearProbe, LinearProbeConfig
 from adaptkit.features.taskres import TaskRes, TaskResConfig
 from adaptkit.features.tip_adapter import TipAdapter, TipAdapterConfig
 from adaptkit.features.tip_adapter_f import TipAdapterF
 from adaptkit.features.zero_shot import ZeroShot, ZeroShotConfig
+from adaptkit.wrappers.fdt.method import FDT
 
 __all__ = [
     "CLAP",

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from adaptkit.fdt.grounding import activate, combine, pool, token_scores
-from adaptkit.fdt.model import FDTModel, FDTModelConfig
-from adaptkit.fdt.query import QueryNetwork
-from adaptkit.fdt.sparsemax import sparsemax
+from adaptkit.wrappers.fdt.grounding import activate, combine, pool, token_scores
+from adaptkit.wrappers.fdt.model import FDTModel, FDTModelConfig
+from adaptkit.wrappers.fdt.query import QueryNetwork
+from adaptkit.wrappers.fdt.sparsemax import sparsemax
 from tests.golden import Golden, variants
 
 QUERIES = [name for name in variants("fdt") if name.startswith("query_")]

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adaptkit.fdt.calibration import calibrate, effective_support, support_size
-from adaptkit.fdt.codebook import random_codebook, warm_codebook
-from adaptkit.fdt.grounding import Attention, Pooling, activate, capped_exp, combine, unit
-from adaptkit.fdt.pooled_scores import pooled_scores
-from adaptkit.fdt.query import QueryNetwork, ResidualQuery
+from adaptkit.wrappers.fdt.calibration import calibrate, effective_support, support_size
+from adaptkit.wrappers.fdt.codebook import random_codebook, warm_codebook
+from adaptkit.wrappers.fdt.grounding import Attention, Pooling, activate, capped_exp, combine, unit
+from adaptkit.wrappers.fdt.pooled_scores import pooled_scores
+from adaptkit.wrappers.fdt.query import QueryNetwork, ResidualQuery
 
 LEAST_TEXT_SUPPORT = 5.0  # codes; below, texts get a temperature of their own
 SCALE_START = math.log(1 / 0.07)

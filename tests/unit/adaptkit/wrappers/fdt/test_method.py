@@ -9,13 +9,13 @@ from torch import Tensor
 
 from adaptkit import FrozenCLIP, Support, create_method, fdt
 from adaptkit.fdt import FDTConfig
-from adaptkit.fdt.calibration import calibrate, effective_support, support_size
-from adaptkit.fdt.codebook import spherical_kmeans, warm_codebook
-from adaptkit.fdt.grounding import activate, combine, pool, token_scores
-from adaptkit.fdt.head import SCRATCH_WIDTH
-from adaptkit.fdt.pooled_scores import pooled_scores
-from adaptkit.fdt.query import QueryNetwork
-from adaptkit.wrappers.fdt import FDTWrapper
+from adaptkit.wrappers.fdt.calibration import calibrate, effective_support, support_size
+from adaptkit.wrappers.fdt.codebook import spherical_kmeans, warm_codebook
+from adaptkit.wrappers.fdt.grounding import activate, combine, pool, token_scores
+from adaptkit.wrappers.fdt.head import SCRATCH_WIDTH
+from adaptkit.wrappers.fdt.pooled_scores import pooled_scores
+from adaptkit.wrappers.fdt.query import QueryNetwork
+from adaptkit.wrappers.fdt.wrapper import FDTWrapper
 from tests.conftest import CLASSES
 
 SMALL = FDTConfig(n_codes=48, rank=4)

@@ -1,7 +1,7 @@
 """FDT on its own: zero-shot CLIP, and patches and words that meet in one codebook of finite discrete tokens.
 
 After Chen et al., "Revisiting Multimodal Representation in Contrastive Learning: From Patch and Token Embeddings to
-Finite Discrete Tokens", arXiv:2303.14865: the wrapper `fdt` around `zero_shot`. See `adaptkit.wrappers.fdt` for the
+Finite Discrete Tokens", arXiv:2303.14865: the wrapper `fdt` around `zero_shot`. See `adaptkit.wrappers.fdt.wrapper` for the
 equations and what differs from the paper.
 """
 
@@ -11,9 +11,9 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import Consumes
 from adaptkit.contract.registry import register_method
-from adaptkit.fdt.head import FDTConfig
 from adaptkit.features.zero_shot import ZeroShot, ZeroShotConfig
-from adaptkit.wrappers.fdt import FDTWrapper
+from adaptkit.wrappers.fdt.head import FDTConfig
+from adaptkit.wrappers.fdt.wrapper import FDTWrapper
 
 
 @register_method("fdt", FDTConfig)

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from adaptkit.fdt.grounding import Attention, Pooling, activate, capped_exp, combine, pool, token_scores, unit
-from adaptkit.fdt.pooled_scores import pooled_scores
-from adaptkit.fdt.query import QueryNetwork
+from adaptkit.wrappers.fdt.grounding import Attention, Pooling, activate, capped_exp, combine, pool, token_scores, unit
+from adaptkit.wrappers.fdt.pooled_scores import pooled_scores
+from adaptkit.wrappers.fdt.query import QueryNetwork
 
 SCALE_START, SCALE_LEAST, SCALE_MOST = math.log(1 / 0.07), 3.0, 6.0  # of sigma
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.wrapper import MethodWrapper
-from adaptkit.wrappers.fdt import FDTWrapper
+from adaptkit.wrappers.fdt.wrapper import FDTWrapper
 
 
 @torch.no_grad()

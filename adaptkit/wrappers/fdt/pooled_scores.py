@@ -11,7 +11,7 @@ Letters: B images or texts, M their tokens, N codes, d the width of codes.
 import torch
 from torch import Tensor
 
-from adaptkit.fdt.grounding import Pooling
+from adaptkit.wrappers.fdt.grounding import Pooling
 
 
 def pooled_scores(queries: Tensor, codebook: Tensor, pooling: Pooling, mask: Tensor | None = None) -> Tensor:

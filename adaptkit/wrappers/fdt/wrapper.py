@@ -26,8 +26,8 @@ from adaptkit.classes.class_set import ClassSet, class_weights
 from adaptkit.contract.method import Optional, Support
 from adaptkit.contract.registry import register_wrapper
 from adaptkit.contract.wrapper import MakeInner, MethodWrapper
-from adaptkit.fdt.grounding import token_scores
-from adaptkit.fdt.head import FDTConfig, GroundingHead
+from adaptkit.wrappers.fdt.grounding import token_scores
+from adaptkit.wrappers.fdt.head import FDTConfig, GroundingHead
 
 MOST_PATCHES = 200_000  # of the training images, that the codebook starts from
 IMAGES_PER_PASS = 64  # of the training images, in `prepare`

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from adaptkit.fdt.sparsemax import sparsemax
+from adaptkit.wrappers.fdt.sparsemax import sparsemax
 
 Attention = Literal["sparsemax", "softmax", "sigmoid"]
 Pooling = Literal["max", "mean", "sum"]

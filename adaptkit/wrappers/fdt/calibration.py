@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from adaptkit.fdt.grounding import Attention, activate
+from adaptkit.wrappers.fdt.grounding import Attention, activate
 
 LEAST, MOST = 1e-3, 1e3  # where T is looked for
 STEPS = 30  # halvings of that interval on a log scale

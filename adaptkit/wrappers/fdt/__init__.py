@@ -1,0 +1,1 @@
+"""FDT: patches and words meet in one codebook of finite discrete tokens."""
