@@ -18,7 +18,7 @@ from statistics import fmean, stdev
 from benchmarks.timing import hardware
 from datasets_fewshot import MINI_DATASETS
 from datasets_fewshot.store.cache_folder import cache_folder
-from trainers.config import load_bench
+from trainers.config.load import load_bench
 from trainers.matrix import open_bench, plan
 from trainers.records import ResultRecord, read_record, write_text
 from trainers.run import execute

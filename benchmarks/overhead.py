@@ -30,7 +30,7 @@ import trainers.evaluate
 import trainers.run
 from adaptkit import method_class
 from trainers.batches import ImageBatches
-from trainers.config import load_bench
+from trainers.config.load import load_bench
 from trainers.encoder import ImageEncoder
 from trainers.launchers import InProcess
 from trainers.matrix import open_bench, plan

@@ -17,7 +17,8 @@ from statistics import fmean
 from benchmarks.tune_mini_suite import WITH_VALIDATION
 from datasets_fewshot import FewShotDataset, Item, Split, select_classes
 from datasets_fewshot.store.cache_folder import cache_folder
-from trainers.config import load_bench
+from trainers.config.load import load_bench
+from trainers.config.settings import RunConfig
 from trainers.matrix import open_bench, probe
 from trainers.protocols import EvalSet, Task
 from trainers.records import read_record, write_text
@@ -25,7 +26,6 @@ from trainers.run import execute
 from trainers.run_data import Bench
 from trainers.run_identity import make_run
 from trainers.scoring import harmonic_mean
-from trainers.settings import RunConfig
 from trainers.sources import Sources, load_sources
 
 SEEDS = [1, 2]

@@ -18,14 +18,14 @@ from statistics import fmean
 from datasets_fewshot import MINI_DATASETS, FewShotDataset, Split, select_classes
 from datasets_fewshot.mini.suite import family_of
 from datasets_fewshot.store.cache_folder import cache_folder
-from trainers.config import load_bench
+from trainers.config.load import load_bench
+from trainers.config.settings import WRAP_SIGN, RunConfig
 from trainers.matrix import open_bench, probe
 from trainers.protocols import EvalSet, Task, base_to_novel
 from trainers.records import ResultRecord, read_record
 from trainers.run import execute
 from trainers.run_data import Bench
 from trainers.run_identity import make_run
-from trainers.settings import WRAP_SIGN, RunConfig
 from trainers.sources import Sources, load_sources
 
 HELD_OUT = "noto-v1"  # a coloured family, as the one that tests are on

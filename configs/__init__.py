@@ -1,1 +1,1 @@
-"""The YAML files that come with adaptkit; `trainers.config` reads them."""
+"""The YAML files that come with adaptkit; `trainers.config.load` reads them."""

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 import adaptkit
+from trainers.config.settings import CheckpointConfig
 from trainers.records import Json, replacing
-from trainers.settings import CheckpointConfig
 
 KEPT = 2  # the newest, and the one before in case the newest is damaged
 CHECKPOINTS = "checkpoints"  # the folder of a run that holds them

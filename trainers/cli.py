@@ -195,7 +195,7 @@ def own_paths(written: str) -> list[str]:
 def _bench(args: argparse.Namespace) -> int:
     from datasets_fewshot.store.cache_folder import cache_folder
     from trainers.bench import bench
-    from trainers.config import load_bench
+    from trainers.config.load import load_bench
 
     config = load_bench(args.config, bench_overrides(args))
     if args.dry_run:

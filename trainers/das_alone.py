@@ -4,10 +4,10 @@ from functools import partial
 from pathlib import Path
 
 from adaptkit.contract.architecture import Architecture
+from trainers.config.settings import BenchConfig
 from trainers.matrix import open_bench, plan
 from trainers.run import make_method
 from trainers.search import find_architecture
-from trainers.settings import BenchConfig
 
 
 def search_alone(config: BenchConfig, cache: Path) -> Architecture:

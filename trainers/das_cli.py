@@ -142,7 +142,7 @@ def bench_settings(args: argparse.Namespace) -> list[str]:
 
 def _search(args: argparse.Namespace) -> int:
     from datasets_fewshot.store.cache_folder import cache_folder
-    from trainers.config import load_bench
+    from trainers.config.load import load_bench
     from trainers.das_alone import search_alone
     from trainers.das_report import drawing
     from trainers.records import write_text
@@ -158,7 +158,7 @@ def _search(args: argparse.Namespace) -> int:
 def _distill(args: argparse.Namespace) -> int:
     from adaptkit.wrappers import DASConfig
     from datasets_fewshot.store.cache_folder import cache_folder
-    from trainers.config import load_bench
+    from trainers.config.load import load_bench
     from trainers.das_distill import Distillation, distill_stand_ins, unlabelled_images
     from trainers.matrix import open_bench
 

@@ -14,14 +14,14 @@ from rich.console import Console
 
 from adaptkit import FrozenCLIP
 from adaptkit.wrappers import DASConfig
-from trainers.config import load_bench
+from trainers.config.load import load_bench
+from trainers.config.settings import BenchConfig
 from trainers.das_latency import Latency, measure_latencies
 from trainers.launchers import Event
 from trainers.matrix import Plan, open_bench, plan
 from trainers.records import ResultRecord, write_text
 from trainers.run_jobs import choose_launcher, refuse_failures, run_all
 from trainers.scoring import harmonic_mean
-from trainers.settings import BenchConfig
 
 DAS = "das"
 RANDOM = "random"

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trainers.checkpoints import CHECKPOINTS
+from trainers.config.settings import BenchConfig
 from trainers.environment import hardware
 from trainers.estimates import Estimates, spell
 from trainers.matrix import Plan, open_bench, plan
@@ -15,7 +16,6 @@ from trainers.records import read_records
 from trainers.run_data import Bench
 from trainers.run_identity import Run
 from trainers.run_jobs import count_workers
-from trainers.settings import BenchConfig
 
 UNKNOWN = "unknown"
 MOST_TESTS = 2  # whose names stand in a row

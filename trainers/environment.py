@@ -8,7 +8,7 @@ import open_clip
 import torch
 
 import adaptkit
-from trainers.settings import BackboneConfig
+from trainers.config.settings import BackboneConfig
 
 try:
     import resource

@@ -12,8 +12,8 @@ from statistics import fmean, stdev
 
 from rich.console import Console
 
-from trainers.config import load_bench
-from trainers.config_values import ConfigError, check_name
+from trainers.config.load import load_bench
+from trainers.config.values import ConfigError, check_name
 from trainers.matrix import open_bench, plan
 from trainers.records import ResultRecord, write_text
 from trainers.run import execute

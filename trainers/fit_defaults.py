@@ -8,8 +8,8 @@ method on features has to encode in advance.
 from collections.abc import Mapping, Sequence
 
 from adaptkit.contract.method import Consumes
-from trainers.config_files import read_packaged
-from trainers.settings import RunConfig
+from trainers.config.files import read_packaged
+from trainers.config.settings import RunConfig
 from trainers.views import batch_bounds
 
 RECIPE_SHOTS = (16, 8, 4, 2, 1)  # that recipes have settings for

@@ -7,7 +7,8 @@ import torch
 
 from adaptkit import ClassSet, create_method, load_backbone
 from datasets_fewshot import FeatureStore
-from trainers.config_values import ConfigError
+from trainers.config.settings import BenchConfig, DataclassInstance, RunConfig, Wrap
+from trainers.config.values import ConfigError
 from trainers.encoder import ImageEncoder
 from trainers.environment import weights_source
 from trainers.freed_memory import keep_freed_memory
@@ -19,7 +20,6 @@ from trainers.records import RecordError, ResultRecord, read_record
 from trainers.run_data import Bench
 from trainers.run_identity import Needs, Run, make_run, uses_training
 from trainers.seeds import seeded
-from trainers.settings import BenchConfig, DataclassInstance, RunConfig, Wrap
 from trainers.sources import Sources, load_sources
 
 Kind = tuple[str, DataclassInstance, Wrap]  # a method, its options, and what is wrapped around it

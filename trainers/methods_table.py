@@ -27,7 +27,7 @@ from adaptkit import (
     wrapper_class,
     wrapper_config,
 )
-from trainers.settings import DataclassInstance
+from trainers.config.settings import DataclassInstance
 
 CLASSES = tuple(f"class {index}" for index in range(100))
 SHOTS = 16

@@ -10,7 +10,7 @@ from dataclasses import replace
 from adaptkit import ClassSet, FrozenCLIP
 from adaptkit.classes.templates import DEFAULT_TEMPLATE
 from datasets_fewshot import FewShotDataset, Split
-from trainers.settings import BenchConfig
+from trainers.config.settings import BenchConfig
 from trainers.sources import Sources
 
 

@@ -48,7 +48,7 @@ def _reproduce(args: argparse.Namespace) -> int:
 
     from datasets_fewshot.store.cache_folder import cache_folder
     from trainers.bench import bench
-    from trainers.config import load_bench
+    from trainers.config.load import load_bench
 
     overrides = [*table.overrides(), *_overrides(args)]
     records = bench(load_bench(None, overrides), args.out, cache_folder() / "features", fresh=args.fresh)

@@ -15,6 +15,7 @@ from adaptkit.contract.architecture import Architecture
 from datasets_fewshot import items_hash
 from trainers.checkpoints import Checkpoints, discard_checkpoints
 from trainers.clock import Clock
+from trainers.config.settings import RunConfig, Wrap
 from trainers.environment import hardware, peak_memory_mb, versions
 from trainers.evaluate import predict
 from trainers.few_shot import Batches, DivergedError, TrainLog, train
@@ -36,7 +37,6 @@ from trainers.run_identity import Run, notes_of
 from trainers.scoring import score
 from trainers.search import find_architecture
 from trainers.seeds import derived_seed, seeded
-from trainers.settings import RunConfig, Wrap
 from trainers.team import ALONE
 
 

@@ -10,12 +10,12 @@ from torch import Tensor
 from adaptkit import AdaptedCLIP, FrozenCLIP, Support
 from datasets_fewshot import FewShotDataset, Item
 from trainers.batches import Batch, EncodedBatches, FeatureBatches, ImageBatches, evaluation_batches
+from trainers.config.settings import CheckpointConfig, RunConfig
 from trainers.encoder import ImageEncoder, ViewImages
 from trainers.evaluate import EVAL_BATCH
 from trainers.kept_pixels import KeptPixels
 from trainers.precision import Precision
 from trainers.protocols import EvalSet
-from trainers.settings import CheckpointConfig, RunConfig
 from trainers.team import ALONE, Team
 from trainers.views import ViewConfig, batch_bounds
 

@@ -9,10 +9,10 @@ from adaptkit import AdaptedCLIP
 from adaptkit.contract.method import Consumes
 from datasets_fewshot import FewShotDataset, Item, items_hash
 from datasets_fewshot.splits import files_hash
+from trainers.config.settings import OWN_SUITE, DataclassInstance, RunConfig
 from trainers.protocols import Task
 from trainers.records import Json, run_folder, run_id
 from trainers.run_data import Bench
-from trainers.settings import OWN_SUITE, DataclassInstance, RunConfig
 
 PROTOCOL_DRAW = "coop"  # what everyone expects; a run with another says so, and is a run of its own
 

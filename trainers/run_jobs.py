@@ -11,7 +11,8 @@ import torch
 
 from datasets_fewshot.store.claims import Claim
 from trainers.checkpoints import CHECKPOINTS, discard_checkpoints
-from trainers.config_values import ConfigError
+from trainers.config.settings import BenchConfig
+from trainers.config.values import ConfigError
 from trainers.few_shot import DivergedError
 from trainers.launchers import Event, InProcess, Job, Launcher, Local, Place, Tell
 from trainers.launchers.base import CLAIM_FILE, held
@@ -23,7 +24,6 @@ from trainers.records import RECORD_FILE, ResultRecord, read_record
 from trainers.run import assist, execute
 from trainers.run_data import Bench
 from trainers.run_identity import Run
-from trainers.settings import BenchConfig
 from trainers.team import join_team
 
 WORKERS_ELSEWHERE = 4  # on ray and slurm, unless a number is asked for

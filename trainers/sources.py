@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from datasets_fewshot import FewShotDataset, Split, list_datasets, load_dataset, load_own_data
-from trainers.config import own_name
-from trainers.config_values import ConfigError, check_name
+from trainers.config.load import own_name
+from trainers.config.settings import BenchConfig, DataConfig, RunConfig
+from trainers.config.values import ConfigError, check_name
 from trainers.protocols import TRANSFERS, VARIANTS, WITHIN_ONE, Task
-from trainers.settings import BenchConfig, DataConfig, RunConfig
 
 
 @dataclass(frozen=True)

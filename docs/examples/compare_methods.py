@@ -7,7 +7,7 @@
 from pathlib import Path
 
 from trainers.bench import bench
-from trainers.config import load_bench
+from trainers.config.load import load_bench
 
 config = load_bench(
     overrides=[

@@ -10,7 +10,7 @@ from adaptkit import AdaptedCLIP, list_methods
 from adaptkit.backbone.tokenizer import Tokenizer
 from datasets_fewshot import FewShotDataset, Item, registry
 from tests.synthetic import NAMES, synthetic_dataset
-from trainers.config import load_bench
+from trainers.config.load import load_bench
 from trainers.matrix import open_bench, plan
 from trainers.run import execute
 

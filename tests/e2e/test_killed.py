@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 import trainers.matrix
 from datasets_fewshot import registry
 from tests.synthetic import synthetic_dataset
-from trainers.config import load_bench
+from trainers.config.load import load_bench
 from trainers.launchers import InProcess
 from trainers.matrix import open_bench, plan
 from trainers.records import LEARNT_FILE, read_record

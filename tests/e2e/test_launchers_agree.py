@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainers.config import load_bench
+from trainers.config.load import load_bench
 from trainers.launchers import InProcess, Local
 from trainers.launchers.ray import Ray
 from trainers.launchers.slurm import Slurm

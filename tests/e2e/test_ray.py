@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.fake_work import LONGEST, FakeWork, fake_jobs, launched, wait_until
-from trainers.config import load_bench
+from trainers.config.load import load_bench
 from trainers.launchers import InProcess, LaunchError, Place, base
 from trainers.launchers.base import CLAIM_FILE, DEATHS_IN_A_ROW
 from trainers.launchers.ray import Ray

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainers.config import load_bench
-from trainers.config_values import ConfigError
+from trainers.config.load import load_bench
+from trainers.config.values import ConfigError
 from trainers.matrix import open_bench, plan
 from trainers.records import LEARNT_FILE
 from trainers.run_jobs import choose_launcher, run_all

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from trainers.checkpoints import Checkpoints, Snapshot, discard_checkpoints
-from trainers.settings import CheckpointConfig
+from trainers.config.settings import CheckpointConfig
 
 EVERY_STEP = CheckpointConfig(seconds=0, steps=1)
 

@@ -12,8 +12,8 @@ import trainers.matrix
 from adaptkit import method_class
 from datasets_fewshot import registry
 from tests.synthetic import synthetic_dataset
-from trainers.config import load_bench
-from trainers.config_values import ConfigError
+from trainers.config.load import load_bench
+from trainers.config.values import ConfigError
 from trainers.launchers import InProcess
 from trainers.matrix import open_bench, plan
 from trainers.records import LEARNT_FILE, RECORD_FILE, read_record, read_records

@@ -4,7 +4,7 @@ import trainers.matrix
 from datasets_fewshot import registry
 from tests.synthetic import synthetic_dataset
 from trainers.cli import main
-from trainers.config import load_bench
+from trainers.config.load import load_bench
 from trainers.environment import hardware
 from trainers.estimates import Estimates, planned_steps, spell
 from trainers.matrix import open_bench, plan

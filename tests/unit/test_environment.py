@@ -3,8 +3,8 @@ import hashlib
 import open_clip
 import pytest
 
+from trainers.config.settings import BackboneConfig
 from trainers.environment import weights_source
-from trainers.settings import BackboneConfig
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 from adaptkit import ClassSet, FitResult, list_methods, load_backbone, method_class
 from datasets_fewshot import Item, Split
 from tests.synthetic import synthetic_dataset
-from trainers.config import load_bench
+from trainers.config.load import load_bench
+from trainers.config.settings import RunConfig
 from trainers.fit_checks import check_images, check_names
 from trainers.fit_defaults import MAX_STEPS, MIN_STEPS, default_shots, embedded_settings, size_settings
 from trainers.fit_report import confusions, worst_images
-from trainers.settings import RunConfig
 
 
 def recipe(method: str, *overrides: str) -> RunConfig:

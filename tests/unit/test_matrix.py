@@ -11,8 +11,8 @@ from adaptkit import create_method, list_methods, method_class
 from datasets_fewshot import Split, registry
 from tests.synthetic import NAMES, synthetic_dataset
 from trainers import protocols
-from trainers.config import load_bench
-from trainers.config_values import ConfigError
+from trainers.config.load import load_bench
+from trainers.config.values import ConfigError
 from trainers.launchers import InProcess
 from trainers.matrix import open_bench, plan
 from trainers.protocols import base_to_novel, domain_generalization, few_shot

@@ -5,7 +5,7 @@ import pytest
 from adaptkit import load_backbone
 from datasets_fewshot import FewShotDataset, Item, Split
 from datasets_fewshot.paper_format.facts import facts
-from trainers.config import load_bench
+from trainers.config.load import load_bench
 from trainers.name_lengths import fit_names, fitting_words
 from trainers.sources import Sources
 

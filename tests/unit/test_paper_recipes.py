@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trainers.config import load_bench
+from trainers.config.load import load_bench
 from trainers.protocols import PROTOCOLS
 
 FOLDER = Path(str(resources.files("configs"))) / "paper"

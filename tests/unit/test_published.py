@@ -5,13 +5,13 @@ import pytest
 from adaptkit import list_methods
 from datasets_fewshot import list_datasets
 from datasets_fewshot.papers.suite import PAPER_DATASETS
-from trainers.config import load_bench
-from trainers.config_files import packaged_names
+from trainers.config.files import packaged_names
+from trainers.config.load import load_bench
+from trainers.config.settings import BackboneConfig
 from trainers.paper_tables import PAPER_TABLES, paper_table
 from trainers.protocols import PROTOCOLS
 from trainers.report.publications import AVERAGE, published_places, published_rows
 from trainers.scoring import harmonic_mean
-from trainers.settings import BackboneConfig
 
 ROWS = [row for protocol in PROTOCOLS for row in published_rows(protocol)]
 

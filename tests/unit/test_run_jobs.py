@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import trainers.run_jobs
-from trainers.config import load_bench
+from trainers.config.load import load_bench
 from trainers.run_jobs import worker_devices
 
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ from adaptkit.contract.architecture import Choice
 from adaptkit.wrappers import DASConfig
 from datasets_fewshot import Item
 from tests.records_for_tests import make_record
-from trainers.config import load_bench
+from trainers.config.load import load_bench
 from trainers.das_controls import control_configs, summarise
 from trainers.protocols import Task
 from trainers.records import ResultRecord, read_record, write_record

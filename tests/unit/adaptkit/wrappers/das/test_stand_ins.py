@@ -13,11 +13,11 @@ from adaptkit.wrappers import DASConfig
 from adaptkit.wrappers.das.stand_ins import read_gates, read_stand_ins, write_stand_ins
 from datasets_fewshot import FeatureStore
 from tests.models import build
+from trainers.config.settings import CheckpointConfig
 from trainers.das_distill import Distillation, distill_stand_ins, unlabelled_images
 from trainers.encoder import ImageEncoder
 from trainers.few_shot import DivergedError
 from trainers.run_data import Bench
-from trainers.settings import CheckpointConfig
 
 NAMES = ("cat", "dog")
 VISION = {"encoder": "vision", "skip_text": 0, "skip_vision": 1, "skip_bottleneck_vision": 8}

@@ -5,8 +5,8 @@ import pytest
 
 from adaptkit import list_methods
 from datasets_fewshot import list_datasets
-from trainers.config import load_bench
-from trainers.config_values import ConfigError, fit
+from trainers.config.load import load_bench
+from trainers.config.values import ConfigError, fit
 from trainers.protocols import PROTOCOLS
 
 PAPER = ("SUITE", "paper", "DATASETS", "[dtd]")
@@ -270,6 +270,6 @@ def test_recipes_on_different_backbones_need_one_named():
 
 
 def test_a_method_without_a_file_is_an_error(monkeypatch):
-    monkeypatch.setattr("trainers.config.list_methods", lambda: ["coop", "new_method"])
+    monkeypatch.setattr("trainers.config.load.list_methods", lambda: ["coop", "new_method"])
     with pytest.raises(ConfigError, match=r"there is no configs/methods/new_method\.yaml"):
         load_bench(overrides=["METHODS", "[new_method]"])

@@ -7,7 +7,7 @@ from typing import Literal
 
 import yaml
 
-from trainers.config_values import ConfigError
+from trainers.config.values import ConfigError
 
 Kind = Literal["methods", "wrappers", "protocols", "suites", "paper"]
 

@@ -15,13 +15,9 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.templates import DEFAULT_TEMPLATE, templates_for
 from adaptkit.contract.registry import list_methods, list_wrappers
 from datasets_fewshot import list_datasets, list_draws
-from trainers.config_files import Kind, nest, packaged_names, packaged_source, read_packaged, read_user_file
-from trainers.config_layers import Layer, Node, Schema, from_node, make_schema, read_layer, resolve
-from trainers.config_values import ConfigError, Scalar, check_name
-from trainers.optim import OptimConfig
-from trainers.protocols import PROTOCOLS, TRANSFERS
-from trainers.records import WRAP_SIGN
-from trainers.settings import (
+from trainers.config.files import Kind, nest, packaged_names, packaged_source, read_packaged, read_user_file
+from trainers.config.layers import Layer, Node, Schema, from_node, make_schema, read_layer, resolve
+from trainers.config.settings import (
     EVERY_METHOD,
     OWN_SUITE,
     BackboneConfig,
@@ -33,6 +29,10 @@ from trainers.settings import (
     RunConfig,
     RunSettings,
 )
+from trainers.config.values import ConfigError, Scalar, check_name
+from trainers.optim import OptimConfig
+from trainers.protocols import PROTOCOLS, TRANSFERS
+from trainers.records import WRAP_SIGN
 from trainers.views import ViewConfig
 
 

@@ -1,4 +1,4 @@
-"""What can be set about a bench and its runs, as frozen dataclasses; `trainers.config` fills them."""
+"""What can be set about a bench and its runs, as frozen dataclasses; `trainers.config.load` fills them."""
 
 from dataclasses import Field, dataclass, field
 from typing import ClassVar, Literal, Protocol

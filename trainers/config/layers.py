@@ -14,9 +14,7 @@ from typing import TypeAlias, TypeVar, get_type_hints
 from yacs.config import CfgNode
 
 from adaptkit.contract.registry import list_methods, list_wrappers, method_config, wrapper_config
-from trainers.config_values import Condition, ConfigError, Scalar, as_tuple, check_name, fit, nearest
-from trainers.optim import OptimConfig
-from trainers.settings import (
+from trainers.config.settings import (
     BackboneConfig,
     BenchSettings,
     CheckpointConfig,
@@ -25,6 +23,8 @@ from trainers.settings import (
     LaunchConfig,
     RunSettings,
 )
+from trainers.config.values import Condition, ConfigError, Scalar, as_tuple, check_name, fit, nearest
+from trainers.optim import OptimConfig
 from trainers.views import ViewConfig
 
 CASE_KEYS = ("PROTOCOL", "DATASET", "METHOD", "WRAP", "SHOTS")

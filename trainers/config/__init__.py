@@ -1,0 +1,1 @@
+"""Every setting as a field of a dataclass, and the files that fill them."""
