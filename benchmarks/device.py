@@ -8,8 +8,8 @@ from torch import Tensor
 
 from adaptkit import AdaptedCLIP
 from benchmarks.timing import kept_mb
+from trainers.compute.precision import Precision, autocast
 from trainers.optim import OptimConfig, build_optimizer
-from trainers.precision import Precision, autocast
 
 Step = Callable[[], object]
 WARM_UP = 3  # steps

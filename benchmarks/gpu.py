@@ -27,7 +27,7 @@ from benchmarks.device import GraphStep, Step, TrainStep, memory, seconds_per_st
 from benchmarks.gpu_aims import coop_table, maple_500
 from benchmarks.models import as_backbone, classnames, random_clip
 from benchmarks.timing import RESULTS, gflop, hardware
-from trainers.precision import Precision, autocast
+from trainers.compute.precision import Precision, autocast
 
 PRECISION: Precision = "bf16"
 BATCH_SIZES = (1, 4, 16, 64, 256, 1024)  # of the image tower

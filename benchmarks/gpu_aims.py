@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adaptkit import AdaptedCLIP, FrozenCLIP, create_method
 from benchmarks.device import TrainStep, fastest, seconds_per_step, timed
-from trainers.precision import Precision
+from trainers.compute.precision import Precision
 
 SHOTS, SEEDS = 16, 3
 COOP_BATCH, COOP_EPOCHS, COOP_IMAGENET_EPOCHS = 32, 200, 50

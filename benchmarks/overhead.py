@@ -30,13 +30,13 @@ import trainers.evaluate
 import trainers.run
 from adaptkit import method_class
 from trainers.batches import ImageBatches
+from trainers.compute.team import Trainee
 from trainers.config.load import load_bench
 from trainers.encoder import ImageEncoder
 from trainers.launchers import InProcess
 from trainers.matrix import open_bench, plan
 from trainers.records import write_text
 from trainers.run_jobs import performer, run_all
-from trainers.team import Trainee
 
 LIMIT = 0.05  # of a run's CPU time
 P = ParamSpec("P")

@@ -31,7 +31,7 @@ def open_adapter(args: argparse.Namespace) -> "AdaptedCLIP":
     import torch
 
     import adaptkit
-    from trainers.precision import choose_device, choose_threads
+    from trainers.compute.precision import choose_device, choose_threads
 
     method = adaptkit.load(args.adapter, checkpoint=args.checkpoint, device=choose_device(args.device))
     torch.set_num_threads(choose_threads(0, sum(parameter.numel() for parameter in method.parameters())))

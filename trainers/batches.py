@@ -9,9 +9,9 @@ from torch.utils.data import DataLoader
 
 from adaptkit.backbone.preprocess import PreprocessConfig
 from datasets_fewshot import FewShotDataset, Item
+from trainers.compute.team import ALONE, Team
 from trainers.encoder import ViewImages
 from trainers.kept_pixels import KeptPixels
-from trainers.team import ALONE, Team
 from trainers.token_table import TokenTable
 from trainers.views import ViewConfig, batch_bounds, epoch_order
 

@@ -25,11 +25,11 @@ from datasets_fewshot.own.image_tree import walk_images
 from datasets_fewshot.splits import files_hash
 from trainers.batches import ImageBatches, evaluation_batches
 from trainers.checkpoints import Checkpoints
+from trainers.compute.seeds import derived_seed, seeded
 from trainers.few_shot import train
 from trainers.optim import OptimConfig
 from trainers.records import Json, run_id
 from trainers.run_data import Bench
-from trainers.seeds import derived_seed, seeded
 from trainers.views import ViewConfig
 
 FITTED_IMAGES = 256  # that the stand-ins are fitted on before training

@@ -12,9 +12,9 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.preprocess import PreprocessConfig
 from datasets_fewshot import FeatureKey, FeatureStore, FewShotDataset, Item, eval_transform, train_transform
 from datasets_fewshot.splits import files_hash
+from trainers.compute.precision import Precision, autocast
+from trainers.compute.seeds import seeded
 from trainers.kept_pixels import KeptPixels
-from trainers.precision import Precision, autocast
-from trainers.seeds import seeded
 from trainers.token_table import MOST_BYTES, TokenTable, pack, packed_width, unpack
 from trainers.views import PAPERS_MIN_AREA, ViewConfig, view_seed
 

@@ -81,8 +81,8 @@ def evaluate(method: "AdaptedCLIP", dataset: "FewShotDataset", items: "Sequence[
         ValueError: if it is bound to its classes and some of the data set's are none of them.
     """
     from trainers.batches import evaluation_batches
+    from trainers.compute.precision import choose_precision
     from trainers.evaluate import predict
-    from trainers.precision import choose_precision
     from trainers.run_data import IMAGE_EVAL_BATCH
     from trainers.scoring import score
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from adaptkit.contract.method import AdaptedCLIP
-from trainers.precision import Precision, autocast
+from trainers.compute.precision import Precision, autocast
 from trainers.scoring import Floats, Ints, Score, score
 
 EVAL_BATCH = 1024  # rows of features per call

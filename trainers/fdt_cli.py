@@ -93,7 +93,7 @@ def _method(args: argparse.Namespace) -> "AdaptedCLIP":
     if not (folder / "record.json").is_file():
         return open_adapter(args)
     from adaptkit import load_backbone
-    from trainers.precision import choose_device
+    from trainers.compute.precision import choose_device
     from trainers.records import read_record
     from trainers.run_adapter import load_run
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from adaptkit.contract.method import AdaptedCLIP, Support
 from trainers.checkpoints import Checkpoints
+from trainers.compute.precision import Precision, autocast
+from trainers.compute.team import ALONE, Team
 from trainers.optim import OptimConfig, build_optimizer, set_learning_rate, step_learning_rate
-from trainers.precision import Precision, autocast
-from trainers.team import ALONE, Team
 from trainers.training_state import LastGood, Progress, restore_snapshot, take_snapshot
 
 CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device

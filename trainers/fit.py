@@ -10,6 +10,7 @@ from adaptkit import AdaptedCLIP, ClassSet, FitResult, create_method, method_cla
 from adaptkit.contract.method import Consumes
 from datasets_fewshot import FewShotDataset, load_own_data
 from datasets_fewshot.store.cache_folder import cache_folder
+from trainers.compute.seeds import seeded
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
 from trainers.evaluate import predict
@@ -22,7 +23,6 @@ from trainers.run import execute
 from trainers.run_adapter import load_run
 from trainers.run_data import Bench, test_batches
 from trainers.run_identity import Run
-from trainers.seeds import seeded
 
 EMBEDDED = "adaptkit-mini"
 ADAPTER_CONFIG = "adapter_config.json"

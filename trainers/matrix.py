@@ -7,19 +7,19 @@ import torch
 
 from adaptkit import ClassSet, create_method, load_backbone
 from datasets_fewshot import FeatureStore
+from trainers.compute.freed_memory import keep_freed_memory
+from trainers.compute.precision import choose_device, choose_precision, choose_threads
+from trainers.compute.seeds import seeded
 from trainers.config.settings import BenchConfig, DataclassInstance, RunConfig, Wrap
 from trainers.config.values import ConfigError
 from trainers.encoder import ImageEncoder
 from trainers.environment import weights_source
-from trainers.freed_memory import keep_freed_memory
 from trainers.kept_pixels import KeptPixels
 from trainers.name_lengths import fit_names
-from trainers.precision import choose_device, choose_precision, choose_threads
 from trainers.protocols import NEW_NAMES, Task
 from trainers.records import RecordError, ResultRecord, read_record
 from trainers.run_data import Bench
 from trainers.run_identity import Needs, Run, make_run, uses_training
-from trainers.seeds import seeded
 from trainers.sources import Sources, load_sources
 
 Kind = tuple[str, DataclassInstance, Wrap]  # a method, its options, and what is wrapped around it

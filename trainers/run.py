@@ -14,7 +14,9 @@ from adaptkit import AdaptedCLIP, ClassSet, Support, create_method
 from adaptkit.contract.architecture import Architecture
 from datasets_fewshot import items_hash
 from trainers.checkpoints import Checkpoints, discard_checkpoints
-from trainers.clock import Clock
+from trainers.compute.clock import Clock
+from trainers.compute.seeds import derived_seed, seeded
+from trainers.compute.team import ALONE
 from trainers.config.settings import RunConfig, Wrap
 from trainers.environment import hardware, peak_memory_mb, versions
 from trainers.evaluate import predict
@@ -36,8 +38,6 @@ from trainers.run_data import Bench, all_at_once, support_of, test_batches, trai
 from trainers.run_identity import Run, notes_of
 from trainers.scoring import score
 from trainers.search import find_architecture
-from trainers.seeds import derived_seed, seeded
-from trainers.team import ALONE
 
 
 def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = None) -> ResultRecord:

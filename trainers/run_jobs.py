@@ -11,6 +11,7 @@ import torch
 
 from datasets_fewshot.store.claims import Claim
 from trainers.checkpoints import CHECKPOINTS, discard_checkpoints
+from trainers.compute.team import join_team
 from trainers.config.settings import BenchConfig
 from trainers.config.values import ConfigError
 from trainers.few_shot import DivergedError
@@ -24,7 +25,6 @@ from trainers.records import RECORD_FILE, ResultRecord, read_record
 from trainers.run import assist, execute
 from trainers.run_data import Bench
 from trainers.run_identity import Run
-from trainers.team import join_team
 
 WORKERS_ELSEWHERE = 4  # on ray and slurm, unless a number is asked for
 RUNS_PER_WORKER = 8  # on CPU; to start a worker takes seconds, which fewer runs do not win back

@@ -16,12 +16,12 @@ from adaptkit import AdaptedCLIP, Support
 from adaptkit.contract.architecture import Architecture, ArchitectureSearch, Choice
 from datasets_fewshot import FewShotDataset, Item
 from trainers.batches import Batch
+from trainers.compute.precision import Precision, autocast
+from trainers.compute.seeds import derived_seed, seeded
 from trainers.config.settings import DataclassInstance, RunConfig, Wrap
 from trainers.few_shot import Batches
-from trainers.precision import Precision, autocast
 from trainers.protocols import Task
 from trainers.run_data import Bench, all_at_once, support_of, training_batches
-from trainers.seeds import derived_seed, seeded
 
 HELD_OUT_SHARE = 4  # one image in so many of each class, rounded up; with fewer of them the training images themselves
 

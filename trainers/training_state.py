@@ -11,8 +11,8 @@ from torch import Tensor
 
 from adaptkit.contract.method import AdaptedCLIP
 from trainers.checkpoints import Snapshot
+from trainers.compute.team import Team
 from trainers.records import Json
-from trainers.team import Team
 
 
 @dataclass(frozen=True)

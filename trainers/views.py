@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from trainers.seeds import derived_seed
+from trainers.compute.seeds import derived_seed
 
 Augment = Literal["exact", "pool", "none"]
 PAPERS_MIN_AREA = 0.08  # of the random crops in CoOp's training code

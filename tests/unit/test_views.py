@@ -4,8 +4,8 @@ import torch
 from datasets_fewshot import FeatureStore
 from tests.synthetic import synthetic_dataset
 from trainers.batches import FeatureBatches, ImageBatches
+from trainers.compute.seeds import derived_seed, seeded
 from trainers.encoder import ImageEncoder, random_view
-from trainers.seeds import derived_seed, seeded
 from trainers.views import ViewConfig, batch_bounds, epoch_order, view_seed
 
 CPU = torch.device("cpu")

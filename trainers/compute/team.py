@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from adaptkit.contract.method import AdaptedCLIP
-from trainers.precision import Precision
-from trainers.seeds import derived_seed
+from trainers.compute.precision import Precision
+from trainers.compute.seeds import derived_seed
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

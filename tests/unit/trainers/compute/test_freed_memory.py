@@ -6,7 +6,7 @@ import pytest
 
 PROGRAM = """
 import resource
-from trainers.freed_memory import keep_freed_memory
+from trainers.compute.freed_memory import keep_freed_memory
 keep_freed_memory()
 for _ in range(3):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

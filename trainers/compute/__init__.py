@@ -1,0 +1,1 @@
+"""The processor's side of a run: precision, seeds, processes that train together, memory, seconds."""
