@@ -16,8 +16,8 @@ import json
 from pathlib import Path
 from statistics import fmean, stdev
 
+from trainers.evaluation.scoring import harmonic_mean
 from trainers.records import ResultRecord, read_records, write_text
-from trainers.scoring import harmonic_mean
 
 Cell = tuple[str, int]  # data set, seed
 PAIRS = (

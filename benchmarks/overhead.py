@@ -26,7 +26,7 @@ from unittest import mock
 
 import torch
 
-import trainers.evaluate
+import trainers.evaluation.logits
 import trainers.run
 from adaptkit import method_class
 from trainers.batches import ImageBatches

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from trainers.evaluation.scoring import score
 from trainers.records import SCHEMA_VERSION, Json, ResultRecord, TestScore, run_folder, run_id, test_score, write_record
-from trainers.scoring import score
 
 RESULT = Path(__file__).parent / "results" / "report_speed.json"
 METHODS = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "maple", "promptsrc", "clip_adapter", "clip_lora")

@@ -20,13 +20,13 @@ from datasets_fewshot import Split, draw, select_classes
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
+from trainers.evaluation.scoring import harmonic_mean
 from trainers.matrix import open_bench, probe
 from trainers.protocols import EvalSet, Task, classnames_of
 from trainers.records import read_record
 from trainers.run import execute
 from trainers.run_data import Bench
 from trainers.run_identity import make_run
-from trainers.scoring import harmonic_mean
 from trainers.sources import Sources, load_sources
 
 DATASETS = ("emoji_animals", "emoji_food", "icons", "openclipart")

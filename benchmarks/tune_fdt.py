@@ -19,13 +19,13 @@ from datasets_fewshot import FewShotDataset, Item, Split, select_classes
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
+from trainers.evaluation.scoring import harmonic_mean
 from trainers.matrix import open_bench, probe
 from trainers.protocols import EvalSet, Task
 from trainers.records import read_record, write_text
 from trainers.run import execute
 from trainers.run_data import Bench
 from trainers.run_identity import make_run
-from trainers.scoring import harmonic_mean
 from trainers.sources import Sources, load_sources
 
 SEEDS = [1, 2]

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from trainers.evaluation.scoring import ConfidenceBin, Score, wilson_interval
 from trainers.records import SCHEMA_VERSION, Json, ResultRecord, TestScore, run_id, test_score
-from trainers.scoring import ConfidenceBin, Score, wilson_interval
 
 
 def make_record(

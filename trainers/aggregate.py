@@ -11,8 +11,8 @@ from statistics import fmean, pstdev, stdev
 
 import numpy as np
 
+from trainers.evaluation.scoring import harmonic_mean
 from trainers.records import ResultRecord, run_id
-from trainers.scoring import harmonic_mean
 
 BASELINE = "zero_shot"
 

@@ -17,11 +17,11 @@ from adaptkit.wrappers import DASConfig
 from trainers.config.load import load_bench
 from trainers.config.settings import BenchConfig
 from trainers.das_latency import Latency, measure_latencies
+from trainers.evaluation.scoring import harmonic_mean
 from trainers.launchers import Event
 from trainers.matrix import Plan, open_bench, plan
 from trainers.records import ResultRecord, write_text
 from trainers.run_jobs import choose_launcher, refuse_failures, run_all
-from trainers.scoring import harmonic_mean
 
 DAS = "das"
 RANDOM = "random"

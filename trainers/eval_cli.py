@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from adaptkit import AdaptedCLIP
     from datasets_fewshot import FewShotDataset, Item
     from trainers.batches import Batch
-    from trainers.scoring import Score
+    from trainers.evaluation.scoring import Score
 
 OK = 0
 HARDEST_SHOWN = 5  # classes
@@ -82,9 +82,9 @@ def evaluate(method: "AdaptedCLIP", dataset: "FewShotDataset", items: "Sequence[
     """
     from trainers.batches import evaluation_batches
     from trainers.compute.precision import choose_precision
-    from trainers.evaluate import predict
+    from trainers.evaluation.logits import predict
+    from trainers.evaluation.scoring import score
     from trainers.run_data import IMAGE_EVAL_BATCH
-    from trainers.scoring import score
 
     columns = _columns(method, dataset.classnames)
     batches = evaluation_batches(dataset, items, method.backbone.preprocess_cfg, IMAGE_EVAL_BATCH, workers)

@@ -14,10 +14,10 @@ from rich.console import Console
 
 from trainers.config.load import load_bench
 from trainers.config.values import ConfigError, check_name
+from trainers.evaluation.scoring import harmonic_mean
 from trainers.matrix import open_bench, plan
 from trainers.records import ResultRecord, write_text
 from trainers.run import execute
-from trainers.scoring import harmonic_mean
 
 VARIANTS: dict[str, dict[str, object]] = {
     "default": {},

@@ -13,7 +13,7 @@ from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.compute.seeds import seeded
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
-from trainers.evaluate import predict
+from trainers.evaluation.logits import predict
 from trainers.fit_checks import check_images, check_names
 from trainers.fit_defaults import default_shots, embedded_settings, size_settings
 from trainers.fit_report import confusions, worst_images, write_sheet, write_summary

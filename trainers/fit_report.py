@@ -11,8 +11,8 @@ import numpy as np
 from adaptkit import Confusion, FitResult
 from datasets_fewshot import FewShotDataset, Item
 from datasets_fewshot.upkeep.contact_sheet import captioned_sheet
+from trainers.evaluation.scoring import Floats, Ints, log_probabilities
 from trainers.records import replacing, write_text
-from trainers.scoring import Floats, Ints, log_probabilities
 
 CONFUSIONS = 5
 WORST_IMAGES = 16

@@ -18,7 +18,7 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from trainers.scoring import Bools, ConfidenceBin, Score
+from trainers.evaluation.scoring import Bools, ConfidenceBin, Score
 
 SCHEMA_VERSION = 2  # docs/records.md has every version
 # Enters every run's id. Raise it with any change to the code that changes what a run computes.

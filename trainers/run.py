@@ -19,7 +19,8 @@ from trainers.compute.seeds import derived_seed, seeded
 from trainers.compute.team import ALONE
 from trainers.config.settings import RunConfig, Wrap
 from trainers.environment import hardware, peak_memory_mb, versions
-from trainers.evaluate import predict
+from trainers.evaluation.logits import predict
+from trainers.evaluation.scoring import score
 from trainers.few_shot import Batches, DivergedError, TrainLog, train
 from trainers.protocols import EvalSet
 from trainers.records import (
@@ -36,7 +37,6 @@ from trainers.records import (
 )
 from trainers.run_data import Bench, all_at_once, support_of, test_batches, training_batches
 from trainers.run_identity import Run, notes_of
-from trainers.scoring import score
 from trainers.search import find_architecture
 
 

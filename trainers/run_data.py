@@ -14,7 +14,7 @@ from trainers.compute.precision import Precision
 from trainers.compute.team import ALONE, Team
 from trainers.config.settings import CheckpointConfig, RunConfig
 from trainers.encoder import ImageEncoder, ViewImages
-from trainers.evaluate import EVAL_BATCH
+from trainers.evaluation.logits import EVAL_BATCH
 from trainers.kept_pixels import KeptPixels
 from trainers.protocols import EvalSet
 from trainers.views import ViewConfig, batch_bounds

@@ -1,8 +1,8 @@
 import dataclasses
 
 from tests.records_for_tests import make_record
+from trainers.evaluation.scoring import ConfidenceBin
 from trainers.report.points import figure_groups, points, pooled_bins
-from trainers.scoring import ConfidenceBin
 
 
 def numbers(group, measure):

@@ -8,10 +8,10 @@ from datasets_fewshot.papers.suite import PAPER_DATASETS
 from trainers.config.files import packaged_names
 from trainers.config.load import load_bench
 from trainers.config.settings import BackboneConfig
+from trainers.evaluation.scoring import harmonic_mean
 from trainers.paper_tables import PAPER_TABLES, paper_table
 from trainers.protocols import PROTOCOLS
 from trainers.report.publications import AVERAGE, published_places, published_rows
-from trainers.scoring import harmonic_mean
 
 ROWS = [row for protocol in PROTOCOLS for row in published_rows(protocol)]
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from adaptkit import create_method
-from trainers.evaluate import evaluate
-from trainers.scoring import (
+from trainers.evaluation.logits import evaluate
+from trainers.evaluation.scoring import (
     confidence_bins,
     expected_calibration_error,
     harmonic_mean,

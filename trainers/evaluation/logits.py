@@ -7,7 +7,7 @@ from torch import Tensor
 
 from adaptkit.contract.method import AdaptedCLIP
 from trainers.compute.precision import Precision, autocast
-from trainers.scoring import Floats, Ints, Score, score
+from trainers.evaluation.scoring import Floats, Ints, Score, score
 
 EVAL_BATCH = 1024  # rows of features per call
 
