@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 from adaptkit import FrozenCLIP, load_backbone
 from datasets_fewshot import FewShotDataset, Item, Split
 from trainers.compute.precision import Precision, autocast, choose_device
-from trainers.encoder import ViewImages
+from trainers.feeding.encoder import ViewImages
 
 SIZE = (375, 500)  # height and width in pixels
 DIFFERENT_IMAGES = 64  # files; items beyond that are links to them

@@ -29,10 +29,10 @@ import torch
 import trainers.evaluation.logits
 import trainers.run
 from adaptkit import method_class
-from trainers.batches import ImageBatches
 from trainers.compute.team import Trainee
 from trainers.config.load import load_bench
-from trainers.encoder import ImageEncoder
+from trainers.feeding.batches import ImageBatches
+from trainers.feeding.encoder import ImageEncoder
 from trainers.launchers import InProcess
 from trainers.matrix import open_bench, plan
 from trainers.records import write_text

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from statistics import median
 
+from trainers.feeding.views import batch_bounds
 from trainers.records import ResultRecord
 from trainers.run_identity import Run
-from trainers.views import batch_bounds
 
 Kind = tuple[str, str, str]  # data set, method with its wrappers, backbone
 

@@ -11,8 +11,8 @@ from trainers.adapter_args import add_adapter, open_adapter
 if TYPE_CHECKING:
     from adaptkit import AdaptedCLIP
     from datasets_fewshot import FewShotDataset, Item
-    from trainers.batches import Batch
     from trainers.evaluation.scoring import Score
+    from trainers.feeding.batches import Batch
 
 OK = 0
 HARDEST_SHOWN = 5  # classes
@@ -80,10 +80,10 @@ def evaluate(method: "AdaptedCLIP", dataset: "FewShotDataset", items: "Sequence[
     Raises:
         ValueError: if it is bound to its classes and some of the data set's are none of them.
     """
-    from trainers.batches import evaluation_batches
     from trainers.compute.precision import choose_precision
     from trainers.evaluation.logits import predict
     from trainers.evaluation.scoring import score
+    from trainers.feeding.batches import evaluation_batches
     from trainers.run_data import IMAGE_EVAL_BATCH
 
     columns = _columns(method, dataset.classnames)

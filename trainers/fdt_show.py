@@ -17,7 +17,7 @@ from adaptkit import AdaptedCLIP
 from adaptkit.fdt import with_codebook
 from adaptkit.wrappers.fdt import ground
 from datasets_fewshot import FewShotDataset, Item
-from trainers.encoder import eval_view
+from trainers.feeding.encoder import eval_view
 
 ENCODE_BATCH = 64  # images at a time
 SIDE = 112  # pixels of a shown image

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from adaptkit.contract.method import Consumes
 from trainers.config.files import read_packaged
 from trainers.config.settings import RunConfig
-from trainers.views import batch_bounds
+from trainers.feeding.views import batch_bounds
 
 RECIPE_SHOTS = (16, 8, 4, 2, 1)  # that recipes have settings for
 MIN_STEPS = 100  # of the optimiser

@@ -12,9 +12,9 @@ from trainers.compute.precision import choose_device, choose_precision, choose_t
 from trainers.compute.seeds import seeded
 from trainers.config.settings import BenchConfig, DataclassInstance, RunConfig, Wrap
 from trainers.config.values import ConfigError
-from trainers.encoder import ImageEncoder
 from trainers.environment import weights_source
-from trainers.kept_pixels import KeptPixels
+from trainers.feeding.encoder import ImageEncoder
+from trainers.feeding.kept_pixels import KeptPixels
 from trainers.name_lengths import fit_names
 from trainers.protocols import NEW_NAMES, Task
 from trainers.records import RecordError, ResultRecord, read_record

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from adaptkit import AdaptedCLIP, FrozenCLIP, Support
 from datasets_fewshot import FewShotDataset, Item
-from trainers.batches import Batch, EncodedBatches, FeatureBatches, ImageBatches, evaluation_batches
 from trainers.compute.precision import Precision
 from trainers.compute.team import ALONE, Team
 from trainers.config.settings import CheckpointConfig, RunConfig
-from trainers.encoder import ImageEncoder, ViewImages
 from trainers.evaluation.logits import EVAL_BATCH
-from trainers.kept_pixels import KeptPixels
+from trainers.feeding.batches import Batch, EncodedBatches, FeatureBatches, ImageBatches, evaluation_batches
+from trainers.feeding.encoder import ImageEncoder, ViewImages
+from trainers.feeding.kept_pixels import KeptPixels
+from trainers.feeding.views import ViewConfig, batch_bounds
 from trainers.protocols import EvalSet
-from trainers.views import ViewConfig, batch_bounds
 
 TOKEN_EVAL_BATCH = 100  # images per test batch of rows
 IMAGE_EVAL_BATCH = 100  # images per test batch, as the papers' code has it

@@ -15,10 +15,10 @@ from torch import Tensor
 from adaptkit import AdaptedCLIP, Support
 from adaptkit.contract.architecture import Architecture, ArchitectureSearch, Choice
 from datasets_fewshot import FewShotDataset, Item
-from trainers.batches import Batch
 from trainers.compute.precision import Precision, autocast
 from trainers.compute.seeds import derived_seed, seeded
 from trainers.config.settings import DataclassInstance, RunConfig, Wrap
+from trainers.feeding.batches import Batch
 from trainers.few_shot import Batches
 from trainers.protocols import Task
 from trainers.run_data import Bench, all_at_once, support_of, training_batches

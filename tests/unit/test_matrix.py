@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import trainers.encoder
+import trainers.feeding.encoder
 import trainers.matrix
 import trainers.run
 from adaptkit import create_method, list_methods, method_class
@@ -418,7 +418,7 @@ def test_a_context_that_leaves_no_room_for_the_longest_name_is_refused_before_an
 def test_rows_that_are_too_many_to_keep_are_encoded_when_they_are_shown(bench, monkeypatch):
     words = ["METHODS", "[coop]", "WRAP", "[fdt]", "SEEDS", "[1]", "FDT.N_CODES", "16", "VIEWS.AUGMENT", "pool"]
     (kept,), _ = run_quietly(*bench(*words))
-    monkeypatch.setattr(trainers.encoder, "MOST_BYTES", 0)
+    monkeypatch.setattr(trainers.feeding.encoder, "MOST_BYTES", 0)
     (streamed,), _ = run_quietly(*bench(*words, out="streamed"))
     assert kept.label == "coop+fdt"
     assert streamed.run_id == kept.run_id

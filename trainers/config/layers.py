@@ -24,8 +24,8 @@ from trainers.config.settings import (
     RunSettings,
 )
 from trainers.config.values import Condition, ConfigError, Scalar, as_tuple, check_name, fit, nearest
+from trainers.feeding.views import ViewConfig
 from trainers.optim import OptimConfig
-from trainers.views import ViewConfig
 
 CASE_KEYS = ("PROTOCOL", "DATASET", "METHOD", "WRAP", "SHOTS")
 BENCH_KEYS = {entry.name.upper() for entry in dataclasses.fields(BenchSettings)} | {

@@ -30,10 +30,10 @@ from trainers.config.settings import (
     RunSettings,
 )
 from trainers.config.values import ConfigError, Scalar, check_name
+from trainers.feeding.views import ViewConfig
 from trainers.optim import OptimConfig
 from trainers.protocols import PROTOCOLS, TRANSFERS
 from trainers.records import WRAP_SIGN
-from trainers.views import ViewConfig
 
 
 def load_bench(config_file: str | Path | None = None, overrides: Sequence[str] = ()) -> BenchConfig:

@@ -15,7 +15,7 @@ from datasets_fewshot import FeatureStore
 from tests.models import build
 from trainers.config.settings import CheckpointConfig
 from trainers.das_distill import Distillation, distill_stand_ins, unlabelled_images
-from trainers.encoder import ImageEncoder
+from trainers.feeding.encoder import ImageEncoder
 from trainers.few_shot import DivergedError
 from trainers.run_data import Bench
 

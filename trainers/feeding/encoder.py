@@ -14,9 +14,9 @@ from datasets_fewshot import FeatureKey, FeatureStore, FewShotDataset, Item, eva
 from datasets_fewshot.splits import files_hash
 from trainers.compute.precision import Precision, autocast
 from trainers.compute.seeds import seeded
-from trainers.kept_pixels import KeptPixels
-from trainers.token_table import MOST_BYTES, TokenTable, pack, packed_width, unpack
-from trainers.views import PAPERS_MIN_AREA, ViewConfig, view_seed
+from trainers.feeding.kept_pixels import KeptPixels
+from trainers.feeding.token_table import MOST_BYTES, TokenTable, pack, packed_width, unpack
+from trainers.feeding.views import PAPERS_MIN_AREA, ViewConfig, view_seed
 
 ENCODE_BATCH = 256  # images per call of the image tower
 VIEWS_PER_DECODE = 8  # random views that are cut out of an image while it is decoded

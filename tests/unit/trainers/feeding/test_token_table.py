@@ -3,7 +3,7 @@
 import torch
 
 from adaptkit import FrozenCLIP
-from trainers.token_table import TokenTable, pack, packed_width, unpack
+from trainers.feeding.token_table import TokenTable, pack, packed_width, unpack
 
 
 def test_the_class_token_comes_back_to_the_last_bit_and_patches_in_half():

@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader
 from adaptkit.backbone.preprocess import PreprocessConfig
 from datasets_fewshot import FewShotDataset, Item
 from trainers.compute.team import ALONE, Team
-from trainers.encoder import ViewImages
-from trainers.kept_pixels import KeptPixels
-from trainers.token_table import TokenTable
-from trainers.views import ViewConfig, batch_bounds, epoch_order
+from trainers.feeding.encoder import ViewImages
+from trainers.feeding.kept_pixels import KeptPixels
+from trainers.feeding.token_table import TokenTable
+from trainers.feeding.views import ViewConfig, batch_bounds, epoch_order
 
 Batch = tuple[Tensor, Tensor]  # (x, labels): what the method consumes, and (B,) int64
 

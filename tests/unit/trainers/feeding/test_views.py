@@ -3,10 +3,10 @@ import torch
 
 from datasets_fewshot import FeatureStore
 from tests.synthetic import synthetic_dataset
-from trainers.batches import FeatureBatches, ImageBatches
 from trainers.compute.seeds import derived_seed, seeded
-from trainers.encoder import ImageEncoder, random_view
-from trainers.views import ViewConfig, batch_bounds, epoch_order, view_seed
+from trainers.feeding.batches import FeatureBatches, ImageBatches
+from trainers.feeding.encoder import ImageEncoder, random_view
+from trainers.feeding.views import ViewConfig, batch_bounds, epoch_order, view_seed
 
 CPU = torch.device("cpu")
 MODES = [ViewConfig("exact"), ViewConfig("pool", n_views=3), ViewConfig("none")]
