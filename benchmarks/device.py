@@ -9,14 +9,14 @@ from torch import Tensor
 from adaptkit import AdaptedCLIP
 from benchmarks.timing import kept_mb
 from trainers.compute.precision import Precision, autocast
-from trainers.optim import OptimConfig, build_optimizer
+from trainers.training.optim import OptimConfig, build_optimizer
 
 Step = Callable[[], object]
 WARM_UP = 3  # steps
 
 
 class TrainStep:
-    """An optimiser step of a method on one batch, as `trainers.few_shot.train` takes it: SGD, learnt tensors in fp32.
+    """An optimiser step of a method on one batch, as `trainers.training.few_shot.train` takes it: SGD, learnt tensors in fp32.
 
     Args:
         x: what the method consumes; write new batches into it with `copy_`.

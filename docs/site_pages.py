@@ -86,7 +86,7 @@ def method_page(name: str, facts: MethodFacts) -> str:
             *options(adaptkit.method_config(name)),
             "## Recipe",
             "",
-            f"`configs/methods/{name}.yaml`, over the defaults of `trainers/optim.py` and `trainers/feeding/views.py`:",
+            f"`configs/methods/{name}.yaml`, over the defaults of `trainers/training/optim.py` and `trainers/feeding/views.py`:",
             "",
             "```yaml",
             recipe.rstrip(),

@@ -23,14 +23,14 @@ from datasets_fewshot import FewShotDataset, Item, Split
 from datasets_fewshot.own.bad_images import find_bad_images
 from datasets_fewshot.own.image_tree import walk_images
 from datasets_fewshot.splits import files_hash
-from trainers.checkpoints import Checkpoints
 from trainers.compute.seeds import derived_seed, seeded
 from trainers.feeding.batches import ImageBatches, evaluation_batches
 from trainers.feeding.views import ViewConfig
-from trainers.few_shot import train
-from trainers.optim import OptimConfig
 from trainers.records import Json, run_id
 from trainers.run_data import Bench
+from trainers.training.checkpoints import Checkpoints
+from trainers.training.few_shot import train
+from trainers.training.optim import OptimConfig
 
 FITTED_IMAGES = 256  # that the stand-ins are fitted on before training
 REWARD_EVERY = 10  # steps from reward to reward

@@ -7,7 +7,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from trainers.checkpoints import CHECKPOINTS
 from trainers.config.settings import BenchConfig
 from trainers.environment import hardware
 from trainers.estimates import Estimates, spell
@@ -16,6 +15,7 @@ from trainers.records import read_records
 from trainers.run_data import Bench
 from trainers.run_identity import Run
 from trainers.run_jobs import count_workers
+from trainers.training.checkpoints import CHECKPOINTS
 
 UNKNOWN = "unknown"
 MOST_TESTS = 2  # whose names stand in a row

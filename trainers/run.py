@@ -13,7 +13,6 @@ from torch import Tensor
 from adaptkit import AdaptedCLIP, ClassSet, Support, create_method
 from adaptkit.contract.architecture import Architecture
 from datasets_fewshot import items_hash
-from trainers.checkpoints import Checkpoints, discard_checkpoints
 from trainers.compute.clock import Clock
 from trainers.compute.seeds import derived_seed, seeded
 from trainers.compute.team import ALONE
@@ -21,7 +20,6 @@ from trainers.config.settings import RunConfig, Wrap
 from trainers.environment import hardware, peak_memory_mb, versions
 from trainers.evaluation.logits import predict
 from trainers.evaluation.scoring import score
-from trainers.few_shot import Batches, DivergedError, TrainLog, train
 from trainers.protocols import EvalSet
 from trainers.records import (
     ARCHITECTURE_FILE,
@@ -38,6 +36,8 @@ from trainers.records import (
 from trainers.run_data import Bench, all_at_once, support_of, test_batches, training_batches
 from trainers.run_identity import Run, notes_of
 from trainers.search import find_architecture
+from trainers.training.checkpoints import Checkpoints, discard_checkpoints
+from trainers.training.few_shot import Batches, DivergedError, TrainLog, train
 
 
 def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = None) -> ResultRecord:

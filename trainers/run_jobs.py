@@ -10,11 +10,9 @@ from pathlib import Path
 import torch
 
 from datasets_fewshot.store.claims import Claim
-from trainers.checkpoints import CHECKPOINTS, discard_checkpoints
 from trainers.compute.team import join_team
 from trainers.config.settings import BenchConfig
 from trainers.config.values import ConfigError
-from trainers.few_shot import DivergedError
 from trainers.launchers import Event, InProcess, Job, Launcher, Local, Place, Tell
 from trainers.launchers.base import CLAIM_FILE, held
 from trainers.launchers.ray import Ray
@@ -25,6 +23,8 @@ from trainers.records import RECORD_FILE, ResultRecord, read_record
 from trainers.run import assist, execute
 from trainers.run_data import Bench
 from trainers.run_identity import Run
+from trainers.training.checkpoints import CHECKPOINTS, discard_checkpoints
+from trainers.training.few_shot import DivergedError
 
 WORKERS_ELSEWHERE = 4  # on ray and slurm, unless a number is asked for
 RUNS_PER_WORKER = 8  # on CPU; to start a worker takes seconds, which fewer runs do not win back

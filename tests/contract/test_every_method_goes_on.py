@@ -6,11 +6,11 @@ import torch
 from adaptkit import Support, create_method, list_methods
 from tests.conftest import CLASSES
 from tests.models import consumed
-from trainers.checkpoints import Checkpoints
 from trainers.compute.seeds import seeded
 from trainers.config.settings import CheckpointConfig
-from trainers.few_shot import train
-from trainers.optim import OptimConfig
+from trainers.training.checkpoints import Checkpoints
+from trainers.training.few_shot import train
+from trainers.training.optim import OptimConfig
 
 EVERY_STEP = CheckpointConfig(seconds=0, steps=1)
 ADAM = OptimConfig(name="adamw", lr=1e-3, epochs=3)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from adaptkit import create_method
 from tests.golden import Golden, batch, tiny_backbone, variants
-from trainers.optim import OptimConfig, build_optimizer, learning_rate
+from trainers.training.optim import OptimConfig, build_optimizer, learning_rate
 
 
 def build(golden, golden_folder):

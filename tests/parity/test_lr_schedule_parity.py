@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from trainers.optim import OptimConfig, learning_rate
+from trainers.training.optim import OptimConfig, learning_rate
 
 FIXTURES = Path(__file__).parent / "fixtures" / "lr_schedule"
 MANIFEST = json.loads((FIXTURES / "manifest.json").read_text())

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trainers.checkpoints import Checkpoints, Snapshot, discard_checkpoints
 from trainers.config.settings import CheckpointConfig
+from trainers.training.checkpoints import Checkpoints, Snapshot, discard_checkpoints
 
 EVERY_STEP = CheckpointConfig(seconds=0, steps=1)
 

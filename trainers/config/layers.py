@@ -25,7 +25,7 @@ from trainers.config.settings import (
 )
 from trainers.config.values import Condition, ConfigError, Scalar, as_tuple, check_name, fit, nearest
 from trainers.feeding.views import ViewConfig
-from trainers.optim import OptimConfig
+from trainers.training.optim import OptimConfig
 
 CASE_KEYS = ("PROTOCOL", "DATASET", "METHOD", "WRAP", "SHOTS")
 BENCH_KEYS = {entry.name.upper() for entry in dataclasses.fields(BenchSettings)} | {

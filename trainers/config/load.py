@@ -31,9 +31,9 @@ from trainers.config.settings import (
 )
 from trainers.config.values import ConfigError, Scalar, check_name
 from trainers.feeding.views import ViewConfig
-from trainers.optim import OptimConfig
 from trainers.protocols import PROTOCOLS, TRANSFERS
 from trainers.records import WRAP_SIGN
+from trainers.training.optim import OptimConfig
 
 
 def load_bench(config_file: str | Path | None = None, overrides: Sequence[str] = ()) -> BenchConfig:

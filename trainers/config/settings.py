@@ -4,8 +4,8 @@ from dataclasses import Field, dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 from trainers.feeding.views import ViewConfig
-from trainers.optim import OptimConfig
 from trainers.records import WRAP_SIGN
+from trainers.training.optim import OptimConfig
 
 EVERY_METHOD = "all"  # in METHODS: every method that can take part
 OWN_SUITE = "own"  # the suite of data sets that `DATA.OWN` names

@@ -16,8 +16,8 @@ from tests.models import build
 from trainers.config.settings import CheckpointConfig
 from trainers.das_distill import Distillation, distill_stand_ins, unlabelled_images
 from trainers.feeding.encoder import ImageEncoder
-from trainers.few_shot import DivergedError
 from trainers.run_data import Bench
+from trainers.training.few_shot import DivergedError
 
 NAMES = ("cat", "dog")
 VISION = {"encoder": "vision", "skip_text": 0, "skip_vision": 1, "skip_bottleneck_vision": 8}

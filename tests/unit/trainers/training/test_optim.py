@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trainers.optim import OptimConfig, build_optimizer, learning_rate, set_learning_rate, step_learning_rate
+from trainers.training.optim import OptimConfig, build_optimizer, learning_rate, set_learning_rate, step_learning_rate
 
 
 def test_cosine_starts_after_the_warm_up_and_never_reaches_zero():

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from adaptkit.contract.method import AdaptedCLIP
-from trainers.checkpoints import Snapshot
 from trainers.compute.team import Team
 from trainers.records import Json
+from trainers.training.checkpoints import Snapshot
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from adaptkit.contract.method import AdaptedCLIP, Support
-from trainers.checkpoints import Checkpoints
 from trainers.compute.precision import Precision, autocast
 from trainers.compute.team import ALONE, Team
-from trainers.optim import OptimConfig, build_optimizer, set_learning_rate, step_learning_rate
-from trainers.training_state import LastGood, Progress, restore_snapshot, take_snapshot
+from trainers.training.checkpoints import Checkpoints
+from trainers.training.optim import OptimConfig, build_optimizer, set_learning_rate, step_learning_rate
+from trainers.training.state import LastGood, Progress, restore_snapshot, take_snapshot
 
 CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
 
