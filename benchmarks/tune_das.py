@@ -22,7 +22,7 @@ from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
 from trainers.evaluation.scoring import harmonic_mean
 from trainers.matrix import open_bench, probe
-from trainers.protocols import EvalSet, Task, classnames_of
+from trainers.protocols.within_and_across import EvalSet, Task, classnames_of
 from trainers.records import read_record
 from trainers.run import execute
 from trainers.run_data import Bench

@@ -21,7 +21,7 @@ from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.config.load import load_bench
 from trainers.config.settings import WRAP_SIGN, RunConfig
 from trainers.matrix import open_bench, probe
-from trainers.protocols import EvalSet, Task, base_to_novel
+from trainers.protocols.within_and_across import EvalSet, Task, base_to_novel
 from trainers.records import ResultRecord, read_record
 from trainers.run import execute
 from trainers.run_data import Bench

@@ -16,7 +16,7 @@ from trainers.environment import weights_source
 from trainers.feeding.encoder import ImageEncoder
 from trainers.feeding.kept_pixels import KeptPixels
 from trainers.name_lengths import fit_names
-from trainers.protocols import NEW_NAMES, Task
+from trainers.protocols.within_and_across import NEW_NAMES, Task
 from trainers.records import RecordError, ResultRecord, read_record
 from trainers.run_data import Bench
 from trainers.run_identity import Needs, Run, make_run, uses_training

@@ -20,7 +20,7 @@ from trainers.config.settings import RunConfig, Wrap
 from trainers.environment import hardware, peak_memory_mb, versions
 from trainers.evaluation.logits import predict
 from trainers.evaluation.scoring import score
-from trainers.protocols import EvalSet
+from trainers.protocols.within_and_across import EvalSet
 from trainers.records import (
     ARCHITECTURE_FILE,
     LAST_GOOD_FILE,

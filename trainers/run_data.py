@@ -17,7 +17,7 @@ from trainers.feeding.batches import Batch, EncodedBatches, FeatureBatches, Imag
 from trainers.feeding.encoder import ImageEncoder, ViewImages
 from trainers.feeding.kept_pixels import KeptPixels
 from trainers.feeding.views import ViewConfig, batch_bounds
-from trainers.protocols import EvalSet
+from trainers.protocols.within_and_across import EvalSet
 
 TOKEN_EVAL_BATCH = 100  # images per test batch of rows
 IMAGE_EVAL_BATCH = 100  # images per test batch, as the papers' code has it

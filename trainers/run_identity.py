@@ -10,7 +10,7 @@ from adaptkit.contract.method import Consumes
 from datasets_fewshot import FewShotDataset, Item, items_hash
 from datasets_fewshot.splits import files_hash
 from trainers.config.settings import OWN_SUITE, DataclassInstance, RunConfig
-from trainers.protocols import Task
+from trainers.protocols.within_and_across import Task
 from trainers.records import Json, run_folder, run_id
 from trainers.run_data import Bench
 

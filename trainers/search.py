@@ -19,7 +19,7 @@ from trainers.compute.precision import Precision, autocast
 from trainers.compute.seeds import derived_seed, seeded
 from trainers.config.settings import DataclassInstance, RunConfig, Wrap
 from trainers.feeding.batches import Batch
-from trainers.protocols import Task
+from trainers.protocols.within_and_across import Task
 from trainers.run_data import Bench, all_at_once, support_of, training_batches
 from trainers.training.few_shot import Batches
 

@@ -7,7 +7,7 @@ from datasets_fewshot import FewShotDataset, Split, list_datasets, load_dataset,
 from trainers.config.load import own_name
 from trainers.config.settings import BenchConfig, DataConfig, RunConfig
 from trainers.config.values import ConfigError, check_name
-from trainers.protocols import TRANSFERS, VARIANTS, WITHIN_ONE, Task
+from trainers.protocols.within_and_across import TRANSFERS, VARIANTS, WITHIN_ONE, Task
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import trainers.run
 from adaptkit import create_method, list_methods, method_class
 from datasets_fewshot import Split, registry
 from tests.synthetic import NAMES, synthetic_dataset
-from trainers import protocols
 from trainers.config.load import load_bench
 from trainers.config.values import ConfigError
 from trainers.launchers import InProcess
 from trainers.matrix import open_bench, plan
-from trainers.protocols import base_to_novel, domain_generalization, few_shot
+from trainers.protocols import within_and_across as protocols
+from trainers.protocols.within_and_across import base_to_novel, domain_generalization, few_shot
 from trainers.records import LAST_GOOD_FILE, LEARNT_FILE, RECORD_FILE
 from trainers.run import set_classes
 from trainers.run_jobs import RunsFailedError, performer, refuse_failures, run_all

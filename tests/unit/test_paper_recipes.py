@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from trainers.config.load import load_bench
-from trainers.protocols import PROTOCOLS
+from trainers.protocols.within_and_across import PROTOCOLS
 
 FOLDER = Path(str(resources.files("configs"))) / "paper"
 METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc")

@@ -7,7 +7,7 @@ from adaptkit import list_methods
 from datasets_fewshot import list_datasets
 from trainers.config.load import load_bench
 from trainers.config.values import ConfigError, fit
-from trainers.protocols import PROTOCOLS
+from trainers.protocols.within_and_across import PROTOCOLS
 
 PAPER = ("SUITE", "paper", "DATASETS", "[dtd]")
 

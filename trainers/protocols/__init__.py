@@ -1,0 +1,1 @@
+"""What a run trains on and what it is tested on."""
