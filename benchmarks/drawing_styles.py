@@ -20,8 +20,8 @@ from datasets_fewshot import MINI_DATASETS
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.config.load import load_bench
 from trainers.matrix import open_bench, plan
-from trainers.records import ResultRecord, read_record, write_text
-from trainers.run import execute
+from trainers.runs.execute import execute
+from trainers.runs.records import ResultRecord, read_record, write_text
 
 TESTED = "twemoji"
 NEAR, FAR = ("DATA.FAMILIES", "[emojitwo, noto-v1]"), ("DATA.FAMILIES", "[symbola, emojitwo-mono]")

@@ -40,11 +40,11 @@ from trainers.contrastive import (
     train_contrastive,
 )
 from trainers.contrastive_fdt import CLIPWithFDT, fdt_loss
-from trainers.environment import hardware, versions
 from trainers.mini_augment import random_views
 from trainers.mini_pairs import NAME_TEMPLATES
 from trainers.pretrain_mini import IMAGE_SIZE, PREPROCESS_CONFIG, build_model, shortened
-from trainers.records import write_text
+from trainers.runs.environment import hardware, versions
+from trainers.runs.records import write_text
 
 DATASETS = [name for name in MINI_DATASETS if name not in ("emoji_subgroups", "fashion_mnist")]
 BATCH = 128

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from trainers.evaluation.scoring import harmonic_mean
-from trainers.records import ResultRecord, read_records, write_text
+from trainers.runs.records import ResultRecord, read_records, write_text
 
 Cell = tuple[str, int]  # data set, seed
 PAIRS = (

@@ -27,7 +27,7 @@ from unittest import mock
 import torch
 
 import trainers.evaluation.logits
-import trainers.run
+import trainers.runs.execute
 from adaptkit import method_class
 from trainers.compute.team import Trainee
 from trainers.config.load import load_bench
@@ -35,8 +35,8 @@ from trainers.feeding.batches import ImageBatches
 from trainers.feeding.encoder import ImageEncoder
 from trainers.launchers import InProcess
 from trainers.matrix import open_bench, plan
-from trainers.records import write_text
 from trainers.run_jobs import performer, run_all
+from trainers.runs.records import write_text
 
 LIMIT = 0.05  # of a run's CPU time
 P = ParamSpec("P")
@@ -100,9 +100,9 @@ def watched(watch: Stopwatch, methods: list[str]) -> Iterator[None]:
 
         patch(ImageEncoder, "_encode", watch.timed_batches("encode images", ImageEncoder._encode))
         patch(ImageBatches, "__iter__", watch.timed_batches("decode images", ImageBatches.__iter__))
-        patch(trainers.run, "create_method", watch.timed("encode texts", trainers.run.create_method))
-        patch(trainers.run, "set_classes", watch.timed("encode texts", trainers.run.set_classes))
-        patch(trainers.run, "predict", watch.timed("forward", trainers.run.predict))
+        patch(trainers.runs.execute, "create_method", watch.timed("encode texts", trainers.runs.execute.create_method))
+        patch(trainers.runs.execute, "set_classes", watch.timed("encode texts", trainers.runs.execute.set_classes))
+        patch(trainers.runs.execute, "predict", watch.timed("forward", trainers.runs.execute.predict))
         patch(Trainee, "backward", watch.timed("forward and backward", Trainee.backward))
         for optimizer in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
             patch(optimizer, "step", watch.timed("optimiser's step", optimizer.step))

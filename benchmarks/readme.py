@@ -19,8 +19,8 @@ from pathlib import Path
 
 from adaptkit import list_methods, method_class
 from datasets_fewshot import MINI_DATASETS
-from trainers.records import ResultRecord, read_records
 from trainers.report.plots import draw_plots
+from trainers.runs.records import ResultRecord, read_records
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -14,7 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from trainers.evaluation.scoring import score
-from trainers.records import SCHEMA_VERSION, Json, ResultRecord, TestScore, run_folder, run_id, test_score, write_record
+from trainers.runs.records import (
+    SCHEMA_VERSION,
+    Json,
+    ResultRecord,
+    TestScore,
+    run_folder,
+    run_id,
+    test_score,
+    write_record,
+)
 
 RESULT = Path(__file__).parent / "results" / "report_speed.json"
 METHODS = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "maple", "promptsrc", "clip_adapter", "clip_lora")

@@ -23,11 +23,11 @@ from trainers.config.settings import RunConfig
 from trainers.evaluation.scoring import harmonic_mean
 from trainers.matrix import open_bench, probe
 from trainers.protocols.within_and_across import EvalSet, Task, classnames_of
-from trainers.records import read_record
-from trainers.run import execute
-from trainers.run_data import Bench
-from trainers.run_identity import make_run
-from trainers.sources import Sources, load_sources
+from trainers.runs.data import Bench
+from trainers.runs.execute import execute
+from trainers.runs.identity import make_run
+from trainers.runs.records import read_record
+from trainers.runs.sources import Sources, load_sources
 
 DATASETS = ("emoji_animals", "emoji_food", "icons", "openclipart")
 PAIR = "[1, 4]"  # the same everywhere, so that settings are compared and not blocks

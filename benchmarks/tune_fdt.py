@@ -22,11 +22,11 @@ from trainers.config.settings import RunConfig
 from trainers.evaluation.scoring import harmonic_mean
 from trainers.matrix import open_bench, probe
 from trainers.protocols.within_and_across import EvalSet, Task
-from trainers.records import read_record, write_text
-from trainers.run import execute
-from trainers.run_data import Bench
-from trainers.run_identity import make_run
-from trainers.sources import Sources, load_sources
+from trainers.runs.data import Bench
+from trainers.runs.execute import execute
+from trainers.runs.identity import make_run
+from trainers.runs.records import read_record, write_text
+from trainers.runs.sources import Sources, load_sources
 
 SEEDS = [1, 2]
 WEIGHTS, RATES = (0.0, 0.25, 0.5, 1.0), (0.001, 0.003)

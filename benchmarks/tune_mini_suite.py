@@ -22,11 +22,11 @@ from trainers.config.load import load_bench
 from trainers.config.settings import WRAP_SIGN, RunConfig
 from trainers.matrix import open_bench, probe
 from trainers.protocols.within_and_across import EvalSet, Task, base_to_novel
-from trainers.records import ResultRecord, read_record
-from trainers.run import execute
-from trainers.run_data import Bench
-from trainers.run_identity import make_run
-from trainers.sources import Sources, load_sources
+from trainers.runs.data import Bench
+from trainers.runs.execute import execute
+from trainers.runs.identity import make_run
+from trainers.runs.records import ResultRecord, read_record
+from trainers.runs.sources import Sources, load_sources
 
 HELD_OUT = "noto-v1"  # a coloured family, as the one that tests are on
 WITH_VALIDATION = [name for name, facts in MINI_DATASETS.items() if facts["val"]]

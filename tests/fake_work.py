@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainers.launchers import Event, Job, Launcher, Place, Tell
-from trainers.records import write_text
+from trainers.runs.records import write_text
 
 LONGEST = 300.0  # seconds that a test waits for what has to happen; how fast it does so is never tested
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from trainers.evaluation.scoring import ConfidenceBin, Score, wilson_interval
-from trainers.records import SCHEMA_VERSION, Json, ResultRecord, TestScore, run_id, test_score
+from trainers.runs.records import SCHEMA_VERSION, Json, ResultRecord, TestScore, run_id, test_score
 
 
 def make_record(

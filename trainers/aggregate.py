@@ -12,7 +12,7 @@ from statistics import fmean, pstdev, stdev
 import numpy as np
 
 from trainers.evaluation.scoring import harmonic_mean
-from trainers.records import ResultRecord, run_id
+from trainers.runs.records import ResultRecord, run_id
 
 BASELINE = "zero_shot"
 

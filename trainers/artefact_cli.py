@@ -49,8 +49,8 @@ def _save(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from adaptkit import load_backbone
-    from trainers.records import read_record
-    from trainers.run_adapter import load_run
+    from trainers.runs.adapter import load_run
+    from trainers.runs.records import read_record
 
     if not (args.run_folder / "record.json").is_file():
         raise FileNotFoundError(f"{args.run_folder} has no record.json; a finished run's folder has one")

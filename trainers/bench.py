@@ -22,9 +22,9 @@ from trainers.config.settings import BenchConfig
 from trainers.launchers import Event
 from trainers.loggers import telling_loggers
 from trainers.matrix import Plan, open_bench, plan
-from trainers.records import ResultRecord, read_record, write_text
-from trainers.run_identity import Run
 from trainers.run_jobs import choose_launcher, count_workers, refuse_failures, run_all
+from trainers.runs.identity import Run
+from trainers.runs.records import ResultRecord, read_record, write_text
 from trainers.tables import Table, tables
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from adaptkit.contract.architecture import Architecture
 from trainers.config.settings import BenchConfig
 from trainers.matrix import open_bench, plan
-from trainers.run import make_method
-from trainers.search import find_architecture
+from trainers.runs.execute import make_method
+from trainers.runs.search import find_architecture
 
 
 def search_alone(config: BenchConfig, cache: Path) -> Architecture:

@@ -145,7 +145,7 @@ def _search(args: argparse.Namespace) -> int:
     from trainers.config.load import load_bench
     from trainers.das_alone import search_alone
     from trainers.das_report import drawing
-    from trainers.records import write_text
+    from trainers.runs.records import write_text
 
     words = ["WRAP", "[das]", *settings_of(args), "DAS.SKIP_VISION", args.skip_vision]
     architecture = search_alone(load_bench(args.config, words), cache_folder() / "features")

@@ -20,8 +20,8 @@ from trainers.das_latency import Latency, measure_latencies
 from trainers.evaluation.scoring import harmonic_mean
 from trainers.launchers import Event
 from trainers.matrix import Plan, open_bench, plan
-from trainers.records import ResultRecord, write_text
 from trainers.run_jobs import choose_launcher, refuse_failures, run_all
+from trainers.runs.records import ResultRecord, write_text
 
 DAS = "das"
 RANDOM = "random"

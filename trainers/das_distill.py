@@ -26,8 +26,8 @@ from datasets_fewshot.splits import files_hash
 from trainers.compute.seeds import derived_seed, seeded
 from trainers.feeding.batches import ImageBatches, evaluation_batches
 from trainers.feeding.views import ViewConfig
-from trainers.records import Json, run_id
-from trainers.run_data import Bench
+from trainers.runs.data import Bench
+from trainers.runs.records import Json, run_id
 from trainers.training.checkpoints import Checkpoints
 from trainers.training.few_shot import train
 from trainers.training.optim import OptimConfig

@@ -15,7 +15,7 @@ from adaptkit.contract.architecture import Architecture, TowerPlan, architecture
 from adaptkit.towers.linears import use_onednn
 from trainers.das_controls import settled_options, skipped
 from trainers.das_latency import Latency, measure_latencies
-from trainers.records import ResultRecord, read_records
+from trainers.runs.records import ResultRecord, read_records
 
 KEPT, SKIPPED = "█", "·"
 

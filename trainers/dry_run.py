@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.table import Table
 
 from trainers.config.settings import BenchConfig
-from trainers.environment import hardware
 from trainers.estimates import Estimates, spell
 from trainers.matrix import Plan, open_bench, plan
-from trainers.records import read_records
-from trainers.run_data import Bench
-from trainers.run_identity import Run
 from trainers.run_jobs import count_workers
+from trainers.runs.data import Bench
+from trainers.runs.environment import hardware
+from trainers.runs.identity import Run
+from trainers.runs.records import read_records
 from trainers.training.checkpoints import CHECKPOINTS
 
 UNKNOWN = "unknown"

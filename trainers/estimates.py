@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from statistics import median
 
 from trainers.feeding.views import batch_bounds
-from trainers.records import ResultRecord
-from trainers.run_identity import Run
+from trainers.runs.identity import Run
+from trainers.runs.records import ResultRecord
 
 Kind = tuple[str, str, str]  # data set, method with its wrappers, backbone
 

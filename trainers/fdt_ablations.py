@@ -16,8 +16,8 @@ from trainers.config.load import load_bench
 from trainers.config.values import ConfigError, check_name
 from trainers.evaluation.scoring import harmonic_mean
 from trainers.matrix import open_bench, plan
-from trainers.records import ResultRecord, write_text
-from trainers.run import execute
+from trainers.runs.execute import execute
+from trainers.runs.records import ResultRecord, write_text
 
 VARIANTS: dict[str, dict[str, object]] = {
     "default": {},

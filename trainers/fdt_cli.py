@@ -65,7 +65,7 @@ def _add_ablations(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def _show(args: argparse.Namespace) -> int:
     from trainers.eval_cli import labelled_data, part_of
     from trainers.fdt_show import page, picture, token_cards
-    from trainers.records import replacing, write_text
+    from trainers.runs.records import replacing, write_text
 
     if args.count < 1 or args.images < 1:
         raise ValueError(f"--count {args.count} and --images {args.images} have to be 1 or more")
@@ -94,8 +94,8 @@ def _method(args: argparse.Namespace) -> "AdaptedCLIP":
         return open_adapter(args)
     from adaptkit import load_backbone
     from trainers.compute.precision import choose_device
-    from trainers.records import read_record
-    from trainers.run_adapter import load_run
+    from trainers.runs.adapter import load_run
+    from trainers.runs.records import read_record
 
     record = read_record(folder)
     named = record.pretrained if record.pretrained not in ("", "own", "file") else None

@@ -18,11 +18,11 @@ from trainers.fit_checks import check_images, check_names
 from trainers.fit_defaults import default_shots, embedded_settings, size_settings
 from trainers.fit_report import confusions, worst_images, write_sheet, write_summary
 from trainers.matrix import open_bench, plan
-from trainers.records import ResultRecord
-from trainers.run import execute
-from trainers.run_adapter import load_run
-from trainers.run_data import Bench, test_batches
-from trainers.run_identity import Run
+from trainers.runs.adapter import load_run
+from trainers.runs.data import Bench, test_batches
+from trainers.runs.execute import execute
+from trainers.runs.identity import Run
+from trainers.runs.records import ResultRecord
 
 EMBEDDED = "adaptkit-mini"
 ADAPTER_CONFIG = "adapter_config.json"

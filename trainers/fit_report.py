@@ -12,7 +12,7 @@ from adaptkit import Confusion, FitResult
 from datasets_fewshot import FewShotDataset, Item
 from datasets_fewshot.upkeep.contact_sheet import captioned_sheet
 from trainers.evaluation.scoring import Floats, Ints, log_probabilities
-from trainers.records import replacing, write_text
+from trainers.runs.records import replacing, write_text
 
 CONFUSIONS = 5
 WORST_IMAGES = 16

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 from trainers.launchers import Event, Tell
-from trainers.records import Json, ResultRecord, read_record, run_folder
-from trainers.run_identity import Run
+from trainers.runs.identity import Run
+from trainers.runs.records import Json, ResultRecord, read_record, run_folder
 
 PROJECT = "adaptkit"  # in Weights & Biases, unless WANDB_PROJECT names another
 

@@ -12,15 +12,15 @@ from trainers.compute.precision import choose_device, choose_precision, choose_t
 from trainers.compute.seeds import seeded
 from trainers.config.settings import BenchConfig, DataclassInstance, RunConfig, Wrap
 from trainers.config.values import ConfigError
-from trainers.environment import weights_source
 from trainers.feeding.encoder import ImageEncoder
 from trainers.feeding.kept_pixels import KeptPixels
-from trainers.name_lengths import fit_names
 from trainers.protocols.within_and_across import NEW_NAMES, Task
-from trainers.records import RecordError, ResultRecord, read_record
-from trainers.run_data import Bench
-from trainers.run_identity import Needs, Run, make_run, uses_training
-from trainers.sources import Sources, load_sources
+from trainers.runs.data import Bench
+from trainers.runs.environment import weights_source
+from trainers.runs.identity import Needs, Run, make_run, uses_training
+from trainers.runs.name_lengths import fit_names
+from trainers.runs.records import RecordError, ResultRecord, read_record
+from trainers.runs.sources import Sources, load_sources
 
 Kind = tuple[str, DataclassInstance, Wrap]  # a method, its options, and what is wrapped around it
 

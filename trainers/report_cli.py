@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trainers.records import ResultRecord
+    from trainers.runs.records import ResultRecord
 
 OK = 0
 FORMATS = ("md", "latex", "csv", "html")
@@ -36,7 +36,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _report(args: argparse.Namespace) -> int:
-    from trainers.records import write_text
+    from trainers.runs.records import write_text
 
     form = args.format or (SUFFIXES.get(args.out.suffix.lower()) if args.out else None) or "md"
     if form == "html" and (args.out is None or args.ledger):
@@ -62,7 +62,7 @@ def _records(runs: Path, protocol: str | None) -> "list[ResultRecord]":
     Raises:
         FileNotFoundError: if there is no record; ValueError if none is of the protocol.
     """
-    from trainers.records import read_records
+    from trainers.runs.records import read_records
 
     records, problems = read_records(runs)
     for problem in problems:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trainers.records import ResultRecord
+    from trainers.runs.records import ResultRecord
 
 OK = 0
 
@@ -78,9 +78,9 @@ def _ledger(name: str, records: "list[ResultRecord]", out: Path) -> None:
     """Print the ledger and keep it beside the records."""
     from rich.console import Console
 
-    from trainers.records import write_text
     from trainers.report.cells import ledger_csv
     from trainers.report.ledger import ledger, ledger_tables, verdict_counts
+    from trainers.runs.records import write_text
 
     rows = ledger(records)
     made = ledger_tables(rows)

@@ -19,10 +19,10 @@ from trainers.launchers.ray import Ray
 from trainers.launchers.slurm import Slurm
 from trainers.launchers.together import Together
 from trainers.matrix import Plan, open_bench, plan
-from trainers.records import RECORD_FILE, ResultRecord, read_record
-from trainers.run import assist, execute
-from trainers.run_data import Bench
-from trainers.run_identity import Run
+from trainers.runs.data import Bench
+from trainers.runs.execute import assist, execute
+from trainers.runs.identity import Run
+from trainers.runs.records import RECORD_FILE, ResultRecord, read_record
 from trainers.training.checkpoints import CHECKPOINTS, discard_checkpoints
 from trainers.training.few_shot import DivergedError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trainers.records import ResultRecord
+    from trainers.runs.records import ResultRecord
 
 OK = 0
 FILTERS = ("protocol", "suite", "dataset", "method")
@@ -39,8 +39,8 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _ls(args: argparse.Namespace) -> int:
-    from trainers.records import read_records
-    from trainers.run_listing import short_record, text_table
+    from trainers.runs.listing import short_record, text_table
+    from trainers.runs.records import read_records
 
     if not args.folder.is_dir():
         raise FileNotFoundError(f"no folder {str(args.folder)!r}; `adaptkit bench --out {args.folder}` makes it")
@@ -66,8 +66,8 @@ def _matches(record: "ResultRecord", wanted: dict[str, str]) -> bool:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from trainers.records import record_as_json
-    from trainers.run_listing import describe, find_run
+    from trainers.runs.listing import describe, find_run
+    from trainers.runs.records import record_as_json
 
     place, record = find_run(args.name, args.folder)
     print(record_as_json(record) if args.json else describe(record, place))
@@ -77,7 +77,7 @@ def _show(args: argparse.Namespace) -> int:
 def _diff(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from trainers.run_listing import difference, find_run
+    from trainers.runs.listing import difference, find_run
 
     left, right = (find_run(name, args.folder)[1] for name in (args.left, args.right))
     found = difference(left, right)
@@ -86,7 +86,7 @@ def _diff(args: argparse.Namespace) -> int:
 
 
 def _rm(args: argparse.Namespace) -> int:
-    from trainers.run_listing import find_folder, remove_run
+    from trainers.runs.listing import find_folder, remove_run
 
     folders = dict.fromkeys(
         find_folder(name, args.folder) for name in args.names

@@ -16,7 +16,7 @@ from trainers.aggregate import (
     pooled_difference,
     spell_shots,
 )
-from trainers.records import ResultRecord
+from trainers.runs.records import ResultRecord
 from trainers.table_formats import MISSING, Table, with_best
 
 AVERAGE = "average"

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 
 import trainers.matrix
-import trainers.run
+import trainers.runs.execute
 from adaptkit import AdaptedCLIP, list_methods
 from adaptkit.backbone.tokenizer import Tokenizer
 from datasets_fewshot import FewShotDataset, Item, registry
 from tests.synthetic import NAMES, synthetic_dataset
 from trainers.config.load import load_bench
 from trainers.matrix import open_bench, plan
-from trainers.run import execute
+from trainers.runs.execute import execute
 
 NOVEL = tuple(name.replace("_", " ") for name in NAMES[2:])
 
@@ -22,7 +22,7 @@ def test_nothing_of_the_novel_classes_is_seen_before_the_tests(name, tiny_clip, 
     words: list[str] = []
     images: list[Item] = []
     at_first_test: list[int] = []
-    tokenizer_words, load, test = Tokenizer.words, FewShotDataset.load, trainers.run._test
+    tokenizer_words, load, test = Tokenizer.words, FewShotDataset.load, trainers.runs.execute._test
 
     def spied_words(self: Tokenizer, text: str) -> list[int]:
         words.append(text)
@@ -48,7 +48,7 @@ def test_nothing_of_the_novel_classes_is_seen_before_the_tests(name, tiny_clip, 
 
     monkeypatch.setattr(Tokenizer, "words", spied_words)
     monkeypatch.setattr(FewShotDataset, "load", spied_load)
-    monkeypatch.setattr(trainers.run, "_test", spied_test)
+    monkeypatch.setattr(trainers.runs.execute, "_test", spied_test)
     (run,) = todo.runs
     record = execute(run, bench)
     n_words, n_images = at_first_test

@@ -17,8 +17,8 @@ from tests.synthetic import synthetic_dataset
 from trainers.config.load import load_bench
 from trainers.launchers import InProcess
 from trainers.matrix import open_bench, plan
-from trainers.records import LEARNT_FILE, read_record
 from trainers.run_jobs import performer, run_all
+from trainers.runs.records import LEARNT_FILE, read_record
 
 # CoOp steps on cached features, PromptSRC averages over epochs, CLIP-LoRA draws dropout.
 WORDS = ["METHODS", "[coop, promptsrc, clip_lora]", "SEEDS", "[1]", "SHOTS", "[2]", "DEVICE", "cpu"]

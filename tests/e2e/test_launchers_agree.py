@@ -11,8 +11,8 @@ from trainers.launchers import InProcess, Local
 from trainers.launchers.ray import Ray
 from trainers.launchers.slurm import Slurm
 from trainers.matrix import open_bench, plan
-from trainers.records import LEARNT_FILE
 from trainers.run_jobs import performer, run_all
+from trainers.runs.records import LEARNT_FILE
 
 WORDS = ["DATASETS", "[emoji_activities, emoji_food]", "METHODS", "[zero_shot, coop, ivlp]", "SEEDS", "[1]"]
 WORDS += ["SHOTS", "[1]", "OPTIM.EPOCHS", "1", "OPTIM.BATCH_SIZE", "8", "THREADS", "1", "DEVICE", "cpu"]

@@ -19,8 +19,8 @@ from trainers.launchers import InProcess, LaunchError, Place, base
 from trainers.launchers.base import CLAIM_FILE, DEATHS_IN_A_ROW
 from trainers.launchers.ray import Ray
 from trainers.matrix import open_bench, plan
-from trainers.records import LEARNT_FILE
 from trainers.run_jobs import performer, run_all
+from trainers.runs.records import LEARNT_FILE
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 

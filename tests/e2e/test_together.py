@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from trainers.config.load import load_bench
 from trainers.config.values import ConfigError
 from trainers.matrix import open_bench, plan
-from trainers.records import LEARNT_FILE
 from trainers.run_jobs import choose_launcher, run_all
+from trainers.runs.records import LEARNT_FILE
 
 WORDS = ["DATASETS", "[emoji_activities]", "METHODS", "[zero_shot, coop, promptsrc, clip_lora]", "SEEDS", "[1]"]
 WORDS += ["SHOTS", "[1]", "OPTIM.EPOCHS", "2", "OPTIM.WARMUP_EPOCHS", "0", "THREADS", "1"]

@@ -16,8 +16,8 @@ from trainers.config.load import load_bench
 from trainers.config.values import ConfigError
 from trainers.launchers import InProcess
 from trainers.matrix import open_bench, plan
-from trainers.records import LEARNT_FILE, RECORD_FILE, read_record, read_records
 from trainers.run_jobs import performer, run_all
+from trainers.runs.records import LEARNT_FILE, RECORD_FILE, read_record, read_records
 
 WORDS = ["METHODS", "[zero_shot, coop]", "SHOTS", "[2]", "SEEDS", "[1, 2]", "OPTIM.EPOCHS", "3", "DEVICE", "cpu"]
 WORDS += ["OPTIM.BATCH_SIZE", "2", "COOP.N_CTX", "2", "COOP.CTX_INIT", "''", "CHECKPOINT.STEPS", "1"]

@@ -5,10 +5,10 @@ from datasets_fewshot import registry
 from tests.synthetic import synthetic_dataset
 from trainers.cli import main
 from trainers.config.load import load_bench
-from trainers.environment import hardware
 from trainers.estimates import Estimates, planned_steps, spell
 from trainers.matrix import open_bench, plan
-from trainers.records import read_records
+from trainers.runs.environment import hardware
+from trainers.runs.records import read_records
 
 WORDS = ["--methods", "zero_shot,coop", "--shots", "2", "--seeds", "1,2", "--device", "cpu", "OPTIM.EPOCHS", "2"]
 

@@ -6,7 +6,7 @@ import pytest
 from tests.records_for_tests import make_record
 from trainers.launchers import Event
 from trainers.loggers import LOGGERS, metrics, parameters, telling_loggers
-from trainers.records import run_folder, write_record
+from trainers.runs.records import run_folder, write_record
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 import trainers.feeding.encoder
 import trainers.matrix
-import trainers.run
+import trainers.runs.execute
 from adaptkit import create_method, list_methods, method_class
 from datasets_fewshot import Split, registry
 from tests.synthetic import NAMES, synthetic_dataset
@@ -16,9 +16,9 @@ from trainers.launchers import InProcess
 from trainers.matrix import open_bench, plan
 from trainers.protocols import within_and_across as protocols
 from trainers.protocols.within_and_across import base_to_novel, domain_generalization, few_shot
-from trainers.records import LAST_GOOD_FILE, LEARNT_FILE, RECORD_FILE
-from trainers.run import set_classes
 from trainers.run_jobs import RunsFailedError, performer, refuse_failures, run_all
+from trainers.runs.execute import set_classes
+from trainers.runs.records import LAST_GOOD_FILE, LEARNT_FILE, RECORD_FILE
 
 SHORT = ["METHODS", "[zero_shot, coop]", "SHOTS", "[2]", "SEEDS", "[1, 2]", "OPTIM.EPOCHS", "3"]
 SHORT += ["COOP.N_CTX", "2", "COOP.CTX_INIT", "''"]
@@ -290,8 +290,8 @@ def test_all_tests_of_a_protocol_share_one_training(bench, monkeypatch, tmp_path
 
     loaders = {name: ("mini", lambda root, name=name: synthetic_dataset(tmp_path / name, name)) for name in tests[1:]}
     monkeypatch.setattr(registry, "_LOADERS", {"noise": ("mini", painted), **loaders})
-    trained, train = [], trainers.run.train
-    monkeypatch.setattr(trainers.run, "train", lambda *args: (trained.append(args[0]), train(*args))[1])
+    trained, train = [], trainers.runs.execute.train
+    monkeypatch.setattr(trainers.runs.execute, "train", lambda *args: (trained.append(args[0]), train(*args))[1])
     config, shared = bench("PROTOCOL", protocol, *words, "METHODS", "[coop]")
     records, _ = run_quietly(config, shared)
     assert len(trained) == len(records) == 2  # one per seed, however many tests it has

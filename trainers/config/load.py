@@ -32,7 +32,7 @@ from trainers.config.settings import (
 from trainers.config.values import ConfigError, Scalar, check_name
 from trainers.feeding.views import ViewConfig
 from trainers.protocols.within_and_across import PROTOCOLS, TRANSFERS
-from trainers.records import WRAP_SIGN
+from trainers.runs.records import WRAP_SIGN
 from trainers.training.optim import OptimConfig
 
 

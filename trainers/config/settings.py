@@ -4,7 +4,7 @@ from dataclasses import Field, dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 from trainers.feeding.views import ViewConfig
-from trainers.records import WRAP_SIGN
+from trainers.runs.records import WRAP_SIGN
 from trainers.training.optim import OptimConfig
 
 EVERY_METHOD = "all"  # in METHODS: every method that can take part

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from datasets_fewshot.store.claims import Claim
-from trainers.records import write_text
+from trainers.runs.records import write_text
 
 CLAIM_FILE = ".claim"
 FAILED_FILE = "failed.json"  # says what went wrong, and in which command

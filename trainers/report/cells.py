@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 
 from trainers.aggregate import Cell, accuracy_cell, by_label, harmonic_cell
-from trainers.records import ResultRecord
 from trainers.report.ledger import LedgerRow
+from trainers.runs.records import ResultRecord
 from trainers.tables import groups
 
 HEADERS = (

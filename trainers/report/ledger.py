@@ -15,8 +15,8 @@ from typing import Literal, get_args
 
 from trainers.aggregate import by_label
 from trainers.evaluation.scoring import harmonic_mean
-from trainers.records import ResultRecord
 from trainers.report.publications import AVERAGE, PublishedRow, published_places, rows_to_compare
+from trainers.runs.records import ResultRecord
 from trainers.table_formats import MISSING, Table
 from trainers.tables import groups
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from importlib import resources
 
 from trainers.aggregate import BASELINE, by_label
-from trainers.records import Json, ResultRecord, TestScore
 from trainers.report.ledger import ledger
 from trainers.report.points import Point, figure_groups, points
+from trainers.runs.records import Json, ResultRecord, TestScore
 from trainers.table_formats import Table
 from trainers.tables import tables
 

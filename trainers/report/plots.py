@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from trainers.aggregate import BASELINE
 from trainers.evaluation.scoring import harmonic_mean
-from trainers.records import ResultRecord, replacing
 from trainers.report.points import Point, figure_groups, points
 from trainers.report.publications import AVERAGE
+from trainers.runs.records import ResultRecord, replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

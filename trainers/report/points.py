@@ -6,8 +6,8 @@ from statistics import fmean
 
 from trainers.aggregate import Cell, accuracy_cell, average_cell, by_dataset, by_label, harmonic_cell
 from trainers.evaluation.scoring import ConfidenceBin
-from trainers.records import ResultRecord
 from trainers.report.publications import AVERAGE
+from trainers.runs.records import ResultRecord
 from trainers.tables import groups, test_names
 
 MEASURES = {"base_to_novel": ("base", "new", "H"), "few_shot": ("all",)}  # the other protocols have accuracies only

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import adaptkit
 from trainers.config.settings import CheckpointConfig
-from trainers.records import Json, replacing
+from trainers.runs.records import Json, replacing
 
 KEPT = 2  # the newest, and the one before in case the newest is damaged
 CHECKPOINTS = "checkpoints"  # the folder of a run that holds them

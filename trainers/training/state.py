@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adaptkit.contract.method import AdaptedCLIP
 from trainers.compute.team import Team
-from trainers.records import Json
+from trainers.runs.records import Json
 from trainers.training.checkpoints import Snapshot
 
 

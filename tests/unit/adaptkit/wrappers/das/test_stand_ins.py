@@ -16,7 +16,7 @@ from tests.models import build
 from trainers.config.settings import CheckpointConfig
 from trainers.das_distill import Distillation, distill_stand_ins, unlabelled_images
 from trainers.feeding.encoder import ImageEncoder
-from trainers.run_data import Bench
+from trainers.runs.data import Bench
 from trainers.training.few_shot import DivergedError
 
 NAMES = ("cat", "dog")

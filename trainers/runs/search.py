@@ -20,7 +20,7 @@ from trainers.compute.seeds import derived_seed, seeded
 from trainers.config.settings import DataclassInstance, RunConfig, Wrap
 from trainers.feeding.batches import Batch
 from trainers.protocols.within_and_across import Task
-from trainers.run_data import Bench, all_at_once, support_of, training_batches
+from trainers.runs.data import Bench, all_at_once, support_of, training_batches
 from trainers.training.few_shot import Batches
 
 HELD_OUT_SHARE = 4  # one image in so many of each class, rounded up; with fewer of them the training images themselves

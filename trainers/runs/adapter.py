@@ -12,9 +12,9 @@ from adaptkit import AdaptedCLIP, ClassSet, FrozenCLIP, Metric, TrainingFacts
 from adaptkit.artefacts.config import Part, options_from_json
 from adaptkit.contract.architecture import architecture_from_json
 from trainers.config.settings import DataclassInstance
-from trainers.records import LEARNT_FILE, ResultRecord, read_record
-from trainers.run_identity import classnames_hash
-from trainers.search import settled_wrap
+from trainers.runs.identity import classnames_hash
+from trainers.runs.records import LEARNT_FILE, ResultRecord, read_record
+from trainers.runs.search import settled_wrap
 
 
 def load_run(folder: Path, backbone: FrozenCLIP) -> tuple[AdaptedCLIP, TrainingFacts]:

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from tests.records_for_tests import make_record
-from trainers.records import (
+from trainers.runs.records import (
     RECORD_FILE,
     RecordError,
     read_record,

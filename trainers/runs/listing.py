@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.records import (
+from trainers.runs.records import (
     LEARNT_FILE,
     RECORD_FILE,
     Json,

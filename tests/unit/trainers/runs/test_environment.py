@@ -4,7 +4,7 @@ import open_clip
 import pytest
 
 from trainers.config.settings import BackboneConfig
-from trainers.environment import weights_source
+from trainers.runs.environment import weights_source
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,13 @@ from trainers.compute.clock import Clock
 from trainers.compute.seeds import derived_seed, seeded
 from trainers.compute.team import ALONE
 from trainers.config.settings import RunConfig, Wrap
-from trainers.environment import hardware, peak_memory_mb, versions
 from trainers.evaluation.logits import predict
 from trainers.evaluation.scoring import score
 from trainers.protocols.within_and_across import EvalSet
-from trainers.records import (
+from trainers.runs.data import Bench, all_at_once, support_of, test_batches, training_batches
+from trainers.runs.environment import hardware, peak_memory_mb, versions
+from trainers.runs.identity import Run, notes_of
+from trainers.runs.records import (
     ARCHITECTURE_FILE,
     LAST_GOOD_FILE,
     LEARNT_FILE,
@@ -33,9 +35,7 @@ from trainers.records import (
     write_record,
     write_text,
 )
-from trainers.run_data import Bench, all_at_once, support_of, test_batches, training_batches
-from trainers.run_identity import Run, notes_of
-from trainers.search import find_architecture
+from trainers.runs.search import find_architecture
 from trainers.training.checkpoints import Checkpoints, discard_checkpoints
 from trainers.training.few_shot import Batches, DivergedError, TrainLog, train
 

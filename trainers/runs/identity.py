@@ -11,8 +11,8 @@ from datasets_fewshot import FewShotDataset, Item, items_hash
 from datasets_fewshot.splits import files_hash
 from trainers.config.settings import OWN_SUITE, DataclassInstance, RunConfig
 from trainers.protocols.within_and_across import Task
-from trainers.records import Json, run_folder, run_id
-from trainers.run_data import Bench
+from trainers.runs.data import Bench
+from trainers.runs.records import Json, run_folder, run_id
 
 PROTOCOL_DRAW = "coop"  # what everyone expects; a run with another says so, and is a run of its own
 

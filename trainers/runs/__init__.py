@@ -1,0 +1,1 @@
+"""One run: its identity, its data, its computation and its record."""
