@@ -20,7 +20,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import adaptkit
-from trainers.methods_table import MethodFacts, method_facts
+from trainers.tables.methods_table import MethodFacts, method_facts
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = Path(__file__).parent / "examples"

@@ -17,7 +17,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from trainers.aggregate import spell_shots
 from trainers.config.settings import BenchConfig
 from trainers.launchers import Event
 from trainers.loggers import telling_loggers
@@ -25,7 +24,8 @@ from trainers.matrix import Plan, open_bench, plan
 from trainers.run_jobs import choose_launcher, count_workers, refuse_failures, run_all
 from trainers.runs.identity import Run
 from trainers.runs.records import ResultRecord, read_record, write_text
-from trainers.tables import Table, tables
+from trainers.tables.aggregate import spell_shots
+from trainers.tables.tables import Table, tables
 
 
 def bench(

@@ -79,7 +79,7 @@ def _records(runs: Path, protocol: str | None) -> "list[ResultRecord]":
 def _text(records: "list[ResultRecord]", form: str, ledger_only: bool) -> str:
     from trainers.report.cells import cells_csv, ledger_csv
     from trainers.report.ledger import PAPER_SUITE, ledger, ledger_tables
-    from trainers.tables import tables
+    from trainers.tables.tables import tables
 
     if form == "html":
         from trainers.report.page import page

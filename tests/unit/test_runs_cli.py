@@ -104,6 +104,8 @@ def test_a_damaged_run_can_be_removed_by_its_folder(runs, capsys):
 
 
 def test_listing_and_tables_need_no_torch():
-    code = "import sys, trainers.runs.listing, trainers.report_cli, trainers.tables; print('torch' in sys.modules)"
+    code = (
+        "import sys, trainers.runs.listing, trainers.report_cli, trainers.tables.tables; print('torch' in sys.modules)"
+    )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"

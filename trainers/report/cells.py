@@ -5,10 +5,10 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 
-from trainers.aggregate import Cell, accuracy_cell, by_label, harmonic_cell
 from trainers.report.ledger import LedgerRow
 from trainers.runs.records import ResultRecord
-from trainers.tables import groups
+from trainers.tables.aggregate import Cell, accuracy_cell, by_label, harmonic_cell
+from trainers.tables.tables import groups
 
 HEADERS = (
     "protocol", "suite", "backbone", "weights", "precision", "dataset", "method", "shots", "test",

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from statistics import stdev
 from typing import Literal, get_args
 
-from trainers.aggregate import by_label
 from trainers.evaluation.scoring import harmonic_mean
 from trainers.report.publications import AVERAGE, PublishedRow, published_places, rows_to_compare
 from trainers.runs.records import ResultRecord
-from trainers.table_formats import MISSING, Table
-from trainers.tables import groups
+from trainers.tables.aggregate import by_label
+from trainers.tables.formats import MISSING, Table
+from trainers.tables.tables import groups
 
 Verdict = Literal["within seed noise", "outside seed noise", "not comparable", "not run"]
 

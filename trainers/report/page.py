@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
 
-from trainers.aggregate import BASELINE, by_label
 from trainers.report.ledger import ledger
 from trainers.report.points import Point, figure_groups, points
 from trainers.runs.records import Json, ResultRecord, TestScore
-from trainers.table_formats import Table
-from trainers.tables import tables
+from trainers.tables.aggregate import BASELINE, by_label
+from trainers.tables.formats import Table
+from trainers.tables.tables import tables
 
 SCRIPTS = ("dom.js", "tables.js", "scales.js", "charts.js", "figures.js", "details.js", "main.js")
 TITLES = {

@@ -6,11 +6,11 @@ from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainers.aggregate import BASELINE
 from trainers.evaluation.scoring import harmonic_mean
 from trainers.report.points import Point, figure_groups, points
 from trainers.report.publications import AVERAGE
 from trainers.runs.records import ResultRecord, replacing
+from trainers.tables.aggregate import BASELINE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from trainers.aggregate import Cell, accuracy_cell, average_cell, by_dataset, by_label, harmonic_cell
 from trainers.evaluation.scoring import ConfidenceBin
 from trainers.report.publications import AVERAGE
 from trainers.runs.records import ResultRecord
-from trainers.tables import groups, test_names
+from trainers.tables.aggregate import Cell, accuracy_cell, average_cell, by_dataset, by_label, harmonic_cell
+from trainers.tables.tables import groups, test_names
 
 MEASURES = {"base_to_novel": ("base", "new", "H"), "few_shot": ("all",)}  # the other protocols have accuracies only
 ACCURACY = "accuracy"

@@ -5,7 +5,8 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Literal
 
-from trainers.aggregate import (
+from trainers.runs.records import ResultRecord
+from trainers.tables.aggregate import (
     BASELINE,
     Cell,
     accuracy_cell,
@@ -16,8 +17,7 @@ from trainers.aggregate import (
     pooled_difference,
     spell_shots,
 )
-from trainers.runs.records import ResultRecord
-from trainers.table_formats import MISSING, Table, with_best
+from trainers.tables.formats import MISSING, Table, with_best
 
 AVERAGE = "average"
 
