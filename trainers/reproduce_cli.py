@@ -36,7 +36,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _reproduce(args: argparse.Namespace) -> int:
-    from trainers.paper_tables import PAPER_TABLES, paper_table
+    from trainers.report.paper_tables import PAPER_TABLES, paper_table
 
     if args.table is None:
         print("\n".join(table.describe() for table in PAPER_TABLES))

@@ -9,8 +9,8 @@ from trainers.config.files import packaged_names
 from trainers.config.load import load_bench
 from trainers.config.settings import BackboneConfig
 from trainers.evaluation.scoring import harmonic_mean
-from trainers.paper_tables import PAPER_TABLES, paper_table
 from trainers.protocols.within_and_across import PROTOCOLS
+from trainers.report.paper_tables import PAPER_TABLES, paper_table
 from trainers.report.publications import AVERAGE, published_places, published_rows
 
 ROWS = [row for protocol in PROTOCOLS for row in published_rows(protocol)]
