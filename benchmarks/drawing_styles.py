@@ -18,8 +18,8 @@ from statistics import fmean, stdev
 from benchmarks.timing import hardware
 from datasets_fewshot import MINI_DATASETS
 from datasets_fewshot.store.cache_folder import cache_folder
+from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
-from trainers.matrix import open_bench, plan
 from trainers.runs.execute import execute
 from trainers.runs.records import ResultRecord, read_record, write_text
 

@@ -29,13 +29,13 @@ import torch
 import trainers.evaluation.logits
 import trainers.runs.execute
 from adaptkit import method_class
+from trainers.bench.jobs import performer, run_all
+from trainers.bench.plan import open_bench, plan
 from trainers.compute.team import Trainee
 from trainers.config.load import load_bench
 from trainers.feeding.batches import ImageBatches
 from trainers.feeding.encoder import ImageEncoder
 from trainers.launchers import InProcess
-from trainers.matrix import open_bench, plan
-from trainers.run_jobs import performer, run_all
 from trainers.runs.records import write_text
 
 LIMIT = 0.05  # of a run's CPU time

@@ -17,10 +17,10 @@ from statistics import fmean
 from benchmarks.tune_mini_suite import WITH_VALIDATION
 from datasets_fewshot import FewShotDataset, Item, Split, select_classes
 from datasets_fewshot.store.cache_folder import cache_folder
+from trainers.bench.plan import open_bench, probe
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
 from trainers.evaluation.scoring import harmonic_mean
-from trainers.matrix import open_bench, probe
 from trainers.protocols.within_and_across import EvalSet, Task
 from trainers.runs.data import Bench
 from trainers.runs.execute import execute

@@ -18,9 +18,9 @@ from statistics import fmean
 from datasets_fewshot import MINI_DATASETS, FewShotDataset, Split, select_classes
 from datasets_fewshot.mini.suite import family_of
 from datasets_fewshot.store.cache_folder import cache_folder
+from trainers.bench.plan import open_bench, probe
 from trainers.config.load import load_bench
 from trainers.config.settings import WRAP_SIGN, RunConfig
-from trainers.matrix import open_bench, probe
 from trainers.protocols.within_and_across import EvalSet, Task, base_to_novel
 from trainers.runs.data import Bench
 from trainers.runs.execute import execute

@@ -194,12 +194,12 @@ def own_paths(written: str) -> list[str]:
 
 def _bench(args: argparse.Namespace) -> int:
     from datasets_fewshot.store.cache_folder import cache_folder
-    from trainers.bench import bench
+    from trainers.bench.main import bench
     from trainers.config.load import load_bench
 
     config = load_bench(args.config, bench_overrides(args))
     if args.dry_run:
-        from trainers.dry_run import dry_run
+        from trainers.bench.dry_run import dry_run
 
         dry_run(config, args.out, cache_folder() / "features", fresh=args.fresh)
         return OK

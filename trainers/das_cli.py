@@ -158,9 +158,9 @@ def _search(args: argparse.Namespace) -> int:
 def _distill(args: argparse.Namespace) -> int:
     from adaptkit.wrappers import DASConfig
     from datasets_fewshot.store.cache_folder import cache_folder
+    from trainers.bench.plan import open_bench
     from trainers.config.load import load_bench
     from trainers.das_distill import Distillation, distill_stand_ins, unlabelled_images
-    from trainers.matrix import open_bench
 
     images = unlabelled_images(args.images.expanduser(), args.skip_bad)
     words = ["METHODS", "[zero_shot]", "WRAP", "[das]", "DAS.SKIP_VISION", args.skip_vision]

@@ -14,13 +14,13 @@ from rich.console import Console
 
 from adaptkit import FrozenCLIP
 from adaptkit.wrappers import DASConfig
+from trainers.bench.jobs import choose_launcher, refuse_failures, run_all
+from trainers.bench.plan import Plan, open_bench, plan
 from trainers.config.load import load_bench
 from trainers.config.settings import BenchConfig
 from trainers.das_latency import Latency, measure_latencies
 from trainers.evaluation.scoring import harmonic_mean
 from trainers.launchers import Event
-from trainers.matrix import Plan, open_bench, plan
-from trainers.run_jobs import choose_launcher, refuse_failures, run_all
 from trainers.runs.records import ResultRecord, write_text
 
 DAS = "das"

@@ -12,10 +12,10 @@ from statistics import fmean, stdev
 
 from rich.console import Console
 
+from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
 from trainers.config.values import ConfigError, check_name
 from trainers.evaluation.scoring import harmonic_mean
-from trainers.matrix import open_bench, plan
 from trainers.runs.execute import execute
 from trainers.runs.records import ResultRecord, write_text
 

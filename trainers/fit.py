@@ -10,6 +10,7 @@ from adaptkit import AdaptedCLIP, ClassSet, FitResult, create_method, method_cla
 from adaptkit.contract.method import Consumes
 from datasets_fewshot import FewShotDataset, load_own_data
 from datasets_fewshot.store.cache_folder import cache_folder
+from trainers.bench.plan import open_bench, plan
 from trainers.compute.seeds import seeded
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
@@ -17,7 +18,6 @@ from trainers.evaluation.logits import predict
 from trainers.fit_checks import check_images, check_names
 from trainers.fit_defaults import default_shots, embedded_settings, size_settings
 from trainers.fit_report import confusions, worst_images, write_sheet, write_summary
-from trainers.matrix import open_bench, plan
 from trainers.runs.adapter import load_run
 from trainers.runs.data import Bench, test_batches
 from trainers.runs.execute import execute

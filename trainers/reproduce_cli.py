@@ -47,7 +47,7 @@ def _reproduce(args: argparse.Namespace) -> int:
         raise ValueError("--root is missing: name the folder that holds the data sets of the papers")
 
     from datasets_fewshot.store.cache_folder import cache_folder
-    from trainers.bench import bench
+    from trainers.bench.main import bench
     from trainers.config.load import load_bench
 
     overrides = [*table.overrides(), *_overrides(args)]

@@ -6,7 +6,7 @@
 # %%
 from pathlib import Path
 
-from trainers.bench import bench
+from trainers.bench.main import bench
 from trainers.config.load import load_bench
 
 config = load_bench(

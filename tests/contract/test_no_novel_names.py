@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-import trainers.matrix
+import trainers.bench.plan
 import trainers.runs.execute
 from adaptkit import AdaptedCLIP, list_methods
 from adaptkit.backbone.tokenizer import Tokenizer
 from datasets_fewshot import FewShotDataset, Item, registry
 from tests.synthetic import NAMES, synthetic_dataset
+from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
-from trainers.matrix import open_bench, plan
 from trainers.runs.execute import execute
 
 NOVEL = tuple(name.replace("_", " ") for name in NAMES[2:])
@@ -37,7 +37,7 @@ def test_nothing_of_the_novel_classes_is_seen_before_the_tests(name, tiny_clip, 
         return test(method, *rest)
 
     monkeypatch.setattr(registry, "_LOADERS", {"noise": ("mini", lambda root, **_: synthetic_dataset(tmp_path))})
-    monkeypatch.setattr(trainers.matrix, "load_backbone", lambda *args, **options: tiny_clip)
+    monkeypatch.setattr(trainers.bench.plan, "load_backbone", lambda *args, **options: tiny_clip)
     words_to_bench = ["METHODS", "[all]", "SHOTS", "[2]", "SEEDS", "[1]", "DEVICE", "cpu", "OPTIM.EPOCHS", "2"]
     config = load_bench(overrides=[*words_to_bench, "OPTIM.STEPS", "0"])
     config = replace(config, runs=tuple(run for run in config.runs if run.method == name))

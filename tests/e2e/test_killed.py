@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import trainers.matrix
+import trainers.bench.plan
 from datasets_fewshot import registry
 from tests.synthetic import synthetic_dataset
+from trainers.bench.jobs import performer, run_all
+from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
 from trainers.launchers import InProcess
-from trainers.matrix import open_bench, plan
-from trainers.run_jobs import performer, run_all
 from trainers.runs.records import LEARNT_FILE, read_record
 
 # CoOp steps on cached features, PromptSRC averages over epochs, CLIP-LoRA draws dropout.
@@ -32,7 +32,7 @@ KILLS = 30
 def run_matrix(monkeypatch, tiny_clip, tmp_path):
     """Run the matrix into a folder, in a process of its own, which can be killed: (folder) -> pid."""
     monkeypatch.setattr(registry, "_LOADERS", {"noise": ("mini", lambda root: synthetic_dataset(tmp_path / "images"))})
-    monkeypatch.setattr(trainers.matrix, "load_backbone", lambda *args, **options: tiny_clip)
+    monkeypatch.setattr(trainers.bench.plan, "load_backbone", lambda *args, **options: tiny_clip)
     synthetic_dataset(tmp_path / "images")
 
     def run(out: Path) -> None:

@@ -6,12 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from trainers.bench.jobs import performer, run_all
+from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
 from trainers.launchers import InProcess, Local
 from trainers.launchers.ray import Ray
 from trainers.launchers.slurm import Slurm
-from trainers.matrix import open_bench, plan
-from trainers.run_jobs import performer, run_all
 from trainers.runs.records import LEARNT_FILE
 
 WORDS = ["DATASETS", "[emoji_activities, emoji_food]", "METHODS", "[zero_shot, coop, ivlp]", "SEEDS", "[1]"]

@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 from tests.fake_work import LONGEST, FakeWork, fake_jobs, launched, wait_until
+from trainers.bench.jobs import performer, run_all
+from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
 from trainers.launchers import InProcess, LaunchError, Place, base
 from trainers.launchers.base import CLAIM_FILE, DEATHS_IN_A_ROW
 from trainers.launchers.ray import Ray
-from trainers.matrix import open_bench, plan
-from trainers.run_jobs import performer, run_all
 from trainers.runs.records import LEARNT_FILE
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from trainers.bench.jobs import choose_launcher, run_all
+from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
 from trainers.config.values import ConfigError
-from trainers.matrix import open_bench, plan
-from trainers.run_jobs import choose_launcher, run_all
 from trainers.runs.records import LEARNT_FILE
 
 WORDS = ["DATASETS", "[emoji_activities]", "METHODS", "[zero_shot, coop, promptsrc, clip_lora]", "SEEDS", "[1]"]

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-import trainers.bench
-import trainers.matrix
-import trainers.run_jobs
+import trainers.bench.jobs
+import trainers.bench.main
+import trainers.bench.plan
 from adaptkit import list_methods, list_wrappers, method_class
 from datasets_fewshot import registry
 from tests.synthetic import synthetic_dataset
@@ -20,7 +20,7 @@ def noise(monkeypatch, tiny_clip, tmp_path):
     """One data set of four classes, a tiny backbone, and a working folder of the test's own."""
     loader = lambda root, **options: synthetic_dataset(tmp_path / "images")  # noqa: E731
     monkeypatch.setattr(registry, "_LOADERS", {"noise": ("mini", loader)})
-    monkeypatch.setattr(trainers.matrix, "load_backbone", lambda *args, **options: tiny_clip)
+    monkeypatch.setattr(trainers.bench.plan, "load_backbone", lambda *args, **options: tiny_clip)
     monkeypatch.setenv("ADAPTKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -50,7 +50,7 @@ def test_a_second_bench_reuses_the_runs(noise, capsys):
 
 
 def test_ctrl_c_keeps_finished_runs_and_leaves_nothing_half_written(noise, capsys, monkeypatch):
-    execute, calls = trainers.run_jobs.execute, []
+    execute, calls = trainers.bench.jobs.execute, []
 
     def interrupted(run, bench, on_epoch=None):
         calls.append(run)
@@ -58,7 +58,7 @@ def test_ctrl_c_keeps_finished_runs_and_leaves_nothing_half_written(noise, capsy
             raise KeyboardInterrupt
         return execute(run, bench, on_epoch)
 
-    monkeypatch.setattr(trainers.run_jobs, "execute", interrupted)
+    monkeypatch.setattr(trainers.bench.jobs, "execute", interrupted)
     assert main(["bench", *SHORT]) == 130
     assert "the same command goes on from there" in capsys.readouterr().err
     assert len(list((noise / "runs").glob("*/*/*/record.json"))) == 2

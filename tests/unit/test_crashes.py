@@ -8,15 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import trainers.matrix
+import trainers.bench.plan
 from adaptkit import method_class
 from datasets_fewshot import registry
 from tests.synthetic import synthetic_dataset
+from trainers.bench.jobs import performer, run_all
+from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
 from trainers.config.values import ConfigError
 from trainers.launchers import InProcess
-from trainers.matrix import open_bench, plan
-from trainers.run_jobs import performer, run_all
 from trainers.runs.records import LEARNT_FILE, RECORD_FILE, read_record, read_records
 
 WORDS = ["METHODS", "[zero_shot, coop]", "SHOTS", "[2]", "SEEDS", "[1, 2]", "OPTIM.EPOCHS", "3", "DEVICE", "cpu"]
@@ -30,7 +30,7 @@ def run(monkeypatch, tiny_clip, tmp_path):
     """Run one zero-shot and two CoOp runs: (folder) -> what was begun, and why runs failed."""
     loader = lambda root, **options: synthetic_dataset(tmp_path / "images")  # noqa: E731
     monkeypatch.setattr(registry, "_LOADERS", {"noise": ("mini", loader)})
-    monkeypatch.setattr(trainers.matrix, "load_backbone", lambda *args, **options: tiny_clip)
+    monkeypatch.setattr(trainers.bench.plan, "load_backbone", lambda *args, **options: tiny_clip)
 
     def start(out: str = "runs"):
         config, told = load_bench(overrides=WORDS), []
@@ -197,6 +197,6 @@ def test_a_backbone_that_the_device_has_no_room_for_is_one_error(run, monkeypatc
     def too_large(*args, **options):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore lines.")
 
-    monkeypatch.setattr(trainers.matrix, "load_backbone", too_large)
+    monkeypatch.setattr(trainers.bench.plan, "load_backbone", too_large)
     with pytest.raises(ConfigError, match=r"cpu has not enough memory for adaptkit-mini; take a smaller .*2 GiB\.\)"):
         run()

@@ -114,7 +114,7 @@ def _context() -> "SpawnContext | ForkServerContext":
     if "forkserver" not in mp.get_all_start_methods():
         return mp.get_context("spawn")
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["trainers.run_jobs"])
+    context.set_forkserver_preload(["trainers.bench.jobs"])
     return context
 
 

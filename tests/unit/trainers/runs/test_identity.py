@@ -8,8 +8,8 @@ from tests.unit.test_das_stand_ins import das
 from adaptkit import load_backbone
 from adaptkit.wrappers import DASConfig
 from adaptkit.wrappers.das.stand_ins import write_stand_ins
+from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
-from trainers.matrix import open_bench, plan
 
 DAS = ("METHODS", "[zero_shot]", "WRAP", "[das]", "DATASETS", "[emoji_activities]", "SEEDS", "[1]", "DEVICE", "cpu")
 VISION = ("DAS.ENCODER", "vision", "DAS.SKIP_TEXT", "0")

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from datasets_fewshot.store.claims import Claim
+from trainers.bench.plan import Plan, open_bench, plan
 from trainers.compute.team import join_team
 from trainers.config.settings import BenchConfig
 from trainers.config.values import ConfigError
@@ -18,7 +19,6 @@ from trainers.launchers.base import CLAIM_FILE, held
 from trainers.launchers.ray import Ray
 from trainers.launchers.slurm import Slurm
 from trainers.launchers.together import Together
-from trainers.matrix import Plan, open_bench, plan
 from trainers.runs.data import Bench
 from trainers.runs.execute import assist, execute
 from trainers.runs.identity import Run

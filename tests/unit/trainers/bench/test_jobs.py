@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-import trainers.run_jobs
+import trainers.bench.jobs
+from trainers.bench.jobs import worker_devices
 from trainers.config.load import load_bench
-from trainers.run_jobs import worker_devices
 
 CPU = torch.device("cpu")
 
@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
     [(0, 3, 8, 1), (0, 40, 2, 2), (0, 40, 8, 5), (0, 0, 8, 1), (6, 40, 2, 6), (6, 3, 2, 3)],
 )
 def test_workers_on_cpu_follow_the_cores_and_the_runs_unless_asked_for(monkeypatch, asked, runs, cores, workers):
-    monkeypatch.setattr(trainers.run_jobs, "_cores", lambda: cores)
+    monkeypatch.setattr(trainers.bench.jobs, "_cores", lambda: cores)
     config = load_bench(overrides=["LAUNCH.WORKERS", str(asked)])
     assert worker_devices(config, runs, CPU) == ("cpu",) * workers
 

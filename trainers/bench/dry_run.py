@@ -7,10 +7,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from trainers.bench.estimates import Estimates, spell
+from trainers.bench.jobs import count_workers
+from trainers.bench.plan import Plan, open_bench, plan
 from trainers.config.settings import BenchConfig
-from trainers.estimates import Estimates, spell
-from trainers.matrix import Plan, open_bench, plan
-from trainers.run_jobs import count_workers
 from trainers.runs.data import Bench
 from trainers.runs.environment import hardware
 from trainers.runs.identity import Run

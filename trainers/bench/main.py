@@ -17,11 +17,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from trainers.bench.jobs import choose_launcher, count_workers, refuse_failures, run_all
+from trainers.bench.loggers import telling_loggers
+from trainers.bench.plan import Plan, open_bench, plan
 from trainers.config.settings import BenchConfig
 from trainers.launchers import Event
-from trainers.loggers import telling_loggers
-from trainers.matrix import Plan, open_bench, plan
-from trainers.run_jobs import choose_launcher, count_workers, refuse_failures, run_all
 from trainers.runs.identity import Run
 from trainers.runs.records import ResultRecord, read_record, write_text
 from trainers.tables.aggregate import spell_shots

@@ -4,19 +4,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import trainers.bench.plan
 import trainers.feeding.encoder
-import trainers.matrix
 import trainers.runs.execute
 from adaptkit import create_method, list_methods, method_class
 from datasets_fewshot import Split, registry
 from tests.synthetic import NAMES, synthetic_dataset
+from trainers.bench.jobs import RunsFailedError, performer, refuse_failures, run_all
+from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
 from trainers.config.values import ConfigError
 from trainers.launchers import InProcess
-from trainers.matrix import open_bench, plan
 from trainers.protocols import within_and_across as protocols
 from trainers.protocols.within_and_across import base_to_novel, domain_generalization, few_shot
-from trainers.run_jobs import RunsFailedError, performer, refuse_failures, run_all
 from trainers.runs.execute import set_classes
 from trainers.runs.records import LAST_GOOD_FILE, LEARNT_FILE, RECORD_FILE
 
@@ -29,7 +29,7 @@ def bench(monkeypatch, tiny_clip, tmp_path):
     """(overrides) -> (config, what all its runs share), on one data set of four classes."""
     loader = lambda root, **options: synthetic_dataset(tmp_path / "images")  # noqa: E731
     monkeypatch.setattr(registry, "_LOADERS", {"noise": ("mini", loader)})
-    monkeypatch.setattr(trainers.matrix, "load_backbone", lambda *args, **options: tiny_clip)
+    monkeypatch.setattr(trainers.bench.plan, "load_backbone", lambda *args, **options: tiny_clip)
 
     def make(*overrides: str, out="runs"):
         config = load_bench(overrides=[*SHORT, "DEVICE", "cpu", *overrides])

@@ -1,12 +1,12 @@
 import pytest
 
-import trainers.matrix
+import trainers.bench.plan
 from datasets_fewshot import registry
 from tests.synthetic import synthetic_dataset
+from trainers.bench.estimates import Estimates, planned_steps, spell
+from trainers.bench.plan import open_bench, plan
 from trainers.cli import main
 from trainers.config.load import load_bench
-from trainers.estimates import Estimates, planned_steps, spell
-from trainers.matrix import open_bench, plan
 from trainers.runs.environment import hardware
 from trainers.runs.records import read_records
 
@@ -18,7 +18,7 @@ def noise(monkeypatch, tiny_clip, tmp_path):
     """One data set of four classes, a tiny backbone, and a working folder of the test's own."""
     loader = lambda root, **options: synthetic_dataset(tmp_path / "images")  # noqa: E731
     monkeypatch.setattr(registry, "_LOADERS", {"noise": ("mini", loader)})
-    monkeypatch.setattr(trainers.matrix, "load_backbone", lambda *args, **options: tiny_clip)
+    monkeypatch.setattr(trainers.bench.plan, "load_backbone", lambda *args, **options: tiny_clip)
     monkeypatch.setenv("ADAPTKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "150")
     monkeypatch.chdir(tmp_path)
