@@ -40,8 +40,8 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _train(args: argparse.Namespace) -> int:
-    from trainers.fit import fit
-    from trainers.fit_report import SHEET_FILE
+    from trainers.fit.main import fit
+    from trainers.fit.report import SHEET_FILE
 
     if not Path(args.data).expanduser().exists():
         raise FileNotFoundError(f"there is nothing at {args.data!r}; give a folder of class folders")

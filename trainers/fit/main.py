@@ -15,9 +15,9 @@ from trainers.compute.seeds import seeded
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
 from trainers.evaluation.logits import predict
-from trainers.fit_checks import check_images, check_names
-from trainers.fit_defaults import default_shots, embedded_settings, size_settings
-from trainers.fit_report import confusions, worst_images, write_sheet, write_summary
+from trainers.fit.checks import check_images, check_names
+from trainers.fit.defaults import default_shots, embedded_settings, size_settings
+from trainers.fit.report import confusions, worst_images, write_sheet, write_summary
 from trainers.runs.adapter import load_run
 from trainers.runs.data import Bench, test_batches
 from trainers.runs.execute import execute

@@ -10,9 +10,9 @@ from datasets_fewshot import Item, Split
 from tests.synthetic import synthetic_dataset
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
-from trainers.fit_checks import check_images, check_names
-from trainers.fit_defaults import MAX_STEPS, MIN_STEPS, default_shots, embedded_settings, size_settings
-from trainers.fit_report import confusions, worst_images
+from trainers.fit.checks import check_images, check_names
+from trainers.fit.defaults import MAX_STEPS, MIN_STEPS, default_shots, embedded_settings, size_settings
+from trainers.fit.report import confusions, worst_images
 
 
 def recipe(method: str, *overrides: str) -> RunConfig:
