@@ -15,7 +15,7 @@ from adaptkit import FrozenCLIP
 from adaptkit.wrappers import DASConfig
 from adaptkit.wrappers.das.macs import AdapterShape, image_shape, tower_macs
 from benchmarks.timing import RESULTS, hardware
-from trainers.das_latency import measure_latencies
+from trainers.studies.das.latency import measure_latencies
 
 ADAPTERS = AdapterShape(skip=192, kept=64)
 SKIPPED = {"no skip": (), "2 skipped": (3, 8), "4 skipped": (2, 4, 7, 9)}

@@ -22,8 +22,8 @@ from statistics import fmean, stdev
 
 from benchmarks.timing import hardware
 from datasets_fewshot.store.cache_folder import cache_folder
-from trainers.das_controls import CONTROLS, DAS, NAME, NO_SKIP, RANDOM, ControlRow, run_controls, table
-from trainers.das_plot import draw_controls
+from trainers.studies.das.controls import CONTROLS, DAS, NAME, NO_SKIP, RANDOM, ControlRow, run_controls, table
+from trainers.studies.das.plot import draw_controls
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -143,9 +143,9 @@ def bench_settings(args: argparse.Namespace) -> list[str]:
 def _search(args: argparse.Namespace) -> int:
     from datasets_fewshot.store.cache_folder import cache_folder
     from trainers.config.load import load_bench
-    from trainers.das_alone import search_alone
-    from trainers.das_report import drawing
     from trainers.runs.records import write_text
+    from trainers.studies.das.report import drawing
+    from trainers.studies.das.search_alone import search_alone
 
     words = ["WRAP", "[das]", *settings_of(args), "DAS.SKIP_VISION", args.skip_vision]
     architecture = search_alone(load_bench(args.config, words), cache_folder() / "features")
@@ -160,7 +160,7 @@ def _distill(args: argparse.Namespace) -> int:
     from datasets_fewshot.store.cache_folder import cache_folder
     from trainers.bench.plan import open_bench
     from trainers.config.load import load_bench
-    from trainers.das_distill import Distillation, distill_stand_ins, unlabelled_images
+    from trainers.studies.das.distill import Distillation, distill_stand_ins, unlabelled_images
 
     images = unlabelled_images(args.images.expanduser(), args.skip_bad)
     words = ["METHODS", "[zero_shot]", "WRAP", "[das]", "DAS.SKIP_VISION", args.skip_vision]
@@ -183,7 +183,7 @@ def _distill(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     from adaptkit.contract.architecture import architecture_from_json
-    from trainers.das_report import drawing
+    from trainers.studies.das.report import drawing
 
     print(drawing(architecture_from_json(args.file.read_text(encoding="utf-8"), str(args.file))))
     return OK
@@ -192,7 +192,7 @@ def _show(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from trainers.das_report import markdown, report_rows
+    from trainers.studies.das.report import markdown, report_rows
 
     rows = report_rows(args.runs)
     print(json.dumps([asdict(row) for row in rows], indent=1) if args.json else markdown(rows))
@@ -201,8 +201,8 @@ def _report(args: argparse.Namespace) -> int:
 
 def _controls(args: argparse.Namespace) -> int:
     from datasets_fewshot.store.cache_folder import cache_folder
-    from trainers.das_controls import run_controls, table
-    from trainers.das_plot import draw_controls
+    from trainers.studies.das.controls import run_controls, table
+    from trainers.studies.das.plot import draw_controls
 
     skips = [int(number) for number in args.skip_vision.split(",")]
     rows = run_controls(args.config, settings_of(args), skips, args.out, cache_folder() / "features")

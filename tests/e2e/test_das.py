@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 
 from adaptkit import load
-from trainers import das_controls, das_latency
 from trainers.cli import main
+from trainers.studies.das import controls as das_controls
+from trainers.studies.das import latency as das_latency
 
 QUICK = ["OPTIM.STEPS", "2", "DAS.SEARCH_STEPS", "8", "DAS.REWARD_BATCH", "16"]
 ONE = ["--datasets", "emoji_activities", "--seeds", "1"]

@@ -11,10 +11,10 @@ from adaptkit.wrappers import DASConfig
 from datasets_fewshot import Item
 from tests.records_for_tests import make_record
 from trainers.config.load import load_bench
-from trainers.das_controls import control_configs, summarise
 from trainers.protocols.within_and_across import Task
 from trainers.runs.records import ResultRecord, read_record, write_record
 from trainers.runs.search import adamw, split_for_rewards, train_step
+from trainers.studies.das.controls import control_configs, summarise
 
 
 def task(shots, val=()):

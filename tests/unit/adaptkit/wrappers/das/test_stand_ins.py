@@ -14,9 +14,9 @@ from adaptkit.wrappers.das.stand_ins import read_gates, read_stand_ins, write_st
 from datasets_fewshot import FeatureStore
 from tests.models import build
 from trainers.config.settings import CheckpointConfig
-from trainers.das_distill import Distillation, distill_stand_ins, unlabelled_images
 from trainers.feeding.encoder import ImageEncoder
 from trainers.runs.data import Bench
+from trainers.studies.das.distill import Distillation, distill_stand_ins, unlabelled_images
 from trainers.training.few_shot import DivergedError
 
 NAMES = ("cat", "dog")

@@ -13,9 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from adaptkit import AdaptedCLIP, create_method, load_backbone
 from adaptkit.contract.architecture import Architecture, TowerPlan, architecture_from_json
 from adaptkit.towers.linears import use_onednn
-from trainers.das_controls import settled_options, skipped
-from trainers.das_latency import Latency, measure_latencies
 from trainers.runs.records import ResultRecord, read_records
+from trainers.studies.das.controls import settled_options, skipped
+from trainers.studies.das.latency import Latency, measure_latencies
 
 KEPT, SKIPPED = "█", "·"
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from trainers.das_controls import NAME, ControlRow
 from trainers.runs.records import replacing
+from trainers.studies.das.controls import NAME, ControlRow
 
 FORMATS = ("png", "svg")
 COLORS = {"das": "#0072b2", "greedy": "#d55e00", "last": "#00855f", "first": "#b0458a", "random": "#7b8794"}

@@ -18,10 +18,10 @@ from trainers.bench.jobs import choose_launcher, refuse_failures, run_all
 from trainers.bench.plan import Plan, open_bench, plan
 from trainers.config.load import load_bench
 from trainers.config.settings import BenchConfig
-from trainers.das_latency import Latency, measure_latencies
 from trainers.evaluation.scoring import harmonic_mean
 from trainers.launchers import Event
 from trainers.runs.records import ResultRecord, write_text
+from trainers.studies.das.latency import Latency, measure_latencies
 
 DAS = "das"
 RANDOM = "random"

@@ -1,0 +1,1 @@
+"""Experiments of one plugin; nothing else uses them."""
