@@ -64,8 +64,8 @@ def _add_ablations(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def _show(args: argparse.Namespace) -> int:
     from trainers.eval_cli import labelled_data, part_of
-    from trainers.fdt_show import page, picture, token_cards
     from trainers.runs.records import replacing, write_text
+    from trainers.studies.fdt.show import page, picture, token_cards
 
     if args.count < 1 or args.images < 1:
         raise ValueError(f"--count {args.count} and --images {args.images} have to be 1 or more")
@@ -115,7 +115,7 @@ def _numbers(written: str | None) -> list[int]:
 
 def _ablations(args: argparse.Namespace) -> int:
     from datasets_fewshot.store.cache_folder import cache_folder
-    from trainers.fdt_ablations import run_ablations
+    from trainers.studies.fdt.ablations import run_ablations
 
     words = ["SEEDS", f"[{args.seeds}]"]
     if args.datasets:

@@ -13,8 +13,8 @@ from adaptkit.wrappers.fdt import ground
 from tests.records_for_tests import make_record
 from tests.synthetic import NAMES, synthetic_dataset
 from trainers.cli import main
-from trainers.fdt_ablations import VARIANTS, markdown, row
-from trainers.fdt_show import candidate_texts, token_cards
+from trainers.studies.fdt.ablations import VARIANTS, markdown, row
+from trainers.studies.fdt.show import candidate_texts, token_cards
 
 
 @pytest.fixture(scope="module")
