@@ -32,19 +32,19 @@ from adaptkit import load_backbone
 from adaptkit.fdt import FDTModelConfig
 from datasets_fewshot import MINI_DATASETS, load_dataset
 from datasets_fewshot.images.transforms import eval_transform
-from trainers.contrastive import (
+from trainers.runs.environment import hardware, versions
+from trainers.runs.records import write_text
+from trainers.studies.pretraining.contrastive import (
     ContrastiveConfig,
     PairBatch,
     clip_loss,
     encode_short_text,
     train_contrastive,
 )
-from trainers.contrastive_fdt import CLIPWithFDT, fdt_loss
-from trainers.mini_augment import random_views
-from trainers.mini_pairs import NAME_TEMPLATES
-from trainers.pretrain_mini import IMAGE_SIZE, PREPROCESS_CONFIG, build_model, shortened
-from trainers.runs.environment import hardware, versions
-from trainers.runs.records import write_text
+from trainers.studies.pretraining.contrastive_fdt import CLIPWithFDT, fdt_loss
+from trainers.studies.pretraining.mini_augment import random_views
+from trainers.studies.pretraining.mini_pairs import NAME_TEMPLATES
+from trainers.studies.pretraining.pretrain_mini import IMAGE_SIZE, PREPROCESS_CONFIG, build_model, shortened
 
 DATASETS = [name for name in MINI_DATASETS if name not in ("emoji_subgroups", "fashion_mnist")]
 BATCH = 128

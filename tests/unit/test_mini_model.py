@@ -15,9 +15,17 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import load_file
 
-from trainers.mini_augment import on_white, random_views
-from trainers.mini_pairs import DEV_FAMILIES, Pair, PairSampler, caption, hold_out, kind_of, read_pairs
-from trainers.pretrain_mini import MODEL_CONFIG, patch_dropout_at, shortened, write_vocabulary
+from trainers.studies.pretraining.mini_augment import on_white, random_views
+from trainers.studies.pretraining.mini_pairs import (
+    DEV_FAMILIES,
+    Pair,
+    PairSampler,
+    caption,
+    hold_out,
+    kind_of,
+    read_pairs,
+)
+from trainers.studies.pretraining.pretrain_mini import MODEL_CONFIG, patch_dropout_at, shortened, write_vocabulary
 
 MINI = Path(str(files("adaptkit"))) / "mini"
 GROUP = "animals-nature"

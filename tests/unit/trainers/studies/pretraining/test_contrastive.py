@@ -14,7 +14,7 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from adaptkit.fdt import FDTModelConfig
-from trainers.contrastive import (
+from trainers.studies.pretraining.contrastive import (
     ContrastiveConfig,
     ContrastiveRun,
     PairBatch,
@@ -24,7 +24,7 @@ from trainers.contrastive import (
     progress_at,
     train_contrastive,
 )
-from trainers.contrastive_fdt import CLIPWithFDT, fdt_loss, patch_rows
+from trainers.studies.pretraining.contrastive_fdt import CLIPWithFDT, fdt_loss, patch_rows
 
 CONFIG = ContrastiveConfig(steps=12, warmup_steps=2, autocast="none", log_steps=3, ema_decay=0.5)
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainers.contrastive import clip_loss
-from trainers.peers import Peers, run_peers
+from trainers.studies.pretraining.contrastive import clip_loss
+from trainers.studies.pretraining.peers import Peers, run_peers
 
 
 class TwoTowers(nn.Module):

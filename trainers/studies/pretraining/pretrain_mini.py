@@ -1,6 +1,6 @@
 """Build the embedded model adaptkit-mini: pre-train a small CLIP on named drawings and write its folder.
 
-    python -m trainers.pretrain_mini --pairs DIR --out DIR [--steps N] [--minutes M] [--resume FILE] [--processes P]
+    python -m trainers.studies.pretraining.pretrain_mini --pairs DIR --out DIR [--steps N] [--minutes M] [--resume FILE] [--processes P]
 
 The pairs are images.npy and pairs.jsonl as `datasets_fewshot.mini.recipe` assembles them. The folder that comes
 out follows open_clip's local-dir convention. What was run, and how long it took, is in its training.json.
@@ -34,7 +34,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from datasets_fewshot.images.transforms import CLIP_MEAN, CLIP_STD
-from trainers.contrastive import (
+from trainers.studies.pretraining.contrastive import (
     ContrastiveConfig,
     ContrastiveRun,
     Event,
@@ -43,9 +43,9 @@ from trainers.contrastive import (
     encode_short_text,
     train_contrastive,
 )
-from trainers.mini_augment import on_white, random_views
-from trainers.mini_pairs import EVALUATED_GROUPS, Pair, PairSampler, caption, hold_out, read_pairs
-from trainers.peers import Peers, run_peers
+from trainers.studies.pretraining.mini_augment import on_white, random_views
+from trainers.studies.pretraining.mini_pairs import EVALUATED_GROUPS, Pair, PairSampler, caption, hold_out, read_pairs
+from trainers.studies.pretraining.peers import Peers, run_peers
 
 MERGES = 8192
 IMAGE_SIZE = 48
@@ -239,7 +239,9 @@ def pretrain(args: argparse.Namespace, peers: Peers) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m trainers.pretrain_mini", description="Pre-train adaptkit-mini.")
+    parser = argparse.ArgumentParser(
+        prog="python -m trainers.studies.pretraining.pretrain_mini", description="Pre-train adaptkit-mini."
+    )
     parser.add_argument("--pairs", type=Path, required=True, help="folder with images.npy and pairs.jsonl")
     parser.add_argument("--out", type=Path, required=True, help="folder of the model, refreshed at every checkpoint")
     parser.add_argument("--steps", type=int, default=ContrastiveConfig.steps, help="optimiser steps of 192 pairs")

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from adaptkit.fdt import FDTModel, FDTModelConfig
 from adaptkit.wrappers.fdt.grounding import capped_exp
-from trainers.contrastive import ALONE, PairBatch, clip_loss, short_text_rows
-from trainers.peers import Peers
+from trainers.studies.pretraining.contrastive import ALONE, PairBatch, clip_loss, short_text_rows
+from trainers.studies.pretraining.peers import Peers
 
 
 class CLIPWithFDT(nn.Module):

@@ -25,7 +25,7 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from trainers.peers import Peers
+from trainers.studies.pretraining.peers import Peers
 
 ALONE = Peers()
 
