@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from adaptkit import load
-from trainers.cli import main
+from trainers.cli.main import main
 from trainers.studies.das import controls as das_controls
 from trainers.studies.das import latency as das_latency
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 import adaptkit
 from tests.synthetic import NAMES, synthetic_dataset
-from trainers.cli import main
+from trainers.cli.main import main
 from trainers.predict_cli import image_paths
 
 

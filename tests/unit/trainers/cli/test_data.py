@@ -7,7 +7,7 @@ from datasets_fewshot import PAPER_DATASETS, FeatureKey, FeatureStore, read_spli
 from datasets_fewshot.paper_format.facts import facts
 from tests.fake_trees import make_tree
 from tests.old_pickles import Datum, pickled
-from trainers import data_cli
+from trainers.cli import data as data_cli
 
 KEY = FeatureKey("weights", "evaluation", "files", "float32")
 

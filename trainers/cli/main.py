@@ -7,21 +7,14 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainers import (
-    artefact_cli,
-    das_cli,
-    data_cli,
-    eval_cli,
-    explain_cli,
-    export_cli,
-    fdt_cli,
-    fit_cli,
-    predict_cli,
-    report_cli,
-    reproduce_cli,
-    runs_cli,
-    serve_cli,
-)
+from trainers import artefact_cli, eval_cli, explain_cli, export_cli, predict_cli, serve_cli
+from trainers.cli import das as das_cli
+from trainers.cli import data as data_cli
+from trainers.cli import fdt as fdt_cli
+from trainers.cli import report as report_cli
+from trainers.cli import reproduce as reproduce_cli
+from trainers.cli import runs as runs_cli
+from trainers.cli import train as fit_cli
 
 OK, FAILED, STOPPED = 0, 2, 130
 VERBS = (  # modules with verbs, in the order of the help

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.records_for_tests import make_record
-from trainers.cli import main
+from trainers.cli.main import main
 from trainers.runs.records import RECORD_FILE, run_folder, write_record, write_text
 
 BASE = ("--protocol", "base_to_novel")
@@ -105,7 +105,7 @@ def test_a_damaged_run_can_be_removed_by_its_folder(runs, capsys):
 
 def test_listing_and_tables_need_no_torch():
     code = (
-        "import sys, trainers.runs.listing, trainers.report_cli, trainers.tables.tables; print('torch' in sys.modules)"
+        "import sys, trainers.runs.listing, trainers.cli.report, trainers.tables.tables; print('torch' in sys.modules)"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"

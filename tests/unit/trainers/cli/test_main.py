@@ -10,7 +10,7 @@ import trainers.bench.plan
 from adaptkit import list_methods, list_wrappers, method_class
 from datasets_fewshot import registry
 from tests.synthetic import synthetic_dataset
-from trainers.cli import main, own_paths
+from trainers.cli.main import main, own_paths
 
 SHORT = ["--methods", "zero_shot,coop", "--shots", "2", "--seeds", "1,2", "--device", "cpu", "OPTIM.EPOCHS", "2"]
 
@@ -28,7 +28,7 @@ def noise(monkeypatch, tiny_clip, tmp_path):
 
 def test_help_and_parser_need_no_torch():
     heavy = "torch", "open_clip", "torchvision", "numpy", "PIL", "rich", "yaml"
-    code = f"import sys, trainers.cli; trainers.cli.build_parser(); print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, trainers.cli.main; trainers.cli.main.build_parser(); print([m for m in {heavy} if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
 

@@ -1,0 +1,1 @@
+"""The `adaptkit` command, one verb a file."""
