@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainers.adapter_args import add_adapter
+from trainers.cli.adapter.options import add_adapter
 
 if TYPE_CHECKING:
     from adaptkit import AdaptedCLIP
@@ -63,7 +63,7 @@ def _add_ablations(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _show(args: argparse.Namespace) -> int:
-    from trainers.eval_cli import labelled_data, part_of
+    from trainers.cli.adapter.evaluate import labelled_data, part_of
     from trainers.runs.records import replacing, write_text
     from trainers.studies.fdt.show import page, picture, token_cards
 
@@ -87,7 +87,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _method(args: argparse.Namespace) -> "AdaptedCLIP":
     """The method of an adapter, or of the folder of a finished run."""
-    from trainers.adapter_args import open_adapter
+    from trainers.cli.adapter.options import open_adapter
 
     folder = Path(args.adapter)
     if not (folder / "record.json").is_file():

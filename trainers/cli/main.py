@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainers import artefact_cli, eval_cli, explain_cli, export_cli, predict_cli, serve_cli
 from trainers.cli import das as das_cli
 from trainers.cli import data as data_cli
 from trainers.cli import fdt as fdt_cli
@@ -15,6 +14,12 @@ from trainers.cli import report as report_cli
 from trainers.cli import reproduce as reproduce_cli
 from trainers.cli import runs as runs_cli
 from trainers.cli import train as fit_cli
+from trainers.cli.adapter import convert as artefact_cli
+from trainers.cli.adapter import evaluate as eval_cli
+from trainers.cli.adapter import explain as explain_cli
+from trainers.cli.adapter import export as export_cli
+from trainers.cli.adapter import predict as predict_cli
+from trainers.cli.adapter import serve as serve_cli
 
 OK, FAILED, STOPPED = 0, 2, 130
 VERBS = (  # modules with verbs, in the order of the help

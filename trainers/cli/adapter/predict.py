@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainers.adapter_args import add_adapter, add_classes, open_adapter
+from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter
 
 if TYPE_CHECKING:
     from adaptkit import AdaptedCLIP, Prediction

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from trainers.adapter_args import add_adapter, add_classes, open_adapter
+from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter
 
 OK = 0
 FORMATS = ("onnx", "torchscript", "torch.export")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainers.adapter_args import add_adapter, open_adapter
+from trainers.cli.adapter.options import add_adapter, open_adapter
 
 if TYPE_CHECKING:
     from adaptkit import AdaptedCLIP

@@ -9,8 +9,8 @@ from PIL import Image
 
 import adaptkit
 from tests.synthetic import NAMES, synthetic_dataset
+from trainers.cli.adapter.predict import image_paths
 from trainers.cli.main import main
-from trainers.predict_cli import image_paths
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_a_finished_run_becomes_an_adapter_that_scores_the_same(tmp_path, capsys
 
 def assert_scores_again(method, record) -> None:
     from datasets_fewshot import load_dataset, select_classes
-    from trainers.eval_cli import evaluate
+    from trainers.cli.adapter.evaluate import evaluate
 
     dataset = load_dataset("emoji_activities")
     base = select_classes(dataset.split, "base")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from trainers.adapter_args import add_adapter, add_classes, open_adapter
+from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter
 
 OK = 0
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")

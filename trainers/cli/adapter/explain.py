@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainers.adapter_args import add_adapter, add_classes, open_adapter
+from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter
 
 if TYPE_CHECKING:
     from adaptkit import AdaptedCLIP
@@ -32,7 +32,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _explain(args: argparse.Namespace) -> int:
     from adaptkit.contract.prediction import preprocess, read_image
     from adaptkit.deployment.explanation import draw_relevance, relevance
-    from trainers.predict_cli import as_line
+    from trainers.cli.adapter.predict import as_line
 
     picture = read_image(args.image)
     method = open_adapter(args)
