@@ -56,7 +56,7 @@ def main() -> None:
 def cpu_and_wall(words: list[str]) -> tuple[float, float]:
     """Seconds of CPU and of the clock that a command takes, Python's start included."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, "-m", "trainers.cli.main", *words], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "trainers", *words], check=True, capture_output=True)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return round(cpu, 3), round(wall, 3)

@@ -11,7 +11,7 @@ from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
 from torch import Tensor, nn
 
-from adaptkit.backbone import huggingface as hf_converter
+from adaptkit.backbone import huggingface
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.huggingface_protocols import HuggingFaceModel, is_hugging_face
 
@@ -42,7 +42,7 @@ def as_backbone(
         return as_backbone(_merged(model), tokenizer, name=name)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     if is_hugging_face(model):
-        model = hf_converter.convert(model, getattr(tokenizer, "image_processor", None))
+        model = huggingface.convert(model, getattr(tokenizer, "image_processor", None))
     if not isinstance(model, CLIP | CustomTextCLIP | CoCa):
         raise ValueError(
             f"{type(model).__name__} is no CLIP model that adaptkit knows; expected open_clip's CLIP, CustomTextCLIP "

@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from adaptkit.backbone.preprocess import preprocess_of
 from adaptkit.backbone.tokenizer import Tokenizer
 from adaptkit.backbone.weights_source import WeightsSource, hash_of_weights
-from adaptkit.towers import block as towers
-from adaptkit.towers import full_text
+from adaptkit.towers import full_text, vision
 from adaptkit.towers.activations import swap_quick_gelus
-from adaptkit.towers.block import NO_PROMPTS, TextTower, VisionTower
+from adaptkit.towers.block import NO_PROMPTS
 from adaptkit.towers.linears import swap_frozen_linears
 from adaptkit.towers.prompt_encoder import FullEncoder, prompt_encoder
+from adaptkit.towers.text import TextTower
 from adaptkit.towers.token_tree import PromptTokens
 from adaptkit.towers.tree_encoder import TreeEncoder
-from adaptkit.towers.views import context_length_of, text_tower_of, vision_tower_of
+from adaptkit.towers.views import context_length_of, learnt_parameters, text_tower_of, vision_tower_of
+from adaptkit.towers.vision import VisionTower
 
 Self = TypeVar("Self", bound="FrozenCLIP")
 
@@ -173,7 +174,7 @@ class FrozenCLIP(nn.Module):
     @property
     def learns_text(self) -> bool:
         """Whether text features change in training, so that those of fixed texts cannot be kept."""
-        return self.text_tower is not None and bool(towers.learnt_parameters(self.text_tower))
+        return self.text_tower is not None and bool(learnt_parameters(self.text_tower))
 
     def require_frozen_text(self, asked_by: str, why: str) -> None:
         """Let nothing pass whose text tower learns.
@@ -193,7 +194,7 @@ class FrozenCLIP(nn.Module):
     def learnt_in_towers(self) -> list[nn.Parameter]:
         """What learns in the towers of this view; nothing on a backbone as it was loaded."""
         parts = [part for part in (self.text_tower, self.vision_tower) if part is not None]
-        return [parameter for part in parts for parameter in towers.learnt_parameters(part)]
+        return [parameter for part in parts for parameter in learnt_parameters(part)]
 
     def _require_text_tower(self) -> TextTower:
         if self.text_tower is None:
@@ -217,15 +218,15 @@ class FrozenCLIP(nn.Module):
         """Images (B, 3, H, W), preprocessed -> features (B, D), not normalised.
 
         Args:
-            prompts: layer -> (n, D_v) or (B, n, D_v), learnt tokens behind the patches; see `towers.encode_patches`.
+            prompts: layer -> (n, D_v) or (B, n, D_v), learnt tokens behind the patches; see `vision.encode_patches`.
 
         Raises:
             ValueError: if there are prompts and the image tower has no blocks that they can enter.
         """
         if prompts:
-            return towers.encode_image(self.require_vit_blocks("prompts in the image tower"), images, prompts)
+            return vision.encode_image(self.require_vit_blocks("prompts in the image tower"), images, prompts)
         if self.vision_tower is not None:
-            return towers.encode_image(self.vision_tower, images)
+            return vision.encode_image(self.vision_tower, images)
         features = self.model.visual(images.to(self.dtype))
         return features[0] if isinstance(features, tuple) else features
 
@@ -234,7 +235,7 @@ class FrozenCLIP(nn.Module):
 
         `project_tokens` of the first is what `encode_image` gives, to the last bit. Needs `require_vit_blocks`.
         """
-        return towers.encode_rows(self.require_vit_blocks("patch rows"), images, prompts)
+        return vision.encode_rows(self.require_vit_blocks("patch rows"), images, prompts)
 
     def project_tokens(self, rows: Tensor) -> Tensor:
         """Output rows of the image tower (..., D_v) -> features (..., D), not normalised."""

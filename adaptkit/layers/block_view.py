@@ -6,7 +6,9 @@ from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.towers.attention import AttentionLayer
-from adaptkit.towers.block import Block, TextTower, VisionTower, is_gone, is_supported_block, run_block
+from adaptkit.towers.block import Block, is_gone, is_supported_block, run_block
+from adaptkit.towers.text import TextTower
+from adaptkit.towers.vision import VisionTower
 
 
 class BlockView(nn.Module):

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from adaptkit.layers.block_view import BlockView
 from adaptkit.towers.attention import AttentionLayer
-from adaptkit.towers.block import WRAPPERS_PARTS, Block, TextTower, VisionTower, is_gone
+from adaptkit.towers.block import WRAPPERS_PARTS, Block, is_gone
 from adaptkit.towers.linears import FrozenLinear
+from adaptkit.towers.text import TextTower
+from adaptkit.towers.vision import VisionTower
 
 Tower = TypeVar("Tower", TextTower, VisionTower)
 Module = TypeVar("Module", bound=nn.Module)

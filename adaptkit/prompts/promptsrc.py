@@ -31,7 +31,7 @@ from adaptkit.contract.registry import register_method
 from adaptkit.layers.context import LearnedContext, phrase_context
 from adaptkit.layers.deep_prompts import by_layer, deep_text_prompts, vision_prompts
 from adaptkit.layers.epoch_average import EpochAverage
-from adaptkit.towers import block as towers
+from adaptkit.towers.vision import embed_patches, encode_patches
 
 Self = TypeVar("Self", bound="PromptSRC")
 
@@ -115,12 +115,12 @@ class PromptSRC(AdaptedCLIP):
         config, tower = self.config, self.backbone.require_vit_blocks("promptsrc")
         frozen_tower = self.backbone.as_loaded().require_vit_blocks("promptsrc")
         prompted_text, frozen_text = self.class_weights(), self._frozen_class_weights()  # (C, D)
-        patches = towers.embed_patches(tower, images)  # (B, 1 + P, D_v), the same for both image features
+        patches = embed_patches(tower, images)  # (B, 1 + P, D_v), the same for both image features
         prompts = by_layer(self.vision_prompts, first=0)
-        prompted_image = F.normalize(towers.encode_patches(tower, patches, prompts), dim=-1)  # (B, D)
+        prompted_image = F.normalize(encode_patches(tower, patches, prompts), dim=-1)  # (B, D)
         prompted_logits = self.backbone.logits(prompted_image, prompted_text)  # (B, C)
         with torch.no_grad():
-            frozen_image = F.normalize(towers.encode_patches(frozen_tower, patches), dim=-1)  # (B, D)
+            frozen_image = F.normalize(encode_patches(frozen_tower, patches), dim=-1)  # (B, D)
             frozen_logits = self.backbone.logits(frozen_image, frozen_text)  # (B, C)
         log_p, log_q = prompted_logits.log_softmax(dim=-1), frozen_logits.log_softmax(dim=-1)
         divergence = F.kl_div(log_p, log_q, reduction="sum", log_target=True) / log_p.numel()

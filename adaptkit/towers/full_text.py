@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from adaptkit.towers.block import NO_PROMPTS, TextTower, replace_tokens
+from adaptkit.towers.block import NO_PROMPTS, replace_tokens
+from adaptkit.towers.text import TextTower
 
 
 def encode_full_text(

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from adaptkit.towers.block import NO_PROMPTS, TextTower
+from adaptkit.towers.block import NO_PROMPTS
 from adaptkit.towers.full_text import encode_full_text
+from adaptkit.towers.text import TextTower
 from adaptkit.towers.token_tree import PromptTokens
 from adaptkit.towers.tree_encoder import MEMORY_BUDGET, TreeEncoder
 

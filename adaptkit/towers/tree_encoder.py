@@ -16,16 +16,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from adaptkit.towers import attention
-from adaptkit.towers.block import (
-    NO_PROMPTS,
-    Block,
-    TextTower,
-    add_attention,
-    add_mlp,
-    last_attending,
-    replace_tokens,
-    stand_in,
-)
+from adaptkit.towers.block import NO_PROMPTS, Block, add_attention, add_mlp, last_attending, replace_tokens, stand_in
+from adaptkit.towers.text import TextTower
 from adaptkit.towers.token_tree import ROW_LENGTH, PromptTokens, TokenTree, build_tree
 
 MEMORY_BUDGET = 4 * 2**30  # bytes of activations; larger passes are computed in chunks of classes, recomputed backward

@@ -1,12 +1,15 @@
-"""The towers of an open_clip model as `towers.TextTower` and `towers.VisionTower`, where it has such towers."""
+"""The towers of an open_clip model as `TextTower` and `VisionTower`, where it has such towers."""
+
+from dataclasses import fields
 
 from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import nn
 
-from adaptkit.towers import block as towers
-from adaptkit.towers.block import TextTower, VisionTower
+from adaptkit.towers.block import is_supported_block
+from adaptkit.towers.text import TextTower
+from adaptkit.towers.vision import VisionTower
 
 
 def text_tower_of(model: CLIP | CustomTextCLIP | CoCa) -> TextTower | None:
@@ -48,7 +51,7 @@ def vision_tower_of(visual: nn.Module) -> VisionTower | None:
     """The parts of the image tower; None where it is no vision transformer that pools its class token."""
     if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None or visual.pool_type != "tok":
         return None
-    if not all(towers.is_supported_block(block) for block in visual.transformer.resblocks):
+    if not all(is_supported_block(block) for block in visual.transformer.resblocks):
         return None
     return VisionTower(
         conv1=visual.conv1,
@@ -65,3 +68,11 @@ def context_length_of(model: CLIP | CustomTextCLIP | CoCa) -> int:
     """Positions of the text tower, whatever it is."""
     text = getattr(model, "text", None)
     return text.context_length if isinstance(text, TextTransformer) else model.context_length
+
+
+def learnt_parameters(tower: TextTower | VisionTower) -> list[nn.Parameter]:
+    """What learns in a tower, each parameter once, in the order of its parts."""
+    parts = [getattr(tower, field.name) for field in fields(tower) if field.name != "blocks"]
+    modules = [part for part in (*parts, *tower.blocks) if isinstance(part, nn.Module)]
+    weights = (weight for module in modules for weight in module.parameters() if weight.requires_grad)
+    return list({id(weight): weight for weight in weights}.values())

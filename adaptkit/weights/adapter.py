@@ -29,7 +29,9 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Consumes
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.block_view import BlockView, chosen_layers, require_text_blocks
-from adaptkit.towers.block import Block, TextTower, VisionTower
+from adaptkit.towers.block import Block
+from adaptkit.towers.text import TextTower
+from adaptkit.towers.vision import VisionTower
 
 Tower = TypeVar("Tower", TextTower, VisionTower)
 

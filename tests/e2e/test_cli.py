@@ -27,7 +27,7 @@ def finished(tmp_path_factory):
 
 def run_adaptkit(words, folder):
     environment = {**os.environ, "ADAPTKIT_CACHE": str(folder / "cache"), "COLUMNS": "100"}
-    command = [sys.executable, "-m", "trainers.cli.main", *words]
+    command = [sys.executable, "-m", "trainers", *words]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 

@@ -8,8 +8,7 @@ from PIL import Image
 
 from adaptkit import load
 from trainers.cli.main import main
-from trainers.studies.das import controls as das_controls
-from trainers.studies.das import latency as das_latency
+from trainers.studies.das import controls, latency
 
 QUICK = ["OPTIM.STEPS", "2", "DAS.SEARCH_STEPS", "8", "DAS.REWARD_BATCH", "16"]
 ONE = ["--datasets", "emoji_activities", "--seeds", "1"]
@@ -55,7 +54,7 @@ def test_a_bench_searches_trains_and_keeps_the_architecture(tmp_path, capsys, mo
     assert "search" not in record["seconds"]
     capsys.readouterr()
 
-    monkeypatch.setattr(das_latency, "BATCHES", (1, 2))
+    monkeypatch.setattr(latency, "BATCHES", (1, 2))
     assert main(["das", "report", "again", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["label"], row["vision"], row["runs"]) == ("zero_shot+das", [0], 1)
@@ -73,13 +72,13 @@ def test_the_same_search_alone_finds_the_same_blocks(tmp_path):
 
 def test_controls_are_run_by_one_command_and_drawn(tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib", reason="the plot needs the extra 'report'")
-    monkeypatch.setattr(das_controls, "CONTROLS", {"last": das_controls.CONTROLS["last"]})
-    monkeypatch.setattr(das_latency, "BATCHES", (1, 2))
+    monkeypatch.setattr(controls, "CONTROLS", {"last": controls.CONTROLS["last"]})
+    monkeypatch.setattr(latency, "BATCHES", (1, 2))
     assert main(["das", "controls", *ONE, "--skip-vision", "1", *VISION, *QUICK]) == 0
-    content = json.loads((tmp_path / "runs" / "das_controls.json").read_text())
+    content = json.loads((tmp_path / "runs" / "controls.json").read_text())
     assert [row["control"] for row in content["rows"]] == ["no skip", "last, 1 skipped"]
     assert all(len(row["latency"]["seconds"]) == 2 for row in content["rows"])
-    assert all((tmp_path / "runs" / f"das_controls.{suffix}").stat().st_size > 1000 for suffix in ("png", "svg"))
+    assert all((tmp_path / "runs" / f"controls.{suffix}").stat().st_size > 1000 for suffix in ("png", "svg"))
     assert "| last, 1 skipped |" in capsys.readouterr().out
 
 

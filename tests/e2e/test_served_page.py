@@ -43,7 +43,7 @@ def address(browser, tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "trainers.cli.main", "serve", str(folder), "--port", str(port), "--device", "cpu"]
+    command = [sys.executable, "-m", "trainers", "serve", str(folder), "--port", str(port), "--device", "cpu"]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         for _ in range(SECONDS_TO_START * 2):

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from adaptkit import create_method
-from adaptkit.towers import block as towers
-from adaptkit.towers import tree_encoder as text_tree
+from adaptkit.towers import tree_encoder, vision
 from tests.models import build
 
 
@@ -23,8 +22,8 @@ def test_each_tower_s_prompts_are_replaced_before_every_prompted_block_but_the_f
     depth, tiny_clip, classes, batch, monkeypatch
 ):
     method = create_method("maple", tiny_clip, classes, depth=depth)
-    replaced, replace_tokens = [], towers.replace_tokens
-    for module in (towers, text_tree):
+    replaced, replace_tokens = [], vision.replace_tokens
+    for module in (vision, tree_encoder):
         monkeypatch.setattr(
             module, "replace_tokens", lambda x, *rest: replaced.append(x.shape[-1]) or replace_tokens(x, *rest)
         )
@@ -47,7 +46,7 @@ def test_it_does_not_start_as_zero_shot(tiny_clip, classes, batch):
 def test_the_shorter_tower_bounds_the_depth(classes):
     backbone = build("clip_vit")
     view = backbone.with_towers(
-        vision=towers.VisionTower(**vars(backbone.vision_tower) | {"blocks": [*backbone.vision_tower.blocks][:2]})
+        vision=vision.VisionTower(**vars(backbone.vision_tower) | {"blocks": [*backbone.vision_tower.blocks][:2]})
     )
     method = create_method("maple", view, classes)
     assert (len(method.text_prompts), len(method.couplings)) == (1, 2)

@@ -1,1 +1,5 @@
 """Many runs: the plan, the jobs, the progress."""
+
+from trainers.bench.main import bench
+
+__all__ = ["bench"]

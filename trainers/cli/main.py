@@ -7,35 +7,24 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainers.cli import das as das_cli
-from trainers.cli import data as data_cli
-from trainers.cli import fdt as fdt_cli
-from trainers.cli import report as report_cli
-from trainers.cli import reproduce as reproduce_cli
-from trainers.cli import runs as runs_cli
-from trainers.cli import train as fit_cli
-from trainers.cli.adapter import convert as artefact_cli
-from trainers.cli.adapter import evaluate as eval_cli
-from trainers.cli.adapter import explain as explain_cli
-from trainers.cli.adapter import export as export_cli
-from trainers.cli.adapter import predict as predict_cli
-from trainers.cli.adapter import serve as serve_cli
+from trainers.cli import das, data, fdt, report, reproduce, runs, train
+from trainers.cli.adapter import convert, evaluate, explain, export, predict, serve
 
 OK, FAILED, STOPPED = 0, 2, 130
 VERBS = (  # modules with verbs, in the order of the help
-    fit_cli,
-    predict_cli,
-    eval_cli,
-    explain_cli,
-    serve_cli,
-    export_cli,
-    artefact_cli,
-    data_cli,
-    report_cli,
-    runs_cli,
-    reproduce_cli,
-    das_cli,
-    fdt_cli,
+    train,
+    predict,
+    evaluate,
+    explain,
+    serve,
+    export,
+    convert,
+    data,
+    report,
+    runs,
+    reproduce,
+    das,
+    fdt,
 )
 
 
@@ -138,7 +127,7 @@ def _add_bench(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     bench.add_argument("--fresh", action="store_true", help="compute finished runs again")
     bench.add_argument("--log", metavar="NAME", help="tell tensorboard, wandb or mlflow of every run; commas part them")
     bench.add_argument("--config", metavar="FILE", help="a YAML file of settings, laid over the packaged ones")
-    das_cli.add_bench_options(bench)
+    das.add_bench_options(bench)
     bench.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
     bench.set_defaults(run=_bench)
 
@@ -182,7 +171,7 @@ def bench_overrides(args: argparse.Namespace) -> list[str]:
     for key, word in words.items():
         if word is not None:
             pairs += [key, json.dumps(word)]
-    return [*pairs, *das_cli.bench_settings(args), *args.overrides]
+    return [*pairs, *das.bench_settings(args), *args.overrides]
 
 
 def own_paths(written: str) -> list[str]:

@@ -10,8 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.preprocess import PreprocessConfig
-from datasets_fewshot import FeatureKey, FeatureStore, FewShotDataset, Item, eval_transform, train_transform
-from datasets_fewshot.splits import files_hash
+from datasets_fewshot import FeatureKey, FeatureStore, FewShotDataset, Item, eval_transform, files_hash, train_transform
 from trainers.compute.precision import Precision, autocast
 from trainers.compute.seeds import seeded
 from trainers.feeding.kept_pixels import KeptPixels

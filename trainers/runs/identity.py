@@ -7,8 +7,7 @@ from pathlib import Path
 
 from adaptkit import AdaptedCLIP
 from adaptkit.contract.method import Consumes
-from datasets_fewshot import FewShotDataset, Item, items_hash
-from datasets_fewshot.splits import files_hash
+from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
 from trainers.config.settings import OWN_SUITE, DataclassInstance, RunConfig
 from trainers.protocols.within_and_across import Task
 from trainers.runs.data import Bench

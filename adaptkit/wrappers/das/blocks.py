@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.layers.block_view import BlockView
-from adaptkit.towers.block import Block, TextTower, VisionTower
+from adaptkit.towers.block import Block
+from adaptkit.towers.text import TextTower
+from adaptkit.towers.vision import VisionTower
 
 Tower = TypeVar("Tower", TextTower, VisionTower)
 Init = Literal["zero", "normal", "fitted", "distilled"]

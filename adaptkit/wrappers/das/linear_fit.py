@@ -17,7 +17,8 @@ from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
-from adaptkit.towers.block import Block, embed_patches, run_block
+from adaptkit.towers.block import Block, run_block
+from adaptkit.towers.vision import embed_patches
 from adaptkit.wrappers.das.blocks import SkipAdapter
 
 RIDGE = 1e-2  # in units of the mean square of LN(x), which is 1

@@ -12,7 +12,9 @@ from typing import Literal
 from torch import nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.towers.block import TextTower, VisionTower, is_gone
+from adaptkit.towers.block import is_gone
+from adaptkit.towers.text import TextTower
+from adaptkit.towers.vision import VisionTower
 
 Rows = Literal["all", "needed"]
 

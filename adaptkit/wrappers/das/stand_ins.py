@@ -21,7 +21,7 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.loading import MINI
 
 if TYPE_CHECKING:
-    from adaptkit.towers.block import VisionTower
+    from adaptkit.towers.vision import VisionTower
     from adaptkit.wrappers.das.blocks import AdaptedTower
 
 FORMAT = "adaptkit-das-stand-ins/1"

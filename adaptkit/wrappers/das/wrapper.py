@@ -26,7 +26,8 @@ from adaptkit.contract.method import Optional, Support
 from adaptkit.contract.registry import register_wrapper
 from adaptkit.contract.wrapper import MakeInner, MethodWrapper
 from adaptkit.layers.block_view import require_text_blocks
-from adaptkit.towers.block import TextTower, VisionTower
+from adaptkit.towers.text import TextTower
+from adaptkit.towers.vision import VisionTower
 from adaptkit.wrappers.das.blocks import AdaptedTower, Tower
 from adaptkit.wrappers.das.config import DASConfig
 from adaptkit.wrappers.das.drift import Drift

@@ -19,10 +19,9 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.wrappers import DAS, DASConfig
 from adaptkit.wrappers.das.search import RewardSearch
 from adaptkit.wrappers.das.stand_ins import write_stand_ins
-from datasets_fewshot import FewShotDataset, Item, Split
+from datasets_fewshot import FewShotDataset, Item, Split, files_hash
 from datasets_fewshot.own.bad_images import find_bad_images
 from datasets_fewshot.own.image_tree import walk_images
-from datasets_fewshot.splits import files_hash
 from trainers.compute.seeds import derived_seed, seeded
 from trainers.feeding.batches import ImageBatches, evaluation_batches
 from trainers.feeding.views import ViewConfig

@@ -14,8 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP
-from adaptkit.fdt import with_codebook
-from adaptkit.wrappers.fdt import ground
+from adaptkit.fdt import ground, with_codebook
 from datasets_fewshot import FewShotDataset, Item
 from trainers.feeding.encoder import eval_view
 

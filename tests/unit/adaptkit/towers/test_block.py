@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from adaptkit.towers import block as towers
+from adaptkit.towers.block import is_supported_block
 from tests.models import FAMILIES, WITH_VIT_BLOCKS, build
 
 IMAGE_SIZE = {"modified_resnet": 64, "timm_tower": 160, "siglip_style": 160}
@@ -103,4 +103,4 @@ def test_blocks_with_cross_attention_are_not_ours():
     block = nn.Module()
     block.ln_1 = block.ln_2 = block.mlp = block.ln_1_kv = nn.Identity()
     block.attn = nn.MultiheadAttention(8, 2, batch_first=True)
-    assert not towers.is_supported_block(block)
+    assert not is_supported_block(block)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets_fewshot.mini import suite as mini_suite
+from datasets_fewshot.mini import suite
 from datasets_fewshot.mini.recipe import sources
 from datasets_fewshot.mini.suite import FOLDER, MINI_DATASETS, load_embedded
 from datasets_fewshot.registry import list_datasets, load_dataset
@@ -84,8 +84,8 @@ def test_no_image_is_in_two_lists(name):
 @pytest.mark.parametrize("name", EMOJI)
 def test_emoji_are_tested_on_a_family_that_training_lacks(name):
     split = load_embedded(name).split
-    assert {mini_suite.family_of(item) for item in split.test} == {"twemoji"}
-    assert not {mini_suite.family_of(item) for item in (*split.train, *split.val)} & {"twemoji"}
+    assert {suite.family_of(item) for item in split.test} == {"twemoji"}
+    assert not {suite.family_of(item) for item in (*split.train, *split.val)} & {"twemoji"}
 
 
 @pytest.mark.parametrize("name", SIXTEEN_SHOTS)
@@ -97,12 +97,12 @@ def test_every_class_has_sixteen_shots_four_to_validate_and_some_to_test(name):
 
 def test_families_can_be_chosen_for_generalisation_over_styles():
     split = load_dataset("emoji_food", train_families="emojitwo,noto-v1", test_family="symbola").split
-    assert {mini_suite.family_of(item) for item in split.train} == {"emojitwo", "noto-v1"}
-    assert {mini_suite.family_of(item) for item in split.test} == {"symbola"}
+    assert {suite.family_of(item) for item in split.train} == {"emojitwo", "noto-v1"}
+    assert {suite.family_of(item) for item in split.test} == {"symbola"}
 
 
 def test_no_icon_set_is_on_two_sides():
-    families = [{mini_suite.family_of(item) for item in part} for part in load_embedded("icons").split]
+    families = [{suite.family_of(item) for item in part} for part in load_embedded("icons").split]
     assert len(set.union(*families)) == sum(len(part) for part in families)
 
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from trainers.within_and_across.within_and_across import base_to_novel, domain_generalization, few_shot
 
 import trainers.bench.plan
 import trainers.feeding.encoder
@@ -15,8 +16,7 @@ from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
 from trainers.config.values import ConfigError
 from trainers.launchers import InProcess
-from trainers.protocols import within_and_across as protocols
-from trainers.protocols.within_and_across import base_to_novel, domain_generalization, few_shot
+from trainers.protocols import within_and_across
 from trainers.runs.execute import set_classes
 from trainers.runs.records import LAST_GOOD_FILE, LEARNT_FILE, RECORD_FILE
 
@@ -308,7 +308,7 @@ def domains_of(dataset, names):
 
 @pytest.mark.parametrize("class_specific", [False, True])
 def test_a_variant_with_fewer_classes_is_classified_among_these_alone(tiny_clip, tmp_path, monkeypatch, class_specific):
-    monkeypatch.setattr(protocols, "imagenet_labels", lambda name: (2, 0))
+    monkeypatch.setattr(within_and_across, "imagenet_labels", lambda name: (2, 0))
     dataset = synthetic_dataset(tmp_path)
     task = domain_generalization(dataset, domains_of(dataset, (NAMES[2], NAMES[0])), shots=2, seed=1)
     _, variant = task.tests

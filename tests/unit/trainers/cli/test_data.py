@@ -7,7 +7,7 @@ from datasets_fewshot import PAPER_DATASETS, FeatureKey, FeatureStore, read_spli
 from datasets_fewshot.paper_format.facts import facts
 from tests.fake_trees import make_tree
 from tests.old_pickles import Datum, pickled
-from trainers.cli import data as data_cli
+from trainers.cli import data
 
 KEY = FeatureKey("weights", "evaluation", "files", "float32")
 
@@ -21,7 +21,7 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 def run(*words: object) -> int:
     parser = argparse.ArgumentParser()
-    data_cli.add_parsers(parser.add_subparsers(required=True))
+    data.add_parsers(parser.add_subparsers(required=True))
     args = parser.parse_args([str(word) for word in words])
     return args.run(args)
 

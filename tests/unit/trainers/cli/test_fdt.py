@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 import adaptkit
-from adaptkit.fdt import FDTConfig
-from adaptkit.wrappers.fdt import ground
+from adaptkit.fdt import FDTConfig, ground
 from tests.records_for_tests import make_record
 from tests.synthetic import NAMES, synthetic_dataset
 from trainers.cli.main import main

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
-from adaptkit.wrappers.fdt import sparsemax
+from adaptkit.fdt import sparsemax
 
 
 def nearest_on_the_simplex(z: np.ndarray) -> np.ndarray:

@@ -1,0 +1,8 @@
+"""`python -m trainers` is the `adaptkit` command."""
+
+import sys
+
+from trainers.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())
