@@ -3,12 +3,12 @@
 from adaptkit import fdt, features, prompts, weights, wrappers
 from adaptkit.artefacts.card import Metric, TrainingFacts
 from adaptkit.artefacts.config import ArtefactError
-from adaptkit.artefacts.saving import load
 from adaptkit.backbone.from_memory import as_backbone
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.loading import list_backbones, list_pretrained, load_backbone
 from adaptkit.backbone.preprocess import PreprocessConfig
-from adaptkit.classes.class_set import ClassSet, class_weights
+from adaptkit.classes.class_set import ClassSet
+from adaptkit.classes.class_weights import class_weights
 from adaptkit.classes.templates import templates_for
 from adaptkit.contract.method import AdaptedCLIP, Support
 from adaptkit.contract.prediction import Prediction
@@ -23,6 +23,7 @@ from adaptkit.contract.registry import (
     wrapper_class,
     wrapper_config,
 )
+from adaptkit.contract.saved import load
 from adaptkit.contract.wrapper import MethodWrapper
 from adaptkit.deployment.official_checkpoints import import_official
 from adaptkit.front_door import Confusion, FitResult, fit

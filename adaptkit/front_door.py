@@ -147,3 +147,18 @@ def _trainer() -> Fit:
         )
     trainer: Fit = found[0].load()
     return trainer
+
+
+def command() -> Callable[[], int]:
+    """The function behind the `adaptkit` command, which the distribution's trainers offer as a console script.
+
+    Raises:
+        ImportError: if no installed distribution offers it.
+    """
+    found = list(entry_points(group="console_scripts", name="adaptkit"))
+    if not found:
+        raise ImportError(
+            "the adaptkit command is not installed; install adaptkit-clip anew: pip install . from its folder"
+        )
+    run: Callable[[], int] = found[0].load()
+    return run

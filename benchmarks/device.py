@@ -16,7 +16,7 @@ WARM_UP = 3  # steps
 
 
 class TrainStep:
-    """An optimiser step of a method on one batch, as `trainers.training.few_shot.train` takes it: SGD, learnt tensors in fp32.
+    """One optimiser step of a method on a batch, as `training.few_shot.train` takes it: SGD, learnt tensors in fp32.
 
     Args:
         x: what the method consumes; write new batches into it with `copy_`.

@@ -20,7 +20,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import adaptkit
-from trainers.tables.methods_table import MethodFacts, method_facts
+from trainers.cli.method_facts import MethodFacts, method_facts
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = Path(__file__).parent / "examples"
@@ -86,7 +86,7 @@ def method_page(name: str, facts: MethodFacts) -> str:
             *options(adaptkit.method_config(name)),
             "## Recipe",
             "",
-            f"`configs/methods/{name}.yaml`, over the defaults of `trainers/training/optim.py` and `trainers/feeding/views.py`:",
+            f"`configs/methods/{name}.yaml`, over the defaults of `OptimConfig` and `ViewConfig`:",
             "",
             "```yaml",
             recipe.rstrip(),

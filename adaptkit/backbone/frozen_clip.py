@@ -259,11 +259,13 @@ class FrozenCLIP(nn.Module):
         return self._require_text_tower().project(rows.to(self.dtype))
 
     def encode_text(self, texts: Sequence[str] | Tensor) -> Tensor:
-        """N texts, or their token ids (N, L) -> features (N, D), not normalised.
+        """N texts, or their token ids (N, L) -> features (N, D), not normalised; no text gives (0, D).
 
         Raises:
             ValueError: if a text is longer than the context.
         """
+        if not len(texts):
+            return torch.zeros(0, self.embed_dim, dtype=self.dtype, device=self.device)
         tokens = texts if isinstance(texts, Tensor) else self.tokenize(texts)
         if self.text_tower is None:
             return self.model.encode_text(tokens.to(self.device))

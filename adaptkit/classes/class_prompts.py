@@ -7,7 +7,8 @@ would also share its noise, and the papers' code draws it for each class: `noise
 while the method trains, at about twice the tokens. Evaluation has no noise and always shares.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -15,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classes.class_set import ClassSet, class_weights
+from adaptkit.classes.class_set import ClassSet
+from adaptkit.classes.class_weights import class_weights
 from adaptkit.classes.templates import DEFAULT_TEMPLATE
 from adaptkit.towers.token_tree import PromptTokens
 
@@ -24,9 +26,13 @@ TemplateSet = Literal["classes", "default"]
 
 
 class LiveTexts(nn.Module):
-    """Features (N, D) of N fixed texts, not normalised, encoded in every call: for a text tower that learns."""
+    """Features (N, D) of N fixed texts, not normalised, encoded in every call: for a text tower that learns.
+
+    Inside `keep_texts` they are encoded once.
+    """
 
     first: Tensor
+    kept: Tensor | None
 
     def __init__(self, backbone: FrozenCLIP, texts: Sequence[str], noise: TextNoise = "shared"):
         super().__init__()
@@ -35,7 +41,7 @@ class LiveTexts(nn.Module):
         tokens = backbone.tokenize(texts)
         fixed, ends = torch.full_like(tokens, -1), tower.ends(tokens)
         self.encoder = backbone.prompt_encoder(PromptTokens(tokens, fixed, ends))
-        self.separate = None
+        self.separate, self.kept = None, None
         if noise == "per_class" and backbone.is_causal_text:
             # A prompt whose first token is marked as its own shares nothing with the others: each is a whole branch.
             apart = fixed.index_copy(1, torch.tensor([0]), torch.arange(len(tokens))[:, None])
@@ -43,9 +49,25 @@ class LiveTexts(nn.Module):
             self.register_buffer("first", backbone.embed_tokens(tokens[:, 0]), persistent=False)  # (N, D_t)
 
     def forward(self) -> Tensor:
+        if self.kept is not None:
+            return self.kept
         if self.training and self.separate is not None:
             return self.separate(self.first[None])[0]
         return self.encoder()[0]
+
+
+@contextmanager
+def keep_texts(module: nn.Module) -> Iterator[None]:
+    """Inside the block every `LiveTexts` of a module is encoded once, without gradients. Blocks may be nested."""
+    fresh = [part for part in module.modules() if isinstance(part, LiveTexts) and part.kept is None]
+    try:
+        with torch.no_grad():
+            for part in fresh:
+                part.kept = part()
+        yield
+    finally:
+        for part in fresh:
+            part.kept = None
 
 
 class ClassPrompts(nn.Module):
@@ -76,16 +98,17 @@ class ClassPrompts(nn.Module):
     def set_classes(self, backbone: FrozenCLIP, classes: ClassSet) -> None:
         """Encode, or prepare to encode, the prompts of other names."""
         if self.template_set == "default":
-            classes = ClassSet(classes.classnames, (DEFAULT_TEMPLATE,))
-        if not backbone.learns_text:
-            self.fixed = class_weights(backbone, classes)
+            classes = classes.with_templates((DEFAULT_TEMPLATE,))
+        if not backbone.learns_text or not len(classes):
+            self.fixed, self.live = class_weights(backbone, classes), None
             return
+        self.fixed = None
         self.n_templates = len(classes.templates)
         texts = [template.format(name) for template in classes.templates for name in classes.readable]
         self.live = LiveTexts(backbone, texts, self.noise).train(self.training)
 
     def forward(self) -> Tensor:
-        """Class weights (C, D), unit rows; several templates are averaged as `classifier.class_weights` does."""
+        """Class weights (C, D), unit rows; several templates are averaged as `class_weights.class_weights` does."""
         if self.fixed is not None:
             return self.fixed
         assert self.live is not None

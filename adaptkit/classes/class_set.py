@@ -1,13 +1,8 @@
-"""Class names and templates -> class weights: the zero-shot classifier of CLIP (Radford et al., arXiv:2103.00020)."""
+"""ClassSet: the classes that a method tells apart, by name, and the templates that put a name into a sentence."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.templates import DEFAULT_TEMPLATE
 
 
@@ -41,35 +36,31 @@ class ClassSet:
     def __len__(self) -> int:
         return len(self.classnames)
 
+    def with_templates(self, templates: Sequence[str]) -> "ClassSet":
+        """The same names in other sentences."""
+        return replace(self, templates=tuple(templates))
+
     @property
     def readable(self) -> tuple[str, ...]:
         """Names as prompts say them: underscores are spaces."""
         return tuple(name.replace("_", " ") for name in self.classnames)
 
 
+class _NoClasses(ClassSet):
+    """The one set without classes; `ClassSet` refuses to be empty, because an empty list is mostly a mistake."""
+
+    def __post_init__(self) -> None:
+        return None
+
+
+# What a method is made for whose towers alone are wanted; it gets classes, if ever, by `set_classes`.
+NO_CLASSES: ClassSet = _NoClasses(())
+
+
 def as_class_set(classes: "Sequence[str] | ClassSet", templates: Sequence[str] | None = None) -> ClassSet:
     """Names with templates as a `ClassSet`; a `ClassSet` keeps its templates unless others are given."""
     if isinstance(classes, ClassSet):
-        return classes if templates is None else ClassSet(classes.classnames, tuple(templates))
+        return classes if templates is None else classes.with_templates(templates)
     if isinstance(classes, str):
         raise ValueError(f"classnames {classes!r} is one string; give a list of names")
     return ClassSet(tuple(classes), (DEFAULT_TEMPLATE,) if templates is None else tuple(templates))
-
-
-def class_weights(backbone: FrozenCLIP, classes: ClassSet) -> Tensor:
-    """The zero-shot classifier (C, D), unit rows.
-
-    One template: the normalised text feature. Several: the mean of the normalised features, normalised again.
-    """
-    per_template = torch.stack(
-        [F.normalize(template_features(backbone, classes, template), dim=-1) for template in classes.templates]
-    )  # (templates, C, D)
-    if len(per_template) == 1:
-        return per_template[0]
-    return F.normalize(per_template.mean(dim=0), dim=-1)
-
-
-def template_features(backbone: FrozenCLIP, classes: ClassSet, template: str) -> Tensor:
-    """Text features (C, D) of one template, not normalised; nothing is recorded for gradients."""
-    with torch.no_grad():
-        return backbone.encode_text([template.format(name) for name in classes.readable])

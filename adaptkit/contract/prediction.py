@@ -1,18 +1,19 @@
 """Images in, class names with probabilities out: what `method.predict` does."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from adaptkit.contract.method import AdaptedCLIP
+from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.classes.class_set import ClassSet
 
 ImageLike: TypeAlias = str | Path | Image.Image
 Images: TypeAlias = Tensor | ImageLike | Iterable[ImageLike]  # a tensor holds preprocessed images (B, 3, H, W)
@@ -20,6 +21,25 @@ Images: TypeAlias = Tensor | ImageLike | Iterable[ImageLike]  # a tensor holds p
 SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 # What PIL reports of files that are missing, cut off, no images, or absurdly large.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, Image.DecompressionBombError)
+
+
+class Classifies(Protocol):
+    """The part of a method that prediction needs."""
+
+    backbone: FrozenCLIP
+    classes: ClassSet
+    training: bool
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __call__(self, images: Tensor) -> Tensor: ...
+
+    def train(self, mode: bool = True) -> object: ...
+
+    def eval(self) -> object: ...
+
+    def encode_classes_once(self) -> AbstractContextManager[None]: ...
 
 
 @dataclass(frozen=True)
@@ -40,7 +60,7 @@ class Prediction:
         return self.probabilities[0]
 
 
-def predict(method: "AdaptedCLIP", images: Images, topk: int = 5, batch_size: int = 64) -> list[Prediction]:
+def predict(method: Classifies, images: Images, topk: int = 5, batch_size: int = 64) -> list[Prediction]:
     """Classify images, in order; the method is left in the mode it was in.
 
     Args:
@@ -55,14 +75,16 @@ def predict(method: "AdaptedCLIP", images: Images, topk: int = 5, batch_size: in
 
 
 @torch.no_grad()
-def predictions(method: "AdaptedCLIP", batches: Iterable[Tensor], topk: int) -> Iterator[Prediction]:
+def predictions(method: Classifies, batches: Iterable[Tensor], topk: int) -> Iterator[Prediction]:
     """Classify batches of preprocessed images (B, 3, H, W), one after another as they come.
 
     Raises:
-        ValueError: if `topk` is less than 1.
+        ValueError: if `topk` is less than 1, or the method has no classes.
     """
     if topk < 1:
         raise ValueError(f"topk={topk}; expected at least 1 class per image")
+    if not len(method.classes):
+        raise ValueError("the method has no classes to tell apart; give it some with set_classes(classnames)")
     was_training = method.training
     method.eval()
     try:
@@ -81,7 +103,7 @@ def _ranked(logits: Tensor, names: Sequence[str], topk: int) -> Iterator[Predict
         yield Prediction(tuple(names[place] for place in order), tuple(row))
 
 
-def _batches(method: "AdaptedCLIP", images: Images, batch_size: int) -> Iterator[Tensor]:
+def _batches(method: Classifies, images: Images, batch_size: int) -> Iterator[Tensor]:
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}; expected at least 1")
     if isinstance(images, Tensor):
@@ -98,7 +120,7 @@ def _batches(method: "AdaptedCLIP", images: Images, batch_size: int) -> Iterator
         yield preprocess(method, [read_image(image) for image in batch])
 
 
-def preprocess(method: "AdaptedCLIP", images: Sequence[Image.Image]) -> Tensor:
+def preprocess(method: Classifies, images: Sequence[Image.Image]) -> Tensor:
     """RGB images of any size as the backbone takes them: (B, 3, H, W)."""
     return torch.stack([method.backbone.preprocess(image) for image in images])
 

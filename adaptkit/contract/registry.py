@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classes.class_set import ClassSet, as_class_set
+from adaptkit.classes.class_set import NO_CLASSES, ClassSet, as_class_set
 from adaptkit.contract.method import AdaptedCLIP, MethodSpec
 from adaptkit.contract.wrapper import MakeInner, MethodWrapper
 
@@ -98,7 +98,7 @@ def method_config(name: str) -> type:
 def create_method(
     name: str,
     backbone: FrozenCLIP,
-    classnames: Sequence[str] | ClassSet,
+    classnames: Sequence[str] | ClassSet | None,
     config: object | None = None,
     *,
     templates: Sequence[str] | None = None,
@@ -108,15 +108,16 @@ def create_method(
     """A method around a backbone, not trained yet.
 
     Args:
-        classnames: names in label order, or a `ClassSet`.
+        classnames: names in label order, or a `ClassSet`. None makes a method whose adapted towers alone are wanted,
+            as for image-text pairs; `set_classes` gives it classes later.
         config: the method's options as its dataclass; None for the paper's defaults.
         templates: sentences with one {} for the name; those of the `ClassSet`, or "a photo of a {}." by default.
         wrap: wrappers around the method, the outermost first: names, or (name, options as the wrapper's dataclass).
         options: fields of the dataclass, instead of or on top of `config`.
 
     Raises:
-        ValueError: if a name or an option is unknown, the backbone lacks what the method needs, or a wrapper cannot
-            stand around what it is given.
+        ValueError: if a name or an option is unknown, the backbone lacks what the method needs, a wrapper cannot
+            stand around what it is given, or there are no classes and what the method learns belongs to classes.
     """
     method, config_type = _lookup(name)
     if not isinstance(backbone, FrozenCLIP):
@@ -128,7 +129,9 @@ def create_method(
     for option in options:
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}; {_suggestion(option, known)}")
-    classes = as_class_set(classnames, templates)
+    if classnames is None and "encode_text" not in method.provides:
+        raise ValueError(f"{name} learns what belongs to classes; give their names in label order as classnames")
+    classes = NO_CLASSES if classnames is None else as_class_set(classnames, templates)
     config = dataclasses.replace(_checked(name, config_type, config), **options)  # type: ignore[type-var]
     make: MakeInner = partial(_construct, method, classes=classes, config=config)
     wrappers: list[tuple[str, object]] = []

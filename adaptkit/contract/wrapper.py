@@ -1,4 +1,4 @@
-"""MethodWrapper: a method around another method; what it does not write itself, the inner method does.
+"""MethodWrapper: a method around another method, which does all that the wrapper does not write itself.
 
 A wrapper is made from a backbone, from what makes the inner method on a backbone, and from its options. One that
 changes the towers hands another view of the backbone on; one that adds a head hands the backbone on as it is.
@@ -13,18 +13,20 @@ from torch import Tensor
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.architecture import Architecture, ArchitectureSearch
-from adaptkit.contract.method import AdaptedCLIP, Consumes, Optional, Support
+from adaptkit.contract.inputs import Consumes, convert
+from adaptkit.contract.method import AdaptedCLIP, Support
 
 MakeInner = Callable[[FrozenCLIP], AdaptedCLIP]
 SUPPORT_ROWS = 256  # images of the support set that are encoded at a time
 INNER = "inner."  # in front of the names of the inner method's tensors
 
 
-class MethodWrapper(AdaptedCLIP):
+class MethodWrapper(AdaptedCLIP, is_contract=True):
     """A method that passes everything on to an inner one.
 
     A wrapper writes what differs: `logits` and `loss` where it adds to them, `consumes` where the inner method can no
-    longer be fed with what it consumes alone.
+    longer be fed with what it consumes alone. It provides what the inner method provides and what its class declares,
+    without what its class `withholds`.
 
     Args:
         backbone: as the inner method sees it.
@@ -36,8 +38,19 @@ class MethodWrapper(AdaptedCLIP):
     def __init__(self, backbone: FrozenCLIP, inner: AdaptedCLIP):
         super().__init__(backbone, inner.classes)
         self.inner = inner
+        self.provides = (inner.provides | type(self).provides) - type(self).withholds
         self.consumes, self.support_views = inner.consumes, inner.support_views
         self.support_items, self.prepares_again = inner.support_items, inner.prepares_again
+
+    @property
+    def bound_to_classes(self) -> str | None:
+        return self.inner.bound_to_classes
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        return self.inner.encode_image(images)
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        return self.inner.encode_text(texts)
 
     def logits(self, x: Tensor) -> Tensor:
         return self.inner.logits(self.inner_input(x))
@@ -47,11 +60,7 @@ class MethodWrapper(AdaptedCLIP):
 
     def inner_input(self, x: Tensor) -> Tensor:
         """What this method consumes -> what the inner one does."""
-        if self.consumes == self.inner.consumes:
-            return x
-        if self.consumes == "tokens":
-            return self.backbone.project_tokens(x[..., 0, :])
-        return self.backbone.encode_image(x) if self.inner.consumes == "features" else self.backbone.encode_tokens(x)
+        return convert(self.backbone, x, self.consumes, self.inner.consumes)
 
     def regularizer(self, x: Tensor, labels: Tensor) -> Tensor | None:
         return self.inner.regularizer(self.inner_input(x), labels)
@@ -77,9 +86,14 @@ class MethodWrapper(AdaptedCLIP):
             return self.inner.backward(self.inner_input(x), labels)
         return super().backward(x, labels)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        self.inner.set_classes(classes)
+    def set_classes(self, classnames: Sequence[str] | ClassSet) -> None:
+        self.inner.set_classes(classnames)
         self.classes = self.inner.classes
+        self.rebuild_from_names()
+
+    def rebuild_from_names(self) -> None:
+        """Rebuild what the wrapper itself has of the names; the inner method has its new ones already."""
+        return None
 
     def class_weights(self) -> Tensor:
         return self.inner.class_weights()
@@ -108,10 +122,6 @@ class MethodWrapper(AdaptedCLIP):
 
     def after_epoch(self, epoch: int) -> None:
         self.inner.after_epoch(epoch)
-
-    def writes(self, part: Optional) -> bool:
-        own = getattr(type(self), part) is not getattr(MethodWrapper, part)
-        return own or self.inner.writes(part)
 
     @contextmanager
     def encode_classes_once(self) -> Iterator[None]:

@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.artefacts.atomic_file import replacing
-from adaptkit.artefacts.saving import is_bound_to_classes
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.towers.linears import use_onednn
 
@@ -114,7 +113,7 @@ def quantize(path: str | Path, out: str | Path, method: AdaptedCLIP) -> Exported
 
 
 def _refuse_what_cannot_be_folded(method: AdaptedCLIP) -> None:
-    if not method.writes("class_weights") and not is_bound_to_classes(method):
+    if "class_weights" not in method.provides and method.bound_to_classes is None:
         raise ValueError(
             f"{type(method).__name__} encodes the class names anew for every image, so there is no class matrix to "
             "fold; export coop, maple or another method whose class weights hold for every image"

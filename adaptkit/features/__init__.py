@@ -7,11 +7,9 @@ from adaptkit.features.taskres import TaskRes, TaskResConfig
 from adaptkit.features.tip_adapter import TipAdapter, TipAdapterConfig
 from adaptkit.features.tip_adapter_f import TipAdapterF
 from adaptkit.features.zero_shot import ZeroShot, ZeroShotConfig
-from adaptkit.wrappers.fdt.method import FDT
 
 __all__ = [
     "CLAP",
-    "FDT",
     "CLAPConfig",
     "CLIPAdapter",
     "CLIPAdapterConfig",

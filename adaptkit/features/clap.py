@@ -14,7 +14,6 @@ Departure (ours): a class without a support image has lambda 1, where the releas
     class names are spaces.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,10 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classes.class_set import ClassSet, template_features
+from adaptkit.classes.class_set import ClassSet
+from adaptkit.classes.class_weights import template_features
 from adaptkit.classes.templates import IMAGENET_SELECTED
 from adaptkit.contract.method import AdaptedCLIP, Support
 from adaptkit.contract.registry import register_method
+from adaptkit.layers.full_precision import at_least_fp32
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class CLAP(AdaptedCLIP):
     """Frozen image features (B, D) against learnt prototypes (C, D) near the text features."""
 
     consumes = "features"
+    provides = frozenset({"prepare", "class_weights"})
     text_features: Tensor
     multipliers: Tensor
 
@@ -60,7 +62,7 @@ class CLAP(AdaptedCLIP):
         if config.template_set == "imagenet_selected":
             templates = (*IMAGENET_SELECTED, *templates)
         features = torch.stack([template_features(backbone, classes, template) for template in templates]).mean(dim=0)
-        features = features.to(torch.promote_types(features.dtype, torch.float32))  # (C, D), not normalised
+        features = at_least_fp32(features)  # (C, D), not normalised
         self.register_buffer("text_features", features, persistent=False)
         self.prototypes = nn.Parameter(features.clone())
         start = torch.ones_like if config.multipliers == "one" else torch.zeros_like
@@ -97,8 +99,9 @@ class CLAP(AdaptedCLIP):
     def class_weights(self) -> Tensor:
         return F.normalize(self.prototypes, dim=-1)  # (C, D)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        raise TypeError(
+    @property
+    def bound_to_classes(self) -> str:
+        return (
             f"there is a prototype for each of the {len(self.classes)} classes it was learnt on and none for others, "
             "which would be zero-shot; use coop or clip_adapter to transfer"
         )

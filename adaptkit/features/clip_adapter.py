@@ -22,6 +22,7 @@ from adaptkit.classes.class_prompts import ClassPrompts
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
+from adaptkit.layers.full_precision import at_least_fp32
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class CLIPAdapter(AdaptedCLIP):
     """Adapted image features (B, D) against class weights (C, D)."""
 
     consumes = "features"
+    provides = frozenset({"class_weights", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CLIPAdapterConfig):
         super().__init__(backbone, classes)
@@ -55,30 +57,42 @@ class CLIPAdapter(AdaptedCLIP):
     @property
     def text_features(self) -> Tensor:
         """W (C, D), unit rows, in fp32 or better."""
-        weights = self.prompts()
-        return weights.to(torch.promote_types(weights.dtype, torch.float32))
+        return at_least_fp32(self.prompts())
 
     def logits(self, image_features: Tensor) -> Tensor:
         """Frozen image features (B, D), fresh or from the cache -> logits (B, C)."""
         weights = self.current_class_weights()  # (C, D)
         with torch.autocast(image_features.device.type, enabled=False):
-            f = image_features.to(weights)
-            adapted = self.alpha * self.image_adapter(f) + (1 - self.alpha) * f  # (B, D)
-            return self.backbone.logits(adapted, weights)
+            return self.backbone.logits(self._adapted_image(image_features.to(weights)), weights)
+
+    def _adapted_image(self, f: Tensor) -> Tensor:
+        """f* (B, D)."""
+        return self.alpha * self.image_adapter(f) + (1 - self.alpha) * f
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        features = self.backbone.encode_image(images)
+        with torch.autocast(features.device.type, enabled=False):
+            return self._adapted_image(at_least_fp32(features))
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        return self._adapted_text(F.normalize(at_least_fp32(self.backbone.encode_text(texts)), dim=-1))
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels)
 
     def class_weights(self) -> Tensor:
-        text_features = self.text_features
         if self.text_adapter is None:
-            return text_features
-        with torch.autocast(text_features.device.type, enabled=False):
-            adapted = self.text_alpha * self.text_adapter(text_features)
-            return F.normalize(adapted + (1 - self.text_alpha) * text_features, dim=-1)  # (C, D)
+            return self.text_features
+        return F.normalize(self._adapted_text(self.text_features), dim=-1)  # (C, D)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        self.classes = self._class_set(classes, self.classes)
+    def _adapted_text(self, weights: Tensor) -> Tensor:
+        """W* (C, D) of unit rows W, not normalised; W itself without a text adapter."""
+        if self.text_adapter is None:
+            return weights
+        with torch.autocast(weights.device.type, enabled=False):
+            return self.text_alpha * self.text_adapter(weights) + (1 - self.text_alpha) * weights
+
+    def rebuild_from_names(self) -> None:
         self.prompts.set_classes(self.backbone, self.classes)
 
 

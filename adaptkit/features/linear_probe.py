@@ -11,7 +11,6 @@ Departure: like the released code, halving compares the two ends only, so it may
 Departure: the released code calls scikit-learn; this is the same objective in torch (`logistic_regression`).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +45,7 @@ class LinearProbe(AdaptedCLIP):
     """Frozen image features (B, D) through a linear layer (C, D) that `prepare` fits to the support set."""
 
     consumes = "features"
+    provides = frozenset({"prepare", "tune"})
     prepares_again = True
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: LinearProbeConfig):
@@ -105,8 +105,9 @@ class LinearProbe(AdaptedCLIP):
     def regularizer(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return self.weight.square().sum() / (2 * self.c * len(image_features))
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        raise TypeError(
+    @property
+    def bound_to_classes(self) -> str:
+        return (
             f"the linear layer has a row for each of the {len(self.classes)} classes it was fitted to and none for "
             "others; use zero_shot or coop for new names"
         )

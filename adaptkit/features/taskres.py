@@ -10,7 +10,6 @@ Departure: like the released code, class names keep their underscores unless ask
 Departure: the "enhanced base", a text projection tuned beforehand, is left out: how to tune it is not released.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +23,7 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.templates import IMAGENET_SELECTED
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
+from adaptkit.layers.full_precision import at_least_fp32
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class TaskRes(AdaptedCLIP):
     """Frozen image features (B, D) against text features (C, D) with a learnt residual."""
 
     consumes = "features"
+    provides = frozenset({"class_weights"})
     fixed: Tensor | None
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: TaskResConfig):
@@ -58,8 +59,7 @@ class TaskRes(AdaptedCLIP):
         """t (C, D) in fp32 or better: the mean of the text features over the templates."""
         features = self.live() if self.live is not None else self.fixed
         assert features is not None
-        features = features.to(torch.promote_types(features.dtype, torch.float32))
-        base = features.unflatten(0, (self.n_templates, -1)).mean(dim=0)  # (C, D) of (templates, C, D)
+        base = at_least_fp32(features).unflatten(0, (self.n_templates, -1)).mean(dim=0)  # (C, D) of (templates, C, D)
         return F.normalize(base, dim=-1) if self.config.base == "unit" else base
 
     def text_features(self) -> Tensor:
@@ -78,8 +78,9 @@ class TaskRes(AdaptedCLIP):
     def class_weights(self) -> Tensor:
         return F.normalize(self.text_features(), dim=-1)  # (C, D)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        raise TypeError(
+    @property
+    def bound_to_classes(self) -> str:
+        return (
             f"the residual has a row for each of the {len(self.classes)} classes it was learnt on and none for others, "
             "which would be zero-shot; use coop or clip_adapter to transfer"
         )

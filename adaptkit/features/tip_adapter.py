@@ -10,7 +10,6 @@ Departure: the released code searches ImageNet's alpha and beta on the test set;
 Departure: the released code runs in fp16, where exp underflows at large beta; this is fp32.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +23,7 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.templates import IMAGENET_SELECTED
 from adaptkit.contract.method import AdaptedCLIP, Support
 from adaptkit.contract.registry import register_method
+from adaptkit.layers.full_precision import at_least_fp32
 from adaptkit.layers.support_cache import SearchGrid, SupportCache
 
 
@@ -55,6 +55,7 @@ class TipAdapter(AdaptedCLIP):
     """Frozen image features (B, D) against class weights (C, D) and a cache of the support set."""
 
     consumes = "features"
+    provides = frozenset({"prepare", "tune"})
     prepares_again = True
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: TipAdapterConfig):
@@ -66,8 +67,7 @@ class TipAdapter(AdaptedCLIP):
     @property
     def weights(self) -> Tensor:
         """The zero-shot classifier (C, D) beside the cache, in fp32 or better."""
-        weights = self.prompts()
-        return weights.to(torch.promote_types(weights.dtype, torch.float32))
+        return at_least_fp32(self.prompts())
 
     def prepare(self, support: Support) -> None:
         self.cache.fill(support)
@@ -91,8 +91,9 @@ class TipAdapter(AdaptedCLIP):
     def load_learnt_state(self, state: dict[str, Tensor]) -> None:
         self.cache.restore(state)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        raise TypeError(
+    @property
+    def bound_to_classes(self) -> str:
+        return (
             f"the cache holds images of the {len(self.classes)} classes it was filled with and none of others; "
             "make a new tip_adapter and prepare it with images of the new classes"
         )
@@ -101,4 +102,4 @@ class TipAdapter(AdaptedCLIP):
 def tip_prompts(backbone: FrozenCLIP, classes: ClassSet, config: TipAdapterConfig) -> ClassPrompts:
     """The prompts of the zero-shot classifier beside the cache."""
     templates = classes.templates if config.template_set == "classes" else IMAGENET_SELECTED
-    return ClassPrompts(backbone, ClassSet(classes.classnames, templates))
+    return ClassPrompts(backbone, classes.with_templates(templates))

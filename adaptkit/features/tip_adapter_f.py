@@ -9,8 +9,6 @@ Departure: the released code keeps the epoch with the best test accuracy; this k
 Departure: see tip_adapter for views, search and precision.
 """
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,6 +18,7 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Support
 from adaptkit.contract.registry import register_method
 from adaptkit.features.tip_adapter import TipAdapterConfig, tip_prompts
+from adaptkit.layers.full_precision import at_least_fp32
 from adaptkit.layers.support_cache import SupportCache
 
 
@@ -28,6 +27,7 @@ class TipAdapterF(AdaptedCLIP):
     """Frozen image features (B, D) against class weights (C, D) and learnt keys (N, D) of the support set."""
 
     consumes = "features"
+    provides = frozenset({"prepare", "tune"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: TipAdapterConfig):
         super().__init__(backbone, classes)
@@ -38,8 +38,7 @@ class TipAdapterF(AdaptedCLIP):
     @property
     def weights(self) -> Tensor:
         """The zero-shot classifier (C, D) beside the cache, in fp32 or better."""
-        weights = self.prompts()
-        return weights.to(torch.promote_types(weights.dtype, torch.float32))
+        return at_least_fp32(self.prompts())
 
     def prepare(self, support: Support) -> None:
         self.cache.fill(support)
@@ -63,8 +62,9 @@ class TipAdapterF(AdaptedCLIP):
     def load_learnt_state(self, state: dict[str, Tensor]) -> None:
         self.cache.restore(state)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        raise TypeError(
+    @property
+    def bound_to_classes(self) -> str:
+        return (
             f"the keys are images of the {len(self.classes)} classes they were made from and none of others; "
             "make a new tip_adapter_f and prepare it with images of the new classes"
         )

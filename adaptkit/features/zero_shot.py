@@ -5,7 +5,6 @@ Radford et al., "Learning Transferable Visual Models From Natural Language Super
 Several templates are an ensemble: normalise each, average, normalise again.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -28,6 +27,7 @@ class ZeroShot(AdaptedCLIP):
     """Frozen image features (B, D) against the templates' class weights (C, D)."""
 
     consumes = "features"
+    provides = frozenset({"class_weights", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: ZeroShotConfig):
         super().__init__(backbone, classes)
@@ -40,8 +40,7 @@ class ZeroShot(AdaptedCLIP):
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        self.classes = self._class_set(classes, self.classes)
+    def rebuild_from_names(self) -> None:
         self.prompts.set_classes(self.backbone, self.classes)
 
     def class_weights(self) -> Tensor:

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.towers.block import NO_PROMPTS
+from adaptkit.towers.prompt_encoder import FullEncoder
 from adaptkit.towers.token_tree import PromptTokens
+from adaptkit.towers.tree_encoder import TreeEncoder
 
 ClassTokenPosition = Literal["end", "middle", "front"]
 
@@ -58,12 +60,28 @@ class LearnedContext(nn.Module):
         Raises:
             ValueError: if there is one context per class and the number of classes changes, or a name is too long.
         """
-        class_specific = self.ctx.ndim == 3
-        if class_specific and len(self.ctx) != len(classes):
+        if self.ctx.ndim == 3 and len(self.ctx) != len(classes):
             raise ValueError(f"{len(self.ctx)} class-specific contexts cannot stand for {len(classes)} classes")
+        self.encoder = self._encoder_of(backbone, classes.readable) if len(classes) else None
+        self.dim = 0 if len(classes) else backbone.embed_dim  # read where there are no classes
+
+    def _encoder_of(self, backbone: FrozenCLIP, names: Sequence[str]) -> TreeEncoder | FullEncoder:
         lead = backbone.tokenizer.words(self.words) if isinstance(self.words, str) else self.words
-        prompts = prompt_tokens(backbone, classes.readable, self.n_ctx, self.position, class_specific, lead)
-        self.encoder = backbone.prompt_encoder(prompts)
+        prompts = prompt_tokens(backbone, names, self.n_ctx, self.position, self.ctx.ndim == 3, lead)
+        return backbone.prompt_encoder(prompts)
+
+    def encode(self, backbone: FrozenCLIP, texts: Sequence[str], deep: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
+        """Features (N, D), not normalised, of N texts in the place of class names; the classes stay as they are.
+
+        Raises:
+            TypeError: if there is one context per class.
+            ValueError: if a text is too long.
+        """
+        if self.ctx.ndim == 3:
+            raise TypeError(f"{len(self.ctx)} class-specific contexts cannot stand around other texts")
+        if not len(texts):
+            return self.ctx.new_zeros(0, backbone.embed_dim)
+        return self._encoder_of(backbone, texts)(self.ctx[None], deep)[0]
 
     def forward(self, ctx: Tensor | None = None, deep: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
         """Text features, not normalised: (C, D) of the learnt tokens, or (G, C, D) of G variants of them.
@@ -72,6 +90,8 @@ class LearnedContext(nn.Module):
             ctx: variants (G, n_ctx, D_t) in place of the learnt tokens, one per image for instance.
             deep: layer -> (n, D_t) or (G, n, D_t), learnt tokens that replace the first ones before that block.
         """
+        if self.encoder is None:  # made without classes
+            return self.ctx.new_zeros(*(() if ctx is None else (len(ctx),)), 0, self.dim)
         if ctx is None:
             return self.encoder(self.ctx.reshape(1, -1, self.ctx.shape[-1]), deep)[0]
         return self.encoder(ctx, deep)

@@ -12,7 +12,6 @@ Departure: like the released code, the meta-net sees the feature normalised; the
 Departure: like the released code, a full stop follows the class name; the paper's formula has none.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,6 +79,5 @@ class CoCoOp(AdaptedCLIP):
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        self.classes = self._class_set(classes, self.classes)
+    def rebuild_from_names(self) -> None:
         self.context.set_classes(self.backbone, self.classes)

@@ -39,6 +39,7 @@ class CoOp(AdaptedCLIP):
     """Frozen image features (B, D) against the text features (C, D) of prompts with learnt tokens (n_ctx, D_t)."""
 
     consumes = "features"
+    provides = frozenset({"class_weights", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CoOpConfig):
         super().__init__(backbone, classes)
@@ -49,6 +50,8 @@ class CoOp(AdaptedCLIP):
         else:
             ctx = random_context(backbone, config.n_ctx)  # (n_ctx, D_t)
         self.context = LearnedContext(backbone, classes, ctx, config.class_token_position)
+        if ctx.ndim == 3:
+            self.provides = self.provides - {"encode_text"}
 
     def logits(self, image_features: Tensor) -> Tensor:
         """Frozen image features (B, D), fresh or from the cache -> logits (B, C)."""
@@ -57,14 +60,20 @@ class CoOp(AdaptedCLIP):
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels)
 
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        return self.context.encode(self.backbone, texts)
+
     def class_weights(self) -> Tensor:
         return F.normalize(self.context(), dim=-1)  # (C, D)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        if self.context.ctx.ndim == 3:
-            raise TypeError(
-                "class-specific contexts belong to the classes they were learnt on and say nothing about other names; "
-                "train with class_specific=False to transfer"
-            )
-        self.classes = self._class_set(classes, self.classes)
+    @property
+    def bound_to_classes(self) -> str | None:
+        if self.context.ctx.ndim == 2:
+            return None
+        return (
+            "class-specific contexts belong to the classes they were learnt on and say nothing about other names; "
+            "train with class_specific=False to transfer"
+        )
+
+    def rebuild_from_names(self) -> None:
         self.context.set_classes(self.backbone, self.classes)

@@ -50,6 +50,7 @@ class IVLP(AdaptedCLIP):
     """Prompted image features (B, D) against the text features (C, D) of prompts with learnt tokens."""
 
     consumes: Consumes = "images"
+    provides = frozenset({"class_weights", "image_tokens", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: IVLPConfig):
         super().__init__(backbone, classes)
@@ -65,8 +66,11 @@ class IVLP(AdaptedCLIP):
     def logits(self, x: Tensor) -> Tensor:
         """Images (B, 3, H, W), or their features (B, D) without vision prompts -> logits (B, C)."""
         if self.consumes == "images":
-            x = self.backbone.encode_image(x, by_layer(self.vision_prompts, first=0))  # (B, D)
+            x = self.encode_image(x)  # (B, D)
         return self.backbone.logits(x, self.current_class_weights())
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        return self.backbone.encode_image(images, by_layer(self.vision_prompts, first=0))  # (B, D)
 
     def image_tokens(self, images: Tensor) -> Tensor:
         return self.backbone.encode_tokens(images, by_layer(self.vision_prompts, first=0))
@@ -74,9 +78,11 @@ class IVLP(AdaptedCLIP):
     def loss(self, x: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(x), labels)
 
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        return self.context.encode(self.backbone, texts, by_layer(self.text_prompts, first=1))
+
     def class_weights(self) -> Tensor:
         return F.normalize(self.context(deep=by_layer(self.text_prompts, first=1)), dim=-1)  # (C, D)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        self.classes = self._class_set(classes, self.classes)
+    def rebuild_from_names(self) -> None:
         self.context.set_classes(self.backbone, self.classes)

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classes.class_set import ClassSet, class_weights
+from adaptkit.classes.class_set import ClassSet
+from adaptkit.classes.class_weights import class_weights
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.context import LearnedContext, random_context, word_context
@@ -44,6 +45,7 @@ class KgCoOp(AdaptedCLIP):
     """Frozen image features (B, D) against class weights (C, D) that stay near the templates' (C, D)."""
 
     consumes = "features"
+    provides = frozenset({"class_weights", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: KgCoOpConfig):
         super().__init__(backbone, classes)
@@ -54,7 +56,7 @@ class KgCoOp(AdaptedCLIP):
 
     def _clip_weights(self) -> Tensor:
         templates = self.config.clip_templates or self.classes.templates
-        return class_weights(self.backbone.as_loaded(), ClassSet(self.classes.classnames, templates))
+        return class_weights(self.backbone.as_loaded(), self.classes.with_templates(templates))
 
     def logits(self, image_features: Tensor) -> Tensor:
         """Frozen image features (B, D), fresh or from the cache -> logits (B, C)."""
@@ -73,10 +75,12 @@ class KgCoOp(AdaptedCLIP):
         gap = 1 - F.cosine_similarity(weights, self.clip_weights, eps=1e-7).mean()
         return gap if self.config.distance == "cosine" else 2 * gap  # |a - b|^2 = 2 - 2 cos for unit vectors
 
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        return self.context.encode(self.backbone, texts)
+
     def class_weights(self) -> Tensor:
         return F.normalize(self.context(), dim=-1)  # (C, D)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        self.classes = self._class_set(classes, self.classes)
+    def rebuild_from_names(self) -> None:
         self.context.set_classes(self.backbone, self.classes)
         self.clip_weights = self._clip_weights()

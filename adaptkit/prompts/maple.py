@@ -43,6 +43,7 @@ class MaPLe(AdaptedCLIP):
     """Image features (B, D) and text features (C, D) of two towers with coupled prompts."""
 
     consumes = "images"
+    provides = frozenset({"class_weights", "image_tokens", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: MaPLeConfig):
         super().__init__(backbone, classes)
@@ -56,8 +57,7 @@ class MaPLe(AdaptedCLIP):
 
     def logits(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) -> logits (B, C)."""
-        image_features = self.backbone.encode_image(images, self.vision_prompts())  # (B, D)
-        return self.backbone.logits(image_features, self.current_class_weights())
+        return self.backbone.logits(self.encode_image(images), self.current_class_weights())
 
     def vision_prompts(self) -> dict[int, Tensor]:
         """What the couplings make of the text prompts: block -> (n_ctx, D_v)."""
@@ -67,15 +67,20 @@ class MaPLe(AdaptedCLIP):
             for layer, (coupling, prompt) in enumerate(zip(self.couplings, text_prompts, strict=True))
         }
 
+    def encode_image(self, images: Tensor) -> Tensor:
+        return self.backbone.encode_image(images, self.vision_prompts())  # (B, D)
+
     def image_tokens(self, images: Tensor) -> Tensor:
         return self.backbone.encode_tokens(images, self.vision_prompts())
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(images), labels)
 
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        return self.context.encode(self.backbone, texts, by_layer(self.text_prompts, first=1))
+
     def class_weights(self) -> Tensor:
         return F.normalize(self.context(deep=by_layer(self.text_prompts, first=1)), dim=-1)  # (C, D)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        self.classes = self._class_set(classes, self.classes)
+    def rebuild_from_names(self) -> None:
         self.context.set_classes(self.backbone, self.classes)

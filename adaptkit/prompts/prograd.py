@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classes.class_set import ClassSet, class_weights
+from adaptkit.classes.class_set import ClassSet
+from adaptkit.classes.class_weights import class_weights
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.context import ClassTokenPosition, LearnedContext, random_context
@@ -50,6 +51,7 @@ class ProGrad(AdaptedCLIP):
     """Frozen image features (B, D) against the text features (C, D) of prompts with learnt tokens (n_ctx, D_t)."""
 
     consumes = "features"
+    provides = frozenset({"backward", "class_weights", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: ProGradConfig):
         super().__init__(backbone, classes)
@@ -63,13 +65,15 @@ class ProGrad(AdaptedCLIP):
         else:
             ctx = random_context(backbone, config.n_ctx)  # (n_ctx, D_t)
         self.context = LearnedContext(backbone, classes, ctx, config.class_token_position, left_over)
+        if ctx.ndim == 3:
+            self.provides = self.provides - {"encode_text"}
         self.register_buffer("zero_shot_weights", self._zero_shot_weights(), persistent=False)  # (C, D), unit rows
 
     def _templates(self) -> tuple[str, ...]:
         return (self.config.template,) if self.config.template else self.classes.templates
 
     def _zero_shot_weights(self) -> Tensor:
-        return class_weights(self.backbone.as_loaded(), ClassSet(self.classes.classnames, self._templates()))
+        return class_weights(self.backbone.as_loaded(), self.classes.with_templates(self._templates()))
 
     def logits(self, image_features: Tensor) -> Tensor:
         """Frozen image features (B, D), fresh or from the cache -> logits (B, C)."""
@@ -111,16 +115,22 @@ class ProGrad(AdaptedCLIP):
         )
         return cross_entropy.detach(), _in_use(learnt, domain), _in_use(learnt, general)
 
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        return self.context.encode(self.backbone, texts)
+
     def class_weights(self) -> Tensor:
         return F.normalize(self.context(), dim=-1)  # (C, D)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        if self.context.ctx.ndim == 3:
-            raise TypeError(
-                "class-specific contexts belong to the classes they were learnt on and say nothing about other names; "
-                "train with class_specific=False to transfer"
-            )
-        self.classes = self._class_set(classes, self.classes)
+    @property
+    def bound_to_classes(self) -> str | None:
+        if self.context.ctx.ndim == 2:
+            return None
+        return (
+            "class-specific contexts belong to the classes they were learnt on and say nothing about other names; "
+            "train with class_specific=False to transfer"
+        )
+
+    def rebuild_from_names(self) -> None:
         self.context.set_classes(self.backbone, self.classes)
         self.zero_shot_weights = self._zero_shot_weights()
 

@@ -25,7 +25,8 @@ from open_clip import OPENAI_IMAGENET_TEMPLATES
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classes.class_set import ClassSet, template_features
+from adaptkit.classes.class_set import ClassSet
+from adaptkit.classes.class_weights import template_features
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.context import LearnedContext, phrase_context
@@ -68,6 +69,7 @@ class PromptSRC(AdaptedCLIP):
     """Prompted image features (B, D) against the text features (C, D) of prompts with learnt tokens."""
 
     consumes = "images"
+    provides = frozenset({"class_weights", "image_tokens", "encode_text"})
     frozen_weights: Tensor | None
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: PromptSRCConfig):
@@ -97,8 +99,10 @@ class PromptSRC(AdaptedCLIP):
 
     def logits(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) -> logits (B, C)."""
-        image_features = self.backbone.encode_image(images, by_layer(self.vision_prompts, first=0))  # (B, D)
-        return self.backbone.logits(image_features, self.current_class_weights())
+        return self.backbone.logits(self.encode_image(images), self.current_class_weights())
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        return self.backbone.encode_image(images, by_layer(self.vision_prompts, first=0))  # (B, D)
 
     def image_tokens(self, images: Tensor) -> Tensor:
         return self.backbone.encode_tokens(images, by_layer(self.vision_prompts, first=0))
@@ -136,11 +140,13 @@ class PromptSRC(AdaptedCLIP):
             self.frozen_weights = F.normalize(mean_template_features(self.backbone.as_loaded(), self.classes), dim=-1)
         return self.frozen_weights
 
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        return self.context.encode(self.backbone, texts, by_layer(self.text_prompts, first=1))
+
     def class_weights(self) -> Tensor:
         return F.normalize(self.context(deep=by_layer(self.text_prompts, first=1)), dim=-1)  # (C, D)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        self.classes = self._class_set(classes, self.classes)
+    def rebuild_from_names(self) -> None:
         self.context.set_classes(self.backbone, self.classes)
         self.frozen_weights = None
 

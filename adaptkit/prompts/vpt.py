@@ -11,7 +11,6 @@ Departure: the paper puts the prompts behind the class token; like that code, th
     have no position there, and those of the first block pass the tower's first layer norm.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -42,6 +41,7 @@ class VPT(AdaptedCLIP):
     """Prompted image features (B, D) against fixed class weights (C, D)."""
 
     consumes = "images"
+    provides = frozenset({"class_weights", "image_tokens", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: VPTConfig):
         super().__init__(backbone, classes)
@@ -50,12 +50,14 @@ class VPT(AdaptedCLIP):
         self.prompts = ClassPrompts(backbone, self._prompted())
 
     def _prompted(self) -> ClassSet:
-        return ClassSet(self.classes.classnames, self.fixed_templates or self.classes.templates)
+        return self.classes.with_templates(self.fixed_templates or self.classes.templates)
 
     def logits(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) -> logits (B, C)."""
-        image_features = self.backbone.encode_image(images, by_layer(self.vision_prompts, first=0))  # (B, D)
-        return self.backbone.logits(image_features, self.current_class_weights())
+        return self.backbone.logits(self.encode_image(images), self.current_class_weights())
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        return self.backbone.encode_image(images, by_layer(self.vision_prompts, first=0))  # (B, D)
 
     def image_tokens(self, images: Tensor) -> Tensor:
         return self.backbone.encode_tokens(images, by_layer(self.vision_prompts, first=0))
@@ -66,6 +68,5 @@ class VPT(AdaptedCLIP):
     def class_weights(self) -> Tensor:
         return self.prompts()  # (C, D)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        self.classes = self._class_set(classes, self.classes)
+    def rebuild_from_names(self) -> None:
         self.prompts.set_classes(self.backbone, self._prompted())

@@ -66,6 +66,7 @@ class CLIPLoRA(AdaptedCLIP):
     """Image features (B, D) against the text features (C, D) of hand-written prompts, through updated towers."""
 
     consumes: Consumes = "images"
+    provides = frozenset({"class_weights", "image_tokens", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CLIPLoRAConfig):
         text, vision = backbone.text_tower, backbone.vision_tower
@@ -88,7 +89,7 @@ class CLIPLoRA(AdaptedCLIP):
 
     def logits(self, x: Tensor) -> Tensor:
         """Images (B, 3, H, W), or their features (B, D) where only the text tower is updated -> logits (B, C)."""
-        image_features = self.backbone.encode_image(x) if self.consumes == "images" else x  # (B, D)
+        image_features = self.encode_image(x) if self.consumes == "images" else x  # (B, D)
         return self.backbone.logits(image_features, self.current_class_weights())
 
     def image_tokens(self, images: Tensor) -> Tensor:
@@ -100,8 +101,7 @@ class CLIPLoRA(AdaptedCLIP):
     def class_weights(self) -> Tensor:
         return self.prompts()  # (C, D)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        self.classes = self._class_set(classes, self.classes)
+    def rebuild_from_names(self) -> None:
         self.prompts.set_classes(self.backbone, self.classes)
 
     def merge(self) -> None:

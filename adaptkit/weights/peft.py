@@ -12,7 +12,6 @@ language model's loss is left out. Prompt tuners are refused, and so is what a t
 
 import copy
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -66,6 +65,7 @@ class PEFT(AdaptedCLIP):
     """Image features (B, D) against the text features (C, D) of hand-written prompts, through tuned towers."""
 
     consumes: Consumes = "images"
+    provides = frozenset({"class_weights", "image_tokens", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: PEFTConfig):
         tuner = _tuner(config.settings)
@@ -106,7 +106,7 @@ class PEFT(AdaptedCLIP):
 
     def logits(self, x: Tensor) -> Tensor:
         """Images (B, 3, H, W), or their features (B, D) where PEFT tunes the text tower alone -> logits (B, C)."""
-        image_features = self.backbone.encode_image(x) if self.consumes == "images" else x  # (B, D)
+        image_features = self.encode_image(x) if self.consumes == "images" else x  # (B, D)
         return self.backbone.logits(image_features, self.current_class_weights())
 
     def image_tokens(self, images: Tensor) -> Tensor:
@@ -118,8 +118,7 @@ class PEFT(AdaptedCLIP):
     def class_weights(self) -> Tensor:
         return self.prompts()  # (C, D)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        self.classes = self._class_set(classes, self.classes)
+    def rebuild_from_names(self) -> None:
         self.prompts.set_classes(self.backbone, self.classes)
 
     def print_trainable_parameters(self) -> None:

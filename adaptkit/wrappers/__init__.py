@@ -1,6 +1,7 @@
 """Wrappers: methods around methods."""
 
 from adaptkit.wrappers.das.wrapper import DAS, DASConfig
+from adaptkit.wrappers.fdt.method import FDT
 from adaptkit.wrappers.fdt.wrapper import FDTWrapper
 
-__all__ = ["DAS", "DASConfig", "FDTWrapper"]
+__all__ = ["DAS", "FDT", "DASConfig", "FDTWrapper"]

@@ -1,5 +1,6 @@
 """What every registered method promises, on every family of backbones; there is no list to edit here."""
 
+import re
 import sys
 from importlib import resources
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP, FrozenCLIP, Support, create_method, list_methods, method_class, method_config
+from adaptkit.towers.tree_encoder import TreeEncoder
 from tests.conftest import CLASSES
 from tests.models import build, consumed
 
@@ -80,7 +82,7 @@ def test_it_learns_a_batch_and_leaves_the_backbone_untouched(name, family):
     assert all(parameter.grad is None for parameter in backbone.parameters())
     assert torch.isfinite(torch.tensor(losses)).all()
     if method.learnt_parameters():
-        fits_in_advance = method.writes("prepare")  # then it may stand at its optimum already
+        fits_in_advance = "prepare" in method.provides  # then it may stand at its optimum already
         assert losses[-1] < losses[0] or (fits_in_advance and losses[-1] < 1.001 * losses[0])
 
 
@@ -139,12 +141,13 @@ def test_other_classes_are_told_apart_or_refused_with_a_reason(name, family):
     backbone, images, labels = family
     method, x = prepared(name, backbone, images, labels)
     learnt = method.learnt_state()
-    try:
-        method.set_classes(NOVEL)
-    except TypeError as refusal:
-        assert len(str(refusal)) > 30  # a sentence
+    if method.bound_to_classes is not None:
+        with pytest.raises(TypeError, match=re.escape(method.bound_to_classes)):
+            method.set_classes(NOVEL)
+        assert len(method.bound_to_classes) > 30  # a sentence
         assert method.logits(x).shape[1] == len(CLASSES)
     else:
+        method.set_classes(classnames=NOVEL)
         assert method.eval().logits(x).shape == (len(images), len(NOVEL))
         assert method.classes.classnames == NOVEL
         assert all(torch.equal(value, learnt[key]) for key, value in method.learnt_state().items())
@@ -154,11 +157,11 @@ def test_other_classes_are_told_apart_or_refused_with_a_reason(name, family):
 def test_class_weights_are_unit_rows_where_there_are_any(name, family):
     backbone, images, labels = family
     method, x = prepared(name, backbone, images, labels)
-    try:
-        weights = method.class_weights()
-    except TypeError as refusal:
-        assert len(str(refusal)) > 30
+    if "class_weights" not in method.provides:
+        with pytest.raises(TypeError, match=".{30,}"):
+            method.class_weights()
         return
+    weights = method.class_weights()
     assert weights.shape == (len(CLASSES), backbone.embed_dim)
     torch.testing.assert_close(weights.norm(dim=-1), torch.ones(len(CLASSES)))
     method.eval()
@@ -169,8 +172,95 @@ def test_class_weights_are_unit_rows_where_there_are_any(name, family):
 
 
 @pytest.mark.parametrize("name", list_methods())
+def test_its_encoders_are_what_its_logits_are_made_of(name, family):
+    backbone, images, labels = family
+    method, x = prepared(name, backbone, images, labels)
+    train(method.train(), x, labels, steps=2)
+    method.eval()
+    with torch.no_grad():
+        encoded = method.encode_image(images)
+        assert encoded.shape == (len(images), backbone.embed_dim)
+        if "class_weights" in method.provides:
+            torch.testing.assert_close(
+                backbone.logits(encoded, method.class_weights()), method(images), rtol=1e-4, atol=1e-4
+            )
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_texts_in_the_place_of_names_give_the_class_weights(name, family):
+    backbone, images, labels = family
+    method, x = prepared(name, backbone, images, labels)
+    train(method.train(), x, labels, steps=2)
+    method.eval()
+    if "encode_text" not in method.provides:
+        with pytest.raises(TypeError, match=".{30,}"):
+            method.encode_text(["a photo of a cat."])
+        with pytest.raises(ValueError, match="learns what belongs to classes"):
+            create_method(name, backbone, None)
+        return
+    if "class_weights" not in method.provides:
+        return
+    template = method.classes.templates[0]
+    sentences = [template.format(readable) for readable in method.classes.readable]
+    with torch.no_grad():
+        weights = method.class_weights()
+        encoded = [
+            torch.nn.functional.normalize(method.encode_text(texts), dim=-1)
+            for texts in (
+                method.classes.readable,  # a prompt learner has its own words around the name
+                sentences,
+            )
+        ]
+    assert any(torch.allclose(features.to(weights), weights, rtol=1e-4, atol=1e-4) for features in encoded)
+    assert method.encode_text([]).shape == (0, backbone.embed_dim)
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_it_adapts_towers_before_it_has_classes(name, family):
+    backbone, images, labels = family
+    made(name, backbone)
+    if "encode_text" not in method_class(name).provides:
+        pytest.skip("what it learns belongs to classes, which it says: see the test above")
+    torch.manual_seed(0)
+    method = create_method(name, backbone, None)
+    torch.manual_seed(0)
+    other = create_method(name, backbone, CLASSES)
+    with pytest.raises(ValueError, match="no classes"):
+        method.predict(images[:1])
+    with torch.no_grad():
+        assert torch.equal(method.encode_image(images), other.encode_image(images))
+        assert torch.equal(method.encode_text(["a cat"]), other.encode_text(["a cat"]))
+    method.set_classes(CLASSES)
+    with torch.no_grad():
+        assert torch.equal(method.eval()(images), other.eval()(images))
+
+
+@pytest.mark.parametrize("wrap", [(), ("das",)], ids=["alone", "text_tower_learns"])
+@pytest.mark.parametrize("name", list_methods())
+def test_inside_the_block_classes_are_encoded_once_however_many_batches(name, wrap, tiny_clip, batch, monkeypatch):
+    try:
+        method = create_method(name, tiny_clip, CLASSES, wrap=wrap)
+    except ValueError as refusal:
+        pytest.skip(f"refused: {refusal}")
+    x = consumed(method, batch[0])
+    encodings = []
+    forward = TreeEncoder.forward
+    monkeypatch.setattr(TreeEncoder, "forward", lambda *given: encodings.append(1) or forward(*given))
+    method.eval()
+    with torch.no_grad(), method.encode_classes_once():
+        at_the_start = len(encodings)
+        for _ in range(3):
+            method.logits(x)
+    if "class_weights" in method.provides or method.bound_to_classes is not None:
+        assert at_the_start <= 1
+        assert len(encodings) == at_the_start
+    else:
+        assert name in ("cocoop", "fdt")  # prompts or scores of every image
+
+
+@pytest.mark.parametrize("name", list_methods())
 def test_a_name_is_the_stem_of_its_file_and_of_its_options(name):
-    assert method_class(name).__module__.rsplit(".", 1)[-1] == name
+    assert name in method_class(name).__module__.split(".")[-2:]  # its file, or its folder
     assert (Path(str(resources.files("configs"))) / "methods" / f"{name}.yaml").is_file()
     doc = sys.modules[method_class(name).__module__].__doc__ or ""
     assert "arXiv" in doc or "https://" in doc  # the paper, or the library that is wrapped

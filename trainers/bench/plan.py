@@ -142,13 +142,10 @@ def probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> Needs | 
             method = create_method(settings.method, bench.backbone, names, settings.options, wrap=settings.wrap)
     except ValueError as error:
         return str(error)
-    if settings.protocol in NEW_NAMES:
-        try:
-            method.set_classes(names[::-1])
-        except TypeError as error:
-            return f"it would be tested on names that it has not learnt, and {error}"
-    if settings.selection == "oracle" and uses_training(method) and not method.writes("tune"):
+    if settings.protocol in NEW_NAMES and method.bound_to_classes is not None:
+        return f"it would be tested on names that it has not learnt, and {method.bound_to_classes}"
+    if settings.selection == "oracle" and uses_training(method) and "tune" not in method.provides:
         return "it selects no hyper-parameters, so it has no oracle; leave --oracle out"
-    if bench.processes > 1 and method.consumes == "images" and method.writes("backward"):
+    if bench.processes > 1 and method.consumes == "images" and "backward" in method.provides:
         return "it makes its gradients itself, which processes cannot share; leave --processes out"
     return Needs(uses_training(method), method.consumes)

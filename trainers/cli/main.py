@@ -201,7 +201,7 @@ def _methods(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from adaptkit import list_wrappers, method_config
-    from trainers.tables.methods_table import method_facts, methods_table, wrapper_facts
+    from trainers.cli.method_facts import method_facts, methods_table, wrapper_facts
 
     if args.name not in (None, *list_wrappers()):
         method_config(args.name)  # refuses a name that is none, with the nearest ones

@@ -62,7 +62,7 @@ class Team:
         """
         if self.accelerator is None:
             return Trainee(method)
-        if method.writes("backward"):
+        if "backward" in method.provides:
             raise ValueError(f"{type(method).__name__} makes its gradients itself; train it with --processes 1")
         return SharedTrainee(method, self.accelerator)
 

@@ -92,7 +92,7 @@ def _learn(
     dataset, items, support = run.dataset, run.task.train, None
     with clock.phase("encode"):
         batches = training_batches(method, dataset, items, config, bench)
-        if method.writes("prepare"):
+        if "prepare" in method.provides:
             support = support_of(method, dataset, items, config, bench)
     with clock.phase("train"):
         log = _train(method, batches, support, run, bench, on_epoch)
@@ -135,7 +135,7 @@ def _train(
 
 def _tune(method: AdaptedCLIP, run: Run, bench: Bench) -> None:
     """Let a method that does so choose its hyper-parameters: on validation images, or as an oracle on the test's."""
-    if not method.writes("tune"):
+    if "tune" not in method.provides:
         return
     if run.config.selection == "oracle":
         (test,) = run.task.tests
@@ -163,12 +163,9 @@ def set_classes(method: AdaptedCLIP, test: EvalSet) -> bool:
     """Have the method tell the test's classes apart; True where it keeps its own, which contain them."""
     if method.classes.classnames == test.classnames:
         return False
-    try:
-        method.set_classes(test.classnames)
-    except TypeError:
-        if not test.learnt_labels:
-            raise
+    if method.bound_to_classes is not None and test.learnt_labels:
         return True
+    method.set_classes(test.classnames)
     return False
 
 

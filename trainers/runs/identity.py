@@ -115,7 +115,7 @@ def classnames_hash(classnames: tuple[str, ...]) -> str:
 
 def uses_training(method: AdaptedCLIP) -> bool:
     """Whether a method learns tensors or keeps anything of the training images."""
-    return bool(method.learnt_parameters()) or method.writes("prepare") or method.writes("tune")
+    return bool(method.learnt_parameters()) or bool(method.provides & {"prepare", "tune"})
 
 
 def notes_of(run: Run) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """The architecture search in front of a training: a flat loop that steps whatever a method's `search` gives.
 
 Sub-networks learn in turn on the training images, and their rewards come from images that are kept from that. What is
-learnt here is thrown away; the architecture stays. The loop knows no wrapper by name (adaptkit/contract/architecture.py).
+learnt here is thrown away; the architecture stays. The loop knows no wrapper by name; see
+`adaptkit.contract.architecture`.
 """
 
 import math
@@ -73,7 +74,7 @@ def run_search(
     train_items, reward_items = split_for_rewards(task, search.reward_images)
     rewards = all_at_once(method, dataset, reward_items, config, bench, 0)
     step_count = search.step_count(config.shots, len(reward_items))
-    if method.writes("prepare"):
+    if "prepare" in method.provides:
         method.prepare(support_of(method, dataset, train_items, config, bench))
     search.begin()
     batches = _batches(method, search, config, dataset, train_items, bench, step_count)

@@ -35,11 +35,6 @@ class Classifier:
     def __init__(self, method: AdaptedCLIP):
         self.method = method.eval()
         self.own = method.classes.classnames
-        self.bound = ""  # why other class names are refused, where they are
-        try:
-            method.set_classes(method.classes)
-        except TypeError as error:
-            self.bound = str(error)
         self._lock = threading.Lock()
         self._encoded = ExitStack()
         self._encoded.enter_context(method.encode_classes_once())
@@ -58,8 +53,8 @@ class Classifier:
     def _tell_apart(self, names: tuple[str, ...]) -> None:
         if names == self.method.classes.classnames:
             return
-        if self.bound:
-            raise UploadError(f"other class names are refused: {self.bound}", 422)
+        if self.method.bound_to_classes is not None:
+            raise UploadError(f"other class names are refused: {self.method.bound_to_classes}", 422)
         self._encoded.close()
         before = self.method.classes
         try:
@@ -104,7 +99,7 @@ def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastA
             "method": spec.name if spec is not None else type(method).__name__,
             "backbone": str(backbone.source or backbone.name),
             "classes": list(classifier.own),
-            "bound": classifier.bound,
+            "bound": classifier.method.bound_to_classes or "",
             "max_bytes": max_bytes,
         }
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_prompts import ClassPrompts
-from adaptkit.classes.class_set import ClassSet, class_weights
+from adaptkit.classes.class_set import ClassSet
+from adaptkit.classes.class_weights import class_weights
 
 
 class Drift:

@@ -13,16 +13,14 @@ A skipped block is not run, and keeps nothing. Deep prompts of an inner method k
 block pass through its adapter, so they have an effect only where the next block has no prompts of its own.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.architecture import Architecture, ArchitectureSearch, Choice, TowerPlan
-from adaptkit.contract.method import Optional, Support
+from adaptkit.contract.method import Support
 from adaptkit.contract.registry import register_wrapper
 from adaptkit.contract.wrapper import MakeInner, MethodWrapper
 from adaptkit.layers.block_view import require_text_blocks
@@ -47,6 +45,8 @@ class DAS(MethodWrapper):
     what a trainer steps through, and the method is then made anew with the blocks that were found.
     """
 
+    provides = frozenset({"prepare", "backward"})
+
     def __init__(self, backbone: FrozenCLIP, make_inner: MakeInner, config: DASConfig):
         depths = _depths(backbone, config)
         choice = _choice(config, depths)
@@ -69,7 +69,8 @@ class DAS(MethodWrapper):
         self.config, self.depths, self.choice = config, depths, choice
         if config.encoder != "text":
             self.consumes = "images"
-        if not inner.writes("prepare"):
+        self.provides = inner.provides | {"prepare"} if self._fits else inner.provides
+        if "prepare" not in inner.provides:
             self.support_items = FITTED_IMAGES
         self._drift = Drift(view, self.classes, vision is not None) if config.distill else None
         self._support: Support | None = None
@@ -96,7 +97,7 @@ class DAS(MethodWrapper):
         return loss if self._drift is None else loss + self.drift_term(x, given)
 
     def backward(self, x: Tensor, labels: Tensor) -> Tensor:
-        if self._drift is not None and not self.inner.writes("backward"):
+        if self._drift is not None and "backward" not in self.inner.provides:
             return super().backward(x, labels)  # of the whole loss, in one graph
         loss = self.inner.backward(self.inner_input(x), labels)
         if self._drift is None:
@@ -117,17 +118,13 @@ class DAS(MethodWrapper):
         features = given if self.inner.consumes == "features" else None
         return self.config.distill * self._drift(x, features)
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        super().set_classes(classes)
+    def rebuild_from_names(self) -> None:
         if self._drift is not None:
             self._drift.set_classes(self.classes)
 
-    def writes(self, part: Optional) -> bool:
-        # Without stand-ins to fit, what is written here changes nothing but when the inner method sees what.
-        return self.inner.writes(part) or (part == "prepare" and self._fits)
-
     @property
     def _fits(self) -> bool:
+        """Whether stand-ins are fitted; where not, `prepare` only hands the support on to the inner method."""
         return self.config.init in ("fitted", "distilled") and bool(self.config.skip_vision or self.config.skip_text)
 
     def prepare(self, support: Support) -> None:

@@ -1,8 +1,8 @@
 """FDT on its own: zero-shot CLIP, and patches and words that meet in one codebook of finite discrete tokens.
 
 After Chen et al., "Revisiting Multimodal Representation in Contrastive Learning: From Patch and Token Embeddings to
-Finite Discrete Tokens", arXiv:2303.14865: the wrapper `fdt` around `zero_shot`. See `adaptkit.wrappers.fdt.wrapper` for the
-equations and what differs from the paper.
+Finite Discrete Tokens", arXiv:2303.14865: the wrapper `fdt` around `zero_shot`. See
+`adaptkit.wrappers.fdt.wrapper` for the equations and what differs from the paper.
 """
 
 from functools import partial

@@ -9,6 +9,8 @@ Martins and Astudillo, "From Softmax to Sparsemax", arXiv:1602.02068, algorithm 
 import torch
 from torch import Tensor
 
+from adaptkit.layers.full_precision import at_least_fp32
+
 
 def sparsemax(z: Tensor, dim: int = -1) -> Tensor:
     """Probabilities along `dim`, many of them exactly 0, in the dtype of z; O(N log N) in the size N of `dim`.
@@ -28,7 +30,7 @@ def sparsemax(z: Tensor, dim: int = -1) -> Tensor:
 class _Sparsemax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, z: Tensor, dim: int) -> Tensor:
-        exact = z.transpose(dim, -1).to(torch.promote_types(z.dtype, torch.float32))
+        exact = at_least_fp32(z.transpose(dim, -1))
         exact = exact - exact.amax(dim=-1, keepdim=True)  # sums of large entries would lose the small differences
         ordered = exact.sort(dim=-1, descending=True).values
         count = torch.arange(1, z.shape[dim] + 1, device=z.device, dtype=exact.dtype)
@@ -44,6 +46,6 @@ class _Sparsemax(torch.autograd.Function):
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
         (support,) = ctx.saved_tensors  # type: ignore[attr-defined]
         dim: int = ctx.dim  # type: ignore[attr-defined]
-        g = gradient.to(torch.promote_types(gradient.dtype, torch.float32)) * support
+        g = at_least_fp32(gradient) * support
         mean = g.sum(dim=dim, keepdim=True) / support.sum(dim=dim, keepdim=True)
         return ((g - mean) * support).to(gradient.dtype), None

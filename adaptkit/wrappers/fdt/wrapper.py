@@ -22,10 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classes.class_set import ClassSet, class_weights
-from adaptkit.contract.method import Optional, Support
+from adaptkit.classes.class_weights import class_weights
+from adaptkit.contract.method import Support
 from adaptkit.contract.registry import register_wrapper
 from adaptkit.contract.wrapper import MakeInner, MethodWrapper
+from adaptkit.layers.full_precision import at_least_fp32
 from adaptkit.wrappers.fdt.grounding import token_scores
 from adaptkit.wrappers.fdt.head import FDTConfig, GroundingHead
 
@@ -38,6 +39,8 @@ CALIBRATION = ("head.temperature", "head.support")  # kept beside what is learnt
 class FDTWrapper(MethodWrapper):
     """Output rows of the image tower (B, 1 + P, D_v), or images where the method's own tower makes them."""
 
+    provides = frozenset({"prepare", "backward"})
+    withholds = frozenset({"class_weights"})
     words: Tensor
     projected_words: Tensor
     real_words: Tensor
@@ -50,13 +53,17 @@ class FDTWrapper(MethodWrapper):
                 f"fdt reads patches, and {type(self.inner).__name__} on {backbone.name} runs an image tower of its own "
                 "without handing out its rows"
             )
-        if config.coupling == "joint" and self.inner.writes("backward"):
+        if config.coupling == "joint" and "backward" in self.inner.provides:
             raise ValueError(
                 f"{type(self.inner).__name__} finds its gradients in its own way, so that the loss of the sum cannot "
                 f'train it (on {backbone.name} or elsewhere); set the coupling of fdt to "separate"'
             )
+        if not len(self.classes):
+            raise ValueError("fdt grounds the words of class names, and there are no classes; give classnames")
         if self.inner.consumes == "features":
             self.consumes = "tokens"
+        if config.coupling == "joint":
+            self.provides = self.provides - {"backward"}
         self.config = config
         self._encode_words()
         self.head = GroundingHead(backbone.vision_width, backbone.text_width, self.projected_words, config)
@@ -78,12 +85,12 @@ class FDTWrapper(MethodWrapper):
         """Word rows (C, L, D_t), their projections (C, L, d), and which are real (C, L), of the tower as loaded."""
         backbone = self.backbone.as_loaded()
         words, real = backbone.encode_words(texts)
-        return _full(words), _full(backbone.project_words(words)), real
+        return at_least_fp32(words), at_least_fp32(backbone.project_words(words)), real
 
     def _patches(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Patch rows (B, P, D_v) and their projections (B, P, d)."""
         patches = tokens[:, 1:].contiguous()
-        return _full(patches), _full(self.backbone.project_tokens(patches))
+        return at_least_fp32(patches), at_least_fp32(self.backbone.project_tokens(patches))
 
     def image_activations(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) -> activations (B, N)."""
@@ -116,14 +123,14 @@ class FDTWrapper(MethodWrapper):
 
     def prepare(self, support: Support) -> None:
         """Start the codes from the classes' texts and the patches of the support set, and calibrate T on them."""
-        if self.inner.writes("prepare"):
+        if "prepare" in self.inner.provides:
             super().prepare(support)
         x = support.x if support.x.ndim == (3 if self.consumes == "tokens" else 4) else support.x.flatten(0, 1)
         was_training = self.training
         self.eval()
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             if self.config.start == "warm":
-                weights = _full(class_weights(self.backbone.as_loaded(), self.inner.classes))
+                weights = at_least_fp32(class_weights(self.backbone.as_loaded(), self.inner.classes))
                 self.head.start_codebook(weights, self._some_patches(x))
             z = [self.head.image_scores(*self._patches(part)) for part in self._parts(x)]
             self.head.calibrate(torch.cat(z), self._pooled_words())
@@ -196,19 +203,13 @@ class FDTWrapper(MethodWrapper):
         head.backward()
         return inner + head.detach()
 
-    def set_classes(self, classes: Sequence[str] | ClassSet) -> None:
-        super().set_classes(classes)
+    def rebuild_from_names(self) -> None:
         self._encode_words()
 
     def class_weights(self) -> Tensor:
         raise TypeError(
             "the grounded logits meet codes that each image activates, so no class weights hold for every image"
         )
-
-    def writes(self, part: Optional) -> bool:
-        if part == "backward":
-            return self.config.coupling == "separate"
-        return part != "class_weights" and super().writes(part)
 
     @contextmanager
     def encode_classes_once(self) -> Iterator[None]:
@@ -234,8 +235,3 @@ class FDTWrapper(MethodWrapper):
         super().load_learnt_state({name: tensor for name, tensor in state.items() if name not in CALIBRATION})
         for name in CALIBRATION:
             self.get_buffer(name).copy_(state[name])
-
-
-def _full(x: Tensor) -> Tensor:
-    """In fp32 or better."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

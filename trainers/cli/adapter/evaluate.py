@@ -95,19 +95,19 @@ def evaluate(method: "AdaptedCLIP", dataset: "FewShotDataset", items: "Sequence[
 
 def _columns(method: "AdaptedCLIP", names: tuple[str, ...]) -> list[int]:
     """Where the method's logits have the classes of these names, which it is told where it takes others."""
-    if method.classes.classnames != names:
-        try:
-            method.set_classes(names)
-        except TypeError as error:
-            known = {name: column for column, name in enumerate(method.classes.classnames)}
-            unknown = [name for name in names if name not in known]
-            if unknown:
-                raise ValueError(
-                    f"the images have {len(unknown)} classes that the adapter does not know, such as {unknown[0]!r}, "
-                    f"and {error}"
-                ) from None
-            return [known[name] for name in names]
-    return list(range(len(names)))
+    if method.classes.classnames == names:
+        return list(range(len(names)))
+    if method.bound_to_classes is None:
+        method.set_classes(names)
+        return list(range(len(names)))
+    known = {name: column for column, name in enumerate(method.classes.classnames)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(
+            f"the images have {len(unknown)} classes that the adapter does not know, such as {unknown[0]!r}, and "
+            f"{method.bound_to_classes}"
+        )
+    return [known[name] for name in names]
 
 
 def _as_consumed(method: "AdaptedCLIP", batches: "Iterator[Batch]") -> "Iterator[Batch]":

@@ -47,7 +47,6 @@ def set_classes(method: "AdaptedCLIP", names: list[str]) -> None:
     Raises:
         ValueError: if there is no name, or the method is bound to its own classes.
     """
-    try:
-        method.set_classes(names)
-    except TypeError as error:
-        raise ValueError(f"--classes cannot be: {error}") from None
+    if method.bound_to_classes is not None:
+        raise ValueError(f"--classes cannot be changed: {method.bound_to_classes}")
+    method.set_classes(names)

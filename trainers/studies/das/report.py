@@ -101,7 +101,7 @@ def _architecture(record: ResultRecord) -> Architecture:
 
 def training_macs(method: AdaptedCLIP, batch: int) -> int | None:
     """Multiply-accumulates of the forward and backward pass of one batch, counted; the texts are in it."""
-    if method.writes("prepare"):
+    if "prepare" in method.provides:
         return None
     height, width = method.backbone.preprocess_cfg.image_size
     images = torch.zeros(batch, 3, height, width, device=method.device, dtype=method.backbone.dtype)

@@ -1,6 +1,7 @@
 """Build the embedded model adaptkit-mini: pre-train a small CLIP on named drawings and write its folder.
 
-    python -m trainers.studies.pretraining.pretrain_mini --pairs DIR --out DIR [--steps N] [--minutes M] [--resume FILE] [--processes P]
+    python -m trainers.studies.pretraining.pretrain_mini --pairs DIR --out DIR
+        [--steps N] [--minutes M] [--resume FILE] [--processes P]
 
 The pairs are images.npy and pairs.jsonl as `datasets_fewshot.mini.recipe` assembles them. The folder that comes
 out follows open_clip's local-dir convention. What was run, and how long it took, is in its training.json.

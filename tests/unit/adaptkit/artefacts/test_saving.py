@@ -9,7 +9,6 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
-from tests.unit.test_wrapper import Shift, ShiftConfig
 
 import adaptkit
 from adaptkit import ArtefactError, Metric, TrainingFacts, create_method, register_wrapper
@@ -18,6 +17,7 @@ from adaptkit.contract import registry
 from tests.conftest import CLASSES
 from tests.golden import tiny_backbone
 from tests.models import build
+from tests.unit.adaptkit.contract.test_wrapper import Shift, ShiftConfig
 
 
 @pytest.fixture

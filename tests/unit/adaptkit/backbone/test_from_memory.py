@@ -5,11 +5,11 @@ import peft
 import pytest
 import torch
 from open_clip.model import CustomTextCLIP
-from tests.unit.test_hf_converter import clip_model
 from torch import nn
 
 from adaptkit import as_backbone, create_method
 from tests.models import FAMILIES, TEXT, build, clip_vit
+from tests.unit.adaptkit.backbone.test_huggingface import clip_model
 
 TOKENS = open_clip.SimpleTokenizer(context_length=TEXT["context_length"])
 

@@ -102,8 +102,8 @@ def test_learnt_tensors_of_both_are_kept_and_put_back(backbone):
 
 @pytest.mark.usefixtures("wrappers")
 def test_the_inner_method_keeps_its_optional_parts(backbone):
-    assert create_method("tip_adapter", backbone, CLASSES, wrap=["shift"]).writes("prepare")
-    assert not create_method("coop", backbone, CLASSES, wrap=["shift"]).writes("prepare")
+    assert "prepare" in create_method("tip_adapter", backbone, CLASSES, wrap=["shift"]).provides
+    assert "prepare" not in create_method("coop", backbone, CLASSES, wrap=["shift"]).provides
     assert PromptSRC.after_epoch is not MethodWrapper.after_epoch
 
 

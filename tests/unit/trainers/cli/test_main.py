@@ -28,7 +28,8 @@ def noise(monkeypatch, tiny_clip, tmp_path):
 
 def test_help_and_parser_need_no_torch():
     heavy = "torch", "open_clip", "torchvision", "numpy", "PIL", "rich", "yaml"
-    code = f"import sys, trainers.cli.main; trainers.cli.main.build_parser(); print([m for m in {heavy} if m in sys.modules])"
+    build = "import sys; from trainers.cli import main; main.build_parser()"
+    code = f"{build}; print([m for m in {heavy} if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
 

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from adaptkit import create_method
-from adaptkit.classes.class_set import ClassSet, class_weights
+from adaptkit.classes.class_set import ClassSet
+from adaptkit.classes.class_weights import class_weights
 from adaptkit.wrappers import DASConfig
 
 NAMES = ("cat", "dog", "snow leopard")

@@ -40,7 +40,7 @@ def test_fitted_stand_ins_bring_images_and_texts_nearer_to_the_whole_towers(tiny
     errors = {}
     for init in ("zero", "fitted"):
         method = das(tiny_clip, init, select="given", skip_vision=1, skip_text=1, vision_blocks=(1,), text_blocks=(1,))
-        if method.writes("prepare"):
+        if "prepare" in method.provides:
             method.prepare(Support(images, batch[1]))
         with torch.no_grad():
             seen = method.backbone.encode_image(images), method.backbone.encode_text(texts)
@@ -59,9 +59,9 @@ def test_blocks_that_may_be_skipped_are_fitted_one_by_one(tiny_clip, batch):
 
 
 def test_only_fitted_stand_ins_ask_for_the_training_images(tiny_clip):
-    assert das(tiny_clip, "fitted", skip_vision=1, skip_text=0).writes("prepare")
-    assert not das(tiny_clip, "fitted", skip_vision=0, skip_text=0).writes("prepare")
-    assert not das(tiny_clip, "zero", skip_vision=1, skip_text=0).writes("prepare")
+    assert "prepare" in das(tiny_clip, "fitted", skip_vision=1, skip_text=0).provides
+    assert "prepare" not in das(tiny_clip, "fitted", skip_vision=0, skip_text=0).provides
+    assert "prepare" not in das(tiny_clip, "zero", skip_vision=1, skip_text=0).provides
 
 
 def test_stand_ins_need_no_more_than_some_of_the_images_unless_the_inner_method_keeps_all(tiny_clip):

@@ -5,7 +5,7 @@ import pytest
 from adaptkit import create_method
 from adaptkit.wrappers import DASConfig
 from adaptkit.wrappers.das.macs import AdapterShape, block_macs, image_shape, text_shape, tower_macs
-from trainers.tables.methods_table import CLASSES, vit_b_16
+from trainers.cli.method_facts import CLASSES, vit_b_16
 
 VISION, TEXT = AdapterShape(skip=192, kept=64), AdapterShape(skip=128, kept=32)
 

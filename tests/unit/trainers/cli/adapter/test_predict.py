@@ -70,7 +70,7 @@ def test_other_classes_need_no_training(adapter, images, capsys):
 def test_a_bound_adapter_refuses_other_classes_with_its_reason(bound, images, capsys):
     code, lines, error = run(capsys, "predict", bound, images, "--classes", "cat,dog")
     assert (code, lines) == (2, [])
-    assert "--classes cannot be: the linear layer has a row" in error
+    assert "--classes cannot be changed: the linear layer has a row" in error
 
 
 @pytest.mark.parametrize("as_json", [False, True])

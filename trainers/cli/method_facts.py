@@ -77,7 +77,7 @@ def wrapper_facts() -> list[MethodFacts]:
 
 def _facts(name: str, vit: FrozenCLIP, resnet: FrozenCLIP) -> MethodFacts:
     method = create_method(name, vit, CLASSES)
-    if method.writes("prepare") and method.consumes == "features":
+    if "prepare" in method.provides and method.consumes == "features":
         labels = torch.arange(len(CLASSES)).repeat_interleave(SHOTS)
         method.prepare(Support(torch.zeros(len(labels), vit.embed_dim), labels))
     return _row(name, method_class(name), method, _can_be_made(name, (), resnet), method_config(name)())

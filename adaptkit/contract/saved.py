@@ -1,0 +1,140 @@
+"""Load a saved method: its files are read and checked, and the registry makes a method of them."""
+
+import hashlib
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from adaptkit.artefacts.config import ArtefactConfig, ArtefactError, options_from_json
+from adaptkit.artefacts.files import CONFIG_FILE, TENSORS_FILE, ArtefactFiles, read_files
+from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.loading import MINI, load_backbone
+from adaptkit.backbone.weights_source import WeightsSource
+from adaptkit.classes.class_set import NO_CLASSES, ClassSet
+from adaptkit.contract.method import AdaptedCLIP
+from adaptkit.contract.registry import create_method, list_methods, list_wrappers, method_config, wrapper_config
+
+
+def load(
+    place: str | Path,
+    backbone: FrozenCLIP | None = None,
+    *,
+    checkpoint: str | Path | None = None,
+    device: str | torch.device | None = None,
+) -> AdaptedCLIP:
+    """A saved method, in eval mode.
+
+    Args:
+        place: a folder, a zip archive of one, or "hf-hub:owner/name" (with "@revision" for one version of it).
+        backbone: the one it was saved on; None loads it by its name.
+        checkpoint: your copy of the file of weights, for an adapter that was learnt on one.
+        device: where the backbone is loaded to ("cpu" if None); a backbone that is given stays where it is.
+
+    Raises:
+        FileNotFoundError: if nothing is there.
+        ArtefactError: if what is there is damaged, from a later version, or learnt on other weights.
+        ValueError: if the backbone cannot be loaded by its name, or its checkpoint or a device is given with it.
+    """
+    files = read_files(place)
+    config = ArtefactConfig.from_json(files.config, files.place)
+    options, wrap = _settings(config, files.place)
+    tensors = _read_tensors(files)
+    if backbone is None:
+        backbone = _load_named(config, files.place, checkpoint, device or "cpu")
+    elif checkpoint is not None or device is not None:
+        raise ValueError(f"the backbone is given; leave {checkpoint=} and {device=} out")
+    _check_weights(backbone, config, files.place)
+    classes = ClassSet(config.classnames, config.templates) if config.classnames else NO_CLASSES
+    with torch.random.fork_rng(devices=[]):  # learnt tensors start at random and are replaced at once
+        method = create_method(config.method.name, backbone, classes, options, wrap=wrap).to(backbone.device)
+    method.eval()
+    _put_back(method, tensors, files.place)
+    if hashlib.sha256(files.tensors).hexdigest() != config.tensors_sha256:
+        raise ArtefactError(
+            f"the {TENSORS_FILE} of {files.place} is not the one that was saved with its {CONFIG_FILE}; "
+            "get both files again, or save the method again"
+        )
+    return method
+
+
+def _settings(config: ArtefactConfig, place: str) -> tuple[object, list[tuple[str, object]]]:
+    """The options of the method and of its wrappers as their dataclasses."""
+    for kind, parts, known in (
+        ("method", [config.method], list_methods()),
+        ("wrapper", config.wrappers, list_wrappers()),
+    ):
+        for part in parts:
+            if part.name not in known:
+                raise ArtefactError(
+                    f"{place} needs the {kind} {part.name!r}, which is none here; known: {', '.join(known) or 'none'}. "
+                    f"A {kind} of your own is known once its module is imported"
+                )
+    options: object = options_from_json(method_config(config.method.name), config.method, place)
+    wrap: list[tuple[str, object]] = []
+    for part in config.wrappers:
+        wrap.append((part.name, options_from_json(wrapper_config(part.name), part, place)))
+    return options, wrap
+
+
+def _read_tensors(files: ArtefactFiles) -> dict[str, Tensor]:
+    try:
+        tensors = safetensors.torch.load(files.tensors)
+    except SafetensorError as error:
+        raise ArtefactError(f"the {TENSORS_FILE} of {files.place} is no readable safetensors file: {error}") from None
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ArtefactError(f"{name} in {files.place} is not finite, so every prediction would be nonsense")
+    return tensors
+
+
+def _load_named(
+    config: ArtefactConfig, place: str, checkpoint: str | Path | None, device: str | torch.device
+) -> FrozenCLIP:
+    source, dtype = config.backbone.source, getattr(torch, config.backbone.dtype)
+    has_own_weights = source.name == MINI or source.name.startswith(("hf-hub:", "local-dir:"))
+    if checkpoint is None and source.pretrained is None and not has_own_weights:
+        wanted = f"the file {source.checkpoint}" if source.checkpoint else "weights that no name stands for"
+        raise ArtefactError(
+            f"{place} was learnt on {source.name} with {wanted}; give your copy of them as checkpoint, or a backbone"
+        )
+    pretrained = source.pretrained if checkpoint is None else None
+    return load_backbone(source.name, pretrained, checkpoint, device=device, dtype=dtype)
+
+
+def _check_weights(backbone: FrozenCLIP, config: ArtefactConfig, place: str) -> None:
+    expected = config.backbone
+    if backbone.weights_hash == expected.weights_sha256:
+        return
+    given = backbone.source or WeightsSource(backbone.name)
+    if given.name != expected.source.name:
+        raise ArtefactError(
+            f"{place} was learnt on {expected.source} and the backbone is {given}; use {expected.source.as_call()}"
+        )
+    dtype = str(backbone.dtype).removeprefix("torch.")
+    why = f": they are {dtype}, and it learnt on {expected.dtype}" if dtype != expected.dtype else ""
+    raise ArtefactError(
+        f"{place} was learnt on {expected.source} with weights {expected.weights_sha256[:12]}, and the weights of "
+        f"{given} are {backbone.weights_hash[:12]}{why}; load the ones it was learnt on, or train it again"
+    )
+
+
+def _put_back(method: AdaptedCLIP, tensors: dict[str, Tensor], place: str) -> None:
+    expected = method.learnt_state()
+    missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    complaints = [
+        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for kind, names in (("missing", missing), ("unknown", extra))
+        if names
+    ]
+    if complaints:
+        raise ArtefactError(
+            f"the tensors of {place} are not those of its method: {'; '.join(complaints)}. Its options and tensors do "
+            "not belong together; save the method again"
+        )
+    try:
+        method.load_learnt_state({name: tensor.to(method.device) for name, tensor in tensors.items()})
+    except ValueError as error:
+        raise ArtefactError(f"a tensor of {place} does not fit its method: {error}") from None
