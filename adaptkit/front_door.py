@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from adaptkit.contract.method import AdaptedCLIP
+from adaptkit.own_packages import find_own_packages
 
 ENTRY_POINTS = "adaptkit.fit"
 
@@ -117,7 +118,7 @@ def fit(
     Raises:
         ValueError: if the data, a name or a setting cannot be; before any training.
         FileNotFoundError: if there is nothing at `data`.
-        ImportError: if no trainer is installed.
+        ImportError: if no trainer is installed, or a package of the user's is imported under its name.
     """
     return _trainer()(
         method,
@@ -145,6 +146,7 @@ def _trainer() -> Fit:
             f"no installed distribution offers a trainer (entry point {ENTRY_POINTS!r}); install adaptkit-clip anew: "
             "pip install . from its folder"
         )
+    find_own_packages()
     trainer: Fit = found[0].load()
     return trainer
 
@@ -160,5 +162,6 @@ def command() -> Callable[[], int]:
         raise ImportError(
             "the adaptkit command is not installed; install adaptkit-clip anew: pip install . from its folder"
         )
+    find_own_packages()
     run: Callable[[], int] = found[0].load()
     return run

@@ -1,4 +1,4 @@
-"""Training, evaluation, runs, records and tables; `trainers.cli.main` is the `adaptkit` command.
+"""Training, evaluation, runs, records and tables; `trainers.cli.command` is the `adaptkit` command.
 
 Nothing is imported here, so that `adaptkit --help` need not wait for torch.
 """

@@ -2,7 +2,7 @@
 
 import sys
 
-from trainers.cli.main import main
+from trainers.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

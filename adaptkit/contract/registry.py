@@ -1,33 +1,44 @@
-"""Methods and wrappers by name: a decorator registers one, a name and a backbone make one."""
+"""Methods, wrappers and objectives by name: a decorator registers one, a name and a backbone make one."""
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import NO_CLASSES, ClassSet, as_class_set
-from adaptkit.contract.method import AdaptedCLIP, MethodSpec
+from adaptkit.contract.adapted_towers import AdaptedTowers, MethodSpec
+from adaptkit.contract.batches import LabelledBatch
+from adaptkit.contract.catalogue import Catalogue, Touches, suggestion
+from adaptkit.contract.method import AdaptedCLIP
+from adaptkit.contract.objective import Objective, Trained
 from adaptkit.contract.wrapper import MakeInner, MethodWrapper
 
 Method = TypeVar("Method", bound=type[AdaptedCLIP])
 Wrapper = TypeVar("Wrapper", bound=type[MethodWrapper])
-_METHODS: dict[str, tuple[type[AdaptedCLIP], type]] = {}
-_WRAPPERS: dict[str, tuple[type[MethodWrapper], type]] = {}
+Minimised = TypeVar("Minimised", bound=type[Objective])
+
+METHODS = Catalogue[AdaptedCLIP]("method")
+WRAPPERS = Catalogue[MethodWrapper]("wrapper")
+OBJECTIVES = Catalogue[Objective]("objective")
+CROSS_ENTROPY = "cross_entropy"  # the objective that stands innermost, and alone where none is named
 
 
-def register_method(name: str, config: type) -> Callable[[Method], Method]:
+def register_method(name: str, config: type, *, touches: Touches | None = None) -> Callable[[Method], Method]:
     """Register a method class, constructed from (backbone, classes, config), under the stem of its file.
 
+    Args:
+        name: lower-case letters, digits and underscores.
+        config: the frozen dataclass of its options, all with defaults.
+        touches: where the method touches CLIP; lists of methods are grouped by it.
+
     Raises:
-        ValueError: if the name is taken.
+        ValueError: if the name is taken or reserved, or is a wrapper's with other options.
     """
 
     def register(method: Method) -> Method:
-        if name in _METHODS:
-            raise ValueError(f"method {name!r} is already {_METHODS[name][0].__module__}; choose another name")
-        _METHODS[name] = (method, config)
+        _share_options(name, config, WRAPPERS)
+        METHODS.add(name, method, config, touches)
         return method
 
     return register
@@ -37,44 +48,54 @@ def register_wrapper(name: str, config: type) -> Callable[[Wrapper], Wrapper]:
     """Register a wrapper class, constructed from (backbone, make_inner, config), under the stem of its file.
 
     Raises:
-        ValueError: if the name is taken.
+        ValueError: if the name is taken, reserved or an objective's, or is a method's with other options.
     """
 
     def register(wrapper: Wrapper) -> Wrapper:
-        if name in _WRAPPERS:
-            raise ValueError(f"wrapper {name!r} is already {_WRAPPERS[name][0].__module__}; choose another name")
-        _WRAPPERS[name] = (wrapper, config)
+        _share_options(name, config, METHODS)
+        _keep_apart(name, OBJECTIVES)
+        WRAPPERS.add(name, wrapper, config)
         return wrapper
 
     return register
 
 
-def list_wrappers() -> list[str]:
-    """Names of all wrappers, sorted."""
-    return sorted(_WRAPPERS)
-
-
-def wrapper_class(name: str) -> type[MethodWrapper]:
-    """The class behind a wrapper's name.
+def register_objective(name: str, config: type) -> Callable[[Minimised], Minimised]:
+    """Register an objective class, constructed from (method, inner, config), under the stem of its file.
 
     Raises:
-        ValueError: if there is no such wrapper.
+        ValueError: if the name is taken or reserved, or is a method's or a wrapper's.
     """
-    return _lookup_wrapper(name)[0]
+
+    def register(objective: Minimised) -> Minimised:
+        _keep_apart(name, METHODS, WRAPPERS)
+        OBJECTIVES.add(name, objective, config)
+        return objective
+
+    return register
 
 
-def wrapper_config(name: str) -> type:
-    """The dataclass of a wrapper's options.
+def _share_options(name: str, config: type, others: Catalogue[AdaptedCLIP] | Catalogue[MethodWrapper]) -> None:
+    """A method and a wrapper of one name are one section of settings, so they need the same options."""
+    other = others.registered(name)
+    if other is not None and other.config is not config:
+        raise ValueError(
+            f"{name!r} is a {others.kind} with the options {other.config.__name__}, and one section of settings cannot "
+            f"hold {config.__name__} as well; choose another name"
+        )
 
-    Raises:
-        ValueError: if there is no such wrapper.
-    """
-    return _lookup_wrapper(name)[1]
+
+def _keep_apart(name: str, *catalogues: Catalogue) -> None:
+    for catalogue in catalogues:
+        if catalogue.registered(name) is not None:
+            raise ValueError(
+                f"{name!r} is a {catalogue.kind} already, and labels of runs name both; choose another name"
+            )
 
 
 def list_methods() -> list[str]:
-    """Names of all methods, sorted."""
-    return sorted(_METHODS)
+    """Names of all methods, sorted; those of installed plugins are among them."""
+    return METHODS.names()
 
 
 def method_class(name: str) -> type[AdaptedCLIP]:
@@ -83,7 +104,7 @@ def method_class(name: str) -> type[AdaptedCLIP]:
     Raises:
         ValueError: if there is no such method.
     """
-    return _lookup(name)[0]
+    return METHODS.get(name).made_from
 
 
 def method_config(name: str) -> type:
@@ -92,7 +113,53 @@ def method_config(name: str) -> type:
     Raises:
         ValueError: if there is no such method.
     """
-    return _lookup(name)[1]
+    return METHODS.get(name).config
+
+
+def list_wrappers() -> list[str]:
+    """Names of all wrappers, sorted; those of installed plugins are among them."""
+    return WRAPPERS.names()
+
+
+def wrapper_class(name: str) -> type[MethodWrapper]:
+    """The class behind a wrapper's name.
+
+    Raises:
+        ValueError: if there is no such wrapper.
+    """
+    return WRAPPERS.get(name).made_from
+
+
+def wrapper_config(name: str) -> type:
+    """The dataclass of a wrapper's options.
+
+    Raises:
+        ValueError: if there is no such wrapper.
+    """
+    return WRAPPERS.get(name).config
+
+
+def list_objectives() -> list[str]:
+    """Names of all objectives, sorted; those of installed plugins are among them."""
+    return OBJECTIVES.names()
+
+
+def objective_class(name: str) -> type[Objective]:
+    """The class behind an objective's name.
+
+    Raises:
+        ValueError: if there is no such objective.
+    """
+    return OBJECTIVES.get(name).made_from
+
+
+def objective_config(name: str) -> type:
+    """The dataclass of an objective's options.
+
+    Raises:
+        ValueError: if there is no such objective.
+    """
+    return OBJECTIVES.get(name).config
 
 
 def create_method(
@@ -119,7 +186,8 @@ def create_method(
         ValueError: if a name or an option is unknown, the backbone lacks what the method needs, a wrapper cannot
             stand around what it is given, or there are no classes and what the method learns belongs to classes.
     """
-    method, config_type = _lookup(name)
+    entry = METHODS.get(name)
+    method, config_type = entry.made_from, entry.config
     if not isinstance(backbone, FrozenCLIP):
         raise ValueError(
             f"{name} needs a FrozenCLIP around the model, got {type(backbone).__name__}; make one with "
@@ -128,7 +196,7 @@ def create_method(
     known = [field.name for field in dataclasses.fields(config_type)]
     for option in options:
         if option not in known:
-            raise ValueError(f"{name} has no option {option!r}; {_suggestion(option, known)}")
+            raise ValueError(f"{name} has no option {option!r}; {suggestion(option, known)}")
     if classnames is None and "encode_text" not in method.provides:
         raise ValueError(f"{name} learns what belongs to classes; give their names in label order as classnames")
     classes = NO_CLASSES if classnames is None else as_class_set(classnames, templates)
@@ -137,12 +205,50 @@ def create_method(
     wrappers: list[tuple[str, object]] = []
     for wrapped in reversed(wrap):
         wrapper, its_config = (wrapped, None) if isinstance(wrapped, str) else wrapped
-        its_class, its_type = _lookup_wrapper(wrapper)
-        wrappers.insert(0, (wrapper, _checked(wrapper, its_type, its_config)))
-        make = partial(_construct_wrapper, its_class, make_inner=make, config=wrappers[0][1])
+        found = WRAPPERS.get(wrapper)
+        wrappers.insert(0, (wrapper, _checked(wrapper, found.config, its_config)))
+        make = partial(_construct_wrapper, found.made_from, make_inner=make, config=wrappers[0][1])
     made = make(backbone)
     made.spec = MethodSpec(name, config, tuple(wrappers))
     return made
+
+
+def create_objective(method: AdaptedTowers, objectives: "Sequence[str | tuple[str, object]]" = ()) -> Objective:
+    """What a training of a method minimises.
+
+    Args:
+        method: the method that is to be trained, as it stands before.
+        objectives: the outermost first: names, or (name, options as the objective's dataclass). Cross-entropy, which
+            is innermost, need not be named; an objective of image-text pairs stands in its place.
+
+    Raises:
+        ValueError: if a name or an option is unknown.
+    """
+    named = [(given, None) if isinstance(given, str) else given for given in objectives]
+    labels = not named or issubclass(OBJECTIVES.get(named[-1][0]).made_from.takes, LabelledBatch)
+    if labels and CROSS_ENTROPY not in [name for name, _ in named]:
+        named.append((CROSS_ENTROPY, None))
+    objective: Objective | None = None
+    for name, config in reversed(named):
+        entry = OBJECTIVES.get(name)
+        checked = _checked(name, entry.config, config)
+        objective = entry.made_from(method, objective, checked)  # type: ignore[call-arg]
+    assert objective is not None
+    return objective.to(method.device)
+
+
+def trained_by(method: AdaptedCLIP, objectives: "Sequence[str | tuple[str, object]]" = ()) -> AdaptedCLIP:
+    """The method as a trainer steps it: itself where its own loss is minimised, else a view with the objectives' loss.
+
+    What is learnt is learnt in `method`, which is what is tested and saved.
+
+    Raises:
+        ValueError: if an objective is unknown, takes image-text pairs, or cannot train this method.
+    """
+    names = [given if isinstance(given, str) else given[0] for given in objectives]
+    if set(names) <= {CROSS_ENTROPY}:
+        return method
+    return Trained(method, create_objective(method, objectives))
 
 
 def _construct(method: type[AdaptedCLIP], backbone: FrozenCLIP, classes: ClassSet, config: object) -> AdaptedCLIP:
@@ -160,20 +266,3 @@ def _checked(name: str, config_type: type, config: object | None) -> object:
     if not isinstance(config, config_type):
         raise ValueError(f"{name} takes its options as {config_type.__name__}, got {type(config).__name__}")
     return config
-
-
-def _lookup(name: str) -> tuple[type[AdaptedCLIP], type]:
-    if name not in _METHODS:
-        raise ValueError(f"unknown method {name!r}; {_suggestion(name, list_methods())}")
-    return _METHODS[name]
-
-
-def _lookup_wrapper(name: str) -> tuple[type[MethodWrapper], type]:
-    if name not in _WRAPPERS:
-        raise ValueError(f"unknown wrapper {name!r}; {_suggestion(name, list_wrappers())}")
-    return _WRAPPERS[name]
-
-
-def _suggestion(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"

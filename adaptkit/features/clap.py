@@ -43,7 +43,7 @@ class CLAPConfig:
             raise ValueError(f"augment_views={self.augment_views}; expected 0 or more")
 
 
-@register_method("clap", CLAPConfig)
+@register_method("clap", CLAPConfig, touches="after")
 class CLAP(AdaptedCLIP):
     """Frozen image features (B, D) against learnt prototypes (C, D) near the text features."""
 

@@ -39,7 +39,7 @@ class CLIPAdapterConfig:
             )
 
 
-@register_method("clip_adapter", CLIPAdapterConfig)
+@register_method("clip_adapter", CLIPAdapterConfig, touches="after")
 class CLIPAdapter(AdaptedCLIP):
     """Adapted image features (B, D) against class weights (C, D)."""
 

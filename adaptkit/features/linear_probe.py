@@ -40,7 +40,7 @@ class LinearProbeConfig:
             raise ValueError(f"halvings={self.halvings}; expected 0 or more")
 
 
-@register_method("linear_probe", LinearProbeConfig)
+@register_method("linear_probe", LinearProbeConfig, touches="after")
 class LinearProbe(AdaptedCLIP):
     """Frozen image features (B, D) through a linear layer (C, D) that `prepare` fits to the support set."""
 

@@ -35,7 +35,7 @@ class TaskResConfig:
     template_set: Literal["classes", "imagenet_selected"] = "classes"
 
 
-@register_method("taskres", TaskResConfig)
+@register_method("taskres", TaskResConfig, touches="after")
 class TaskRes(AdaptedCLIP):
     """Frozen image features (B, D) against text features (C, D) with a learnt residual."""
 

@@ -50,7 +50,7 @@ class TipAdapterConfig:
         return SearchGrid(self.beta_max, self.alpha_max, self.beta_steps, self.alpha_steps)
 
 
-@register_method("tip_adapter", TipAdapterConfig)
+@register_method("tip_adapter", TipAdapterConfig, touches="after")
 class TipAdapter(AdaptedCLIP):
     """Frozen image features (B, D) against class weights (C, D) and a cache of the support set."""
 

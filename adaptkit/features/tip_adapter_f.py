@@ -22,7 +22,7 @@ from adaptkit.layers.full_precision import at_least_fp32
 from adaptkit.layers.support_cache import SupportCache
 
 
-@register_method("tip_adapter_f", TipAdapterConfig)
+@register_method("tip_adapter_f", TipAdapterConfig, touches="after")
 class TipAdapterF(AdaptedCLIP):
     """Frozen image features (B, D) against class weights (C, D) and learnt keys (N, D) of the support set."""
 

@@ -22,7 +22,7 @@ class ZeroShotConfig:
     """Zero-shot CLIP has no options: its templates belong to the classes."""
 
 
-@register_method("zero_shot", ZeroShotConfig)
+@register_method("zero_shot", ZeroShotConfig, touches="after")
 class ZeroShot(AdaptedCLIP):
     """Frozen image features (B, D) against the templates' class weights (C, D)."""
 

@@ -52,7 +52,7 @@ class MetaNet(nn.Module):
         return self.linear2(F.relu(self.linear1(x)))
 
 
-@register_method("cocoop", CoCoOpConfig)
+@register_method("cocoop", CoCoOpConfig, touches="before")
 class CoCoOp(AdaptedCLIP):
     """Frozen image features (B, D) against the text features (B, C, D) of prompts that the image shifted."""
 

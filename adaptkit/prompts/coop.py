@@ -34,7 +34,7 @@ class CoOpConfig:
             raise ValueError(f"n_ctx={self.n_ctx}; CoOp learns at least 1 token")
 
 
-@register_method("coop", CoOpConfig)
+@register_method("coop", CoOpConfig, touches="before")
 class CoOp(AdaptedCLIP):
     """Frozen image features (B, D) against the text features (C, D) of prompts with learnt tokens (n_ctx, D_t)."""
 

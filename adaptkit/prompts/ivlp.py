@@ -45,7 +45,7 @@ class IVLPConfig:
             raise ValueError(f"n_ctx_vision={self.n_ctx_vision}, depth_vision={self.depth_vision}; expected 0 or more")
 
 
-@register_method("ivlp", IVLPConfig)
+@register_method("ivlp", IVLPConfig, touches="before")
 class IVLP(AdaptedCLIP):
     """Prompted image features (B, D) against the text features (C, D) of prompts with learnt tokens."""
 

@@ -40,7 +40,7 @@ class KgCoOpConfig:
             raise ValueError(f"distance {self.distance!r}; expected one of {get_args(Distance)}")
 
 
-@register_method("kgcoop", KgCoOpConfig)
+@register_method("kgcoop", KgCoOpConfig, touches="before")
 class KgCoOp(AdaptedCLIP):
     """Frozen image features (B, D) against class weights (C, D) that stay near the templates' (C, D)."""
 

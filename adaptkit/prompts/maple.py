@@ -38,7 +38,7 @@ class MaPLeConfig:
             raise ValueError(f"n_ctx={self.n_ctx}, depth={self.depth}; MaPLe learns at least 1 token in 1 block")
 
 
-@register_method("maple", MaPLeConfig)
+@register_method("maple", MaPLeConfig, touches="before")
 class MaPLe(AdaptedCLIP):
     """Image features (B, D) and text features (C, D) of two towers with coupled prompts."""
 

@@ -46,7 +46,7 @@ class ProGradConfig:
             raise ValueError(f"temperature={self.temperature}; expected more than 0")
 
 
-@register_method("prograd", ProGradConfig)
+@register_method("prograd", ProGradConfig, touches="before")
 class ProGrad(AdaptedCLIP):
     """Frozen image features (B, D) against the text features (C, D) of prompts with learnt tokens (n_ctx, D_t)."""
 

@@ -64,7 +64,7 @@ class PromptSRCConfig:
             raise ValueError(f"average_std={self.average_std}; expected more than 0 epochs")
 
 
-@register_method("promptsrc", PromptSRCConfig)
+@register_method("promptsrc", PromptSRCConfig, touches="before")
 class PromptSRC(AdaptedCLIP):
     """Prompted image features (B, D) against the text features (C, D) of prompts with learnt tokens."""
 

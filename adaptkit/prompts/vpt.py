@@ -36,7 +36,7 @@ class VPTConfig:
             raise ValueError(f"n_ctx={self.n_ctx}, depth={self.depth}; VPT learns at least 1 token in 1 block")
 
 
-@register_method("vpt", VPTConfig)
+@register_method("vpt", VPTConfig, touches="before")
 class VPT(AdaptedCLIP):
     """Prompted image features (B, D) against fixed class weights (C, D)."""
 

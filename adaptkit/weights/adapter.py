@@ -98,7 +98,7 @@ class Beside(nn.Module):
         return self.layer_scale(self.mlp(self.ln(x))) + self.adapter(x)
 
 
-@register_method("adapter", AdapterConfig)
+@register_method("adapter", AdapterConfig, touches="inside")
 class Adapter(AdaptedCLIP):
     """Image features (B, D) against the text features (C, D) of hand-written prompts, through towers with adapters."""
 

@@ -61,7 +61,7 @@ class CLIPLoRAConfig:
             raise ValueError(f"params={self.params}; expected some of q, k, v and o")
 
 
-@register_method("clip_lora", CLIPLoRAConfig)
+@register_method("clip_lora", CLIPLoRAConfig, touches="inside")
 class CLIPLoRA(AdaptedCLIP):
     """Image features (B, D) against the text features (C, D) of hand-written prompts, through updated towers."""
 

@@ -60,7 +60,7 @@ def peft_settings(config: "peft.PeftConfig") -> str:
     return json.dumps(content, sort_keys=True)
 
 
-@register_method("peft", PEFTConfig)
+@register_method("peft", PEFTConfig, touches="inside")
 class PEFT(AdaptedCLIP):
     """Image features (B, D) against the text features (C, D) of hand-written prompts, through tuned towers."""
 

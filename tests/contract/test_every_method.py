@@ -158,7 +158,7 @@ def test_class_weights_are_unit_rows_where_there_are_any(name, family):
     backbone, images, labels = family
     method, x = prepared(name, backbone, images, labels)
     if "class_weights" not in method.provides:
-        with pytest.raises(TypeError, match=".{30,}"):
+        with pytest.raises(TypeError, match=r".{30,}"):
             method.class_weights()
         return
     weights = method.class_weights()
@@ -193,7 +193,7 @@ def test_texts_in_the_place_of_names_give_the_class_weights(name, family):
     train(method.train(), x, labels, steps=2)
     method.eval()
     if "encode_text" not in method.provides:
-        with pytest.raises(TypeError, match=".{30,}"):
+        with pytest.raises(TypeError, match=r".{30,}"):
             method.encode_text(["a photo of a cat."])
         with pytest.raises(ValueError, match="learns what belongs to classes"):
             create_method(name, backbone, None)
@@ -217,7 +217,7 @@ def test_texts_in_the_place_of_names_give_the_class_weights(name, family):
 
 @pytest.mark.parametrize("name", list_methods())
 def test_it_adapts_towers_before_it_has_classes(name, family):
-    backbone, images, labels = family
+    backbone, images, _ = family
     made(name, backbone)
     if "encode_text" not in method_class(name).provides:
         pytest.skip("what it learns belongs to classes, which it says: see the test above")

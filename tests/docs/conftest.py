@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from adaptkit.contract import registry
 from datasets_fewshot import load_dataset
+from tests.helpers.registrations import forget_registrations
 
 PHOTO_CLASSES, PHOTOS = 3, 8
 
@@ -36,8 +36,7 @@ def world(
     shutil.copytree(photos, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ADAPTKIT_CACHE", str(photos / "cache"))
-    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
-    monkeypatch.setattr(registry, "_WRAPPERS", dict(registry._WRAPPERS))
+    forget_registrations(monkeypatch)
     module = types.ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)
     return module

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from adaptkit import load
-from trainers.cli.main import main
+from trainers.cli import main
 from trainers.studies.das import controls, latency
 
 QUICK = ["OPTIM.STEPS", "2", "DAS.SEARCH_STEPS", "8", "DAS.REWARD_BATCH", "16"]

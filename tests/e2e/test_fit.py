@@ -11,7 +11,7 @@ import adaptkit
 from adaptkit.front_door import ENTRY_POINTS
 from tests.e2e.test_cli import run_adaptkit
 from tests.synthetic import NAMES, synthetic_dataset
-from trainers.cli.main import main
+from trainers.cli import main
 
 
 def own_folder(folder: Path) -> Path:

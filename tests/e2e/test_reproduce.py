@@ -7,7 +7,7 @@ import pytest
 
 from datasets_fewshot import PAPER_DATASETS
 from tests.fake_trees import make_tree
-from trainers.cli.main import main
+from trainers.cli import main
 
 MINI = ["--backbone", "adaptkit-mini"]
 

@@ -11,7 +11,7 @@ import adaptkit
 from adaptkit import import_official
 from adaptkit.deployment.inert_unpickler import Inert, read_inert
 from tests.golden import Golden, batch, tiny_backbone, tiny_state, variants
-from trainers.cli.main import main
+from trainers.cli import main
 
 
 class Warmup(torch.optim.lr_scheduler.LRScheduler):

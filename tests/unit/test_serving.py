@@ -9,7 +9,7 @@ from PIL import Image
 import adaptkit
 from adaptkit import create_method
 from tests.conftest import CLASSES
-from trainers.cli.main import main
+from trainers.cli import main
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: the [serve] extra")
 pytest.importorskip("httpx", reason="httpx is not installed, which fastapi's test client needs: the [test] extra")

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import get_args
 
 import open_clip
 import torch
@@ -22,13 +23,14 @@ from adaptkit import (
     create_method,
     list_methods,
     list_wrappers,
-    method_class,
-    method_config,
     wrapper_class,
     wrapper_config,
 )
+from adaptkit.contract.catalogue import Touches
+from adaptkit.contract.registry import METHODS
 from trainers.config.settings import DataclassInstance
 
+ORDER = (*get_args(Touches), "own")
 CLASSES = tuple(f"class {index}" for index in range(100))
 SHOTS = 16
 RESNET: Mapping[str, object] = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
@@ -40,7 +42,7 @@ class MethodFacts:
     """A row of the table."""
 
     name: str
-    kind: str  # where the gradient enters, "prompts", "weights" or "features", or "wrappers": as its package is called
+    kind: str  # where a method touches CLIP, as it was registered, such as "before" the towers; "around" for wrappers
     trains_on: str  # "features" or "images"
     needs: str  # "ViT blocks" or "any backbone"
     parameters: int  # trainable, on ViT-B/16 with 100 classes of 16 shots; of a wrapper, around zero-shot CLIP
@@ -66,7 +68,7 @@ def method_facts() -> list[MethodFacts]:
     """A row for every registered method, sorted by kind and name."""
     vit, resnet = vit_b_16(), _small_resnet()
     rows = [_facts(name, vit, resnet) for name in list_methods()]
-    return sorted(rows, key=lambda row: (row.kind, row.name))
+    return sorted(rows, key=lambda row: (ORDER.index(row.kind), row.name))
 
 
 def wrapper_facts() -> list[MethodFacts]:
@@ -80,7 +82,8 @@ def _facts(name: str, vit: FrozenCLIP, resnet: FrozenCLIP) -> MethodFacts:
     if "prepare" in method.provides and method.consumes == "features":
         labels = torch.arange(len(CLASSES)).repeat_interleave(SHOTS)
         method.prepare(Support(torch.zeros(len(labels), vit.embed_dim), labels))
-    return _row(name, method_class(name), method, _can_be_made(name, (), resnet), method_config(name)())
+    entry = METHODS.get(name)
+    return _row(name, entry.touches or "own", entry.made_from, method, _can_be_made(name, (), resnet), entry.config())
 
 
 def _wrapper_facts(name: str, vit: FrozenCLIP, resnet: FrozenCLIP) -> MethodFacts:
@@ -89,18 +92,18 @@ def _wrapper_facts(name: str, vit: FrozenCLIP, resnet: FrozenCLIP) -> MethodFact
     search = made.search()
     if search is not None:  # as it is behind the search
         made = create_method("zero_shot", vit, CLASSES, wrap=[(name, search.settled(search.result(0)))])
-    return _row(name, wrapper_class(name), made, _can_be_made("zero_shot", (name,), resnet), options)
+    return _row(name, "around", wrapper_class(name), made, _can_be_made("zero_shot", (name,), resnet), options)
 
 
 def _row(
-    name: str, made_from: type, method: AdaptedCLIP, takes_any_backbone: bool, options: DataclassInstance
+    name: str, kind: str, made_from: type, method: AdaptedCLIP, takes_any_backbone: bool, options: DataclassInstance
 ) -> MethodFacts:
     module = sys.modules[made_from.__module__]
     doc = (module.__doc__ or "").strip()
     number = re.search(r"arXiv:(\d{4}\.\d{4,5})", doc)
     return MethodFacts(
         name=name,
-        kind=module.__name__.split(".")[-2],
+        kind=kind,
         trains_on=method.consumes,
         needs="any backbone" if takes_any_backbone else "ViT blocks",
         parameters=sum(parameter.numel() for parameter in method.learnt_parameters().values()),

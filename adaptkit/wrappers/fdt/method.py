@@ -16,7 +16,7 @@ from adaptkit.wrappers.fdt.head import FDTConfig
 from adaptkit.wrappers.fdt.wrapper import FDTWrapper
 
 
-@register_method("fdt", FDTConfig)
+@register_method("fdt", FDTConfig, touches="after")
 class FDT(FDTWrapper):
     """Output rows of the image tower (B, 1 + P, D_v) against class names -> logits (B, C)."""
 

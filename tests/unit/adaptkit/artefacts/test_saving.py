@@ -13,7 +13,7 @@ import yaml
 import adaptkit
 from adaptkit import ArtefactError, Metric, TrainingFacts, create_method, register_wrapper
 from adaptkit.artefacts.files import CARD_FILE, CONFIG_FILE, TENSORS_FILE
-from adaptkit.contract import registry
+from adaptkit.contract.registry import WRAPPERS
 from tests.conftest import CLASSES
 from tests.golden import tiny_backbone
 from tests.models import build
@@ -58,7 +58,7 @@ def test_options_templates_and_classes_come_back(tiny_clip, tmp_path):
 
 
 def test_wrappers_come_back_with_their_options_and_tensors(tiny_clip, tmp_path, batch, monkeypatch):
-    monkeypatch.setattr(registry, "_WRAPPERS", {})
+    monkeypatch.setattr(WRAPPERS, "_entries", {})
     register_wrapper("shift", ShiftConfig)(Shift)
     wrap = (("shift", ShiftConfig(2.0)), ("shift", ShiftConfig(1.0)))
     method = create_method("coop", tiny_clip, CLASSES, n_ctx=2, wrap=wrap).eval()

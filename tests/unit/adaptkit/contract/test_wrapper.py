@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from adaptkit import MethodWrapper, Support, create_method, list_wrappers, register_wrapper
-from adaptkit.contract import registry
+from adaptkit.contract.registry import WRAPPERS
 from adaptkit.prompts import PromptSRC
 from tests.models import build
 
@@ -48,7 +48,7 @@ class FirstBlockOnly(MethodWrapper):
 
 @pytest.fixture
 def wrappers(monkeypatch):
-    monkeypatch.setattr(registry, "_WRAPPERS", {})
+    monkeypatch.setattr(WRAPPERS, "_entries", {})
     register_wrapper("shift", ShiftConfig)(Shift)
     register_wrapper("short", ShiftConfig)(FirstBlockOnly)
 

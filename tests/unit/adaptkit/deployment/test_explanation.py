@@ -10,7 +10,7 @@ from adaptkit import create_method
 from adaptkit.deployment.explanation import draw_relevance, nearest_words, relevance, usual_distance
 from tests.conftest import CLASSES
 from tests.models import build
-from trainers.cli.main import main
+from trainers.cli import main
 
 
 def test_a_token_that_is_a_word_is_nearest_to_that_word(tiny_clip):

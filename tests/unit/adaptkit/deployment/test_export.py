@@ -9,7 +9,7 @@ import adaptkit
 from adaptkit import create_method
 from adaptkit.deployment.export import FACTS, export, quantize
 from tests.conftest import CLASSES
-from trainers.cli.main import main
+from trainers.cli import main
 
 
 def images(count: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ from adaptkit import create_method
 from adaptkit.deployment.merging import largest_difference, merge, save_backbone
 from tests.conftest import CLASSES
 from tests.golden import tiny_backbone
-from trainers.cli.main import main
+from trainers.cli import main
 
 
 def learnt(name: str, backbone: adaptkit.FrozenCLIP) -> adaptkit.AdaptedCLIP:

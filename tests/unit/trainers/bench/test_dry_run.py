@@ -5,7 +5,7 @@ from datasets_fewshot import registry
 from tests.synthetic import synthetic_dataset
 from trainers.bench.estimates import Estimates, planned_steps, spell
 from trainers.bench.plan import open_bench, plan
-from trainers.cli.main import main
+from trainers.cli import main
 from trainers.config.load import load_bench
 from trainers.runs.environment import hardware
 from trainers.runs.records import read_records

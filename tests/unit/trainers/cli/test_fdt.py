@@ -11,7 +11,7 @@ import adaptkit
 from adaptkit.fdt import FDTConfig, ground
 from tests.records_for_tests import make_record
 from tests.synthetic import NAMES, synthetic_dataset
-from trainers.cli.main import main
+from trainers.cli import main
 from trainers.studies.fdt.ablations import VARIANTS, markdown, row
 from trainers.studies.fdt.show import candidate_texts, token_cards
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.records_for_tests import make_record
-from trainers.cli.main import main
+from trainers.cli import main
 from trainers.report.plots import difference_figure
 from trainers.report.points import points
 from trainers.runs.records import read_records, run_folder, write_record

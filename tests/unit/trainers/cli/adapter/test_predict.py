@@ -9,8 +9,8 @@ from PIL import Image
 
 import adaptkit
 from tests.synthetic import NAMES, synthetic_dataset
+from trainers.cli import main
 from trainers.cli.adapter.predict import image_paths
-from trainers.cli.main import main
 
 
 @pytest.fixture(scope="module")

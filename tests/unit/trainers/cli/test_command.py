@@ -10,7 +10,7 @@ import trainers.bench.plan
 from adaptkit import list_methods, list_wrappers, method_class
 from datasets_fewshot import registry
 from tests.synthetic import synthetic_dataset
-from trainers.cli.main import main, own_paths
+from trainers.cli.command import main, own_paths
 
 SHORT = ["--methods", "zero_shot,coop", "--shots", "2", "--seeds", "1,2", "--device", "cpu", "OPTIM.EPOCHS", "2"]
 
@@ -28,7 +28,7 @@ def noise(monkeypatch, tiny_clip, tmp_path):
 
 def test_help_and_parser_need_no_torch():
     heavy = "torch", "open_clip", "torchvision", "numpy", "PIL", "rich", "yaml"
-    build = "import sys; from trainers.cli import main; main.build_parser()"
+    build = "import sys; from trainers.cli.command import build_parser; build_parser()"
     code = f"{build}; print([m for m in {heavy} if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
@@ -123,8 +123,8 @@ def test_report_makes_the_table_from_records_alone(noise, capsys):
 def test_methods_says_of_every_method_what_it_is_and_how_much_it_learns(capsys):
     assert main(["methods", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    rows = {row["name"]: row for row in printed if row["kind"] != "wrappers"}
-    wrappers = {row["name"]: row for row in printed if row["kind"] == "wrappers"}
+    rows = {row["name"]: row for row in printed if row["kind"] != "around"}
+    wrappers = {row["name"]: row for row in printed if row["kind"] == "around"}
     assert (set(rows), set(wrappers)) == (set(list_methods()), set(list_wrappers()))
     assert (wrappers["das"]["parameters"], wrappers["das"]["needs"]) == (2_210_368, "ViT blocks")
     counts = {name: rows[name]["parameters"] for name in ("zero_shot", "coop", "maple", "tip_adapter_f", "clip_lora")}
@@ -133,7 +133,7 @@ def test_methods_says_of_every_method_what_it_is_and_how_much_it_learns(capsys):
     }  # fmt: skip
     coop, maple = rows["coop"], rows["maple"]
     assert (coop["kind"], coop["trains_on"], coop["needs"], coop["paper"]) == (
-        "prompts", "features", "any backbone", "2109.01134",
+        "before", "features", "any backbone", "2109.01134",
     )  # fmt: skip
     assert (maple["trains_on"], maple["needs"]) == ("images", "ViT blocks")
 

@@ -1,0 +1,82 @@
+"""Objective: what a training minimises, apart from the method that is trained.
+
+Objectives compose like wrappers: each stands around an inner one, and the innermost is the method's own loss, the
+cross-entropy of its logits with its regularizer. An objective may learn something itself, such as a generator of
+features; that is trained beside the method and never saved with it.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from adaptkit.contract.adapted_towers import AdaptedTowers
+from adaptkit.contract.batches import Batch, LabelledBatch, PairBatch
+from adaptkit.contract.method import AdaptedCLIP
+from adaptkit.contract.wrapper import MethodWrapper
+
+
+class Objective(nn.Module, ABC):
+    """What a training minimises over batches of one kind.
+
+    An objective is constructed from the method that it is to train, the inner objective, which is None for the
+    innermost, and its options. It does not hold the method: `loss` is given it in every step.
+
+    Args:
+        method: the method, as it stands before training.
+        inner: the objective around which this one stands.
+    """
+
+    takes: ClassVar[type[LabelledBatch] | type[PairBatch]] = LabelledBatch  # the kind of batch that `loss` is given
+
+    def __init__(self, method: AdaptedTowers, inner: "Objective | None" = None):
+        super().__init__()
+        self.inner = inner
+
+    @abstractmethod
+    def loss(self, method: AdaptedTowers, batch: Batch) -> Tensor:
+        """The loss of a method on one batch: a scalar."""
+
+    def after_epoch(self, epoch: int) -> None:
+        """Called when epoch `epoch`, counted from 0, is over."""
+        if self.inner is not None:
+            self.inner.after_epoch(epoch)
+
+
+class Trained(MethodWrapper):
+    """A method while an objective trains it: its loss is the objective's, everything else is the method's.
+
+    The learnt tensors of the objective are trained with the method's and are part of `training_state`, so a training
+    that is interrupted goes on with them; `learnt_state` is the method's alone.
+
+    Raises:
+        ValueError: if the objective takes another kind of batch, or the method finds its gradients in its own way.
+    """
+
+    def __init__(self, method: AdaptedCLIP, objective: Objective):
+        if objective.takes is not LabelledBatch:
+            raise ValueError(
+                f"{type(objective).__name__} is trained on {objective.takes.__name__}, and classes give LabelledBatch; "
+                "train it on image-text pairs"
+            )
+        if "backward" in method.provides:
+            raise ValueError(
+                f"{type(method).__name__} finds its gradients in its own way, so {type(objective).__name__} cannot "
+                "train it; leave the objective out, or take another method"
+            )
+        super().__init__(method.backbone, method)
+        self.objective = objective
+        self.spec = method.spec
+
+    def loss(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self.objective.loss(self.inner, LabelledBatch(x, labels))
+
+    def after_epoch(self, epoch: int) -> None:
+        super().after_epoch(epoch)
+        self.objective.after_epoch(epoch)
+
+    def learnt_state(self) -> dict[str, Tensor]:
+        return self.inner.learnt_state()
+
+    def load_learnt_state(self, state: dict[str, Tensor]) -> None:
+        self.inner.load_learnt_state(state)
