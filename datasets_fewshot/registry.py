@@ -1,40 +1,60 @@
 """Data sets by name, in suites.
 
 "mini" ships with the package, "paper" holds the eleven that the papers report on, and "imagenet_variants" the four
-test sets of domain generalisation, which have no training images.
+test sets of domain generalisation, which have no training images. An installed distribution may bring suites of its
+own: the modules under its entry points `adaptkit.plugins` are imported when a name is not known here.
 """
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from datasets_fewshot.dataset import FewShotDataset
 
-Suite = Literal["mini", "paper", "imagenet_variants"]
-SUITES: tuple[Suite, ...] = ("mini", "paper", "imagenet_variants")
+SUITES = ("mini", "paper", "imagenet_variants")  # our own
 
 Option: TypeAlias = str | int | float | bool
 Loader = Callable[..., FewShotDataset]  # (root: Path | None, **options) -> FewShotDataset
 
-_LOADERS: dict[str, tuple[Suite, Loader]] = {}
+_LOADERS: dict[str, tuple[str, Loader]] = {}
 
 
-def register_dataset(name: str, suite: Suite, loader: Loader) -> None:
+def register_dataset(name: str, suite: str, loader: Loader) -> None:
     """Make `load_dataset(name)` call `loader(root, **options)`.
 
+    Args:
+        suite: one of ours, or a new one, in lower-case letters, digits and underscores.
+
     Raises:
-        ValueError: if the name is taken.
+        ValueError: if the name is taken, or the suite's name is no such word.
     """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", suite):
+        raise ValueError(f"the suite of {name!r} is {suite!r}; expected lower-case letters, digits and underscores")
     if name in _LOADERS:
         raise ValueError(f"a data set named {name!r} is already registered; choose another name")
     _LOADERS[name] = (suite, loader)
 
 
 def suites() -> list[str]:
-    """Names of the suites."""
-    return list(SUITES)
+    """Names of the suites: our own, then those of installed plugins."""
+    _import_plugins()
+    return list(dict.fromkeys([*SUITES, *(suite for suite, _ in _LOADERS.values())]))
+
+
+def _import_plugins() -> None:
+    """Import the modules of other distributions, which register their data sets; one that fails is left out here.
+
+    `adaptkit doctor` and the lists of methods say of a module that fails why it does.
+    """
+    for entry in entry_points(group="adaptkit.plugins"):
+        try:
+            entry.load()
+        except Exception:
+            continue
 
 
 def list_datasets(suite: str | None = None) -> list[str]:
@@ -43,8 +63,8 @@ def list_datasets(suite: str | None = None) -> list[str]:
     Raises:
         ValueError: if there is no such suite.
     """
-    if suite is not None and suite not in SUITES:
-        raise ValueError(f"suite is {suite!r}; use one of {', '.join(SUITES)}")
+    if suite is not None and suite not in SUITES and suite not in suites():
+        raise ValueError(f"suite is {suite!r}; use one of {', '.join(suites())}")
     return [name for name, (its_suite, _) in _LOADERS.items() if suite in (None, its_suite)]
 
 
@@ -58,6 +78,8 @@ def load_dataset(name: str, root: str | Path | None = None, **options: Option) -
     Raises:
         ValueError: if there is no such data set (the message names the nearest ones), or it has no such option.
     """
+    if name not in _LOADERS:
+        _import_plugins()
     if name not in _LOADERS:
         near = difflib.get_close_matches(name, _LOADERS, n=3, cutoff=0.4) or sorted(_LOADERS)
         raise ValueError(f"no data set is named {name!r}; did you mean {' or '.join(near)}?")

@@ -58,8 +58,8 @@ class Catalogue(Generic[Kind]):
             raise ValueError(f"{self.kind} {name!r} needs a name of lower-case letters, digits and underscores")
         if name in RESERVED:
             raise ValueError(
-                f"a {self.kind} cannot be called {name!r}, because a setting or a section of settings is; choose "
-                "another name"
+                f"{article(self.kind)} cannot be called {name!r}, because a setting or a section of settings is; "
+                "choose another name"
             )
         if not (dataclasses.is_dataclass(config) and config.__dataclass_params__.frozen):  # type: ignore[attr-defined]
             raise ValueError(f"the options of {self.kind} {name!r} are {config.__name__}; expected a frozen dataclass")
@@ -96,3 +96,8 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     listed: Sequence[str] = list(known)
     near = difflib.get_close_matches(word, listed, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(listed) or 'none'}"
+
+
+def article(noun: str) -> str:
+    """The noun with its indefinite article, for messages."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

@@ -20,6 +20,13 @@ class Plugin:
     module: str
     error: str | None  # why it could not be imported; None where it was
 
+    def complaint(self) -> str:
+        """What to tell a user of a plugin that could not be imported."""
+        return (
+            f"the plugin {self.name!r} of {self.distribution} cannot be imported and is left out ({self.error}); "
+            "upgrade or uninstall that distribution"
+        )
+
 
 _loaded: list[Plugin] | None = None
 
@@ -45,9 +52,7 @@ def _load(entry: importlib.metadata.EntryPoint) -> Plugin:
         entry.load()
     except Exception as problem:  # code of others may fail in any way, and must not take the command with it
         error = f"{type(problem).__name__}: {problem}"
-        warnings.warn(
-            f"the plugin {entry.name!r} of {distribution} cannot be imported and is left out ({error}); "
-            "upgrade or uninstall that distribution",
-            stacklevel=2,
-        )
-    return Plugin(entry.name, distribution, entry.value, error)
+    plugin = Plugin(entry.name, distribution, entry.value, error)
+    if error is not None:
+        warnings.warn(plugin.complaint(), stacklevel=2)
+    return plugin

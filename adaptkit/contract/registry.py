@@ -9,7 +9,7 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import NO_CLASSES, ClassSet, as_class_set
 from adaptkit.contract.adapted_towers import AdaptedTowers, MethodSpec
 from adaptkit.contract.batches import LabelledBatch
-from adaptkit.contract.catalogue import Catalogue, Touches, suggestion
+from adaptkit.contract.catalogue import Catalogue, Touches, article, suggestion
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.objective import Objective, Trained
 from adaptkit.contract.wrapper import MakeInner, MethodWrapper
@@ -80,8 +80,8 @@ def _share_options(name: str, config: type, others: Catalogue[AdaptedCLIP] | Cat
     other = others.registered(name)
     if other is not None and other.config is not config:
         raise ValueError(
-            f"{name!r} is a {others.kind} with the options {other.config.__name__}, and one section of settings cannot "
-            f"hold {config.__name__} as well; choose another name"
+            f"{name!r} is {article(others.kind)} with the options {other.config.__name__}, and one section of settings "
+            f"cannot hold {config.__name__} as well; choose another name"
         )
 
 
@@ -89,7 +89,7 @@ def _keep_apart(name: str, *catalogues: Catalogue) -> None:
     for catalogue in catalogues:
         if catalogue.registered(name) is not None:
             raise ValueError(
-                f"{name!r} is a {catalogue.kind} already, and labels of runs name both; choose another name"
+                f"{name!r} names {article(catalogue.kind)} already, and labels of runs name both; choose another"
             )
 
 

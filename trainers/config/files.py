@@ -1,5 +1,6 @@
 """Settings as they are written: the packaged YAML files, the user's file, KEY VALUE pairs -> nested dictionaries."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -9,18 +10,16 @@ import yaml
 
 from trainers.config.values import ConfigError
 
-Kind = Literal["methods", "wrappers", "protocols", "suites", "paper"]
+Kind = Literal["methods", "wrappers", "objectives", "protocols", "suites", "paper"]
+
+
+# Beside our own packages, not looked up by name: a folder of the user's may have a `configs` of its own.
+FOLDER = Path(__file__).resolve().parents[2] / "configs"
 
 
 def packaged_names(kind: Kind) -> list[str]:
     """Stems of the packaged files of a kind, sorted."""
-    folder = resources.files("configs") / kind
-    return sorted(file.name[: -len(".yaml")] for file in folder.iterdir() if file.name.endswith(".yaml"))
-
-
-def packaged_source(kind: Kind, name: str) -> str:
-    """How messages call a packaged file."""
-    return f"configs/{kind}/{name}.yaml"
+    return sorted(file.stem for file in (FOLDER / kind).glob("*.yaml"))
 
 
 def read_packaged(kind: Kind, name: str) -> Mapping[str, object]:
@@ -29,11 +28,38 @@ def read_packaged(kind: Kind, name: str) -> Mapping[str, object]:
     Raises:
         ConfigError: if there is none of that name.
     """
-    source = packaged_source(kind, name)
-    file = resources.files("configs") / kind / f"{name}.yaml"
+    file = FOLDER / kind / f"{name}.yaml"
     if not file.is_file():
-        raise ConfigError(f"there is no {source}; add one with what differs from the defaults, or {{}} for nothing")
-    return parse_yaml(file.read_text(encoding="utf-8"), source)
+        raise ConfigError(f"there is no {file}; install adaptkit-clip anew, which brings it")
+    return parse_yaml(file.read_text(encoding="utf-8"), packaged_source(kind, name))
+
+
+def packaged_source(kind: Kind, name: str) -> str:
+    """How messages call a packaged file."""
+    return f"configs/{kind}/{name}.yaml"
+
+
+def read_recipe(kind: Kind, name: str, module: str) -> Mapping[str, object]:
+    """The settings that come with something registered: ours, or those in the package that registered it.
+
+    Args:
+        module: the module that registered it; `configs/KIND/NAME.yaml` is looked for in its packages, the innermost
+            first. Where there is none, nothing differs from the defaults.
+
+    Raises:
+        ConfigError: if the file is not YAML, or holds no KEY: value pairs.
+    """
+    if (FOLDER / kind / f"{name}.yaml").is_file():
+        return read_packaged(kind, name)
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):
+        package = sys.modules.get(".".join(parts[:length]))
+        if package is None or not hasattr(package, "__path__"):
+            continue
+        file = resources.files(package) / "configs" / kind / f"{name}.yaml"
+        if file.is_file():
+            return parse_yaml(file.read_text(encoding="utf-8"), f"{package.__name__}/{packaged_source(kind, name)}")
+    return {}
 
 
 def read_user_file(path: str | Path) -> Mapping[str, object]:

@@ -13,9 +13,17 @@ from pathlib import Path
 
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.templates import DEFAULT_TEMPLATE, templates_for
-from adaptkit.contract.registry import list_methods, list_wrappers
+from adaptkit.contract.registry import list_methods, list_wrappers, method_class, wrapper_class
 from datasets_fewshot import list_datasets, list_draws
-from trainers.config.files import Kind, nest, packaged_names, packaged_source, read_packaged, read_user_file
+from trainers.config.files import (
+    Kind,
+    nest,
+    packaged_names,
+    packaged_source,
+    read_packaged,
+    read_recipe,
+    read_user_file,
+)
 from trainers.config.layers import Layer, Node, Schema, from_node, make_schema, read_layer, resolve
 from trainers.config.settings import (
     EVERY_METHOD,
@@ -66,10 +74,15 @@ def load_bench(config_file: str | Path | None = None, overrides: Sequence[str] =
         raise ConfigError(f"SELECTION is 'oracle', which is for few_shot, not for {name}; leave it out")
     for wrapper in settings.wrap:
         check_name("WRAP", wrapper, list_wrappers())
-    wrappers = [_packaged("wrappers", wrapper, schema) for wrapper in settings.wrap]
+    wrappers = [_recipe("wrappers", wrapper, wrapper_class(wrapper), schema) for wrapper in settings.wrap]
     later = [suite.without_training() if papers else suite, *users]
     recipes = {
-        method: [_packaged("methods", method, schema), *wrappers, protocol, papers.get(method, Layer())]
+        method: [
+            _recipe("methods", method, method_class(method), schema),
+            *wrappers,
+            protocol,
+            papers.get(method, Layer()),
+        ]
         for method in methods
     }
     runs: list[RunConfig] = []
@@ -149,6 +162,11 @@ def _differences(recipe: Node, node: Node, plugins: Sequence[str], with_backbone
 
 def _packaged(kind: Kind, name: str, schema: Schema) -> Layer:
     return read_layer(read_packaged(kind, name), f"in {packaged_source(kind, name)}", schema)
+
+
+def _recipe(kind: Kind, name: str, registered: type, schema: Schema) -> Layer:
+    source = f"in {packaged_source(kind, name)} of {registered.__module__.partition('.')[0]}"
+    return read_layer(read_recipe(kind, name, registered.__module__), source, schema)
 
 
 def _methods(asked: tuple[str, ...]) -> tuple[str, ...]:

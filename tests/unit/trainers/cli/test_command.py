@@ -10,7 +10,8 @@ import trainers.bench.plan
 from adaptkit import list_methods, list_wrappers, method_class
 from datasets_fewshot import registry
 from tests.synthetic import synthetic_dataset
-from trainers.cli.command import main, own_paths
+from trainers.cli import main
+from trainers.cli.bench import own_paths
 
 SHORT = ["--methods", "zero_shot,coop", "--shots", "2", "--seeds", "1,2", "--device", "cpu", "OPTIM.EPOCHS", "2"]
 

@@ -1,0 +1,79 @@
+"""A distribution of somebody else's, built and installed: what it registers works through every door of ours."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SAMPLE = Path(__file__).parents[1] / "sample_plugin"
+SHORT = ["--protocol", "few_shot", "--shots", "2", "--seeds", "1", "DEVICE", "cpu", "THREADS", "1"]
+BROKEN = "the plugin 'broken' of my-methods 0.2 cannot be imported and is left out (ModuleNotFoundError"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of installed packages that holds the sample distribution."""
+    folder = tmp_path_factory.mktemp("site")
+    source = folder / "source"
+    for path in SAMPLE.rglob("*"):
+        if path.is_file() and path.suffix != ".pyc":
+            (source / path.relative_to(SAMPLE)).parent.mkdir(parents=True, exist_ok=True)
+            (source / path.relative_to(SAMPLE)).write_bytes(path.read_bytes())
+    options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target", str(folder / "installed")]
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(source)], check=True)
+    return folder / "installed"
+
+
+@pytest.fixture
+def run(site: Path, tmp_path: Path):
+    """The command with the sample distribution installed: words -> the finished process."""
+    paths = [str(site), str(SAMPLE.parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        "ADAPTKIT_CACHE": str(tmp_path / "cache"),
+    }
+
+    def start(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "trainers", *words]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    return start
+
+
+def test_a_plugin_is_listed_and_one_that_fails_is_named_once(run):
+    answer = run("methods", "--json")
+    assert answer.returncode == 0, answer.stderr
+    rows = {row["name"]: row for row in json.loads(answer.stdout)}
+    assert (rows["bias"]["kind"], rows["bias"]["parameters"]) == ("after", 100)
+    assert rows["scale"]["kind"] == "around"
+    assert answer.stderr.count(BROKEN) == 1
+    checked = run("doctor")
+    assert checked.returncode == 2
+    assert "my_methods of my-methods 0.2: imported" in checked.stdout
+    assert BROKEN in checked.stderr
+
+
+def test_its_method_and_wrapper_are_trained_saved_and_loaded(run, tmp_path):
+    words = ["--datasets", "emoji_activities", "--methods", "bias", "--wrap", "scale"]
+    answer = run("bench", *words, *SHORT)
+    assert answer.returncode == 0, answer.stderr
+    assert "bias+scale" in answer.stdout
+    (record,) = (tmp_path / "runs").rglob("record.json")
+    content = json.loads(record.read_text(encoding="utf-8"))
+    assert content["epochs"] == 2  # as the YAML of the distribution says
+    assert content["identity"]["wrap"] == [["scale", {"start": 1.0}]]  # which has no YAML
+    assert run("save", str(record.parent), "--out", "adapter").returncode == 0
+    shown = run("eval", "adapter", "--data", "emoji_activities")
+    assert shown.returncode == 0, shown.stderr
+    assert f"{content['scores'][0]['accuracy']:.2f} %" in shown.stdout
+
+
+def test_its_data_set_is_a_suite_of_its_own(run, tmp_path):
+    words = ["--suite", "pictures", "--root", str(tmp_path), "--methods", "zero_shot"]
+    answer = run("bench", *words, *SHORT)
+    assert answer.returncode == 0, answer.stderr
+    assert "pictures" in answer.stdout

@@ -1,0 +1,134 @@
+"""The verb `adaptkit bench`: methods over data sets, shots and seeds. Heavy imports stay inside the verb."""
+
+import argparse
+import json
+from pathlib import Path
+
+from trainers.cli import das
+
+OK = 0
+
+
+def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb to a command's."""
+    parser = verbs.add_parser(
+        "bench",
+        help="run methods over data sets, shots and seeds, and print the table",
+        description="Train and test methods over data sets, shots and seeds, and print the table. Without options: "
+        "all methods, base to novel, on the embedded suite. Finished runs are reused.",
+    )
+    parser.add_argument("--protocol", help="base_to_novel (default), few_shot, cross_dataset or domain_generalization")
+    parser.add_argument("--suite", help="mini (default, embedded) or paper (needs --root)")
+    parser.add_argument("--methods", help="such as zero_shot,coop, or all; `adaptkit methods` lists them")
+    parser.add_argument("--wrap", help="wrappers around every method, the outermost first, such as das,fdt")
+    parser.add_argument("--datasets", help="to learn from, such as dtd,eurosat; all of the suite by default")
+    parser.add_argument("--targets", help="where cross_dataset and domain_generalization test; by default all others")
+    parser.add_argument(
+        "--recipe",
+        help="default, or paper: the settings of the published tables (configs/paper), suite and backbone too",
+    )
+    parser.add_argument(
+        "--oracle",
+        action="store_true",
+        help="let methods choose hyper-parameters on the test images, as some released code does; records say so",
+    )
+    parser.add_argument("--shots", help="training images per class, such as 1,2,4")
+    parser.add_argument("--seeds", help="such as 1,2,3")
+    parser.add_argument("--backbone", help="an open_clip name (default: adaptkit-mini, embedded)")
+    parser.add_argument("--pretrained", help="the tag of the backbone's weights, such as openai")
+    parser.add_argument("--checkpoint", help="a local file with the backbone's weights")
+    parser.add_argument("--root", help="the folder that holds the data sets of the papers")
+    parser.add_argument(
+        "--split", help="fallback: build a split where the papers' file is missing; with --data, a split file"
+    )
+    parser.add_argument(
+        "--data",
+        action="append",
+        metavar="PATH",
+        help="own images: a folder of class folders, a table or shards; repeat it, or separate paths by commas",
+    )
+    parser.add_argument("--classnames", metavar="FILE", help="names for the classes of --data")
+    parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images of --data out; records say so")
+    parser.add_argument(
+        "--template", action="append", metavar="TEXT", help='such as "a photo of a {}."; repeat it for an ensemble'
+    )
+    parser.add_argument("--device", help="auto (default), cpu, cuda or cuda:1")
+    parser.add_argument("--threads", type=int, help="of the CPU (default: 1 for a small backbone, else torch's own)")
+    parser.add_argument("--launcher", help="local (default), ray or slurm; the section LAUNCH has their settings")
+    parser.add_argument("--workers", type=int, help="processes that share the runs (default: one per device)")
+    parser.add_argument("--processes", type=int, help="that train one run together, for methods fed with images")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for records (default: runs)")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show the plan and how long it may take, and run nothing"
+    )
+    parser.add_argument("--fresh", action="store_true", help="compute finished runs again")
+    parser.add_argument(
+        "--log", metavar="NAME", help="tell tensorboard, wandb or mlflow of every run; commas part them"
+    )
+    parser.add_argument("--config", metavar="FILE", help="a YAML file of settings, laid over the packaged ones")
+    das.add_bench_options(parser)
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
+    parser.set_defaults(run=_bench)
+
+
+def bench_overrides(args: argparse.Namespace) -> list[str]:
+    """The options of `bench` as KEY VALUE pairs; pairs that the user wrote come last and win."""
+    lists = {
+        "METHODS": args.methods,
+        "WRAP": args.wrap,
+        "DATASETS": args.datasets,
+        "TARGETS": args.targets,
+        "SHOTS": args.shots,
+        "SEEDS": args.seeds,
+    }
+    words = {
+        "PROTOCOL": args.protocol,
+        "SUITE": args.suite,
+        "DEVICE": args.device,
+        "LAUNCH.LAUNCHER": args.launcher,
+        "BACKBONE.NAME": args.backbone,
+        "BACKBONE.PRETRAINED": args.pretrained,
+        "BACKBONE.CHECKPOINT": args.checkpoint,
+        "DATA.ROOT": args.root,
+        "DATA.SPLIT": args.split,
+        "DATA.OWN": args.data and [path for written in args.data for path in own_paths(written)],
+        "DATA.CLASSNAMES": args.classnames,
+        "DATA.SKIP_BAD": args.skip_bad or None,
+        "DATA.TEMPLATES": args.template,
+        "RECIPE": args.recipe,
+        "SELECTION": "oracle" if args.oracle else None,
+    }
+    pairs: list[str] = []
+    for key, listed in lists.items():
+        if listed is not None:
+            values = [part.strip() for part in listed.split(",") if part.strip()]
+            pairs += [key, json.dumps([int(value) if value.isdigit() else value for value in values])]
+    numbers = {"THREADS": args.threads, "LAUNCH.WORKERS": args.workers, "LAUNCH.PROCESSES": args.processes}
+    for key, number in numbers.items():
+        if number is not None:
+            pairs += [key, str(number)]
+    for key, word in words.items():
+        if word is not None:
+            pairs += [key, json.dumps(word)]
+    return [*pairs, *das.bench_settings(args), *args.overrides]
+
+
+def own_paths(written: str) -> list[str]:
+    """One path, which may hold commas, or several that are separated by them."""
+    return [written] if Path(written).expanduser().exists() else [part for part in written.split(",") if part]
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from datasets_fewshot.store.cache_folder import cache_folder
+    from trainers.bench.main import bench
+    from trainers.config.load import load_bench
+
+    config = load_bench(args.config, bench_overrides(args))
+    if args.dry_run:
+        from trainers.bench.dry_run import dry_run
+
+        dry_run(config, args.out, cache_folder() / "features", fresh=args.fresh)
+        return OK
+    log = args.log.split(",") if args.log else ()
+    bench(config, args.out, cache_folder() / "features", fresh=args.fresh, log=log)
+    return OK
