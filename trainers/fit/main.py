@@ -19,7 +19,7 @@ from trainers.fit.checks import check_images, check_names
 from trainers.fit.defaults import default_shots, embedded_settings, size_settings
 from trainers.fit.report import confusions, worst_images, write_sheet, write_summary
 from trainers.runs.adapter import load_run
-from trainers.runs.data import Bench, test_batches
+from trainers.runs.data import Bench
 from trainers.runs.execute import execute
 from trainers.runs.identity import Run
 from trainers.runs.records import ResultRecord
@@ -139,7 +139,7 @@ def _result(
     notes: tuple[str, ...],
 ) -> FitResult:
     (test,) = run.task.tests
-    logits, labels = predict(method, test_batches(method, test, bench), bench.precision)
+    logits, labels = predict(method, bench.feed(method).test(test), bench.precision)
     worst = worst_images(logits, labels)
     items = [test.items[place] for place in worst]
     write_sheet(test.dataset, items, logits[worst], folder)

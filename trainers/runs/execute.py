@@ -20,7 +20,7 @@ from trainers.config.settings import RunConfig, Wrap
 from trainers.evaluation.logits import predict
 from trainers.evaluation.scoring import score
 from trainers.protocols.within_and_across import EvalSet
-from trainers.runs.data import Bench, all_at_once, support_of, test_batches, training_batches
+from trainers.runs.data import Bench
 from trainers.runs.environment import hardware, peak_memory_mb, versions
 from trainers.runs.identity import Run, notes_of
 from trainers.runs.records import (
@@ -91,9 +91,9 @@ def _learn(
         return method, TrainLog(0, ()), architecture
     dataset, items, support = run.dataset, run.task.train, None
     with clock.phase("encode"):
-        batches = training_batches(method, dataset, items, config, bench)
+        batches = bench.feed(method).training(dataset, items, config)
         if "prepare" in method.provides:
-            support = support_of(method, dataset, items, config, bench)
+            support = bench.feed(method).support(method, dataset, items, config)
     with clock.phase("train"):
         log = _train(method, batches, support, run, bench, on_epoch)
     clock.add("train", log.earlier_seconds)
@@ -139,9 +139,9 @@ def _tune(method: AdaptedCLIP, run: Run, bench: Bench) -> None:
         return
     if run.config.selection == "oracle":
         (test,) = run.task.tests
-        method.tune(all_at_once(method, test.dataset, test.items, run.config, bench, 0))
+        method.tune(bench.feed(method).all_at_once(test.dataset, test.items, run.config))
     elif run.task.val:
-        method.tune(all_at_once(method, run.dataset, run.task.val, run.config, bench, 0))
+        method.tune(bench.feed(method).all_at_once(run.dataset, run.task.val, run.config))
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -151,7 +151,7 @@ def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 def _test(method: AdaptedCLIP, test: EvalSet, bench: Bench, clock: Clock) -> TestScore:
     with clock.phase("encode"):
-        batches = test_batches(method, test, bench)
+        batches = bench.feed(method).test(test)
     with clock.phase("test"):
         keeps_classes = set_classes(method, test)
         logits, labels = predict(method, batches, bench.precision)

@@ -21,7 +21,7 @@ from trainers.compute.seeds import derived_seed, seeded
 from trainers.config.settings import DataclassInstance, RunConfig, Wrap
 from trainers.feeding.batches import Batch
 from trainers.protocols.within_and_across import Task
-from trainers.runs.data import Bench, all_at_once, support_of, training_batches
+from trainers.runs.data import Bench
 from trainers.training.few_shot import Batches
 
 HELD_OUT_SHARE = 4  # one image in so many of each class, rounded up; with fewer of them the training images themselves
@@ -72,10 +72,10 @@ def run_search(
 ) -> Architecture:
     """One search from the seed of the config, which also orders its batches."""
     train_items, reward_items = split_for_rewards(task, search.reward_images)
-    rewards = all_at_once(method, dataset, reward_items, config, bench, 0)
+    rewards = bench.feed(method).all_at_once(dataset, reward_items, config)
     step_count = search.step_count(config.shots, len(reward_items))
     if "prepare" in method.provides:
-        method.prepare(support_of(method, dataset, train_items, config, bench))
+        method.prepare(bench.feed(method).support(method, dataset, train_items, config))
     search.begin()
     batches = _batches(method, search, config, dataset, train_items, bench, step_count)
     optimizer = adamw(method, search)
@@ -130,7 +130,7 @@ def _batches(
 ) -> Iterator[Batch]:
     """Batches without an end, of the search's size."""
     optim = replace(config.optim, batch_size=search.batch_size, drop_last=True, steps=step_count)
-    batches: Batches = training_batches(method, dataset, items, replace(config, optim=optim), bench)
+    batches: Batches = bench.feed(method).training(dataset, items, replace(config, optim=optim))
     while True:
         yield from batches
 

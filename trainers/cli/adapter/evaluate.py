@@ -84,7 +84,7 @@ def evaluate(method: "AdaptedCLIP", dataset: "FewShotDataset", items: "Sequence[
     from trainers.evaluation.logits import predict
     from trainers.evaluation.scoring import score
     from trainers.feeding.batches import evaluation_batches
-    from trainers.runs.data import IMAGE_EVAL_BATCH
+    from trainers.feeding.feeds import IMAGE_EVAL_BATCH
 
     columns = _columns(method, dataset.classnames)
     batches = evaluation_batches(dataset, items, method.backbone.preprocess_cfg, IMAGE_EVAL_BATCH, workers)

@@ -107,7 +107,7 @@ def training_macs(method: AdaptedCLIP, batch: int) -> int | None:
     images = torch.zeros(batch, 3, height, width, device=method.device, dtype=method.backbone.dtype)
     labels = torch.zeros(batch, dtype=torch.int64, device=method.device)
     with torch.no_grad():
-        x = images if method.consumes == "images" else method.backbone.encode_image(images)
+        x = method.consume(images)
     plain_attention = sdpa_kernel(SDPBackend.MATH)
     with use_onednn(False), plain_attention, FlopCounterMode(display=False) as counter:
         method.train().backward(x, labels)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from trainers.within_and_across.within_and_across import base_to_novel, domain_generalization, few_shot
+from trainers.protocols.within_and_across import base_to_novel, domain_generalization, few_shot
 
 import trainers.bench.plan
 import trainers.feeding.encoder

@@ -3,7 +3,7 @@
 import shutil
 
 import torch
-from tests.unit.test_das_stand_ins import das
+from tests.unit.adaptkit.wrappers.das.test_stand_ins import das
 
 from adaptkit import load_backbone
 from adaptkit.wrappers import DASConfig

@@ -1,0 +1,174 @@
+"""Feeds: the way from images on disk to the input of a method, one for each kind of input that methods consume.
+
+A feed gives training batches, a set of images all at once, and test batches. Which one a method needs is decided once,
+by `feed_of`; nothing behind it asks what the method consumes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from adaptkit import AdaptedCLIP, FrozenCLIP, Support
+from adaptkit.contract.inputs import Consumes
+from datasets_fewshot import FewShotDataset, Item
+from trainers.compute.team import Team
+from trainers.config.settings import RunConfig
+from trainers.evaluation.logits import EVAL_BATCH
+from trainers.feeding.batches import Batch, EncodedBatches, FeatureBatches, ImageBatches, evaluation_batches
+from trainers.feeding.encoder import ImageEncoder, ViewImages
+from trainers.feeding.kept_pixels import KeptPixels
+from trainers.feeding.views import ViewConfig, batch_bounds
+from trainers.protocols.within_and_across import EvalSet
+
+TOKEN_EVAL_BATCH = 100  # images per test batch of output rows
+IMAGE_EVAL_BATCH = 100  # images per test batch, as the papers' code has it
+
+TrainingBatches = FeatureBatches | ImageBatches | EncodedBatches
+
+
+@dataclass(frozen=True)
+class Feed(ABC):
+    """Images of a data set as the input of methods that consume one kind.
+
+    Args:
+        encoder: the frozen image tower, with what it has encoded before.
+        workers: processes that decode images.
+        pixels: decoded images that are kept in memory.
+        team: the processes that train one run together.
+    """
+
+    backbone: FrozenCLIP
+    encoder: ImageEncoder
+    workers: int
+    pixels: KeptPixels
+    team: Team
+
+    @abstractmethod
+    def training(self, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig) -> TrainingBatches:
+        """Seeded batches of training images; frozen parts of the image tower are computed here, once."""
+
+    @abstractmethod
+    def together(self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int) -> Tensor:
+        """All the images at once: (N, V, ...) for V views of each; V is 1 for the image as it is."""
+
+    @abstractmethod
+    def test(self, test: EvalSet) -> Iterator[Batch]:
+        """The test images in order, none dropped."""
+
+    def support(
+        self, method: AdaptedCLIP, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig
+    ) -> Support:
+        """The training images for `prepare`: all of them, or as many as the method wants at even distances.
+
+        Draws stand class by class, so even distances give some images of every class.
+        """
+        wanted = len(items) if method.support_items is None else min(method.support_items, len(items))
+        chosen = [items[index * len(items) // wanted] for index in range(wanted)]
+        return self.all_at_once(dataset, chosen, config, method.support_views)
+
+    def all_at_once(
+        self, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig, n_views: int = 0
+    ) -> Support:
+        """Labelled images at once: (N, ...), or (N, V, ...) where `n_views` random views are wanted."""
+        views = ViewConfig("pool", n_views, config.views.min_area) if n_views else ViewConfig("none")
+        x = self.together(dataset, items, views, config.seed)
+        device = self.backbone.device
+        return Support((x if n_views else x[:, 0]).to(device), labels_of(items).to(device))
+
+    def _images(self, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig) -> ImageBatches:
+        optim = config.optim
+        return ImageBatches(
+            dataset,
+            items,
+            self.backbone.preprocess_cfg,
+            config.views,
+            optim.batch_size,
+            optim.drop_last,
+            config.seed,
+            self.workers,
+            kept=self.pixels,
+        )
+
+    def _views(self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int) -> Iterator[Tensor]:
+        """Every image's views (V, 3, H, W), image by image."""
+        random = views.augment == "pool"
+        places = tuple((item, tuple(range(views.n_views if random else 1))) for item in items)
+        images = ViewImages(dataset, places, self.backbone.preprocess_cfg, random, seed, views.min_area)
+        return (images[index] for index in range(len(images)))
+
+    def _test_images(self, test: EvalSet) -> Iterator[Batch]:
+        preprocess = self.backbone.preprocess_cfg
+        return evaluation_batches(test.dataset, test.items, preprocess, IMAGE_EVAL_BATCH, self.workers, self.pixels)
+
+
+class FeaturesFeed(Feed):
+    """Frozen image features (B, D), encoded once and kept."""
+
+    def training(self, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig) -> TrainingBatches:
+        views, optim, device = config.views, config.optim, self.backbone.device
+        features = self.encoder.view_features(dataset, items, views, config.seed, _epochs(items, config)).to(device)
+        labels = labels_of(items).to(device)
+        return FeatureBatches(features, labels, views, optim.batch_size, optim.drop_last, config.seed)
+
+    def together(self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int) -> Tensor:
+        return self.encoder.view_features(dataset, items, views, seed, epochs=0)  # (N, V, D)
+
+    def test(self, test: EvalSet) -> Iterator[Batch]:
+        labels = labels_of(test.items)
+        features = self.encoder.test_features(test.dataset, test.items)
+        return zip(features.split(EVAL_BATCH), labels.split(EVAL_BATCH), strict=True)
+
+
+class TokensFeed(Feed):
+    """Output rows (B, 1 + P, D_v) of the frozen image tower, kept where there is room for them."""
+
+    def training(self, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig) -> TrainingBatches:
+        views, optim = config.views, config.optim
+        tokens = self.encoder.view_tokens(dataset, items, views, config.seed, _epochs(items, config))
+        if tokens is None:
+            return EncodedBatches(self._images(dataset, items, config), self.encoder.encode_tokens)
+        return FeatureBatches(tokens, labels_of(items), views, optim.batch_size, optim.drop_last, config.seed)
+
+    def together(self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int) -> Tensor:
+        tokens = self.encoder.view_tokens(dataset, items, views, seed, 0)
+        if tokens is not None:
+            return tokens[torch.arange(len(items))]  # (N, V, 1 + P, D_v)
+        every = self._views(dataset, items, views, seed)
+        return torch.stack([self.encoder.encode_tokens(images) for images in every])
+
+    def test(self, test: EvalSet) -> Iterator[Batch]:
+        rows = self.encoder.test_tokens(test.dataset, test.items)
+        if rows is None:
+            return ((self.encoder.encode_tokens(pixels), labels) for pixels, labels in self._test_images(test))
+        labels = labels_of(test.items)
+        index = torch.arange(len(labels)).split(TOKEN_EVAL_BATCH)
+        return ((rows[part][:, 0], labels[part]) for part in index)
+
+
+class ImagesFeed(Feed):
+    """Preprocessed images (B, 3, H, W): the method runs the image tower itself, and processes may share a batch."""
+
+    def training(self, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig) -> TrainingBatches:
+        return replace(self._images(dataset, items, config), team=self.team)
+
+    def together(self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int) -> Tensor:
+        return torch.stack([images.clone() for images in self._views(dataset, items, views, seed)])  # (N, V, 3, H, W)
+
+    def test(self, test: EvalSet) -> Iterator[Batch]:
+        return self._test_images(test)
+
+
+FEEDS: dict[Consumes, type[Feed]] = {"features": FeaturesFeed, "tokens": TokensFeed, "images": ImagesFeed}
+
+
+def labels_of(items: Sequence[Item]) -> Tensor:
+    """Labels (N,) int64."""
+    return torch.tensor([item.label for item in items], dtype=torch.int64)
+
+
+def _epochs(items: Sequence[Item], config: RunConfig) -> int:
+    batches = batch_bounds(len(items), config.optim.batch_size, config.optim.drop_last)
+    return config.optim.epoch_count(len(batches))
