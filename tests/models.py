@@ -1,6 +1,7 @@
 """Tiny random CLIP models of every family, built from open_clip's own classes; no file, no network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import open_clip
 import torch
@@ -123,6 +124,17 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
 CAUSAL = ("clip_vit", "modified_resnet", "timm_tower", "layer_scale", "custom_blocks", "own_attention")
 NOT_CAUSAL = ("siglip_style", "coca_style", "padding_mask")
 WITH_VIT_BLOCKS = ("clip_vit", "layer_scale", "custom_blocks", "own_attention", "padding_mask")
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Inside, tensors are of this precision where nothing else is said, learnt ones among them."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def build(family: str, dtype: torch.dtype = torch.float32) -> FrozenCLIP:
