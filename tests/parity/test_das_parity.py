@@ -14,6 +14,8 @@ from adaptkit.wrappers.das.gates import Gates, advantages, distinct, rewards
 from adaptkit.wrappers.das.search import RewardSearch
 from tests.golden import Golden
 
+pytestmark = pytest.mark.usefixtures("dtype")
+
 CPU = torch.device("cpu")
 
 
@@ -176,18 +178,18 @@ def test_the_search_trace_is_the_recorded_one(golden, monkeypatch):
                 torch.tensor(found, dtype=torch.float64),
                 golden["search/val_losses"][measured : measured + len(found)],
                 rtol=0,
-                atol=golden.atol["search/val_losses"],
+                atol=golden.tolerance("search/val_losses"),
             )
             torch.testing.assert_close(
                 rewards(torch.tensor(found, dtype=torch.float64)),
                 golden["search/rewards"][measured : measured + len(found)],
                 rtol=0,
-                atol=golden.atol["search/rewards"],
+                atol=golden.tolerance("search/rewards"),
             )
             measured += len(found)
             search.learn(choices, found)
         torch.testing.assert_close(
-            search.gates[0].values, golden["search/gates"][step], rtol=0, atol=golden.atol["search/gates"]
+            search.gates[0].values, golden["search/gates"][step], rtol=0, atol=golden.tolerance("search/gates")
         )
     golden.check("search/train_losses", torch.stack(losses))
     assert next(draws, None) is None

@@ -7,6 +7,8 @@ from adaptkit import create_method
 from tests.golden import Golden, tiny_backbone, variants
 from tests.parity.steps import batches_for, check_gradients, check_steps, load_initial
 
+pytestmark = pytest.mark.usefixtures("dtype")
+
 LEARNT = {"context.ctx": "ctx"}
 
 

@@ -1,5 +1,6 @@
 """PromptSRC against numbers recorded from its released code (muzairkhattak/PromptSRC bb95c77)."""
 
+import pytest
 import torch
 
 from adaptkit import create_method
@@ -8,6 +9,8 @@ from adaptkit.prompts.promptsrc import TEMPLATES, mean_template_features
 from tests.golden import Golden, tiny_backbone
 from tests.parity.steps import batches_for, check_gradients, check_steps, load_initial
 from trainers.training.optim import OptimConfig, build_optimizer, learning_rate, set_learning_rate
+
+pytestmark = pytest.mark.usefixtures("dtype")
 
 
 def learnt_names(depth):
@@ -90,11 +93,11 @@ def test_the_average_over_epochs_equals_the_released_code(golden_folder):
             optimizer.step()
         method.after_epoch(epoch)
         for ours, name in names.items():
-            golden.check(f"epoch{epoch + 1}/{name}", method.learnt_parameters()[ours])
+            golden.check_trained(f"epoch{epoch + 1}/{name}", method.learnt_parameters()[ours])
     method.eval()
     for ours, name in names.items():
-        golden.check(f"gpa/{name}", method.learnt_state()[ours])
-    golden.check("train_losses/loss", torch.stack(losses))
+        golden.check_trained(f"gpa/{name}", method.learnt_state()[ours])
+    golden.check_trained("train_losses/loss", torch.stack(losses))
     golden.check("lr_per_step", torch.tensor(rates, dtype=torch.float64))
 
 

@@ -6,6 +6,8 @@ from adaptkit import create_method
 from tests.golden import Golden, tiny_backbone, variants
 from tests.parity.steps import batches_for, check_gradients, check_steps, load_initial
 
+pytestmark = pytest.mark.usefixtures("dtype")
+
 
 def learnt_names(depth):
     later = {f"vision_prompts.{i}": f"image_encoder.transformer.resblocks.{i}.VPT_shallow" for i in range(1, depth)}
