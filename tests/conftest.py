@@ -10,7 +10,8 @@ from torch import Tensor
 from adaptkit import FrozenCLIP
 from tests.models import build
 
-torch.set_num_threads(1)  # tiny products: on busy cores a second thread waits a hundred times longer than it computes
+# One, as products are tiny: on busy cores a second thread waits a hundred times longer than it computes.
+torch.set_num_threads(int(os.environ.get("ADAPTKIT_TEST_THREADS", "1")))
 
 CLASSES = ("golden retriever", "ramen", "highway_or_road", "737-200", "Sea or Lake")
 
