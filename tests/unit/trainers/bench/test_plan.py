@@ -3,7 +3,6 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from trainers.protocols.within_and_across import base_to_novel, domain_generalization, few_shot
 
 import trainers.bench.plan
 import trainers.feeding.encoder
@@ -18,6 +17,7 @@ from trainers.config.load import load_bench
 from trainers.config.values import ConfigError
 from trainers.launchers import InProcess
 from trainers.protocols import within_and_across
+from trainers.protocols.within_and_across import base_to_novel, domain_generalization, few_shot
 from trainers.runs.execute import set_classes
 from trainers.runs.records import LAST_GOOD_FILE, LEARNT_FILE, RECORD_FILE
 
@@ -183,6 +183,7 @@ def test_a_method_that_keeps_training_images_gets_them_in_the_views_it_asks_for(
     seen = []
     zero_shot = method_class("zero_shot")
     monkeypatch.setattr(zero_shot, "prepare", lambda self, support: seen.append(support), raising=False)
+    monkeypatch.setattr(zero_shot, "provides", zero_shot.provides | {"prepare"})
     monkeypatch.setattr(zero_shot, "support_views", n_views, raising=False)
     config, shared = bench("METHODS", "[zero_shot]")
     records, _ = run_quietly(config, shared)
@@ -196,6 +197,7 @@ def test_a_method_that_wants_few_training_images_gets_some_of_every_class(bench,
     seen = []
     zero_shot = method_class("zero_shot")
     monkeypatch.setattr(zero_shot, "prepare", lambda self, support: seen.append(support), raising=False)
+    monkeypatch.setattr(zero_shot, "provides", zero_shot.provides | {"prepare"})
     monkeypatch.setattr(zero_shot, "support_items", 2, raising=False)
     run_quietly(*bench("METHODS", "[zero_shot]", "SEEDS", "[1]"))
     assert seen[0].labels.tolist() == [0, 1]
@@ -205,6 +207,7 @@ def test_a_method_that_tunes_itself_gets_validation_images_of_its_classes(bench,
     seen = []
     zero_shot = method_class("zero_shot")
     monkeypatch.setattr(zero_shot, "tune", lambda self, validation: seen.append(validation), raising=False)
+    monkeypatch.setattr(zero_shot, "provides", zero_shot.provides | {"tune"})
     run_quietly(*bench("METHODS", "[zero_shot]", "SEEDS", "[1]"))
     assert seen[0].labels.tolist() == [0, 0, 1, 1]
     assert seen[0].x.shape == (4, 32)

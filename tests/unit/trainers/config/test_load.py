@@ -3,8 +3,10 @@ from typing import Literal
 
 import pytest
 
-from adaptkit import list_methods
+from adaptkit import list_methods, register_method
+from adaptkit.prompts import CoOp, CoOpConfig
 from datasets_fewshot import list_datasets
+from tests.helpers.registrations import forget_registrations
 from trainers.config.load import load_bench
 from trainers.config.values import ConfigError, fit
 from trainers.protocols.within_and_across import PROTOCOLS
@@ -269,7 +271,8 @@ def test_recipes_on_different_backbones_need_one_named():
     assert load_bench(overrides=[*words, "BACKBONE.NAME", "RN50"]).backbone.name == "RN50"
 
 
-def test_a_method_without_a_file_is_an_error(monkeypatch):
-    monkeypatch.setattr("trainers.config.load.list_methods", lambda: ["coop", "new_method"])
-    with pytest.raises(ConfigError, match=r"there is no configs/methods/new_method\.yaml"):
-        load_bench(overrides=["METHODS", "[new_method]"])
+def test_a_method_without_a_file_has_its_defaults(monkeypatch):
+    forget_registrations(monkeypatch)
+    register_method("new_method", CoOpConfig)(CoOp)
+    config = load_bench(overrides=["METHODS", "[new_method]", "DATASETS", "[emoji_food]"])
+    assert config.runs[0].options == CoOpConfig()

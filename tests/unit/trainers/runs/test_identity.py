@@ -3,11 +3,11 @@
 import shutil
 
 import torch
-from tests.unit.adaptkit.wrappers.das.test_stand_ins import das
 
 from adaptkit import load_backbone
 from adaptkit.wrappers import DASConfig
 from adaptkit.wrappers.das.stand_ins import write_stand_ins
+from tests.unit.adaptkit.wrappers.das.test_stand_ins import das
 from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
 

@@ -14,6 +14,7 @@ class Recorder(AdaptedCLIP):
     """One learnt scale, and a diary of what the loop asked of it."""
 
     consumes = "features"
+    provides = frozenset({"prepare", "backward"})
 
     def __init__(self, backbone: FrozenCLIP, loss_scale: float = 1.0):
         super().__init__(backbone, ClassSet(CLASSES))
