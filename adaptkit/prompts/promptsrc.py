@@ -37,9 +37,7 @@ from adaptkit.towers.vision import embed_patches, encode_patches
 Self = TypeVar("Self", bound="PromptSRC")
 
 # "a photo of a {}." and the others of the released code, CLIP's first 60 for ImageNet.
-TEMPLATES = tuple(
-    template("{}") for template in OPENAI_IMAGENET_TEMPLATES[:60]
-)
+TEMPLATES = tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES[:60])
 
 
 @dataclass(frozen=True)
