@@ -1,4 +1,4 @@
-"""CoCoOp: CoOp's context, shifted for every image by the output of a small network.
+"""CoCoOp: CoOp's context, shifted for every image by what a small network makes of the image.
 
 Zhou et al., "Conditional Prompt Learning for Vision-Language Models", arXiv:2203.05557:
     v_m(x) = v_m + pi                      pi = h(f(x)), the same shift for all M context vectors
