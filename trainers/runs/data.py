@@ -1,4 +1,4 @@
-"""What a run feeds to its method, as the method consumes it: training batches, images to keep, test batches."""
+"""The input of a run's method: training batches, images to keep, test batches."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,13 +19,13 @@ from trainers.feeding.kept_pixels import KeptPixels
 from trainers.feeding.views import ViewConfig, batch_bounds
 from trainers.protocols.within_and_across import EvalSet
 
-TOKEN_EVAL_BATCH = 100  # images per test batch of rows
-IMAGE_EVAL_BATCH = 100  # images per test batch, as the papers' code has it
+TOKEN_EVAL_BATCH = 100  # Images in a test batch of rows.
+IMAGE_EVAL_BATCH = 100  # Images in a test batch, as in the papers' code.
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What all runs share."""
+    """The parts that all runs share."""
 
     backbone: FrozenCLIP
     encoder: ImageEncoder
@@ -33,17 +33,18 @@ class Bench:
     suite: str
     out: Path
     workers: int = 0
-    pretrained: str = ""  # where the weights came from, for the records
+    pretrained: str = ""  # Origin of the weights, for the records.
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     pixels: KeptPixels = field(default_factory=KeptPixels)
-    processes: int = 1  # that train a run together, where its method is fed with images
-    team: Team = ALONE  # this process's place among them
+    # Number of processes that train a run together, if its method takes images.
+    processes: int = 1
+    team: Team = ALONE  # The place of this process among them.
 
 
 def training_batches(
     method: AdaptedCLIP, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig, bench: Bench
 ) -> FeatureBatches | ImageBatches | EncodedBatches:
-    """Seeded batches of the training images; what a method on features or rows needs is encoded here."""
+    """Seeded batches of the training images; those for a method on features or rows are encoded here."""
     views, size, drop_last, seed = config.views, config.optim.batch_size, config.optim.drop_last, config.seed
     device = bench.backbone.device
     epochs = config.optim.epoch_count(len(batch_bounds(len(items), size, drop_last)))
@@ -63,7 +64,7 @@ def training_batches(
 def support_of(
     method: AdaptedCLIP, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig, bench: Bench
 ) -> Support:
-    """What `prepare` gets: all the items, or as many as it wants in even distances, so some of every class."""
+    """The support for `prepare`: all items, or as many as the method wants, evenly spaced so that all classes occur."""
     wanted = len(items) if method.support_items is None else min(method.support_items, len(items))
     chosen = [items[index * len(items) // wanted] for index in range(wanted)]
     return all_at_once(method, dataset, chosen, config, bench, method.support_views)
@@ -72,7 +73,7 @@ def support_of(
 def all_at_once(
     method: AdaptedCLIP, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig, bench: Bench, n_views: int
 ) -> Support:
-    """All the items as the method consumes them: (N, ...), or (N, V, ...) where `n_views` random views are wanted."""
+    """All the items in the method's kind of input: (N, ...), or (N, V, ...) for `n_views` random views."""
     min_area = config.views.min_area
     views = ViewConfig("pool", n_views, min_area) if n_views else ViewConfig("none")
     tokens = bench.encoder.view_tokens(dataset, items, views, config.seed, 0) if method.consumes == "tokens" else None
@@ -91,7 +92,7 @@ def all_at_once(
 
 
 def test_batches(method: AdaptedCLIP, test: EvalSet, bench: Bench) -> Iterator[Batch]:
-    """The test images in order, none dropped."""
+    """Batches of the test images in order, none dropped."""
     labels = labels_of(test.items)
     if method.consumes == "features":
         features = bench.encoder.test_features(test.dataset, test.items)
@@ -109,5 +110,5 @@ def test_batches(method: AdaptedCLIP, test: EvalSet, bench: Bench) -> Iterator[B
 
 
 def labels_of(items: Sequence[Item]) -> Tensor:
-    """(N,) int64."""
+    """Labels of items, (N,) int64."""
     return torch.tensor([item.label for item in items], dtype=torch.int64)
