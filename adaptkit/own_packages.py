@@ -28,7 +28,7 @@ def find_own_packages() -> None:
                 "package is imported, or rename it"
             )
     if any(name not in sys.modules and not _is_ours(importlib.util.find_spec(name)) for name in PACKAGES):
-        sys.path.insert(0, str(ROOT))  # For processes started from here, too.
+        sys.path.insert(0, str(ROOT))  # Processes started from here need the path, too.
         importlib.invalidate_caches()
 
 

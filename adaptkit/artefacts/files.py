@@ -17,7 +17,7 @@ TENSORS_FILE = "learnt.safetensors"
 CARD_FILE = "README.md"
 HUB_PREFIX = "hf-hub:"
 
-MAX_CONFIG_BYTES = 2**26  # 64 MiB: a hundred times the names of ImageNet-21k
+MAX_CONFIG_BYTES = 2**26  # 64 MiB, a hundred times the names of ImageNet-21k.
 MAX_TENSORS_BYTES = 2**32  # 4 GiB unpacked.
 MAX_PACKING = 200  # Unpacked bytes per packed byte; learnt numbers hardly pack at all.
 SMALL_BYTES = 2**26  # Unpacked bytes; smaller files may pack at any ratio.

@@ -104,7 +104,8 @@ def quantize(path: str | Path, out: str | Path, method: AdaptedCLIP) -> Exported
     out, checked = Path(out).expanduser(), _images(method, CHECKED)
     logger = logging.getLogger()
     with replacing(out) as temporary:
-        disabled, logger.disabled = logger.disabled, True  # It recommends preprocessing that exported graphs have had.
+        # onnxruntime recommends preprocessing that exported graphs have had.
+        disabled, logger.disabled = logger.disabled, True
         try:
             quantization.quantize_dynamic(str(path), str(temporary), weight_type=quantization.QuantType.QInt8)
         finally:

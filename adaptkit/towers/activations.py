@@ -10,7 +10,7 @@ SLOPE = 1.702
 class LeanQuickGELU(QuickGELU):
     """QuickGELU, x * sigmoid(1.702 x), with value and gradient bit for bit the same.
 
-    Autograd keeps x and the sigmoid, each four times as wide as the tower: more than half of what a frozen block keeps.
+    Autograd keeps x and the sigmoid, each four times as wide as the tower: more than half of a frozen block's memory.
     Here the backward pass computes the sigmoid again.
     """
 

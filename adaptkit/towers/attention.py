@@ -91,6 +91,7 @@ def project_out(attn: AttentionLayer, x: Tensor) -> Tensor:
     ln_inner = getattr(attn, "ln_inner", None)
     if ln_inner is not None:
         x = ln_inner(x)
-    if isinstance(attn, nn.MultiheadAttention):  # it never calls its own out_proj; keep to the weights it reads
+    # `nn.MultiheadAttention` reads the weights of its out_proj and never calls it; we do the same.
+    if isinstance(attn, nn.MultiheadAttention):
         return linear(x, attn.out_proj.weight, attn.out_proj.bias)
     return attn.out_proj(x)

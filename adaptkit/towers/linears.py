@@ -1,6 +1,6 @@
 """Frozen linear layers on oneDNN, for CPUs on which the default fp32 matrix product runs at half speed.
 
-On AMD processors with AVX-512, MKL's fp32 GEMM reaches about half of what oneDNN does (the numbers of one are in
+On AMD processors with AVX-512, MKL's fp32 GEMM reaches about half of oneDNN's speed (the numbers of one are in
 benchmarks/results/text_tower.json); with AVX2 alone MKL is the faster of the two. `linear` is
 `torch.nn.functional.linear`; with oneDNN enabled it sends large fp32 products of frozen weights to oneDNN.
 The arithmetic stays fp32, the rounding differs. Gradients flow to the input only, through a transposed copy of the

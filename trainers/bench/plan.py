@@ -24,7 +24,7 @@ from trainers.runs.sources import Sources, load_sources
 
 Kind = tuple[str, DataclassInstance, Wrap]  # A method, its options and its wrappers.
 
-PROBE_CLASSES = ("cat", "dog")  # For data with only one class name.
+PROBE_CLASSES = ("cat", "dog")  # Class names for data that have only one.
 
 
 @dataclass(frozen=True)

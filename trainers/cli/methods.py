@@ -25,7 +25,7 @@ def _methods(args: argparse.Namespace) -> int:
     from trainers.cli.method_facts import method_facts, methods_table, wrapper_facts
 
     if args.name not in (None, *list_wrappers()):
-        method_config(args.name)  # It refuses an unknown name and suggests the nearest ones.
+        method_config(args.name)  # Refuses an unknown name, with the nearest ones.
     rows = [row for row in (*method_facts(), *wrapper_facts()) if args.name in (None, row.name)]
     if args.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))

@@ -38,7 +38,7 @@ DEPARTURES_SHOWN = 3
 class Ours:
     """Our number, with its values over seeds."""
 
-    mean: float  # Mean in percent; H is the mean of the base and new means.
+    mean: float  # Mean in percent; for H, the harmonic mean of the base and new means.
     by_seed: Mapping[int, float]
 
     @property

@@ -12,7 +12,7 @@ from trainers.config.settings import BackboneConfig
 
 try:
     import resource
-except ImportError:  # Not on Windows.
+except ImportError:  # Windows has no `resource`.
     resource = None  # type: ignore[assignment]
 
 

@@ -62,7 +62,8 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
     }
     if config.wrap:  # An identity without wrappers does not mention them.
         identity["wrap"] = [[name, _said(options)] for name, options in config.wrap]
-    processes = bench.processes if needs.training and needs.consumes == "images" else 1  # They share its batches.
+    # Processes share the image batches of a training.
+    processes = bench.processes if needs.training and needs.consumes == "images" else 1
     if processes > 1:  # Dropout and last digits differ then.
         identity["processes"] = processes
     if needs.training:
@@ -85,7 +86,8 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
             files_hash(data.image_root, [*data.split.train, *data.split.val, *data.split.test])
             for data in _datasets(task, dataset)
         ]
-    identity = json.loads(json.dumps(identity))  # As a record stores it.
+    # The identity as a record stores it.
+    identity = json.loads(json.dumps(identity))
     folder = run_folder(bench.out, identity)
     return Run(config, dataset, task, needs.training, identity, folder, needs.consumes, processes)
 

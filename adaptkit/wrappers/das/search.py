@@ -67,7 +67,7 @@ class RewardSearch:
         """Move the gates by the losses of the candidates, in nats."""
         lost = torch.tensor(losses, dtype=torch.float64)
         if self.options.advantage == "standardised":
-            # A common factor of all rewards, which the deviation divides out; without it large losses would underflow.
+            # Subtraction scales all rewards alike, and the division removes that; large losses would underflow.
             lost = lost - lost.min()
         reward = rewards(lost)
         advantage = advantages(reward, self.options.advantage)
