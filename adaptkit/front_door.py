@@ -1,7 +1,7 @@
 """`adaptkit.fit`: from a folder of images to a saved, tested adapter, in one call.
 
-Training lives above this package, and nothing here imports upwards. Whoever can train says so in the metadata of its
-distribution, under the entry point group of this name; `fit` looks it up when it is called.
+Training lives above this package, and nothing here imports upwards. A distribution that can train says so in its
+metadata, under the entry point group of this name; `fit` looks it up when it is called.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ ENTRY_POINTS = "adaptkit.fit"
 
 @dataclass(frozen=True)
 class Confusion:
-    """Test images of one class that were taken for another."""
+    """Number of test images of one class that were taken for another."""
 
     true: str
     taken_for: str
@@ -27,21 +27,21 @@ class Confusion:
 
 @dataclass(frozen=True)
 class FitResult:
-    """A trained method, where it is saved, and how well it does on images that it has not seen."""
+    """A trained method, the place where it is saved, and its accuracy on images that it has not seen."""
 
     method: AdaptedCLIP
-    folder: Path  # of the adapter, with its summary, record and sheet of worst images
-    shots: int  # training images per class
+    folder: Path  # Folder of the adapter, its summary, record and worst images.
+    shots: int  # Training images per class.
     test_images: int
-    accuracy: float  # percent
-    interval: tuple[float, float]  # of the accuracy, 95 %, percent
-    zero_shot_accuracy: float  # percent, of the same backbone without training
-    confusions: tuple[Confusion, ...]  # the most frequent first
-    worst_images: tuple[Path, ...]  # test images that were surest to be something else
+    accuracy: float  # Accuracy in percent.
+    interval: tuple[float, float]  # 95 % interval of the accuracy, in percent.
+    zero_shot_accuracy: float  # Accuracy of the same backbone without training, in percent.
+    confusions: tuple[Confusion, ...]  # The most frequent first.
+    worst_images: tuple[Path, ...]  # Misclassified test images, the most confident first.
     notes: tuple[str, ...]
 
     def summary(self) -> str:
-        """A few lines for people."""
+        """The result in a few lines for people."""
         difference = self.accuracy - self.zero_shot_accuracy
         low, high = self.interval
         lines = [
@@ -56,7 +56,7 @@ class FitResult:
 
 
 class Fit(Protocol):
-    """What a trainer offers under the entry point."""
+    """The function that a trainer offers under the entry point."""
 
     def __call__(
         self,
@@ -100,24 +100,24 @@ def fit(
     """Train a method on your own images, test it against zero-shot, and save it as an adapter.
 
     Args:
-        method: a name of `list_methods`.
+        method: a name from `list_methods`.
         data: a folder of class folders, a table, shards, or a Hugging Face folder.
-        out: the adapter's folder; None is "<data>-<method>" in the current one.
+        out: the adapter's folder; None means "<data>-<method>" in the current folder.
         shots: training images per class; None takes as many as the data and the recipes have, 16 at most.
-        seed: of the images that are drawn and of the training.
+        seed: seed of the training and of the draw of images.
         backbone: an open_clip name, with `pretrained` (a tag) or `checkpoint` (a file). The default needs no network
             and is small: for photographs use a larger one.
-        classnames: a file of names for the classes.
-        templates: sentences with one {} for the name; none is "a photo of a {}.".
-        split: a split file of yours.
-        skip_bad: leave unreadable images out.
+        classnames: a file with names for the classes.
+        templates: sentences with one {} for the name; none means "a photo of a {}.".
+        split: a split file that divides the images.
+        skip_bad: leave out unreadable images.
         device: "auto", "cpu", "cuda" or "cuda:1".
         overrides: settings as KEY, VALUE, KEY, VALUE, such as ("OPTIM.EPOCHS", "10"); they win over all defaults.
-        on_message: called with a line of progress now and then.
+        on_message: a function that is called with lines of progress.
 
     Raises:
-        ValueError: if the data, a name or a setting cannot be; before any training.
-        FileNotFoundError: if there is nothing at `data`.
+        ValueError: if the data, a name or a setting is wrong; before any training.
+        FileNotFoundError: if `data` does not exist.
         ImportError: if no trainer is installed, or a package of the user's is imported under its name.
     """
     return _trainer()(
@@ -152,7 +152,7 @@ def _trainer() -> Fit:
 
 
 def command() -> Callable[[], int]:
-    """The function behind the `adaptkit` command, which the distribution's trainers offer as a console script.
+    """The function behind the `adaptkit` command, offered by the distribution's trainers as a console script.
 
     Raises:
         ImportError: if no installed distribution offers it.

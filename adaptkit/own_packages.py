@@ -1,7 +1,7 @@
-"""The other packages of this distribution, found beside this one even where a folder of the user's has their names.
+"""Finding our other packages beside this one, even if a folder of the user's has their names.
 
 They are called `trainers`, `datasets_fewshot` and `configs`. Repositories that descend from CoOp have a `trainers` and
-a `configs` of their own, which stand first on the path of whoever works in them.
+a `configs` of their own, which stand first on the path of everyone who works in them.
 """
 
 import importlib
@@ -14,7 +14,7 @@ PACKAGES = ("trainers", "datasets_fewshot", "configs")
 
 
 def find_own_packages() -> None:
-    """Have the next imports of our other packages find ours.
+    """Let later imports of our other packages find ours.
 
     Raises:
         ImportError: if another package of such a name is imported already; the message names both.
@@ -28,7 +28,7 @@ def find_own_packages() -> None:
                 "package is imported, or rename it"
             )
     if any(name not in sys.modules and not _is_ours(importlib.util.find_spec(name)) for name in PACKAGES):
-        sys.path.insert(0, str(ROOT))  # for the processes that are started from here, too
+        sys.path.insert(0, str(ROOT))  # Processes started from here need the path, too.
         importlib.invalidate_caches()
 
 

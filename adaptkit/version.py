@@ -1,3 +1,3 @@
-"""The version of this distribution, without importing anything else."""
+"""Version of this distribution, read without importing anything else."""
 
 VERSION = "0.1.0"

@@ -1,1 +1,1 @@
-"""A saved method as files."""
+"""Artefacts: a saved method as files."""

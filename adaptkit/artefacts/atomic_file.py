@@ -8,7 +8,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path to write to; it takes the place of `path` at the end, or vanishes if anything fails."""
+    """Yield a temporary path for writing; it replaces `path` at the end, and vanishes if anything fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -10,35 +10,35 @@ from torch import Tensor
 from adaptkit.artefacts.config import ArtefactConfig
 from adaptkit.backbone.weights_source import WeightsSource
 
-NAMES_SHOWN = 20  # classes that the card names
+NAMES_SHOWN = 20  # Number of class names that the card lists.
 
 
 @dataclass(frozen=True)
 class Metric:
     """Accuracy on one set of test images."""
 
-    name: str  # of the set, such as "base" or "all"
-    accuracy: float  # percent
+    name: str  # Name of the set, such as "base" or "all".
+    accuracy: float  # Accuracy in percent.
     images: int
     classes: int
 
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """What is known of the training of a saved method, for its card."""
+    """Facts about the training of a saved method, for its model card."""
 
     dataset: str
-    shots: int  # training images per class; 0 for none
+    shots: int  # Training images per class; 0 if there were none.
     metrics: tuple[Metric, ...] = ()
     protocol: str | None = None
     seed: int | None = None
     epochs: int | None = None
-    licence: str | None = None  # of the learnt tensors, as the hub spells it, such as "mit"
+    licence: str | None = None  # Licence of the learnt tensors, as the hub spells it: "mit".
     notes: tuple[str, ...] = ()
 
 
 def model_card(config: ArtefactConfig, tensors: Mapping[str, Tensor], training: TrainingFacts | None = None) -> str:
-    """The card's text. What is not known is left out or said to be unknown."""
+    """Text of the model card; unknown facts are left out or said to be unknown."""
     return f"---\n{_front_matter(config, training)}---\n\n" + "\n\n".join(_sections(config, tensors, training)) + "\n"
 
 
@@ -68,7 +68,7 @@ def _results(training: TrainingFacts) -> list[dict[str, object]]:
 
 
 def _hub_name(source: WeightsSource) -> str:
-    """The hub repository of a backbone where it has one, else its own name."""
+    """Hub repository of a backbone if it has one, else its own name."""
     if source.name.startswith("hf-hub:"):
         return source.name.removeprefix("hf-hub:")
     published = open_clip.get_pretrained_cfg(source.name, source.pretrained) if source.pretrained else {}

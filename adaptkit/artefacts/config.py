@@ -1,4 +1,4 @@
-"""ArtefactConfig: what `adapter_config.json` says of a saved method, checked while it is read."""
+"""ArtefactConfig: the content of `adapter_config.json`, checked while it is read."""
 
 import dataclasses
 import json
@@ -16,12 +16,12 @@ Kind = TypeVar("Kind")
 
 
 class ArtefactError(ValueError):
-    """A saved method that cannot be loaded as it is; the message says what is wrong and what to do."""
+    """Error for a saved method that cannot be loaded; the message says what is wrong and what to do."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A method or a wrapper by its registered name, with its options as JSON has them."""
+    """A method or wrapper by its registered name, with its options as JSON values."""
 
     name: str
     options: dict[str, Json]
@@ -29,11 +29,11 @@ class Part:
 
 @dataclass(frozen=True)
 class BackboneFacts:
-    """The backbone that a method was saved on."""
+    """Facts about the backbone that a method was saved on."""
 
     source: WeightsSource
-    dtype: str  # such as "float32"
-    weights_sha256: str  # `FrozenCLIP.weights_hash`
+    dtype: str  # Name of the dtype, such as "float32".
+    weights_sha256: str  # The value of `FrozenCLIP.weights_hash`.
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _texts(content: Mapping[str, Json], key: str) -> tuple[str, ...]:
 
 
 def options_from_json(kind: type[Kind], part: Part, place: str) -> Kind:
-    """The options of a method or wrapper as its dataclass; options that were added since have their defaults.
+    """Options of a method or wrapper as its dataclass; options missing in the JSON keep their defaults.
 
     Raises:
         ArtefactError: if an option is unknown or has a value of another type.
@@ -153,7 +153,7 @@ def options_from_json(kind: type[Kind], part: Part, place: str) -> Kind:
 
 
 def _like(value: Json, default: object, name: str) -> object:
-    """JSON has no tuples, and writes 1.0 as a number that may come back as 1."""
+    """Fit a JSON value to the type of an option: lists become tuples, and 1 becomes 1.0 for a float."""
     if type(value) is int and type(default) is float:
         return float(value)
     like: object = tuple(_like(item, None, name) for item in value) if isinstance(value, list) else value

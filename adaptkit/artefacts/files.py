@@ -1,7 +1,7 @@
-"""Where an artefact lies: a folder, a zip archive or a hub repository; its files come out of each in the same way.
+"""Reading an artefact from a folder, a zip archive or a hub repository, all in the same way.
 
-Nothing is extracted: of an archive only the files with known names are read, into memory, up to a limit that is checked
-before and while they are read.
+Nothing is extracted: only the files with known names are read from an archive, into memory, up to a limit that is
+checked before and during reading.
 """
 
 import stat
@@ -17,23 +17,23 @@ TENSORS_FILE = "learnt.safetensors"
 CARD_FILE = "README.md"
 HUB_PREFIX = "hf-hub:"
 
-MAX_CONFIG_BYTES = 2**26  # 64 MiB: a hundred times the names of ImageNet-21k
-MAX_TENSORS_BYTES = 2**32  # 4 GiB, unpacked
-MAX_PACKING = 200  # unpacked bytes per packed byte; numbers that were learnt hardly pack at all
-SMALL_BYTES = 2**26  # unpacked; what is smaller may pack as well as it likes
+MAX_CONFIG_BYTES = 2**26  # 64 MiB, a hundred times the names of ImageNet-21k.
+MAX_TENSORS_BYTES = 2**32  # 4 GiB unpacked.
+MAX_PACKING = 200  # Unpacked bytes per packed byte; learnt numbers hardly pack at all.
+SMALL_BYTES = 2**26  # Unpacked bytes; smaller files may pack at any ratio.
 
 
 @dataclass(frozen=True)
 class ArtefactFiles:
-    """The files of an artefact, read."""
+    """The content of an artefact's files."""
 
-    place: str  # for messages
-    config: str  # JSON
-    tensors: bytes  # safetensors
+    place: str  # The place that error messages name.
+    config: str  # JSON text.
+    tensors: bytes  # Bytes in the safetensors format.
 
 
 def read_files(place: str | Path) -> ArtefactFiles:
-    """Read an artefact out of a folder, a zip archive, or "hf-hub:owner/name" with or without "@revision".
+    """Read an artefact from a folder, a zip archive, or "hf-hub:owner/name" with or without "@revision".
 
     Raises:
         FileNotFoundError: if there is nothing there, or a file of the artefact is missing.
@@ -76,7 +76,7 @@ def _read_archive(path: Path) -> ArtefactFiles:
 
 
 def _known_entries(archive: zipfile.ZipFile, place: str) -> dict[str, zipfile.ZipInfo]:
-    """The artefact's files by name; all of them in the same folder of the archive, at its top or one below."""
+    """The artefact's entries by file name; all of them lie in one folder of the archive, at its top or one below."""
     found: dict[str, zipfile.ZipInfo] = {}
     for entry in archive.infolist():
         path = PurePosixPath(entry.filename)
@@ -99,7 +99,7 @@ def _known_entries(archive: zipfile.ZipFile, place: str) -> dict[str, zipfile.Zi
 
 
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: str) -> bytes:
-    """The content; what the archive says of its size is checked, and `zipfile` reads no more than that."""
+    """Content of an entry; its declared size is checked first, and `zipfile` reads no more than that."""
     name = PurePosixPath(entry.filename).name
     _check_size(place, name, entry.file_size, MAX_CONFIG_BYTES if name == CONFIG_FILE else MAX_TENSORS_BYTES)
     if entry.file_size > max(SMALL_BYTES, MAX_PACKING * entry.compress_size):
@@ -124,7 +124,7 @@ def _text(content: bytes, place: str) -> str:
 
 
 def _hub_folder(place: str) -> Path:
-    """The repository's files in the hub's cache, fetched where they are not there yet and the network is."""
+    """Folder of the repository in the hub's cache; missing files are fetched if the network is up."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

@@ -2,10 +2,10 @@
 
     my_adapter/
         adapter_config.json   method, options, wrappers, backbone with the hash of its weights, class names, templates
-        learnt.safetensors    what `learnt_state` gives
+        learnt.safetensors    the tensors of `learnt_state`
         README.md             the model card
 
-The backbone is not in there. What is loaded has to meet the very weights it was learnt on, so their hash is checked.
+The backbone is not saved. Loading needs the very weights that the method was trained on, so their hash is checked.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ from adaptkit.version import VERSION
 
 
 class Spec(Protocol):
-    """What a method was made of."""
+    """The ingredients of a method: enough to create it again."""
 
     @property
     def name(self) -> str: ...
@@ -51,7 +51,7 @@ class Spec(Protocol):
 
 
 class Savable(Protocol):
-    """The part of a method that saving needs."""
+    """The part of a method that saving reads."""
 
     backbone: FrozenCLIP
     classes: ClassSet
@@ -71,16 +71,16 @@ class Savable(Protocol):
 
 
 def save_pretrained(method: Savable, folder: str | Path, training: TrainingFacts | None = None) -> Path:
-    """Write a method into a folder, over what an earlier call left there; the config comes last.
+    """Write a method into a folder, over the files of an earlier call; the config is written last.
 
-    What is saved is what is tested: a method that averages over epochs gives its average.
+    The saved tensors are the tested ones: a method that averages over epochs saves its average.
 
     Args:
-        training: what the model card can say of the data and the results.
+        training: facts about the data and the results for the model card.
 
     Raises:
-        ArtefactError: if a learnt tensor is not finite, or nobody knows what the method was made of.
-        FileExistsError: if there is a file of that name.
+        ArtefactError: if a learnt tensor is not finite, or the ingredients of the method are unknown.
+        FileExistsError: if `folder` is a file.
     """
     folder = Path(folder).expanduser()
     if folder.exists() and not folder.is_dir():
@@ -102,13 +102,13 @@ def save_pretrained(method: Savable, folder: str | Path, training: TrainingFacts
 def push_to_hub(
     method: Savable, repository: str, training: TrainingFacts | None = None, *, private: bool = False
 ) -> str:
-    """Write a method into a repository of the Hugging Face hub, which is made where there is none.
+    """Write a method into a repository of the Hugging Face hub; a missing repository is created.
 
     Args:
-        repository: "owner/name"; the token is the one that `hf auth login` or HF_TOKEN left.
+        repository: "owner/name"; the token comes from `hf auth login` or HF_TOKEN.
 
     Returns:
-        The address of the commit.
+        Web address of the commit.
     """
     from huggingface_hub import HfApi
 

@@ -1,4 +1,4 @@
-"""The frozen model, and every way in which it is loaded."""
+"""The frozen CLIP model, and every way to load it."""
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 

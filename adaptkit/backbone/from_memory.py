@@ -1,4 +1,4 @@
-"""Models that are in memory already, as backbones: open_clip's, those that PEFT has tuned, and Hugging Face's."""
+"""Backbones from models in memory: open_clip's, those that PEFT has tuned, and Hugging Face's."""
 
 import copy
 import tempfile
@@ -15,8 +15,8 @@ from adaptkit.backbone import huggingface
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.huggingface_protocols import HuggingFaceModel, is_hugging_face
 
-OPENAI_VOCABULARY = 49408  # entries of the tokenizer that CLIP was released with
-MERGE_TOLERANCE = 1e-3  # relative; a merged layer rounds otherwise than its parts
+OPENAI_VOCABULARY = 49408  # Entries of the vocabulary that CLIP was released with.
+MERGE_TOLERANCE = 1e-3  # Relative tolerance; a merged layer rounds differently from its parts.
 
 
 def as_backbone(
@@ -30,7 +30,7 @@ def as_backbone(
             a copy with its adapters merged. A `FrozenCLIP` comes back as it is.
         tokenizer: open_clip's, or Hugging Face's tokenizer or processor (which brings mean and deviation of the images
             as well). May be left out for models with CLIP's own vocabulary of 49,408 entries.
-        name: how records and artefacts call it; they tell weights apart by their hash.
+        name: name in records and artefacts, which tell weights apart by their hash.
 
     Raises:
         ValueError: if the model has no two towers that open_clip's modules can compute, needs a tokenizer, or is a
@@ -63,7 +63,7 @@ def _open_clip_tokenizer(
                 f"the model's vocabulary has {vocabulary} entries, so its tokenizer is not CLIP's own; pass tokenizer="
             )
         return open_clip.SimpleTokenizer(context_length=length)
-    inner = getattr(tokenizer, "tokenizer", tokenizer)  # a processor holds one
+    inner = getattr(tokenizer, "tokenizer", tokenizer)  # A processor holds its tokenizer.
     if isinstance(tokenizer, open_clip.SimpleTokenizer | open_clip.tokenizer.HFTokenizer):
         return tokenizer
     if not hasattr(inner, "save_pretrained"):
@@ -71,7 +71,7 @@ def _open_clip_tokenizer(
             f"{type(tokenizer).__name__} is no tokenizer that adaptkit knows; expected open_clip's SimpleTokenizer or "
             "HFTokenizer, or Hugging Face's tokenizer or processor"
         )
-    with tempfile.TemporaryDirectory() as folder:  # open_clip's wrapper loads from a name or a folder
+    with tempfile.TemporaryDirectory() as folder:  # open_clip's wrapper loads from a name or a folder.
         inner.save_pretrained(folder)
         wrapped = open_clip.tokenizer.HFTokenizer(folder, context_length=length)
     largest = int(wrapped(["a"]).max())
@@ -87,7 +87,7 @@ def _merged(model: nn.Module) -> nn.Module:
     """A copy of a PEFT model as plain weights.
 
     Raises:
-        ValueError: if its adapters are no change of weights, or the merged weights compute something else.
+        ValueError: if its adapters change more than weights, or the merged weights compute something else.
     """
     kind = type(model).__name__
     copied = copy.deepcopy(model).eval()
@@ -117,7 +117,7 @@ def _probe(model: nn.Module) -> Tensor:
     side, length, vocabulary = _sizes(model)
     images = torch.randn(1, 3, *side, generator=generator).to(weight)
     tokens = torch.randint(vocabulary - 1, (1, length), generator=generator).to(weight.device)
-    tokens[0, -1] = vocabulary - 1  # where the feature is read
+    tokens[0, -1] = vocabulary - 1  # The feature is read at the largest id.
     if is_hugging_face(model):
         outputs = model(input_ids=tokens, pixel_values=images)
         return torch.cat([outputs.image_embeds[0], outputs.text_embeds[0]])
@@ -126,11 +126,11 @@ def _probe(model: nn.Module) -> Tensor:
 
 
 def _sizes(model: nn.Module) -> tuple[tuple[int, int], int, int]:
-    """Height and width of images, positions of a text, entries of the vocabulary."""
+    """Image size (height, width), number of text positions, and number of vocabulary entries."""
     if is_hugging_face(model):
         config = cast(HuggingFaceModel, model).config
         side = config.vision_config.image_size
         return (side, side), config.text_config.max_position_embeddings, config.text_config.vocab_size
     text = cast(CLIP, getattr(model, "text", model))
-    size = cast(CLIP, model).visual.image_size  # ResNets name one side
+    size = cast(CLIP, model).visual.image_size  # ResNets give one side.
     return (size if isinstance(size, tuple) else (size, size)), text.context_length, text.vocab_size

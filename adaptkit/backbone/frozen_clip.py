@@ -37,13 +37,13 @@ class FrozenCLIP(nn.Module):
     Args:
         model: the open_clip model.
         tokenizer: open_clip's tokenizer for it.
-        name: how records and artefacts call it.
+        name: name in records and artefacts.
     """
 
     def __init__(self, model: CLIP | CustomTextCLIP | CoCa, tokenizer: Callable[..., Tensor], name: str = "custom"):
         super().__init__()
         self.name = name
-        self.source: WeightsSource | None = None  # what its weights were loaded from, where `load_backbone` did that
+        self.source: WeightsSource | None = None  # Set by `load_backbone`; None for a model from memory.
         self.model: CLIP | CustomTextCLIP | CoCa = model.eval().requires_grad_(False)
         swap_frozen_linears(model)
         swap_quick_gelus(model)
@@ -54,14 +54,14 @@ class FrozenCLIP(nn.Module):
         self.preprocess_cfg, self.preprocess = preprocess_of(model.visual)
 
     def train(self: Self, mode: bool = True) -> Self:
-        """Stays in eval mode, whatever the module around it does: batch norm and dropout never move."""
+        """Stay in eval mode, so that batch norm and dropout never move; `mode` is ignored."""
         return super().train(False)
 
     # Questions
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the image tower's input and the features."""
+        """Dtype of the image tower's input and of the features."""
         convolutions = (module for module in self.model.visual.modules() if isinstance(module, nn.Conv2d))
         return next(convolutions).weight.dtype
 
@@ -71,7 +71,7 @@ class FrozenCLIP(nn.Module):
 
     @property
     def logit_scale(self) -> Tensor:
-        """CLIP's log value: multiply cosines by its exp."""
+        """CLIP's log value; its exp multiplies the cosines."""
         return self.model.logit_scale
 
     @property
@@ -81,7 +81,7 @@ class FrozenCLIP(nn.Module):
 
     @cached_property
     def embed_dim(self) -> int:
-        """D, the joint width of image and text features."""
+        """Joint width D of image and text features."""
         height, width = self.preprocess_cfg.image_size
         with torch.no_grad():
             return self.encode_image(torch.zeros(1, 3, height, width, dtype=self.dtype, device=self.device)).shape[-1]
@@ -92,35 +92,35 @@ class FrozenCLIP(nn.Module):
 
     @property
     def text_width(self) -> int:
-        """D_t.
+        """Width D_t of the text tower.
 
         Raises:
-            ValueError: for a text tower that is no open_clip transformer.
+            ValueError: if the text tower is no open_clip transformer.
         """
         return self._require_text_tower().width
 
     @property
     def text_depth(self) -> int:
-        """Blocks of the text tower."""
+        """Number of blocks of the text tower."""
         return self._require_text_tower().depth
 
     @property
     def vision_width(self) -> int:
-        """D_v.
+        """Width D_v of the image tower.
 
         Raises:
-            ValueError: for an image tower without the blocks of a CLIP vision transformer.
+            ValueError: if the image tower lacks the blocks of a CLIP vision transformer.
         """
         return self.require_vit_blocks("vision_width").width
 
     @property
     def vision_depth(self) -> int:
-        """Blocks of the image tower."""
+        """Number of blocks of the image tower."""
         return self.require_vit_blocks("vision_depth").depth
 
     @property
     def has_vit_blocks(self) -> bool:
-        """Whether prompts, skipped blocks and adapters can enter the image tower."""
+        """Whether the image tower has blocks for prompts, skipping and adapters."""
         return self.vision_tower is not None
 
     @cached_property
@@ -137,14 +137,14 @@ class FrozenCLIP(nn.Module):
 
     @cached_property
     def weights_hash(self) -> str:
-        """SHA-256 over names, types, shapes and bytes of the weights: what a cache or an artefact was made with."""
+        """SHA-256 over names, types, shapes and bytes of the weights; caches and artefacts keep it."""
         return hash_of_weights(self.model)
 
     def require_vit_blocks(self, asked_by: str) -> VisionTower:
-        """The vision tower, for what cannot do without its blocks.
+        """The vision tower, or an error if it has no transformer blocks.
 
         Raises:
-            ValueError: if the image tower is none that tokens can enter.
+            ValueError: if tokens cannot enter the image tower; the message names `asked_by`.
         """
         if self.vision_tower is None:
             raise ValueError(
@@ -155,7 +155,7 @@ class FrozenCLIP(nn.Module):
         return self.vision_tower
 
     def with_towers(self: Self, text: TextTower | None = None, vision: VisionTower | None = None) -> Self:
-        """The same weights seen through other towers: blocks skipped, or replaced by layers that learn.
+        """A view of the same weights through other towers, with blocks skipped or replaced by layers that learn.
 
         The view shares every module with this backbone, which stays as it is.
         """
@@ -167,20 +167,21 @@ class FrozenCLIP(nn.Module):
         return view
 
     def as_loaded(self: Self) -> Self:
-        """The same weights through the towers as they were loaded, whatever a view has skipped or replaced."""
+        """A view of the same weights through the towers as they were loaded, without any skipping or replacement."""
         text, vision = self._loaded_towers
         return self.with_towers(text, vision)
 
     @property
     def learns_text(self) -> bool:
-        """Whether text features change in training, so that those of fixed texts cannot be kept."""
+        """Whether the text tower learns; features of fixed texts then change in training and cannot be kept."""
         return self.text_tower is not None and bool(learnt_parameters(self.text_tower))
 
     def require_frozen_text(self, asked_by: str, why: str) -> None:
-        """Let nothing pass whose text tower learns.
+        """Refuse a text tower that learns.
 
         Args:
-            asked_by: the method, and `why` it cannot have that.
+            asked_by: name of the method that needs a frozen text tower.
+            why: the reason for that need.
 
         Raises:
             ValueError: if the text tower learns.
@@ -192,7 +193,7 @@ class FrozenCLIP(nn.Module):
             )
 
     def learnt_in_towers(self) -> list[nn.Parameter]:
-        """What learns in the towers of this view; nothing on a backbone as it was loaded."""
+        """Learnt parameters in the towers of this view; none on a backbone as it was loaded."""
         parts = [part for part in (self.text_tower, self.vision_tower) if part is not None]
         return [parameter for part in parts for parameter in learnt_parameters(part)]
 
@@ -221,7 +222,7 @@ class FrozenCLIP(nn.Module):
             prompts: layer -> (n, D_v) or (B, n, D_v), learnt tokens behind the patches; see `vision.encode_patches`.
 
         Raises:
-            ValueError: if there are prompts and the image tower has no blocks that they can enter.
+            ValueError: if there are prompts and the image tower has no blocks for them.
         """
         if prompts:
             return vision.encode_image(self.require_vit_blocks("prompts in the image tower"), images, prompts)
@@ -233,7 +234,7 @@ class FrozenCLIP(nn.Module):
     def encode_tokens(self, images: Tensor, prompts: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
         """Images (B, 3, H, W) -> output rows (B, 1 + P, D_v) of the last block: the class token's, then the patches'.
 
-        `project_tokens` of the first is what `encode_image` gives, to the last bit. Needs `require_vit_blocks`.
+        `project_tokens` of the class token's row equals `encode_image` to the last bit. Needs `require_vit_blocks`.
         """
         return vision.encode_rows(self.require_vit_blocks("patch rows"), images, prompts)
 
@@ -242,10 +243,10 @@ class FrozenCLIP(nn.Module):
         return self.require_vit_blocks("patch rows").project(rows.to(self.dtype))
 
     def encode_words(self, texts: Sequence[str] | Tensor) -> tuple[Tensor, Tensor]:
-        """N texts, or their token ids -> output rows (N, L, D_t) behind the final norm; which are no padding (N, L).
+        """N texts, or their token ids -> output rows (N, L, D_t) behind the final norm, and their real tokens (N, L).
 
         Raises:
-            ValueError: for a text tower that takes token ids only, or whose texts have no [EOS].
+            ValueError: if the text tower takes token ids only, or its texts have no [EOS].
         """
         tower = self._require_text_tower()
         if tower.pool not in ("argmax", "eos"):
@@ -259,7 +260,7 @@ class FrozenCLIP(nn.Module):
         return self._require_text_tower().project(rows.to(self.dtype))
 
     def encode_text(self, texts: Sequence[str] | Tensor) -> Tensor:
-        """N texts, or their token ids (N, L) -> features (N, D), not normalised; no text gives (0, D).
+        """N texts, or their token ids (N, L) -> features (N, D), not normalised; zero texts give (0, D).
 
         Raises:
             ValueError: if a text is longer than the context.
@@ -275,20 +276,20 @@ class FrozenCLIP(nn.Module):
         """Token ids (...) -> their embeddings (..., D_t), without position.
 
         Raises:
-            ValueError: for a text tower that takes token ids only.
+            ValueError: if the text tower takes token ids only.
         """
         return self._require_text_tower().token_embedding(tokens.to(self.device))
 
     def prompt_encoder(self, prompts: PromptTokens) -> TreeEncoder | FullEncoder:
-        """A module that maps learnt tokens (G, S, D_t) to text features (G, C, D), not normalised.
+        """A module from learnt tokens (G, S, D_t) to text features (G, C, D), not normalised.
 
         Raises:
-            ValueError: for a text tower that takes token ids only.
+            ValueError: if the text tower takes token ids only.
         """
         return prompt_encoder(self._require_text_tower(), prompts, is_causal=self.is_causal_text)
 
     def logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
-        """Scaled cosines: (B, D) with (C, D), or with (B, C, D) where prompts depend on the image -> (B, C)."""
+        """Scaled cosines: image features (B, D) and text features (C, D), or (B, C, D) per image -> logits (B, C)."""
         image_features = F.normalize(image_features, dim=-1)
         text_features = F.normalize(text_features, dim=-1)
         if text_features.ndim == 3:

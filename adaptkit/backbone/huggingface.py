@@ -1,8 +1,8 @@
 """Hugging Face's `CLIPModel` and `SiglipModel` as open_clip models: the same weights under other names.
 
-Image features, text features and logits equal Hugging Face's within rounding. What open_clip's modules cannot compute
-is refused with the reason: another activation in each tower, SigLIP without its pooling head, SigLIP 2 with images of
-any size. Weights become fp32 copies; the Hugging Face model stays as it is.
+Image features, text features and logits equal Hugging Face's within rounding. Models that open_clip's modules cannot
+compute are refused with the reason: another activation in each tower, SigLIP without its pooling head, SigLIP 2 with
+images of any size. Weights become fp32 copies; the Hugging Face model stays as it is.
 
 Letters: D joint width, D_t and D_v tower widths.
 """
@@ -21,7 +21,8 @@ from adaptkit.backbone.huggingface_protocols import HuggingFaceModel, ImageProce
 
 State = dict[str, Tensor]
 
-LEGACY_EOS = 2  # of configs written before transformers 4.31: the text feature is then read at the largest id
+# End token of configs written before transformers 4.31: the text feature is then read at the largest id.
+LEGACY_EOS = 2
 SMALL_TIMM_MODEL = {"timm_model_name": "test_vit", "image_size": 160, "timm_pool": "avg", "timm_proj": "none"}
 INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # PIL's numbers, as image processors store them
 
@@ -31,11 +32,11 @@ def convert(model: nn.Module, image_processor: ImageProcessor | None = None) -> 
 
     Args:
         model: a `CLIPModel` or `SiglipModel`.
-        image_processor: its image processor, where mean, deviation or interpolation are not those of the released
-            models.
+        image_processor: its image processor, needed if mean, deviation or interpolation differ from those of the
+            released models.
 
     Raises:
-        ValueError: if it is another class, or computes what open_clip's modules do not.
+        ValueError: if it is another class, or open_clip's modules cannot compute it.
     """
     kinds: dict[str, Callable[[HuggingFaceModel], CLIP | CustomTextCLIP]] = {
         "CLIPModel": convert_clip,
@@ -54,7 +55,7 @@ def convert(model: nn.Module, image_processor: ImageProcessor | None = None) -> 
 
 
 def convert_clip(model: HuggingFaceModel) -> CLIP:
-    """OpenAI's architecture.
+    """OpenAI's CLIP architecture with the weights of a Hugging Face `CLIPModel`.
 
     Raises:
         ValueError: if the towers differ in their activation, or have one that open_clip lacks.
@@ -110,7 +111,7 @@ def convert_siglip(model: HuggingFaceModel) -> CustomTextCLIP:
     """SigLIP: a timm vision transformer with attention pooling, and a text transformer that is not causal.
 
     Raises:
-        ValueError: if the image tower has no pooling head, or an activation is none of open_clip's.
+        ValueError: if the image tower has no pooling head, or open_clip lacks an activation.
     """
     text, vision = model.config.text_config, model.config.vision_config
     if not getattr(vision, "vision_use_head", True):
@@ -148,7 +149,7 @@ def convert_siglip(model: HuggingFaceModel) -> CustomTextCLIP:
 
 
 def _tower(config: TowerConfig) -> dict[str, object]:
-    """The settings that open_clip has for either tower."""
+    """open_clip's settings of a tower; both towers share them."""
     return {
         "width": config.hidden_size,
         "layers": config.num_hidden_layers,
@@ -159,7 +160,7 @@ def _tower(config: TowerConfig) -> dict[str, object]:
 
 
 def _activation(name: str) -> dict[str, str]:
-    """The arguments of `nn.GELU`; QuickGELU, which is a class of its own, takes none."""
+    """Arguments of `nn.GELU`; QuickGELU, a class of its own, has none."""
     known: dict[str, dict[str, str]] = {"quick_gelu": {}, "gelu": {}, "gelu_pytorch_tanh": {"approximate": "tanh"}}
     if name not in known:
         raise ValueError(f"the activation {name!r} is none of open_clip's; a tower may have {', '.join(known)}")
@@ -171,7 +172,7 @@ def _pool_at(eos_id: int) -> dict[str, object]:
 
 
 def _siglip_trunk(config: VisionConfig) -> nn.Module:
-    """timm's vision transformer as SigLIP has it; its output is the image feature (B, D_v)."""
+    """timm's vision transformer in SigLIP's form; its output is the image feature (B, D_v)."""
     if config.hidden_act == "quick_gelu":
         raise ValueError("a SiglipModel with 'quick_gelu' has no equal in timm; expected gelu or gelu_pytorch_tanh")
     return timm_vit.VisionTransformer(
@@ -203,7 +204,7 @@ def _trunk_state(theirs: Mapping[str, Tensor], config: TowerConfig) -> State:
         "attn_pool.latent": theirs[f"{place}.head.probe"],
     }
     for kind in ("weight", "bias"):
-        packed = theirs[f"{place}.head.attention.in_proj_{kind}"]  # query, key, value
+        packed = theirs[f"{place}.head.attention.in_proj_{kind}"]  # Query, key and value in one tensor.
         state[f"attn_pool.q.{kind}"] = packed[: config.hidden_size]
         state[f"attn_pool.kv.{kind}"] = packed[config.hidden_size :]
     for layer in range(config.num_hidden_layers):
@@ -240,18 +241,18 @@ def _blocks(theirs: Mapping[str, Tensor], place: str, prefix: str, layers: int) 
 
 
 def _packed(theirs: Mapping[str, Tensor], block: str, kind: str) -> Tensor:
-    """Query, key and value projections in one: (3 D, D) or (3 D,)."""
+    """Query, key and value projections in one tensor: (3 D, D) or (3 D,)."""
     return torch.cat([theirs[f"{block}.self_attn.{part}_proj.{kind}"] for part in "qkv"])
 
 
 def _renamed(theirs: Mapping[str, Tensor], name: str, to: str) -> Iterator[tuple[str, Tensor]]:
-    """Weight and bias of a layer."""
+    """Weight and bias of a layer under another name."""
     for kind in ("weight", "bias"):
         yield f"{to}.{kind}", theirs[f"{name}.{kind}"]
 
 
 def _preprocess(size: int, mean: tuple[float, ...], std: tuple[float, ...], resize_mode: str) -> dict[str, object]:
-    """What the released models of the family do with an image."""
+    """Preprocessing of images in the released models of a family."""
     return {"size": size, "mean": mean, "std": std, "interpolation": "bicubic", "resize_mode": resize_mode}
 
 

@@ -1,4 +1,4 @@
-"""What is read of Hugging Face's models, their configs and image processors; transformers is not imported for it."""
+"""Protocols for Hugging Face's models, their configs and image processors, so that transformers is not imported."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -41,7 +41,7 @@ class ModelConfig(Protocol):
 
 
 class HuggingFaceModel(Protocol):
-    """A `CLIPModel` or `SiglipModel`, as far as it is read here; transformers is not imported for it."""
+    """The attributes of a `CLIPModel` or `SiglipModel` that conversion reads."""
 
     config: ModelConfig
 
@@ -49,7 +49,7 @@ class HuggingFaceModel(Protocol):
 
 
 class ImageProcessor(Protocol):
-    """A Hugging Face image processor, as far as it is read here."""
+    """The attributes of a Hugging Face image processor that conversion reads."""
 
     image_mean: list[float]
     image_std: list[float]

@@ -23,12 +23,12 @@ _PRECISIONS = {torch.float32: "fp32", torch.float64: "fp32", torch.float16: "fp1
 
 
 def list_backbones(pattern: str = "*") -> list[str]:
-    """Names that `load_backbone` knows, filtered by a shell pattern ("ViT-B*"); any `hf-hub:` name works as well."""
+    """Names for `load_backbone`, filtered by a shell pattern ("ViT-B*"); any `hf-hub:` name works as well."""
     return [name for name in (MINI, *open_clip.list_models()) if fnmatch(name, pattern)]
 
 
 def list_pretrained(name: str) -> list[str]:
-    """Tags of the weights that are published for a backbone.
+    """Tags of the published weights of a backbone.
 
     Raises:
         ValueError: if the name is unknown.
@@ -43,18 +43,18 @@ def load_backbone(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> FrozenCLIP:
-    """A frozen CLIP model.
+    """Load a frozen CLIP model.
 
     Args:
         name: an open_clip name ("ViT-B-16"), "hf-hub:org/repo", "local-dir:path", "adaptkit-mini", or "auto" to
-            read the architecture off a checkpoint in OpenAI's format. The second to fourth bring their weights,
-            which a checkpoint may take the place of.
+            read the architecture from a checkpoint in OpenAI's format. The second to fourth bring their own weights,
+            unless a checkpoint replaces them.
         pretrained: an open_clip tag ("openai"; see `list_pretrained`), or "random" for seeded random weights.
-        checkpoint: a local file instead: .safetensors, .pt, .pth, .bin or an OpenAI archive; no code in it runs.
-        dtype: of the weights; prefer float32 with autocast to half weights.
+        checkpoint: a local file of weights: .safetensors, .pt, .pth, .bin or an OpenAI archive; no code in it runs.
+        dtype: dtype of the weights; prefer float32 with autocast to half-precision weights.
 
     Raises:
-        FileNotFoundError: if there is no such checkpoint.
+        FileNotFoundError: if the checkpoint does not exist.
         ValueError: if the name or tag is unknown, no weights or two are named, or the weights do not fit the model.
     """
     if dtype not in _PRECISIONS:
@@ -133,7 +133,7 @@ def _load_tag(name: str, pretrained: str, precision: str) -> tuple[nn.Module, op
 
 
 def _refuse_wrong_activation(name: str, weights: str, needs_quick_gelu: bool) -> None:
-    """A model named without QuickGELU gets it where its weights need it; the reverse is a mistake."""
+    """Refuse a QuickGELU name for weights trained with GELU; in the opposite case the model gets QuickGELU."""
     has_quick_gelu = bool(open_clip.get_model_config(name).get("quick_gelu", False))
     if has_quick_gelu and not needs_quick_gelu:
         raise ValueError(
@@ -165,7 +165,7 @@ def _build_openai(state: dict[str, Tensor], checkpoint: Path, precision: str) ->
         model = build_model_from_openai_state_dict(dict(state), cast_dtype=None)
     except (KeyError, RuntimeError) as error:
         raise ValueError(f"{checkpoint} has OpenAI's marks but not its tensors: {error}") from error
-    model.float()  # open_clip makes it half, as the released weights are; others of this format may not be
+    model.float()  # open_clip makes it half, like the released weights.
     model.load_state_dict(state)
     if precision != "fp32":
         open_clip.model.convert_weights_to_lp(model, torch.float16 if precision == "fp16" else torch.bfloat16)
@@ -173,12 +173,12 @@ def _build_openai(state: dict[str, Tensor], checkpoint: Path, precision: str) ->
 
 
 def _load_state(model: nn.Module, state: dict[str, Tensor], problem: str) -> None:
-    """Load a state dict of any of the forms that open_clip reads, or say what does not fit."""
+    """Load a state dict in any form that open_clip reads, or say what does not fit."""
     state = convert_state_dict(model, state)
     if not isinstance(model, CLIP):
         state = convert_to_custom_text_state_dict(state)
     own = model.state_dict()
-    for scalar in ("logit_scale", "logit_bias"):  # released with and without a dimension
+    for scalar in ("logit_scale", "logit_bias"):  # Releases differ in the dimension.
         if scalar in state and scalar in own:
             state[scalar] = state[scalar].reshape(own[scalar].shape)
     missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())

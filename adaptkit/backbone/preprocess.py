@@ -1,4 +1,4 @@
-"""What an image goes through before the image tower, as facts and as open_clip's own transform."""
+"""Preprocessing of images for the image tower, as facts and as open_clip's own transform."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class PreprocessConfig:
 
 
 def preprocess_of(visual: nn.Module) -> tuple[PreprocessConfig, Callable[[Image.Image], Tensor]]:
-    """The facts of an open_clip image tower, and the transform of test images."""
+    """Preprocessing facts of an open_clip image tower, and its transform of test images."""
     cfg = PreprocessCfg(**getattr(visual, "preprocess_cfg", {"size": visual.image_size}))
     size = (cfg.size, cfg.size) if isinstance(cfg.size, int) else tuple(cfg.size)
     facts = PreprocessConfig(size, tuple(cfg.mean), tuple(cfg.std), cfg.interpolation, cfg.resize_mode)

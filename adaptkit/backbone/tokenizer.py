@@ -1,4 +1,4 @@
-"""One face for open_clip's tokenizers: the words of a text, the special tokens, and no silent truncation."""
+"""One interface for open_clip's tokenizers: the words of a text, the special tokens, and no silent truncation."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 class Tokenizer:
-    """Texts to token ids, and a text's own tokens without the special ones.
+    """Texts to token ids, with or without the special tokens.
 
     Args:
         tokenizer: an open_clip tokenizer (`SimpleTokenizer` or `HFTokenizer`).
-        context_length: positions of the text tower.
+        context_length: number of positions of the text tower.
     """
 
     def __init__(self, tokenizer: Callable[..., Tensor], context_length: int):
@@ -21,26 +21,27 @@ class Tokenizer:
         self.start_id, self.end_id, self.pad_id = _special_ids(tokenizer)
 
     def words(self, text: str) -> list[int]:
-        """The ids of a text's own tokens, without start, end and padding."""
+        """Ids of a text's own tokens, without start, end and padding."""
         if isinstance(self._tokenizer, SimpleTokenizer):
             return self._tokenizer.encode(text)
         assert isinstance(self._tokenizer, HFTokenizer)
         return list(self._tokenizer.tokenizer(self._tokenizer.clean_fn(text), add_special_tokens=False)["input_ids"])
 
     def whole_words(self) -> dict[int, str]:
-        """The tokens that are a word of letters by themselves: id -> spelling."""
+        """Tokens that are a whole word of letters: id -> spelling."""
         if isinstance(self._tokenizer, SimpleTokenizer):
             end = "</w>"
             spelt = {id_: text.removesuffix(end) for id_, text in self._tokenizer.decoder.items() if text.endswith(end)}
         else:
             assert isinstance(self._tokenizer, HFTokenizer)
-            mark = "\u2581"  # in front of a token that begins a word, in SentencePiece's vocabularies
+            # The mark in front of a token that begins a word, in SentencePiece's vocabularies.
+            mark = "\u2581"
             vocabulary = self._tokenizer.tokenizer.get_vocab()
             spelt = {id_: text.removeprefix(mark) for text, id_ in vocabulary.items() if text.startswith(mark)}
         return {id_: word for id_, word in sorted(spelt.items()) if word.isascii() and word.isalpha()}
 
     def wrap(self, words: Sequence[int], text: str) -> list[int]:
-        """Words with the special tokens around them, padded to the context length; `text` is for the error.
+        """Words with the special tokens around them, padded to the context length; errors quote `text`.
 
         Raises:
             ValueError: if the words do not fit.
@@ -61,10 +62,10 @@ class Tokenizer:
         """
         if isinstance(texts, str):
             texts = [texts]
-        ids = [self.wrap(self.words(text), text) for text in texts]  # checks the length
+        ids = [self.wrap(self.words(text), text) for text in texts]  # `wrap` checks the length.
         if isinstance(self._tokenizer, SimpleTokenizer):
             return torch.tensor(ids, dtype=torch.int64)
-        return self._tokenizer(list(texts), context_length=self.context_length)  # knows the quirks of its model
+        return self._tokenizer(list(texts), context_length=self.context_length)  # open_clip knows its models' quirks.
 
 
 def _special_ids(tokenizer: Callable[..., Tensor]) -> tuple[int | None, int | None, int]:

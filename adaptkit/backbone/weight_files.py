@@ -1,8 +1,8 @@
-"""Weights out of a file, without executing anything that the file holds.
+"""Reading weights from a file without executing any code in it.
 
-safetensors; `torch.save` files through `weights_only=True`; and TorchScript archives such as OpenAI's releases, whose
-pickled module tree is read by an unpickler that knows tensors and nothing else: a module becomes a plain record of its
-attributes, and any other name in the pickle is refused.
+Three formats: safetensors; `torch.save` files through `weights_only=True`; and TorchScript archives such as OpenAI's
+releases, whose pickled module tree is read by an unpickler that knows tensors and nothing else: a module becomes a
+plain record of its attributes, and any other name in the pickle is refused.
 """
 
 import io
@@ -17,17 +17,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-OPENAI_MARKS = ("input_resolution", "context_length", "vocab_size")  # integers that only OpenAI's archives carry
+# Integers that only OpenAI's archives carry.
+OPENAI_MARKS = ("input_resolution", "context_length", "vocab_size")
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The state dict in a `.safetensors`, `.pt`, `.pth` or `.bin` file, or in a TorchScript archive.
+    """State dict of a `.safetensors`, `.pt`, `.pth` or `.bin` file, or of a TorchScript archive.
 
     A dict with a "state_dict" entry is unwrapped, and the prefix "module." of parallel training is dropped.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, holds no tensors, or asks for anything but tensors to be built.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is damaged, holds no tensors, or names objects other than tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -55,7 +56,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def is_openai_format(state: dict[str, Tensor]) -> bool:
-    """Whether a state dict is one of OpenAI's: their models, and only theirs, carry their sizes as entries."""
+    """Whether a state dict is OpenAI's: only their models carry their sizes as entries."""
     return all(mark in state for mark in OPENAI_MARKS)
 
 
@@ -67,7 +68,7 @@ def _is_torchscript(path: Path) -> bool:
 
 
 class _Module:
-    """A scripted module as data: its attributes."""
+    """A scripted module as a record of its attributes."""
 
     attributes: dict[str, object]
 
@@ -98,7 +99,7 @@ def _as_is(value: object, *_: object) -> object:
 
 
 class TensorUnpickler(pickle.Unpickler):
-    """Builds tensors, containers and `_Module` records; refuses every other name."""
+    """An unpickler for tensors, containers and `_Module` records; it refuses every other name."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str):
         super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
@@ -147,7 +148,7 @@ def _read_torchscript(path: Path) -> dict[str, Tensor]:
 
 
 def _collect(value: object, name: str, state: dict[str, Tensor]) -> None:
-    """Tensors of a module tree under their dotted names; integers of the top level as OpenAI's marks."""
+    """Collect the tensors of a module tree by dotted name, and the top level's integers, OpenAI's marks."""
     if isinstance(value, _Module):
         for key, child in value.attributes.items():
             _collect(child, f"{name}.{key}" if name else key, state)

@@ -1,4 +1,4 @@
-"""WeightsSource: what a backbone was loaded from, so that an artefact can say how to load it again."""
+"""WeightsSource: the origin of a backbone's weights, so that an artefact can say how to load it again."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ class WeightsSource:
     """The arguments of `load_backbone`, as they were given."""
 
     name: str
-    pretrained: str | None = None  # a tag of open_clip, or "random"
-    checkpoint: str | None = None  # the name of a local file, without its folder
+    pretrained: str | None = None  # A tag of open_clip, or "random".
+    checkpoint: str | None = None  # Name of a local file, without its folder.
 
     def __str__(self) -> str:
         weights = self.pretrained or self.checkpoint
         return f"{self.name} ({weights})" if weights else self.name
 
     def as_call(self) -> str:
-        """The call that loads it; a local file is named by its file name alone."""
+        """The Python call that loads this backbone; a local file appears by its file name alone."""
         pretrained = f", pretrained={self.pretrained!r}" if self.pretrained else ""
         checkpoint = f", checkpoint={self.checkpoint!r}" if self.checkpoint else ""
         return f'adaptkit.load_backbone("{self.name}"{pretrained}{checkpoint})'

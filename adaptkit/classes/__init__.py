@@ -1,1 +1,1 @@
-"""Class names and templates, and the class weights that they give."""
+"""Class names, templates, and the class weights they give."""

@@ -1,6 +1,6 @@
-"""Features of fixed texts, and class weights, on a backbone whose text tower may be learning.
+"""Features of fixed texts, and class weights, also on a backbone whose text tower learns.
 
-A frozen tower encodes them once; where the tower learns, every call encodes them anew, with gradients.
+A frozen tower encodes the texts once; a tower that learns encodes them in every call, with gradients.
 
 Without dropout the prompts of all classes share their first words exactly. With dropout in the blocks, a shared word
 would also share its noise, and the papers' code draws it for each class: `noise="per_class"` keeps the words apart
@@ -26,9 +26,9 @@ TemplateSet = Literal["classes", "default"]
 
 
 class LiveTexts(nn.Module):
-    """Features (N, D) of N fixed texts, not normalised, encoded in every call: for a text tower that learns.
+    """Features (N, D) of N fixed texts, not normalised, encoded anew in every call: for a text tower that learns.
 
-    Inside `keep_texts` they are encoded once.
+    Inside `keep_texts` the texts are encoded once.
     """
 
     first: Tensor
@@ -43,7 +43,7 @@ class LiveTexts(nn.Module):
         self.encoder = backbone.prompt_encoder(PromptTokens(tokens, fixed, ends))
         self.separate, self.kept = None, None
         if noise == "per_class" and backbone.is_causal_text:
-            # A prompt whose first token is marked as its own shares nothing with the others: each is a whole branch.
+            # A prompt whose first token is marked as its own shares nothing with the others and is a whole branch.
             apart = fixed.index_copy(1, torch.tensor([0]), torch.arange(len(tokens))[:, None])
             self.separate = backbone.prompt_encoder(PromptTokens(tokens, apart, ends))
             self.register_buffer("first", backbone.embed_tokens(tokens[:, 0]), persistent=False)  # (N, D_t)
@@ -58,7 +58,7 @@ class LiveTexts(nn.Module):
 
 @contextmanager
 def keep_texts(module: nn.Module) -> Iterator[None]:
-    """Inside the block every `LiveTexts` of a module is encoded once, without gradients. Blocks may be nested."""
+    """Encode every `LiveTexts` of a module once inside the block, without gradients. Blocks may be nested."""
     fresh = [part for part in module.modules() if isinstance(part, LiveTexts) and part.kept is None]
     try:
         with torch.no_grad():
@@ -74,9 +74,9 @@ class ClassPrompts(nn.Module):
     """Hand-written prompts of C classes -> class weights (C, D), unit rows.
 
     Args:
-        backbone: the backbone as the method sees it, with its learnt layers in.
-        template_set: the classes' own templates, or the default one whatever theirs are.
-        noise: whether dropout is drawn once or for each class on the words that all prompts share.
+        backbone: the backbone of the method, learnt layers included.
+        template_set: "classes" for the templates of the class set, "default" for the default template.
+        noise: "shared" draws dropout once for the words that all prompts share, "per_class" once for each class.
     """
 
     fixed: Tensor | None
@@ -96,7 +96,7 @@ class ClassPrompts(nn.Module):
         self.set_classes(backbone, classes)
 
     def set_classes(self, backbone: FrozenCLIP, classes: ClassSet) -> None:
-        """Encode, or prepare to encode, the prompts of other names."""
+        """Encode the prompts of other class names, or prepare to encode them in every call."""
         if self.template_set == "default":
             classes = classes.with_templates((DEFAULT_TEMPLATE,))
         if not backbone.learns_text or not len(classes):

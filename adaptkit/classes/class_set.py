@@ -1,4 +1,4 @@
-"""ClassSet: the classes that a method tells apart, by name, and the templates that put a name into a sentence."""
+"""ClassSet: the classes of a task by name, and the templates that put a name into a sentence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from adaptkit.classes.templates import DEFAULT_TEMPLATE
 class ClassSet:
     """The classes that a method tells apart, in label order.
 
-    Names stay as they were given; prompts read them through `readable`.
+    Names stay as given; prompts read them through `readable`.
 
     Raises:
         ValueError: if there is no class, a name is blank, or a template is not a sentence with one {} in it.
@@ -37,23 +37,23 @@ class ClassSet:
         return len(self.classnames)
 
     def with_templates(self, templates: Sequence[str]) -> "ClassSet":
-        """The same names in other sentences."""
+        """The same class names with other templates."""
         return replace(self, templates=tuple(templates))
 
     @property
     def readable(self) -> tuple[str, ...]:
-        """Names as prompts say them: underscores are spaces."""
+        """Class names with spaces for underscores, as prompts say them."""
         return tuple(name.replace("_", " ") for name in self.classnames)
 
 
 class _NoClasses(ClassSet):
-    """The one set without classes; `ClassSet` refuses to be empty, because an empty list is mostly a mistake."""
+    """The one set without classes; `ClassSet` refuses an empty list because it is mostly a mistake."""
 
     def __post_init__(self) -> None:
         return None
 
 
-# What a method is made for whose towers alone are wanted; it gets classes, if ever, by `set_classes`.
+# Classes of a method that is built for its towers alone; `set_classes` may give it others later.
 NO_CLASSES: ClassSet = _NoClasses(())
 
 

@@ -1,4 +1,4 @@
-"""Class names and templates -> class weights: the zero-shot classifier of CLIP (Radford et al., arXiv:2103.00020)."""
+"""Class weights from names and templates: CLIP's zero-shot classifier (Radford et al., arXiv:2103.00020)."""
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,6 @@ def class_weights(backbone: FrozenCLIP, classes: ClassSet) -> Tensor:
 
 
 def template_features(backbone: FrozenCLIP, classes: ClassSet, template: str) -> Tensor:
-    """Text features (C, D) of one template, not normalised; nothing is recorded for gradients."""
+    """Text features (C, D) of one template, not normalised and without gradients."""
     with torch.no_grad():
         return backbone.encode_text([template.format(name) for name in classes.readable])

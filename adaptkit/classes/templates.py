@@ -1,7 +1,7 @@
-"""The hand-written templates, keyed by data set: the only place that has them.
+"""The hand-written templates, keyed by data set; no other module has any.
 
-Those of CoOp's zero-shot baseline (Zhou et al., arXiv:2109.01134, released code), and the seven that CLIP's authors
-selected for ImageNet; other codebases' deviations are options of their methods.
+These are the templates of CoOp's zero-shot baseline (Zhou et al., arXiv:2109.01134, released code), and the seven that
+CLIP's authors selected for ImageNet; other codebases' deviations are options of their methods.
 """
 
 DEFAULT_TEMPLATE = "a photo of a {}."
@@ -28,5 +28,5 @@ DATASET_TEMPLATES: dict[str, tuple[str, ...]] = {
 
 
 def templates_for(dataset: str) -> tuple[str, ...]:
-    """The templates of a data set; the default one where it has none of its own."""
+    """Templates of a data set, or the default one if it has none of its own."""
     return DATASET_TEMPLATES.get(dataset, (DEFAULT_TEMPLATE,))

@@ -1,1 +1,1 @@
-"""What becomes of a trained method: export, merged weights, explanations, and other people's checkpoints."""
+"""Uses of a trained method: export, merged weights, explanations, and other people's checkpoints."""

@@ -1,13 +1,13 @@
-"""Looking at what a method has learnt and at what it looks: nearest words of learnt tokens, and a map of an image.
+"""Explanations of a method: the words nearest to its learnt tokens, and a relevance map of an image.
 
-The words are those of the tokenizer whose embeddings are nearest to a learnt token (Euclidean, as in Zhou et al.,
-arXiv:2109.01134, table 4). They are a hint at best: learnt tokens tend to lie far from all words, so the usual distance
-between a word and its nearest word is given beside them.
+The words are the tokenizer's whole words, by Euclidean distance of their embeddings to a learnt token (as in Zhou et
+al., arXiv:2109.01134, table 4). They are a hint at best: learnt tokens tend to lie far from all words, so the usual
+distance between a word and its nearest word is given beside them.
 
 The map covers a window of patches with the mean colour, again and again over the whole image, and notes how far the
-log-odds of a class fall (occlusion, Zeiler and Fergus, arXiv:1311.2901, who plot the probability; that of a class that
-is certain hardly moves). It asks the method as it is, with prompts, adapters and caches in place, and assumes nothing
-about what goes on inside.
+log-odds of a class fall (occlusion, Zeiler and Fergus, arXiv:1311.2901, who plot the probability; but the probability
+of a certain class hardly moves). It asks the method as it is, with prompts, adapters and caches in place, and assumes
+nothing about its inside.
 """
 
 from dataclasses import dataclass
@@ -22,28 +22,28 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.layers.context import LearnedContext
 
-WINDOW = 3  # patches on a side that are covered at a time
-BATCH = 64  # covered images at a time
-SAMPLE = 512  # words whose distance to their nearest word is looked up
-SIDE = 448  # pixels of the drawn image and of the drawn map
-COLD, HOT = (49, 104, 189), (214, 48, 39)  # RGB of what speaks against the class and for it
+WINDOW = 3  # Side of the covered window, in patches.
+BATCH = 64  # Number of covered images per forward pass.
+SAMPLE = 512  # Words sampled to find the usual distance.
+SIDE = 448  # Side of the drawn image and map, in pixels.
+COLD, HOT = (49, 104, 189), (214, 48, 39)  # RGB of evidence against and for the class.
 
 
 @dataclass(frozen=True)
 class NearestWords:
     """A learnt token and the words nearest to it, the nearest first."""
 
-    token: int  # its place in the prompt, from 0
+    token: int  # Place of the token in the prompt, from 0.
     words: tuple[str, ...]
-    distances: tuple[float, ...]  # Euclidean, of embeddings
+    distances: tuple[float, ...]  # Euclidean distances between embeddings.
 
 
 @torch.no_grad()
 def nearest_words(method: AdaptedCLIP, count: int = 5, class_index: int = 0) -> list[NearestWords]:
-    """The words nearest to each learnt token of a method's prompts; no entries where it has no such tokens.
+    """The words nearest to each learnt token of a method's prompts; empty if the method has no such tokens.
 
     Args:
-        class_index: whose tokens, where each class has its own.
+        class_index: the class to show, for a method with a context per class.
     """
     contexts = [module for module in method.modules() if isinstance(module, LearnedContext)]
     if not contexts:
@@ -52,7 +52,7 @@ def nearest_words(method: AdaptedCLIP, count: int = 5, class_index: int = 0) -> 
     ids, words = _vocabulary(method.backbone)
     embeddings = method.backbone.embed_tokens(torch.tensor(ids)).float()  # (V, D_t)
     own = ctx[class_index] if ctx.ndim == 3 else ctx  # (n_ctx, D_t)
-    # Not by matrix products, in which a distance of 0 drowns.
+    # Matrix products would drown a distance of 0 in rounding.
     distances = torch.cdist(own, embeddings, compute_mode="donot_use_mm_for_euclid_dist")  # (n_ctx, V)
     values, places = distances.topk(min(count, len(words)), largest=False)
     return [
@@ -63,7 +63,7 @@ def nearest_words(method: AdaptedCLIP, count: int = 5, class_index: int = 0) -> 
 
 @torch.no_grad()
 def usual_distance(backbone: FrozenCLIP) -> float:
-    """The median distance of a word to its nearest other word."""
+    """Median Euclidean distance of a word to its nearest other word."""
     ids, _ = _vocabulary(backbone)
     embeddings = backbone.embed_tokens(torch.tensor(ids)).float()  # (V, D_t)
     chosen = embeddings[torch.linspace(0, len(ids) - 1, min(SAMPLE, len(ids))).long()]
@@ -71,14 +71,14 @@ def usual_distance(backbone: FrozenCLIP) -> float:
 
 
 def _vocabulary(backbone: FrozenCLIP) -> tuple[list[int], list[str]]:
-    """Whole words of letters only, each once: their token ids and spellings."""
+    """Token ids and spellings of the whole words of letters only, each word once."""
     spellings = backbone.tokenizer.whole_words()
     return list(spellings), list(spellings.values())
 
 
 @torch.no_grad()
 def relevance(method: AdaptedCLIP, image: Tensor, class_index: int) -> Tensor:
-    """How far the log-odds of a class fall where the image is covered: (rows, columns) of patches, in nats.
+    """Fall of a class's log-odds while a place is covered: (rows, columns) of patches, in nats.
 
     Args:
         image: (3, H, W), preprocessed.
@@ -112,7 +112,7 @@ def relevance(method: AdaptedCLIP, image: Tensor, class_index: int) -> Tensor:
 
 
 def _log_odds(logits: Tensor, class_index: int) -> Tensor:
-    """log p / (1 - p) of a class, of logits (B, C): (B,). The logit itself where there is no other class."""
+    """Log-odds log p / (1 - p) (B,) of a class from logits (B, C); for one class alone, its logit."""
     own, others = logits[:, class_index].float(), logits.float().clone()
     others[:, class_index] = -torch.inf
     return own - others.logsumexp(dim=-1) if logits.shape[1] > 1 else own
@@ -127,12 +127,12 @@ def _window(row: int, column: int, rows: int, columns: int) -> tuple[slice, slic
 
 
 def draw_relevance(method: AdaptedCLIP, image: Tensor, falls: Tensor) -> Image.Image:
-    """The image as the method sees it, and again under a map (rows, columns): red for the class, blue against it."""
+    """The image in the method's view, beside itself under a map (rows, columns): red for the class, blue against."""
     cfg = method.backbone.preprocess_cfg
     mean, std = (torch.tensor(values)[:, None, None] for values in (cfg.mean, cfg.std))
     pixels = (image.cpu().float() * std + mean).clamp(0, 1)
     shown = F.interpolate(pixels[None], size=(SIDE, SIDE), mode="bicubic").clamp(0, 1)[0]  # (3, SIDE, SIDE)
-    strength = falls / falls.abs().max().clamp(min=1e-8)  # -1 .. 1
+    strength = falls / falls.abs().max().clamp(min=1e-8)  # Between -1 and 1.
     strength = F.interpolate(strength[None, None], size=(SIDE, SIDE), mode="bilinear")[0]  # (1, SIDE, SIDE)
     cold, hot = (torch.tensor(colour)[:, None, None] / 255 for colour in (COLD, HOT))
     grey = shown.mean(dim=0, keepdim=True).expand(3, -1, -1)

@@ -1,8 +1,8 @@
-"""A method as a file that runs without adaptkit: images in, logits of fixed classes out.
+"""Export a method to a file that runs without adaptkit: images in, logits of fixed classes out.
 
 The image tower stays as the method sees it; the classes are folded into one matrix, or are a head or a cache of their
 own, and the text tower is left out. Every file is run and compared with the method before it takes its place, on more
-images than it was traced with, so a batch of any size is what was checked.
+images than it was traced with, so the check also covers other batch sizes.
 
     onnx           onnxruntime and most other engines; int8 weights with `quantize`
     torchscript    torch.jit.load, also from C++
@@ -29,24 +29,24 @@ from adaptkit.towers.linears import use_onednn
 Format = Literal["onnx", "torchscript", "torch.export"]
 Run = Callable[[Tensor], Tensor]
 
-TOLERANCE = 1e-4  # of the largest logit, or of 1 where all are smaller
-MAX_ONNX_BYTES = 1_900_000_000  # one file of protocol buffers holds 2 GB
-TRACED, CHECKED = 2, 5  # images
-FACTS = "adaptkit.json"  # in torch's files; in ONNX these facts are metadata
+TOLERANCE = 1e-4  # Relative to the largest logit, or to 1 if all are smaller.
+MAX_ONNX_BYTES = 1_900_000_000  # One protocol buffer file holds 2 GB.
+TRACED, CHECKED = 2, 5  # Numbers of images.
+FACTS = "adaptkit.json"  # File name inside torch's files; ONNX keeps these facts as metadata.
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A written file, and how far its logits are from the method's."""
+    """A written file, and the distance of its logits from the method's."""
 
     path: Path
     max_difference: float
     largest_logit: float
-    agreement: float  # share of the compared images whose most probable class is the same
+    agreement: float  # Share of compared images with the same top class.
 
 
 class Folded(nn.Module):
-    """Images (B, 3, H, W) -> logits (B, C)."""
+    """Images (B, 3, H, W) -> logits (B, C), with the classes folded in."""
 
     def __init__(self, method: AdaptedCLIP):
         super().__init__()
@@ -57,12 +57,12 @@ class Folded(nn.Module):
 
 
 def export(method: AdaptedCLIP, path: str | Path, file_format: Format) -> Exported:
-    """Write a method with its classes as they are now.
+    """Write a method with its present classes to a file.
 
     Raises:
         ValueError: if the format is unknown, the method encodes class names anew for every image, its weights are
-            not float32, or what was written computes something else.
-        ImportError: if a package is missing that the format needs.
+            not float32, or the written file computes something else.
+        ImportError: if a package that the format needs is missing.
     """
     if file_format not in get_args(Format):
         raise ValueError(f"format {file_format!r} is unknown; use one of {', '.join(get_args(Format))}")
@@ -74,10 +74,11 @@ def export(method: AdaptedCLIP, path: str | Path, file_format: Format) -> Export
     try:
         with ExitStack() as stack:
             stack.enter_context(torch.no_grad())
-            stack.enter_context(use_onednn(False))  # what is traced has to be what every machine has
+            stack.enter_context(use_onednn(False))  # The trace must run on every machine.
             stack.enter_context(method.encode_classes_once())
             stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")  # of tracers: shapes that are constant here, and what torch will drop
+            # Tracers warn of shapes that are constant here, and of functions that torch will drop.
+            warnings.simplefilter("ignore")
             expected = method(checked)
             with replacing(path) as temporary:
                 run = _WRITERS[file_format](method, traced, temporary)
@@ -94,7 +95,7 @@ def export(method: AdaptedCLIP, path: str | Path, file_format: Format) -> Export
 
 
 def quantize(path: str | Path, out: str | Path, method: AdaptedCLIP) -> Exported:
-    """An ONNX file with int8 weights, and how far it is from the method; nothing is refused for being far.
+    """Write an ONNX file with int8 weights, and measure its distance from the method; no distance is refused.
 
     Raises:
         ImportError: if onnxruntime is missing.
@@ -103,7 +104,8 @@ def quantize(path: str | Path, out: str | Path, method: AdaptedCLIP) -> Exported
     out, checked = Path(out).expanduser(), _images(method, CHECKED)
     logger = logging.getLogger()
     with replacing(out) as temporary:
-        disabled, logger.disabled = logger.disabled, True  # it recommends a preprocessing that exported graphs had
+        # onnxruntime recommends preprocessing that exported graphs have had.
+        disabled, logger.disabled = logger.disabled, True
         try:
             quantization.quantize_dynamic(str(path), str(temporary), weight_type=quantization.QuantType.QInt8)
         finally:
@@ -140,7 +142,7 @@ def _compare(path: Path, found: Tensor, expected: Tensor) -> Exported:
 
 
 def _facts(method: AdaptedCLIP) -> dict[str, str]:
-    """What a program needs besides the graph: class names in the logits' order, and how images are prepared."""
+    """Facts for the file's users: class names in the logits' order, and the preprocessing of images."""
     return {
         "classnames": json.dumps(method.classes.classnames, ensure_ascii=False),
         "preprocess": json.dumps(asdict(method.backbone.preprocess_cfg)),
@@ -155,7 +157,7 @@ def _write_torch_export(method: AdaptedCLIP, images: Tensor, path: Path) -> Run:
 
 
 def _program(method: AdaptedCLIP, images: Tensor) -> torch.export.ExportedProgram:
-    """The graph with the weights it reads and no others: the text tower is gone."""
+    """The exported graph with only the weights that it reads: the text tower is gone."""
     shapes = {"images": {0: torch.export.Dim.DYNAMIC}}
     graph = torch.export.export(Folded(method), (images,), dynamic_shapes=shapes).module()
     assert isinstance(graph, torch.fx.GraphModule)

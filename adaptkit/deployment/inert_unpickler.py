@@ -1,8 +1,8 @@
-"""The content of a `torch.save` file whose pickle names more than tensors, without running any of it.
+"""Reading a `torch.save` file whose pickle names more than tensors, without running any of its code.
 
 Trainers save schedulers and optimisers beside the weights, as pickled objects of their classes. Reading such a file the
-ordinary way imports and calls whatever it names. Here tensors, containers and plain values come out as they are, and an
-object of any other class is an `Inert`, on which the pickle may do what it likes to no effect.
+ordinary way imports and calls everything that it names. Here tensors, containers and plain values come out as they are,
+and an object of any other class becomes an `Inert`, on which no operation of the pickle has an effect.
 """
 
 import pickle
@@ -16,7 +16,7 @@ from adaptkit.backbone.weight_files import TensorUnpickler
 
 
 class Inert:
-    """Stands for an object of a class that is not read."""
+    """A placeholder for an object of a class that is not read."""
 
     def __new__(cls, *_: object, **__: object) -> "Inert":
         return super().__new__(cls)
@@ -31,7 +31,7 @@ class Inert:
 
 
 class InertUnpickler(TensorUnpickler):
-    """Builds tensors and containers; everything else is inert."""
+    """An unpickler that builds tensors and containers; everything else becomes inert."""
 
     def find_class(self, module: str, name: str) -> type | Callable[..., object]:
         try:
@@ -41,11 +41,11 @@ class InertUnpickler(TensorUnpickler):
 
 
 def read_inert(path: str | Path) -> object:
-    """What was given to `torch.save`.
+    """The object that was given to `torch.save`, with inert placeholders for unknown classes.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is none of `torch.save`, or an old one with more than tensors in it.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if `torch.save` did not write it, or it is in the old format with more than tensors.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -65,7 +65,7 @@ def read_inert(path: str | Path) -> object:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                 raise ValueError("it is compressed, which torch.save never does")
             return InertUnpickler(archive, root).load()
-    # A pickle that was made to break the reader can raise nearly anything from its opcodes.
+    # A pickle made to break the reader can raise nearly anything from its opcodes.
     except (pickle.UnpicklingError, zipfile.BadZipFile, StopIteration, RuntimeError, ValueError, KeyError) as error:
         raise ValueError(f"{path} cannot be read as a file of torch.save: {error!r}") from error
     except (EOFError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:

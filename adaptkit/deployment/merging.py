@@ -1,9 +1,9 @@
-"""Learnt weights folded into a backbone of their own, in full or part of the way from zero-shot.
+"""Learnt weights folded into a plain backbone, in full or part of the way from zero-shot.
 
 Wortsman et al., "Robust fine-tuning of zero-shot models", arXiv:2109.01903 (WiSE-FT): with zero-shot weights w_0 and
 fine-tuned weights w_1,
     w = (1 - alpha) w_0 + alpha w_1
-which often keeps more of zero-shot's robustness than w_1, at little cost on the data that were learnt.
+which often keeps more of zero-shot's robustness than w_1, at little cost on the training data.
 """
 
 from pathlib import Path
@@ -30,10 +30,10 @@ class Mergeable(Protocol):
 
 @torch.no_grad()
 def merge(method: AdaptedCLIP, alpha: float = 1.0) -> FrozenCLIP:
-    """A plain backbone with what the method learnt in its weights; the method stays as it is.
+    """A plain backbone with the method's learnt change in its weights; the method stays as it is.
 
     Args:
-        alpha: how far to go from the zero-shot weights (0) to the learnt ones (1).
+        alpha: interpolation from the zero-shot weights (0) to the learnt ones (1).
 
     Raises:
         ValueError: if the method learns something other than CLIP's weights, or alpha is not between 0 and 1.
@@ -59,12 +59,12 @@ def merge(method: AdaptedCLIP, alpha: float = 1.0) -> FrozenCLIP:
 
 
 def save_backbone(backbone: FrozenCLIP, path: str | Path) -> Path:
-    """Write a backbone's weights as a file that `load_backbone(name, checkpoint=...)` reads.
+    """Write a backbone's weights to a file for `load_backbone(name, checkpoint=...)`.
 
-    A model with QuickGELU gets OpenAI's marks, by which loading knows to compute it.
+    A model with QuickGELU gets OpenAI's marks, so that loading recognises it.
 
     Raises:
-        ValueError: if the file is not called .safetensors.
+        ValueError: if the file name does not end in .safetensors.
     """
     path = Path(path).expanduser()
     if path.suffix != ".safetensors":
@@ -80,7 +80,7 @@ def save_backbone(backbone: FrozenCLIP, path: str | Path) -> Path:
 
 
 def largest_difference(method: AdaptedCLIP, backbone: FrozenCLIP, images: Tensor) -> float:
-    """Between the unit image features that the method's towers and another backbone compute, (B, 3, H, W)."""
+    """Largest difference between unit image features of the method's towers and of a backbone, images (B, 3, H, W)."""
     with torch.no_grad():
         ours, theirs = (
             torch.nn.functional.normalize(clip.encode_image(images), dim=-1) for clip in (method.backbone, backbone)

@@ -1,11 +1,11 @@
-"""Checkpoints of the papers' released code as methods of ours.
+"""Import of checkpoints that the papers' released code wrote.
 
     CoOp, CoCoOp            prompt_learner/model.pth.tar-N             ctx, meta_net.*
     MaPLe                   MultiModalPromptLearner/model.pth.tar-N    prompt_learner.{ctx, proj, compound_*}, CLIP
     PromptSRC, IVLP         VLPromptLearner/model.pth.tar-N            prompt_learner.ctx, *.VPT, *.VPT_shallow, CLIP
     CLIP-LoRA               <name>.pt                                  weights by layer, with their settings
-KgCoOp's and ProGrad's files look like CoOp's, and say what they are by `method`. What belongs to the class names
-(token_prefix, token_suffix) is dropped and made anew; CLIP's own weights are compared with the backbone's and dropped.
+KgCoOp's and ProGrad's files look like CoOp's, so `method` tells them apart. The tensors of the class names
+(token_prefix, token_suffix) are dropped and made anew; CLIP's own weights are compared with the backbone's and dropped.
 No code in the files runs.
 """
 
@@ -25,13 +25,14 @@ from adaptkit.deployment.inert_unpickler import read_inert
 
 Tensors = dict[str, Tensor]
 CLASS_BOUND = ("token_prefix", "token_suffix", "token_midfix")
-PATCHES = "image_encoder.conv1.weight"  # of CLIP, in the files that hold the whole model
-DRIFT = 0.05  # by which they may differ from the backbone's, of the largest: half precision, and sums over epochs
+PATCHES = "image_encoder.conv1.weight"  # CLIP's patch weights, in files that hold the whole model.
+# Allowed difference of CLIP's weights from the backbone's, relative to the largest: half precision, sums over epochs.
+DRIFT = 0.05
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What a file says: a method, the options that its tensors show, and the tensors under our names."""
+    """The content of a checkpoint: a method, the options that its tensors show, and the tensors under our names."""
 
     method: str
     options: dict[str, object]
@@ -45,19 +46,19 @@ def import_official(
     method: str | None = None,
     **options: object,
 ) -> AdaptedCLIP:
-    """A method with what the papers' released code learnt, in eval mode.
+    """A method with the learnt tensors of the papers' released code, in eval mode.
 
     Args:
         path: the checkpoint file.
-        backbone: the CLIP it was learnt on, such as `load_backbone("ViT-B-16", pretrained="openai")`.
-        classnames: in label order. The files do not name the classes.
-        method: what the file is of, where its tensors do not tell: kgcoop, prograd or ivlp.
-        options: of the method, where the file does not tell: CoOp's class_token_position, MaPLe's ctx_init,
+        backbone: the CLIP that it was trained on, such as `load_backbone("ViT-B-16", pretrained="openai")`.
+        classnames: class names in label order, which the files do not hold.
+        method: kgcoop, prograd or ivlp, if the tensors alone do not tell.
+        options: options of the method that the file does not hold: CoOp's class_token_position, MaPLe's ctx_init,
             ProGrad's template.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no checkpoint of these methods, or not of this backbone.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it is no checkpoint of these methods, or was trained on another backbone.
     """
     content = read_inert(path)
     if not isinstance(content, dict):
@@ -68,7 +69,7 @@ def import_official(
         raise ValueError(f"{path} is not what the papers' code saves: {error!r}") from None
     if method is not None and method != converted.method:
         raise ValueError(f"{path} is a checkpoint of {converted.method}, and {method} was asked for")
-    with torch.random.fork_rng(devices=[]):  # learnt tensors start at random and are replaced at once
+    with torch.random.fork_rng(devices=[]):  # Random initial tensors are replaced at once.
         settings = converted.options | options
         made = create_method(converted.method, backbone, classnames, **settings)  # type: ignore[arg-type]
     made.eval()
@@ -97,7 +98,7 @@ def _convert(content: Mapping[str, object], method: str | None, backbone: Frozen
 
 
 def _prompts(tensors: Tensors, method: str | None, backbone: FrozenCLIP, place: str) -> Converted:
-    """A checkpoint of one of the prompt methods, told apart by its tensors' names."""
+    """Convert a checkpoint of a prompt method, which the names of its tensors identify."""
     _check_backbone(tensors, backbone, place)
     converters: dict[str, Callable[[Tensors, FrozenCLIP], Converted]] = {
         "prompt_learner.proj.weight": _maple,
@@ -113,7 +114,7 @@ def _prompts(tensors: Tensors, method: str | None, backbone: FrozenCLIP, place: 
 
 
 def _check_backbone(tensors: Tensors, backbone: FrozenCLIP, place: str) -> None:
-    """The files that hold all of CLIP show whether they are of this one."""
+    """Refuse a file with CLIP weights that are not the backbone's."""
     theirs = tensors.get(PATCHES)
     if theirs is None:
         return
@@ -130,7 +131,7 @@ def _coop(tensors: Tensors, method: str | None) -> Converted:
     name = method if method in ("kgcoop", "prograd") else "coop"
     options: dict[str, object] = {"n_ctx": ctx.shape[-2]}
     if name != "prograd":
-        options["ctx_init"] = ""  # the words it started from are learnt away; ProGrad's template is read on
+        options["ctx_init"] = ""  # The initial words are learnt away; ProGrad's template is read below.
     if ctx.ndim == 3:
         options["class_specific"] = True
     return Converted(name, options, {"context.ctx": ctx})
@@ -161,7 +162,7 @@ def _maple(tensors: Tensors, _: FrozenCLIP) -> Converted:
 
 
 def _both_towers(tensors: Tensors, method: str | None) -> Converted:
-    """PromptSRC, whose files hold a frozen image tower as well, and IVLP, whose files do not."""
+    """Convert PromptSRC, whose files also hold a frozen image tower, or IVLP, whose files do not."""
     renamed = {"context.ctx": tensors["prompt_learner.ctx"], "vision_prompts.0": tensors["image_encoder.VPT"]}
     depths = {"image": 1, "text": 1}
     for name, tensor in tensors.items():
@@ -181,7 +182,7 @@ def _both_towers(tensors: Tensors, method: str | None) -> Converted:
     return Converted(name, options, renamed)
 
 
-# Blocks that CLIP-LoRA's `position` stands for, in towers of 12 blocks and more.
+# Blocks of CLIP-LoRA's option `position`, for towers of 12 blocks and more.
 POSITIONS = {
     "top": (11,),
     "top1": (11,),
@@ -202,7 +203,7 @@ def _clip_lora(
     backbone: FrozenCLIP,
     place: str,
 ) -> Converted:
-    """Layers are counted through: the text tower's first, then the vision tower's."""
+    """Convert a CLIP-LoRA checkpoint, which numbers layers through: the text tower's first, then the vision tower's."""
     encoder, position, params = str(metadata["encoder"]), str(metadata["position"]), metadata["params"]
     layers = [weights[f"layer_{index}"] for index in range(len(weights))]
     if position != "all" and position not in POSITIONS:
@@ -212,7 +213,7 @@ def _clip_lora(
         text = POSITIONS.get(position, tuple(range(backbone.text_depth)))
     vision: tuple[int, ...] = ()
     if encoder != "text":
-        # The released list of "all" blocks of ViT-L/14 ends three blocks early, so the file has the last word.
+        # The released list of "all" blocks of ViT-L/14 ends three blocks early, so the blocks in the file decide.
         vision = POSITIONS.get(position, tuple(range(len(layers) - len(text))))
     if len(layers) != len(text) + len(vision):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Finite discrete tokens: sparsemax, codebooks, the published model, and what a trained method grounds."""
+"""Finite discrete tokens: sparsemax, codebooks, the published model, and the grounding of a trained method."""
 
 from adaptkit.wrappers.fdt.ground import ground, with_codebook
 from adaptkit.wrappers.fdt.head import FDTConfig

@@ -1,4 +1,4 @@
-"""Methods whose gradient enters after the towers: they train on cached features."""
+"""Methods whose gradient enters after the towers; they train on cached features."""
 
 from adaptkit.features.clap import CLAP, CLAPConfig
 from adaptkit.features.clip_adapter import CLIPAdapter, CLIPAdapterConfig

@@ -8,8 +8,8 @@ With text features t_c and learnt prototypes w_c that start there:
 so classes that zero-shot knows are held tighter. Without the constraint this is the paper's ZS-LP.
 
 Written from the paper's idea and a reading of its released code, not checked against recorded numbers.
-Departure: like the released code, lambda stays what it is at the start; the outer steps of the augmented Lagrangian are
-    left out, and the penalty is averaged over the classes.
+Departure: like the released code, lambda keeps its first value; the outer steps of the augmented Lagrangian are left
+    out, and the penalty is averaged over the classes.
 Departure (ours): a class without a support image has lambda 1, where the released code divides by 0; underscores in
     class names are spaces.
 """
@@ -45,7 +45,7 @@ class CLAPConfig:
 
 @register_method("clap", CLAPConfig, touches="after")
 class CLAP(AdaptedCLIP):
-    """Frozen image features (B, D) against learnt prototypes (C, D) near the text features."""
+    """Frozen image features (B, D) against learnt prototypes (C, D), held near the text features."""
 
     consumes = "features"
     provides = frozenset({"prepare", "class_weights"})
@@ -66,7 +66,7 @@ class CLAP(AdaptedCLIP):
         self.register_buffer("text_features", features, persistent=False)
         self.prototypes = nn.Parameter(features.clone())
         start = torch.ones_like if config.multipliers == "one" else torch.zeros_like
-        self.register_buffer("multipliers", start(features[:, 0]), persistent=False)  # (C,), 0 until `prepare`
+        self.register_buffer("multipliers", start(features[:, 0]), persistent=False)  # (C,), zero before `prepare`
 
     @torch.no_grad()
     def prepare(self, support: Support) -> None:

@@ -1,11 +1,11 @@
 """CLIP-Adapter: a residual bottleneck on the frozen image feature.
 
 Gao et al., "CLIP-Adapter: Better Vision-Language Models with Feature Adapters", arXiv:2110.04544. For an image feature
-f (not normalised) and, where it is asked for, the class weights W:
+f (not normalised) and, with the text adapter on, the class weights W:
     f* = alpha A(f) + (1 - alpha) f,    W* = text_alpha A_t(W) + (1 - text_alpha) W,    A(x) = relu(relu(x W_1) W_2)
 trained by cross-entropy over the cosines of f* and W*.
 
-Departure: the paper's A ends in a linear layer; like the released code, ours ends in a ReLU unless asked otherwise.
+Departure: the paper's A ends in a linear layer; like the released code, ours ends in a ReLU by default.
 Departure: like the released code, the image adapter is alone by default, and alpha is 0.2 for every data set.
 """
 
@@ -56,7 +56,7 @@ class CLIPAdapter(AdaptedCLIP):
 
     @property
     def text_features(self) -> Tensor:
-        """W (C, D), unit rows, in fp32 or better."""
+        """Class weights W (C, D), unit rows, in fp32 or better."""
         return at_least_fp32(self.prompts())
 
     def logits(self, image_features: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class CLIPAdapter(AdaptedCLIP):
             return self.backbone.logits(self._adapted_image(image_features.to(weights)), weights)
 
     def _adapted_image(self, f: Tensor) -> Tensor:
-        """f* (B, D)."""
+        """Adapted image features f* (B, D)."""
         return self.alpha * self.image_adapter(f) + (1 - self.alpha) * f
 
     def encode_image(self, images: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class CLIPAdapter(AdaptedCLIP):
         return F.normalize(self._adapted_text(self.text_features), dim=-1)  # (C, D)
 
     def _adapted_text(self, weights: Tensor) -> Tensor:
-        """W* (C, D) of unit rows W, not normalised; W itself without a text adapter."""
+        """Adapted class weights W* (C, D), not normalised, from unit rows W; W itself without a text adapter."""
         if self.text_adapter is None:
             return weights
         with torch.autocast(weights.device.type, enabled=False):
@@ -97,7 +97,7 @@ class CLIPAdapter(AdaptedCLIP):
 
 
 def _adapter(config: CLIPAdapterConfig, like: Tensor) -> nn.Sequential:
-    """x (..., D) -> A(x) (..., D)."""
+    """The bottleneck A: x (..., D) -> A(x) (..., D)."""
     width = like.shape[-1]
     if width < config.reduction:
         raise ValueError(f"reduction={config.reduction} leaves no bottleneck in features {width} wide; lower it")

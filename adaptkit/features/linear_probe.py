@@ -3,7 +3,7 @@
 Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", arXiv:2103.00020, in the
 few-shot form that CoOp compares with (Zhou et al., arXiv:2109.01134, lpclip). For features x_i as they are:
     minimise over W, b:   sum_i CE(softmax(W x_i + b), y_i) + |W|^2 / (2 c)
-c is the best of {10^6, 10^4, ..., 10^-6} on validation images, the largest of equals; then the interval of [c/10, 10 c]
+c is the best of {10^6, 10^4, ..., 10^-6} on validation images, the largest in a tie; then the interval [c/10, 10 c]
 is halved eight times on a log scale, towards the end that is better on validation images.
 
 Departure: like the released code, a coarse grid of 7 and 8 halvings, where CLIP's paper sweeps 96 values.
@@ -61,7 +61,7 @@ class LinearProbe(AdaptedCLIP):
         self._keep(self.c, *self._fit(self.c))
 
     def tune(self, validation: Support) -> None:
-        """Search c on validation images and keep that fit.
+        """Search c on validation images and keep the best fit.
 
         Raises:
             ValueError: if `prepare` has not seen a support set.
@@ -73,7 +73,7 @@ class LinearProbe(AdaptedCLIP):
                 fits[exponent] = self._fit(10**exponent)
             return _correct(*fits[exponent], validation)
 
-        best = max(COARSE_EXPONENTS, key=right_at)  # the first of equals
+        best = max(COARSE_EXPONENTS, key=right_at)  # `max` takes the first in a tie.
         low, high = best - 1, best + 1
         for _ in range(self.config.halvings):
             if right_at(low) < right_at(high):
@@ -99,7 +99,7 @@ class LinearProbe(AdaptedCLIP):
             return F.linear(image_features.to(self.weight.dtype), self.weight, self.bias)
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
-        """The objective of the fit on a batch, divided by its size."""
+        """Objective of the fit on a batch, divided by the batch size."""
         return objective(self.weight, self.bias, image_features.to(self.weight.dtype), labels, self.c)
 
     def regularizer(self, image_features: Tensor, labels: Tensor) -> Tensor:
@@ -114,6 +114,6 @@ class LinearProbe(AdaptedCLIP):
 
 
 def _correct(weight: Tensor, bias: Tensor, examples: Support) -> int:
-    """How many examples a fit gets right."""
+    """Number of examples that a fit classifies correctly."""
     predicted = (examples.x.to(weight) @ weight.T + bias).argmax(dim=1)
     return int((predicted == examples.labels.to(predicted)).sum())

@@ -56,14 +56,14 @@ class TaskRes(AdaptedCLIP):
 
     @property
     def base(self) -> Tensor:
-        """t (C, D) in fp32 or better: the mean of the text features over the templates."""
+        """Base text features t (C, D) in fp32 or better: the mean over the templates."""
         features = self.live() if self.live is not None else self.fixed
         assert features is not None
-        base = at_least_fp32(features).unflatten(0, (self.n_templates, -1)).mean(dim=0)  # (C, D) of (templates, C, D)
+        base = at_least_fp32(features).unflatten(0, (self.n_templates, -1)).mean(dim=0)  # (templates, C, D) -> (C, D)
         return F.normalize(base, dim=-1) if self.config.base == "unit" else base
 
     def text_features(self) -> Tensor:
-        """t' (C, D), not normalised."""
+        """Text features t' (C, D) with the residual, not normalised."""
         return self.base + self.alpha * self.residual
 
     def logits(self, image_features: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class TaskRes(AdaptedCLIP):
 
 
 def base_texts(classes: ClassSet, config: TaskResConfig) -> list[str]:
-    """What is encoded: every template with every name, template by template."""
+    """Texts to encode: every template with every name, template by template."""
     names = classes.classnames if config.underscores == "keep" else classes.readable
     templates = classes.templates
     if config.template_set == "imagenet_selected":

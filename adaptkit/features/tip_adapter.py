@@ -5,8 +5,8 @@ Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classifi
 with f and the keys k_n of unit length; alpha and beta are searched on validation images.
 
 Departure: like the released code, a key is the mean of the features of 10 random views, normalised afterwards.
-Departure: the released code searches ImageNet's alpha and beta on the test set; the search is for validation images,
-    and a bench does what that code does under the name "oracle" only.
+Departure: the released code searches ImageNet's alpha and beta on the test set; here the search uses validation images,
+    and only the bench setting "oracle" does the same as that code.
 Departure: the released code runs in fp16, where exp underflows at large beta; this is fp32.
 """
 
@@ -66,14 +66,14 @@ class TipAdapter(AdaptedCLIP):
 
     @property
     def weights(self) -> Tensor:
-        """The zero-shot classifier (C, D) beside the cache, in fp32 or better."""
+        """Zero-shot class weights (C, D), in fp32 or better."""
         return at_least_fp32(self.prompts())
 
     def prepare(self, support: Support) -> None:
         self.cache.fill(support)
 
     def logits(self, image_features: Tensor) -> Tensor:
-        """Frozen image features (B, D) -> logits (B, C); zero-shot until `prepare`."""
+        """Frozen image features (B, D) -> logits (B, C), zero-shot until `prepare`."""
         weights = self.weights
         with torch.autocast(image_features.device.type, enabled=False):
             return self.cache(F.normalize(image_features.to(weights), dim=-1), weights)
@@ -100,6 +100,6 @@ class TipAdapter(AdaptedCLIP):
 
 
 def tip_prompts(backbone: FrozenCLIP, classes: ClassSet, config: TipAdapterConfig) -> ClassPrompts:
-    """The prompts of the zero-shot classifier beside the cache."""
+    """Prompts of the zero-shot classifier beside the cache."""
     templates = classes.templates if config.template_set == "classes" else IMAGENET_SELECTED
     return ClassPrompts(backbone, classes.with_templates(templates))

@@ -37,14 +37,14 @@ class TipAdapterF(AdaptedCLIP):
 
     @property
     def weights(self) -> Tensor:
-        """The zero-shot classifier (C, D) beside the cache, in fp32 or better."""
+        """Zero-shot class weights (C, D), in fp32 or better."""
         return at_least_fp32(self.prompts())
 
     def prepare(self, support: Support) -> None:
         self.cache.fill(support)
 
     def logits(self, image_features: Tensor) -> Tensor:
-        """Frozen image features (B, D), fresh or from the cache -> logits (B, C); zero-shot until `prepare`."""
+        """Frozen image features (B, D), fresh or from the cache -> logits (B, C), zero-shot until `prepare`."""
         weights = self.weights
         with torch.autocast(image_features.device.type, enabled=False):
             return self.cache(F.normalize(image_features.to(weights), dim=-1), weights)

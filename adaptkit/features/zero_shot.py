@@ -24,7 +24,7 @@ class ZeroShotConfig:
 
 @register_method("zero_shot", ZeroShotConfig, touches="after")
 class ZeroShot(AdaptedCLIP):
-    """Frozen image features (B, D) against the templates' class weights (C, D)."""
+    """Frozen image features (B, D) against the class weights (C, D) of the templates."""
 
     consumes = "features"
     provides = frozenset({"class_weights", "encode_text"})

@@ -1,4 +1,4 @@
-"""BlockView: a frozen block with some of its parts replaced. The block itself, and the backbone, stay as they are."""
+"""BlockView: a frozen block with some parts replaced; the block itself and the backbone stay as they are."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,7 @@ from adaptkit.towers.vision import VisionTower
 
 
 class BlockView(nn.Module):
-    """A block that shares every part of another, except for those given.
+    """A block that shares every part of another, except for the given replacements.
 
     Args:
         block: a frozen pre-norm block.
@@ -31,10 +31,10 @@ class BlockView(nn.Module):
             self.add_module(name, part)
 
     def forward(self, x: Tensor, *, attn_mask: Tensor | None = None) -> Tensor:
-        """x (N, L, width) -> (N, L, width), as the block computes it.
+        """Run the block: x (N, L, width) -> (N, L, width).
 
         Args:
-            attn_mask: added to the scores, (L, L) or (N * heads, L, L).
+            attn_mask: numbers added to the scores, (L, L) or (N * heads, L, L).
         """
         if attn_mask is not None and attn_mask.ndim == 3:
             attn_mask = attn_mask.unflatten(0, (len(x), -1))
@@ -42,10 +42,10 @@ class BlockView(nn.Module):
 
 
 def require_text_blocks(backbone: FrozenCLIP, asked_by: str) -> TextTower:
-    """The text tower, for what puts learnt layers into its blocks.
+    """The text tower, or an error if its blocks cannot take learnt layers.
 
     Raises:
-        ValueError: if the text tower has no blocks whose parts can be replaced.
+        ValueError: if the text tower has no blocks whose parts can be replaced; the message names `asked_by`.
     """
     tower = backbone.text_tower
     if tower is None or not all(is_supported_block(block) for block in tower.blocks):
@@ -57,9 +57,9 @@ def require_text_blocks(backbone: FrozenCLIP, asked_by: str) -> TextTower:
 
 
 def chosen_layers(asked: Sequence[int], tower: TextTower | VisionTower, option: str) -> list[int]:
-    """Layer numbers in ascending order: all where none is asked for; negative ones count from the last.
+    """Layer numbers in ascending order: all layers if `asked` is empty; negative numbers count from the last.
 
-    Blocks that the tower skips for good are left out: there is nothing of them to change.
+    Blocks that the tower skips for good are left out, because no part of them remains.
 
     Raises:
         ValueError: if a layer is not in the tower.

@@ -1,4 +1,4 @@
-"""LearnedContext: the learnt tokens of a prompt, and where they stand among the words of every class.
+"""LearnedContext: the learnt tokens of a prompt, and their places among the words of every class.
 
 A prompt of n_ctx learnt tokens, a class name and a full stop (Zhou et al., arXiv:2109.01134, section 3.2):
     end     [SOS] v_1 .. v_n NAME . [EOS]
@@ -23,11 +23,11 @@ ClassTokenPosition = Literal["end", "middle", "front"]
 
 
 class LearnedContext(nn.Module):
-    """n_ctx learnt tokens in the prompts of C classes, and the text features of those prompts.
+    """Learnt tokens (n_ctx each) in the prompts of C classes, and the text features of those prompts.
 
     Args:
         ctx: initial tokens, (n_ctx, D_t) shared by all classes or (C, n_ctx, D_t), one set per class.
-        position: where the class name stands.
+        position: place of the class name in the prompt.
         words: fixed words in front of the class name, or their token ids; in position "end" they follow the learnt
             tokens.
 
@@ -55,7 +55,7 @@ class LearnedContext(nn.Module):
         return self.ctx.shape[-2]
 
     def set_classes(self, backbone: FrozenCLIP, classes: ClassSet) -> None:
-        """Put the learnt tokens around other names.
+        """Put the learnt tokens around other class names.
 
         Raises:
             ValueError: if there is one context per class and the number of classes changes, or a name is too long.
@@ -63,7 +63,7 @@ class LearnedContext(nn.Module):
         if self.ctx.ndim == 3 and len(self.ctx) != len(classes):
             raise ValueError(f"{len(self.ctx)} class-specific contexts cannot stand for {len(classes)} classes")
         self.encoder = self._encoder_of(backbone, classes.readable) if len(classes) else None
-        self.dim = 0 if len(classes) else backbone.embed_dim  # read where there are no classes
+        self.dim = 0 if len(classes) else backbone.embed_dim  # Width of the empty features.
 
     def _encoder_of(self, backbone: FrozenCLIP, names: Sequence[str]) -> TreeEncoder | FullEncoder:
         lead = backbone.tokenizer.words(self.words) if isinstance(self.words, str) else self.words
@@ -71,7 +71,7 @@ class LearnedContext(nn.Module):
         return backbone.prompt_encoder(prompts)
 
     def encode(self, backbone: FrozenCLIP, texts: Sequence[str], deep: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
-        """Features (N, D), not normalised, of N texts in the place of class names; the classes stay as they are.
+        """Features (N, D), not normalised, of N texts in place of class names; the classes stay as they are.
 
         Raises:
             TypeError: if there is one context per class.
@@ -84,13 +84,13 @@ class LearnedContext(nn.Module):
         return self._encoder_of(backbone, texts)(self.ctx[None], deep)[0]
 
     def forward(self, ctx: Tensor | None = None, deep: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
-        """Text features, not normalised: (C, D) of the learnt tokens, or (G, C, D) of G variants of them.
+        """Text features, not normalised: (C, D) for the learnt tokens, or (G, C, D) for G variants of them.
 
         Args:
-            ctx: variants (G, n_ctx, D_t) in place of the learnt tokens, one per image for instance.
-            deep: layer -> (n, D_t) or (G, n, D_t), learnt tokens that replace the first ones before that block.
+            ctx: variants (G, n_ctx, D_t) that replace the learnt tokens, for instance one per image.
+            deep: layer -> (n, D_t) or (G, n, D_t), learnt tokens that replace the first ones in front of that block.
         """
-        if self.encoder is None:  # made without classes
+        if self.encoder is None:  # Built without classes.
             return self.ctx.new_zeros(*(() if ctx is None else (len(ctx),)), 0, self.dim)
         if ctx is None:
             return self.encoder(self.ctx.reshape(1, -1, self.ctx.shape[-1]), deep)[0]
@@ -105,7 +105,7 @@ def prompt_tokens(
     class_specific: bool,
     lead: Sequence[int] = (),
 ) -> PromptTokens:
-    """The prompts "v_1 .. v_n NAME." of C classes, token by token; slots count learnt tokens class by class.
+    """The prompts "v_1 .. v_n NAME." of C classes, token by token; slots number learnt tokens class by class.
 
     Args:
         lead: token ids that every name begins with.
@@ -116,11 +116,12 @@ def prompt_tokens(
     tokenizer = backbone.tokenizer
     before = [] if tokenizer.start_id is None else [tokenizer.start_id]
     after = [] if tokenizer.end_id is None else [tokenizer.end_id]
-    placeholder = tokenizer.words("X")[0]  # where a learnt token stands; padding would be hidden in some towers
+    # The id in the places of learnt tokens; some towers would hide padding there.
+    placeholder = tokenizer.words("X")[0]
     ids, slots, ends = [], [], []
     for label, name in enumerate(names):
         words = [*lead, *tokenizer.words(f"{name}.")]
-        # A name may end in punctuation that swallows the full stop.
+        # A name may end in punctuation that merges with the full stop into one token.
         n_name = min(len(lead) + len(tokenizer.words(name)), len(words))
         learnt = [label * n_ctx * class_specific + index for index in range(n_ctx)]
         n_before = {"end": n_ctx, "middle": n_ctx // 2, "front": 0}[position]
@@ -149,17 +150,17 @@ def prompt_tokens(
 
 
 def random_tokens(backbone: FrozenCLIP, *shape: int, std: float = 0.02) -> Tensor:
-    """Learnt tokens of a shape, drawn from N(0, std^2) with torch's global generator, in fp32."""
+    """Learnt tokens of a given shape, drawn from N(0, std^2) with torch's global generator, in fp32."""
     return torch.empty(*shape, device=backbone.device).normal_(std=std)
 
 
 def random_context(backbone: FrozenCLIP, *shape: int) -> Tensor:
-    """Learnt tokens (*shape, D_t), random."""
+    """Random learnt tokens (*shape, D_t)."""
     return random_tokens(backbone, *shape, backbone.text_width)
 
 
 def word_context(backbone: FrozenCLIP, words: str) -> Tensor:
-    """The token embeddings (n_ctx, D_t) of a phrase, one token per word, in fp32.
+    """Token embeddings (n_ctx, D_t) of a phrase in fp32; every word has to be one token.
 
     Raises:
         ValueError: if there is no word, or a word is not one token of the tokenizer.
@@ -175,9 +176,9 @@ def word_context(backbone: FrozenCLIP, words: str) -> Tensor:
 
 
 def phrase_context(backbone: FrozenCLIP, phrase: str, n_ctx: int) -> tuple[Tensor, str]:
-    """Learnt tokens (n_ctx, D_t) in the place of a phrase's first words, and the words left over, which stay fixed.
+    """Learnt tokens (n_ctx, D_t) for a phrase's first words, and the other words, which stay fixed.
 
-    A phrase of fewer than n_ctx words, or of none, has no say: the tokens are random and no word is left, as in the
+    A phrase of fewer than n_ctx words, or of none, is ignored: the tokens are random and no word is left, as in the
     released code of MaPLe.
 
     Raises:

@@ -7,18 +7,18 @@ from torch import Tensor, nn
 
 
 def gaussian_weights(epochs: Sequence[int], mean: float, std: float) -> Tensor:
-    """N(e; mean, std^2) of epochs e, scaled to the sum 1: one weight each, in fp64."""
+    """Gaussian weights N(e; mean, std^2) of epochs e, scaled to the sum 1, in fp64."""
     distance = (torch.tensor(epochs, dtype=torch.float64) - mean) / std
-    return torch.softmax(-(distance**2) / 2, dim=0)  # far from the mean the weights underflow; their logs do not
+    return torch.softmax(-(distance**2) / 2, dim=0)  # Weights far from the mean underflow; their logs do not.
 
 
 class EpochAverage(nn.Module):
-    """A mean over epochs that can change places with the learnt tensors it is the mean of.
+    """A weighted mean of learnt tensors over epochs, which can change places with those tensors.
 
     Args:
-        learnt: the tensors; every call brings them again, in this order.
-        mean: the epoch, counted from 1, that counts most.
-        std: in epochs.
+        learnt: the tensors; every call passes them again, in this order.
+        mean: the epoch with the largest weight, counted from 1.
+        std: standard deviation of the weights, in epochs.
     """
 
     n_epochs: Tensor
@@ -35,8 +35,9 @@ class EpochAverage(nn.Module):
 
     @torch.no_grad()
     def add(self, learnt: Sequence[Tensor], epoch: int) -> None:
-        """Let the tensors as they are after epoch `epoch`, counted from 0, into the mean."""
-        seen = range(epoch + 1 - int(self.n_epochs), epoch + 2)  # the epochs in the mean and this one, counted from 1
+        """Add the tensors after epoch `epoch`, counted from 0, to the mean."""
+        # The epochs in the mean and this one, counted from 1.
+        seen = range(epoch + 1 - int(self.n_epochs), epoch + 2)
         share = float(gaussian_weights(seen, self.mean, self.std)[-1])
         for kept, tensor in zip(self._kept(), learnt, strict=True):
             kept.lerp_(tensor, share)
@@ -44,7 +45,7 @@ class EpochAverage(nn.Module):
 
     @torch.no_grad()
     def swap(self, learnt: Sequence[Tensor]) -> None:
-        """Exchange the mean for the tensors; once more puts both back. Before the first epoch there is no mean."""
+        """Exchange the mean and the tensors; a second call puts both back. Before the first epoch there is no mean."""
         if self.n_epochs == 0:
             return
         for kept, tensor in zip(self._kept(), learnt, strict=True):

@@ -1,15 +1,15 @@
 """Multinomial logistic regression by full-batch L-BFGS, with scikit-learn's objective and stopping rules.
 
     minimise over W (C, D), b (C,):   c * sum_i CE(softmax(W x_i + b), y_i) + |W|^2 / 2
-`c` is scikit-learn's C, the inverse strength of the penalty; b is not penalised. From zero, in float64; the gradient
-that stops the fit is the one of this objective divided by c N, as in scikit-learn.
+`c` is scikit-learn's C, the inverse strength of the penalty; b is not penalised. The fit starts from zero, in float64;
+as in scikit-learn, the gradient that stops it belongs to this objective divided by c N.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MEMORY = 10  # steps that L-BFGS remembers
+MEMORY = 10  # Number of steps that L-BFGS remembers.
 
 
 def objective(weight: Tensor, bias: Tensor, x: Tensor, labels: Tensor, c: float) -> Tensor:
@@ -21,12 +21,12 @@ def objective(weight: Tensor, bias: Tensor, x: Tensor, labels: Tensor, c: float)
 def fit(
     x: Tensor, labels: Tensor, n_classes: int, c: float, max_iter: int = 1000, tol: float = 1e-4
 ) -> tuple[Tensor, Tensor]:
-    """Features (N, D), labels (N,) -> W (C, D), b (C,), float64.
+    """Fit features (N, D) and labels (N,) -> W (C, D), b (C,), float64.
 
     Args:
         c: inverse strength of the penalty.
-        max_iter: steps of L-BFGS at most.
-        tol: stop where no component of the gradient is larger.
+        max_iter: largest number of L-BFGS steps.
+        tol: the fit stops once no component of the gradient is larger.
 
     Raises:
         ValueError: if there are no features, or c is not above 0.

@@ -1,6 +1,7 @@
-"""A frozen attention layer with low-rank updates beside its projections (Hu et al., arXiv:2106.09685):
+"""A frozen attention layer with low-rank updates beside its projections (Hu et al., arXiv:2106.09685).
+
     y = W x + b + s B A drop(x)
-Only the update's input passes the dropout. Merged, the layer computes (W + s B A) x + b with copies of W.
+Dropout acts on the update's input only. After merging, the layer computes (W + s B A) x + b with copies of W.
 """
 
 import math
@@ -15,13 +16,13 @@ from adaptkit.towers.linears import FrozenLinear, linear
 
 
 class LowRank(nn.Module):
-    """x (..., width) -> s B A drop(x) (..., width); 0 at the start, because B is.
+    """A low-rank update, x (..., width) -> s B A drop(x) (..., width); it starts at 0, because B does.
 
     Args:
         r: rank of the update.
-        scale: s.
+        scale: the factor s.
         dropout: share of the input that is dropped in training.
-        detached: whether gradients pass the update by, and reach what lies below through the frozen projection alone.
+        detached: if True, gradients reach the layers below through the frozen projection only.
     """
 
     def __init__(
@@ -39,16 +40,16 @@ class LowRank(nn.Module):
         return self.scale * F.linear(F.linear(self.dropout(x), self.A.to(x.dtype)), self.B.to(x.dtype))
 
     def delta(self) -> Tensor:
-        """s B A, (width, width)."""
+        """The product s B A, (width, width)."""
         return self.scale * (self.B @ self.A)
 
 
 class LoRAAttention(nn.Module):
-    """A frozen attention layer with updates, for the functions of `adaptkit.towers.attention`.
+    """A frozen attention layer with low-rank updates, for the functions of `adaptkit.towers.attention`.
 
     Args:
         frozen: the layer, which stays as it is.
-        updates: a `LowRank` for each of some of "q", "k", "v" and "o".
+        updates: a `LowRank` for some of "q", "k", "v" and "o".
     """
 
     def __init__(self, frozen: AttentionLayer, updates: nn.ModuleDict):
@@ -59,10 +60,10 @@ class LoRAAttention(nn.Module):
         )
         for part in ("ln_q", "ln_k", "head_scale", "ln_inner"):
             setattr(self, part, getattr(frozen, part, None))
-        self.merged: Tensor | None = None  # (3 * width, width), in place of the frozen weights
+        self.merged: Tensor | None = None  # Weights (3 * width, width) that replace the frozen ones.
 
     def update(self, projection: str) -> LowRank:
-        """The update of one of the projections that have one."""
+        """The update of a projection; "q", "k", "v" and "o" may have one."""
         update = self.updates[projection]
         assert isinstance(update, LowRank)
         return update
@@ -86,13 +87,13 @@ class LoRAAttention(nn.Module):
         return self._updated(x, attention.project_kv(self.frozen, x), "kv")
 
     def _updated(self, x: Tensor, projected: Tensor, names: str) -> Tensor:
-        """What the frozen layer projects x to, with the updates of those projections added."""
+        """Projections of x by the frozen layer, plus the updates of the named projections."""
         parts = zip(names, projected.split(x.shape[-1], dim=-1), strict=True)
         return torch.cat([y + self.update(name)(x) if name in self.updates else y for name, y in parts], dim=-1)
 
     @torch.no_grad()
     def merged_weight(self) -> Tensor:
-        """W + s B A of queries, keys and values: (3 * width, width)."""
+        """Merged weights W + s B A of queries, keys and values: (3 * width, width)."""
         weight = self.frozen.in_proj_weight.clone()
         for name, rows in zip("qkv", weight.chunk(3), strict=True):
             if name in self.updates:
@@ -100,7 +101,7 @@ class LoRAAttention(nn.Module):
         return weight
 
     def merge(self) -> None:
-        """Compute with W + s B A from now on, without dropout; later changes of A and B are not seen."""
+        """Compute with W + s B A, without dropout, until `unmerge`; later changes of A and B are not seen."""
         self.merged = self.merged_weight()
         if isinstance(self.out_proj, LoRAOutput):
             self.out_proj.merged = self.out_proj.merged_weight()
@@ -113,19 +114,19 @@ class LoRAAttention(nn.Module):
 
     @torch.no_grad()
     def write_into(self, attn: AttentionLayer) -> None:
-        """Put W + s B A in the place of another layer's own weights."""
+        """Write W + s B A over the weights of another layer."""
         attn.in_proj_weight.copy_(self.merged_weight())
         if isinstance(self.out_proj, LoRAOutput):
             attn.out_proj.weight.copy_(self.out_proj.merged_weight())
 
 
 class LoRAOutput(nn.Module):
-    """The frozen output projection of an attention layer with an update."""
+    """The frozen output projection of an attention layer with a low-rank update."""
 
     def __init__(self, frozen: nn.Linear, update: LowRank):
         super().__init__()
         self.frozen, self.update = frozen, update
-        self.merged: Tensor | None = None  # (width, width), in place of the frozen weight
+        self.merged: Tensor | None = None  # Weight (width, width) that replaces the frozen one.
 
     def forward(self, x: Tensor) -> Tensor:
         if self.merged is not None:
@@ -134,5 +135,5 @@ class LoRAOutput(nn.Module):
 
     @torch.no_grad()
     def merged_weight(self) -> Tensor:
-        """W + s B A: (width, width)."""
+        """Merged weight W + s B A: (width, width)."""
         return self.frozen.weight + self.update.delta().to(self.frozen.weight.dtype)

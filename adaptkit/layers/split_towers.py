@@ -1,8 +1,8 @@
-"""Towers whose every projection is a linear layer of its own, over the frozen weights: what layer tuners can wrap.
+"""Towers with a separate linear layer for every projection, over the frozen weights, for layer tuners to wrap.
 
 open_clip's attention keeps queries, keys and values in one packed weight, and `nn.MultiheadAttention` never calls its
-output layer: a tuner has nothing to wrap there. A `SplitTower` has the modules of a tower under the tower's own names,
-such as `blocks.3.attn.q_proj` or `blocks.3.mlp.c_fc`. Its modules are new, its weights are those of the backbone.
+output layer, so a tuner has nothing to wrap there. A `SplitTower` has the modules of a tower under the tower's own
+names, such as `blocks.3.attn.q_proj` or `blocks.3.mlp.c_fc`. Its modules are new, its weights are the backbone's.
 """
 
 import copy
@@ -24,7 +24,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class SplitTower(nn.Module):
-    """The modules of a tower that tuners can reach, with split attention layers; embeddings of tokens stay out."""
+    """The modules of a tower that tuners can reach, with split attention layers; token embeddings stay out."""
 
     blocks: nn.ModuleList
 
@@ -37,12 +37,12 @@ class SplitTower(nn.Module):
         self.blocks = nn.ModuleList(_split_block(block) for block in tower.blocks)
 
     def in_place_of(self, tower: Tower) -> Tower:
-        """The tower with these modules, as they are now, in the place of its own."""
+        """The tower with these modules in place of its own."""
         return dataclasses.replace(tower, **dict(self.named_children()))  # type: ignore[arg-type]
 
 
 class SplitAttention(nn.Module):
-    """An attention layer with a linear layer for each projection, for the functions of `adaptkit.towers.attention`."""
+    """An attention layer with a linear layer per projection, for the functions of `adaptkit.towers.attention`."""
 
     def __init__(self, attn: AttentionLayer):
         super().__init__()
@@ -70,14 +70,14 @@ class SplitAttention(nn.Module):
 
 
 def copy_over_same_weights(module: Module) -> Module:
-    """New modules with new parameters that lie on the same memory; the new ones may be frozen, wrapped or replaced."""
+    """New modules with new parameters on the same memory; they may be frozen, wrapped or replaced."""
     memo: dict[int, object] = {id(buffer): buffer for buffer in module.buffers()}
     memo |= {id(weight): nn.Parameter(weight.detach(), requires_grad=False) for weight in module.parameters()}
     return copy.deepcopy(module, memo)
 
 
 def give_own_memory(module: nn.Module, frozen: nn.Module) -> None:
-    """Move the parameters of `module` that learn off the memory of `frozen`, which must not change with them."""
+    """Move the learning parameters of `module` off the memory of `frozen`, so that `frozen` stays unchanged."""
     shared = {weight.untyped_storage().data_ptr() for weight in frozen.parameters()}
     for parameter in module.parameters():
         if parameter.requires_grad and parameter.untyped_storage().data_ptr() in shared:
@@ -88,7 +88,8 @@ def _split_block(block: Block) -> nn.Module:
     assert isinstance(block, nn.Module)
     if is_gone(block):
         return block
-    parts = {name: part for name, part in block.named_children() if name in WRAPPERS_PARTS}  # go on learning, shared
+    # Parts of wrappers stay shared and go on learning.
+    parts = {name: part for name, part in block.named_children() if name in WRAPPERS_PARTS}
     own = copy_over_same_weights(BlockView(block, **{name: nn.Identity() for name in parts}))
     return BlockView(own, attn=SplitAttention(own.attn), **parts)
 

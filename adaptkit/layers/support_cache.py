@@ -1,4 +1,4 @@
-"""The cache of Tip-Adapter, support features as keys and their labels as values, and the search of alpha and beta.
+"""Tip-Adapter's cache, with support features as keys and labels as values, and the search of alpha and beta.
 
 Zhang et al., "Tip-Adapter", arXiv:2111.03930. For a query f and keys k_n, all of unit length, with one-hot labels v_n:
     cache logits = sum_n exp(-beta (1 - f . k_n)) v_n,    logits = 100 f . w_c + alpha * cache logits
@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from adaptkit.contract.method import Support
 
-CLIP_SCALE = 100.0  # of the cosines with the class weights: written out in the released code, whatever CLIP's own is
-SEARCH_BYTES = 2**28  # logits that the search holds at a time
+# Factor of the cosines with the class weights, a constant in the released code, independent of CLIP's own scale.
+CLIP_SCALE = 100.0
+SEARCH_BYTES = 2**28  # Bytes of logits that the search holds at a time.
 
 
 @dataclass(frozen=True)
 class SearchGrid:
-    """Where to look: `steps` values from 0.1 up to, but not including, the maximum."""
+    """The grid of the search: `steps` values from 0.1 up to, but not including, the maximum."""
 
     beta_max: float
     alpha_max: float
@@ -36,11 +37,11 @@ class SearchGrid:
 
 
 class SupportCache(nn.Module):
-    """Keys (N, D) with labels (N,), empty until `fill`; `alpha` and `beta` are what `search` may change.
+    """Keys (N, D) with labels (N,), empty until `fill`; `search` may change `alpha` and `beta`.
 
     Args:
-        n_classes: C.
-        like: any tensor of the device and dtype to compute in, its last dimension D.
+        n_classes: number of classes C.
+        like: a tensor with the device and dtype of the computation, its last dimension D.
         learns: whether the keys are parameters.
     """
 
@@ -62,7 +63,7 @@ class SupportCache(nn.Module):
             self.register_buffer(name, torch.tensor(value, dtype=torch.float64, device=like.device))
 
     def fill(self, support: Support) -> None:
-        """Make keys of support features (N, D), or (N, V, D): the mean over the views as they are, then unit length.
+        """Fill the keys from support features (N, D), or (N, V, D): unnormalised mean over views, then unit length.
 
         Raises:
             ValueError: if a label is none of the C classes, or the features are not D wide.
@@ -90,18 +91,18 @@ class SupportCache(nn.Module):
         return F.one_hot(self.labels, self.n_classes).to(self.keys.dtype)
 
     def cache_logits(self, query: Tensor) -> Tensor:
-        """Cache logits (B, C) of queries (B, D) of unit length, without alpha."""
+        """Cache logits (B, C) of unit queries (B, D), without the factor alpha."""
         return torch.exp(-self.beta * (1 - query @ self.keys.T)) @ self.values
 
     def forward(self, query: Tensor, class_weights: Tensor) -> Tensor:
-        """Logits (B, C) of queries (B, D) of unit length, with class weights (C, D)."""
+        """Logits (B, C) of unit queries (B, D), with class weights (C, D)."""
         return CLIP_SCALE * query @ class_weights.T + self.alpha * self.cache_logits(query)
 
     @torch.no_grad()
     def search(self, class_weights: Tensor, examples: Support, grid: SearchGrid) -> None:
-        """Set alpha and beta to the first pair of the grid, beta by beta, that gets most examples right.
+        """Set alpha and beta to the first pair of the grid, beta by beta, with the most correct examples.
 
-        Where no pair gets any right both become 0, which is zero-shot, as in the released code.
+        If no pair gets any example right, both become 0, which is zero-shot, as in the released code.
         """
         query, labels = F.normalize(examples.x.to(class_weights), dim=-1), examples.labels.to(self.labels)
         clip_logits = CLIP_SCALE * query @ class_weights.T  # (B, C)
@@ -115,20 +116,20 @@ class SupportCache(nn.Module):
                 part = slice(start, start + rows)
                 predicted = (clip_logits[part] + alphas * cache_logits[part]).argmax(dim=-1)  # (alphas, b)
                 correct[row] += (predicted == labels[part]).sum(dim=-1)
-        beta, alpha = divmod(int(correct.argmax()), len(grid.alphas))  # argmax takes the first of equals
+        beta, alpha = divmod(int(correct.argmax()), len(grid.alphas))  # `argmax` takes the first in a tie.
         found = bool(correct.any())
         self.beta.fill_(grid.betas[beta] if found else 0.0)
         self.alpha.fill_(grid.alphas[alpha] if found else 0.0)
 
     def state(self) -> dict[str, Tensor]:
-        """Copies of keys, labels, alpha and beta: all that has to be kept."""
+        """Copies of keys, labels, alpha and beta: the whole content of the cache."""
         return {name: tensor.detach().clone() for name, tensor in self.state_dict(prefix="cache.").items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state` gave.
+        """Restore the content from a dict made by `state`.
 
         Raises:
-            ValueError: if it is not that of such a cache.
+            ValueError: if the dict does not fit such a cache.
         """
         if state.keys() != self.state().keys():
             raise ValueError(f"learnt tensors {sorted(state)} do not belong here; expected {sorted(self.state())}")

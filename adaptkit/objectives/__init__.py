@@ -1,4 +1,4 @@
-"""What a training minimises, one objective a file."""
+"""Objectives of training, one per file."""
 
 from adaptkit.objectives.cross_entropy import CrossEntropy, CrossEntropyConfig
 

@@ -1,7 +1,7 @@
 """Cross-entropy: the method's own loss, which is the objective of every paper whose released code trains on labels.
 
     L = CE(softmax(logits(x)), y) + R
-with the regularizer R of the method, where it has one: KgCoOp's distance from the hand-written text features,
+with the regularizer R of a method that has one: KgCoOp's distance from the hand-written text features,
 PromptSRC's three agreements, CLAP's penalty (see https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cross_entropy.html
 for the first term).
 """

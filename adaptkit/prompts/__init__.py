@@ -1,4 +1,4 @@
-"""Methods whose gradient enters before the towers: learnt tokens."""
+"""Methods whose gradient enters before the towers, through learnt tokens."""
 
 from adaptkit.layers.context import LearnedContext
 from adaptkit.prompts.cocoop import CoCoOp, CoCoOpConfig

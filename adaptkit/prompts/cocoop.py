@@ -5,7 +5,7 @@ Zhou et al., "Conditional Prompt Learning for Vision-Language Models", arXiv:220
     t_c(x) = v_1(x) v_2(x) ... v_M(x) [CLASS]
     p(y = c | x) = softmax_c(cos(f(x), g(t_c(x))) / tau)
 with h the meta-net Linear - ReLU - Linear, sixteen times narrower in the middle. Trained by cross-entropy over the v_m
-and h. Every image has its own prompts, so B images and C classes are B * C text features, in training and in tests;
+and h. Every image has its own prompts, so B images and C classes make B * C text features, in training and in tests;
 the text tower computes them as B groups of one token tree.
 
 Departure: like the released code, the meta-net sees the feature normalised; the paper does not say.
@@ -24,7 +24,8 @@ from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.context import LearnedContext, random_context, word_context
 
-FEATURES_PER_PASS = 2**17  # text features (images * classes) that exist at the same time: 256 MB at D=512 in fp32
+# Text features (images * classes) that exist at the same time: 256 MB at D=512 in fp32.
+FEATURES_PER_PASS = 2**17
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class CoCoOpConfig:
 
 
 class MetaNet(nn.Module):
-    """The shift of the context that belongs to an image feature: (B, D) -> (B, D_t)."""
+    """The meta-net: image features (B, D) -> shifts of the context (B, D_t)."""
 
     def __init__(self, dim: int, hidden: int, text_width: int):
         super().__init__()
@@ -54,7 +55,7 @@ class MetaNet(nn.Module):
 
 @register_method("cocoop", CoCoOpConfig, touches="before")
 class CoCoOp(AdaptedCLIP):
-    """Frozen image features (B, D) against the text features (B, C, D) of prompts that the image shifted."""
+    """Frozen image features (B, D) against the text features (B, C, D) of prompts that the image has shifted."""
 
     consumes = "features"
 
@@ -71,7 +72,7 @@ class CoCoOp(AdaptedCLIP):
         return torch.cat([self.backbone.logits(part, self.text_features(part)) for part in parts])
 
     def text_features(self, image_features: Tensor) -> Tensor:
-        """The classes as each image's prompts describe them: (B, D) -> (B, C, D), not normalised."""
+        """Text features (B, C, D), not normalised, of the prompts that image features (B, D) shift."""
         ctx = self.context.ctx
         shift = self.meta_net(F.normalize(image_features.to(ctx.dtype), dim=-1))  # (B, D_t)
         return self.context(ctx + shift[:, None])

@@ -6,7 +6,7 @@ Zhou et al., "Learning to Prompt for Vision-Language Models", arXiv:2109.01134:
 trained by cross-entropy over the context [V]_1 .. [V]_M only.
 
 Departure: like the released code, a full stop follows the class name; the paper's formula has none.
-Departure: like the released code, words in `ctx_init` make one context for all classes, whatever `class_specific` says.
+Departure: like the released code, words in `ctx_init` make one context for all classes; `class_specific` is ignored.
 """
 
 from collections.abc import Sequence

@@ -5,8 +5,8 @@ arXiv:2307.06948, section 3.1. With blocks T_i of the text tower over words W an
 tower over a class token c, patches E and prompts Q:
     [W_i, _] = T_i([P_i-1, W_i-1])     i = 1 .. depth_text;      afterwards the prompts run on like any token
     [c_i, E_i, _] = V_i([c_i-1, E_i-1, Q_i-1])    i = 1 .. depth_vision;    afterwards likewise
-Cross-entropy over cosines trains all P and Q. Without vision prompts this is deep language prompting, and the image
-tower stays frozen: it trains on cached features then.
+Cross-entropy over cosines trains all P and Q. Without vision prompts this is deep language prompting, and the frozen
+image tower allows training on cached features.
 
 Departure: like the released code, P_0 replaces the first words of "a photo of a [CLASS]." only; with two text tokens
     "of a" stays in every prompt as it is.
@@ -64,7 +64,7 @@ class IVLP(AdaptedCLIP):
             self.consumes = "features"
 
     def logits(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W), or their features (B, D) without vision prompts -> logits (B, C)."""
+        """Images (B, 3, H, W), or image features (B, D) without vision prompts -> logits (B, C)."""
         if self.consumes == "images":
             x = self.encode_image(x)  # (B, D)
         return self.backbone.logits(x, self.current_class_weights())

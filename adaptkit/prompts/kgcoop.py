@@ -2,7 +2,7 @@
 
 Yao et al., "Visual-Language Prompt Tuning with Knowledge-guided Context Optimization", arXiv:2303.13283:
     L = L_ce + lambda * L_kg        L_kg = 1/C * sum_c ||w_c - w_c^clip||^2
-with w_c the learnt and w_c^clip the template's class feature, both of unit length.
+with class features of unit length: w_c of the learnt prompt, w_c^clip of the template.
 
 Departure: the released code has L_kg = 1/C * sum_c (1 - cos(w_c, w_c^clip)), half the formula's value, with the same
     lambda. That is the default here; `distance="squared"` is the formula.
@@ -71,9 +71,9 @@ class KgCoOp(AdaptedCLIP):
         return self.config.guidance * self.knowledge_gap(self.class_weights())
 
     def knowledge_gap(self, weights: Tensor) -> Tensor:
-        """L_kg of class weights (C, D), a scalar over all classes, in the batch or not."""
+        """Distance L_kg of class weights (C, D) from the templates', a scalar over all classes, in the batch or not."""
         gap = 1 - F.cosine_similarity(weights, self.clip_weights, eps=1e-7).mean()
-        return gap if self.config.distance == "cosine" else 2 * gap  # |a - b|^2 = 2 - 2 cos for unit vectors
+        return gap if self.config.distance == "cosine" else 2 * gap  # |a - b|^2 = 2 - 2 cos for unit vectors.
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         return self.context.encode(self.backbone, texts)

@@ -60,7 +60,7 @@ class MaPLe(AdaptedCLIP):
         return self.backbone.logits(self.encode_image(images), self.current_class_weights())
 
     def vision_prompts(self) -> dict[int, Tensor]:
-        """What the couplings make of the text prompts: block -> (n_ctx, D_v)."""
+        """Vision prompts that the couplings compute from the text prompts: block -> (n_ctx, D_v)."""
         text_prompts = [self.context.ctx, *self.text_prompts]
         return {
             layer: coupling(prompt)

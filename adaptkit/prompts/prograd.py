@@ -5,13 +5,13 @@ Zhu et al., "Prompt-aligned Gradient for Prompt Tuning", arXiv:2205.14865, with 
     G_d = gradient of L_ce, G_g = gradient of L_kl
     G = G_d                                               if their angle is at most 90 degrees
     G = G_d - lambda * (G_d . G_g) / |G_g|^2 * G_g        otherwise
-and only G trains the context. Where a wrapper changes the towers, what it learns there is trained alike, and z_0 takes
-the image feature as it is, without gradient, and the text features of the tower as it was loaded.
+and only G trains the context. Tensors that a wrapper learns in the towers are trained alike; z_0 takes the image
+feature as it is, without gradient, and the text features of the tower as it was loaded.
 
 Departure: like the released code, L_kl lacks the entropy of the zero-shot side, which has no gradient, and is T^2 times
     as large; the direction of G_g is the same.
-Departure: like the released code, words to start from stand in the last of the n_ctx tokens and the others start at
-    zero; a template of more tokens than words (its comma is one) leaves its last tokens behind the learnt ones, fixed.
+Departure: like the released code, initial words stand in the last of the n_ctx tokens and the others start at zero; a
+    template of more tokens than words (its comma is one) leaves its last tokens behind the learnt ones, fixed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -80,17 +80,17 @@ class ProGrad(AdaptedCLIP):
         return self.backbone.logits(image_features, self.current_class_weights())
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
-        """L_ce alone: L_kl bends its gradient, in `backward`, and adds nothing to it."""
+        """Cross-entropy L_ce alone; L_kl changes its gradient in `backward` and adds nothing to the value."""
         return F.cross_entropy(self.logits(image_features), labels)
 
     def zero_shot_divergence(self, image_features: Tensor, logits: Tensor) -> Tensor:
-        """L_kl of logits (B, C), up to a constant."""
+        """Divergence L_kl of logits (B, C) from the zero-shot logits, up to a constant."""
         T = self.config.temperature
         zero_shot = self.backbone.logits(image_features, self.zero_shot_weights).detach()  # (B, C)
         return T**2 * F.cross_entropy(logits / T, (zero_shot / T).softmax(dim=-1))
 
     def backward(self, image_features: Tensor, labels: Tensor) -> Tensor:
-        """Leave G in `.grad` of each learnt tensor; returns L_ce, detached."""
+        """Put G into `.grad` of each learnt tensor, and return L_ce, detached."""
         cross_entropy, domain, general = self.gradients(image_features, labels)
         learnt = self._all_learnt()
         for name in domain:
@@ -99,12 +99,12 @@ class ProGrad(AdaptedCLIP):
         return cross_entropy
 
     def _all_learnt(self) -> dict[str, nn.Parameter]:
-        """The context, and what a wrapper learns in the towers."""
+        """Parameters by name: the context, and the tensors that a wrapper learns in the towers."""
         in_towers = enumerate(self.backbone.learnt_in_towers())
         return {**self.learnt_parameters(), **{f"towers.{index}": parameter for index, parameter in in_towers}}
 
     def gradients(self, image_features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        """L_ce, detached, and G_d and G_g of each learnt tensor in use: one forward pass, two backward passes."""
+        """Loss L_ce, detached, with G_d and G_g of each learnt tensor in use: one forward pass, two backward passes."""
         learnt = self._all_learnt()
         logits = self.logits(image_features)  # (B, C)
         cross_entropy = F.cross_entropy(logits, labels)
@@ -136,19 +136,19 @@ class ProGrad(AdaptedCLIP):
 
 
 def _in_use(learnt: Iterable[str], gradients: Iterable[Tensor | None]) -> dict[str, Tensor]:
-    """Gradients by name; a tensor that the loss does not depend on has none."""
+    """Gradients by name, without the tensors on which the loss does not depend."""
     return {name: gradient for name, gradient in zip(learnt, gradients, strict=True) if gradient is not None}
 
 
 def align(domain: Tensor, general: Tensor, strength: float) -> Tensor:
-    """G: `domain` without the share `strength` of the part that opposes `general`; all of it where that is zero."""
-    direction = F.normalize(general.flatten(), dim=0)  # zero stays zero
+    """Gradient G: `domain` less a share `strength` of its part that opposes `general`; all of it if that is zero."""
+    direction = F.normalize(general.flatten(), dim=0)  # Zero stays zero.
     opposing = (domain.flatten() @ direction).clamp(max=0)
     return domain - strength * opposing * direction.view_as(domain)
 
 
 def padded_context(backbone: FrozenCLIP, words: str, n_ctx: int) -> tuple[Tensor, list[int]]:
-    """Zeros, then the embeddings of a phrase's first tokens, as many as it has words: (n_ctx, D_t); and its other ids.
+    """Zeros, then embeddings of a phrase's first tokens, one per word: (n_ctx, D_t); and the ids of its other tokens.
 
     Raises:
         ValueError: if the phrase has more than n_ctx words.

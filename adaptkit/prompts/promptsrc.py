@@ -8,8 +8,8 @@ the prompted and the frozen logits:
     g = the mean over 60 templates                                             textual diversity
 The prompts stand as in ivlp.py.
 
-In training mode the prompts are those that the optimiser steps; in eval mode they are P, the average over the epochs so
-far, which is what is tested, saved and deployed.
+In training mode the prompts are the optimiser's; in eval mode they are P, the average over the epochs so far, which is
+tested, saved and deployed.
 
 Departure: like the released code, |.| is the mean over all entries of the C and B features, KL is the sum over B and C
     divided by B * C, and g is averaged before it is brought to unit length.
@@ -36,9 +36,8 @@ from adaptkit.towers.vision import embed_patches, encode_patches
 
 Self = TypeVar("Self", bound="PromptSRC")
 
-TEMPLATES = tuple(  # "a photo of a {}." and the others of the released code are CLIP's first 60 for ImageNet
-    template("{}") for template in OPENAI_IMAGENET_TEMPLATES[:60]
-)
+# "a photo of a {}." and the others of the released code, CLIP's first 60 for ImageNet.
+TEMPLATES = tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES[:60])
 
 
 @dataclass(frozen=True)
@@ -80,13 +79,13 @@ class PromptSRC(AdaptedCLIP):
         self.text_prompts = deep_text_prompts(backbone, config.n_ctx_text, config.depth_text)
         self.vision_prompts = vision_prompts(backbone, config.n_ctx_vision, config.depth_vision, "promptsrc")
         self.average = EpochAverage(self._learnt(), config.average_mean, config.average_std)
-        self.register_buffer("frozen_weights", None, persistent=False)  # g (C, D), made when first needed
+        self.register_buffer("frozen_weights", None, persistent=False)  # g (C, D), made at its first use
 
     def _learnt(self) -> list[Tensor]:
         return [self.context.ctx, *self.text_prompts, *self.vision_prompts]
 
     def train(self: Self, mode: bool = True) -> Self:
-        """Eval mode has the average over the epochs in the prompts, training mode what the optimiser steps."""
+        """Swap the prompts: the average over the epochs in eval mode, the optimiser's values in training mode."""
         if mode != self.training:
             self.average.swap(self._learnt())
         return super().train(mode)
@@ -115,11 +114,11 @@ class PromptSRC(AdaptedCLIP):
         return losses["text"] + losses["image"] + losses["logits"]
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The four terms of L, weighted, by what they look at; scalars."""
+        """The four terms of L, weighted scalars by name."""
         config, tower = self.config, self.backbone.require_vit_blocks("promptsrc")
         frozen_tower = self.backbone.as_loaded().require_vit_blocks("promptsrc")
         prompted_text, frozen_text = self.class_weights(), self._frozen_class_weights()  # (C, D)
-        patches = embed_patches(tower, images)  # (B, 1 + P, D_v), the same for both image features
+        patches = embed_patches(tower, images)  # (B, 1 + P, D_v), shared by both image features
         prompts = by_layer(self.vision_prompts, first=0)
         prompted_image = F.normalize(encode_patches(tower, patches, prompts), dim=-1)  # (B, D)
         prompted_logits = self.backbone.logits(prompted_image, prompted_text)  # (B, C)
@@ -152,6 +151,6 @@ class PromptSRC(AdaptedCLIP):
 
 
 def mean_template_features(backbone: FrozenCLIP, classes: ClassSet) -> Tensor:
-    """The frozen features (C, D), averaged over the 60 templates before they are normalised; in full precision."""
+    """Frozen text features (C, D), averaged over the 60 templates before normalisation, in full precision."""
     with torch.autocast(backbone.device.type, enabled=False):
         return torch.stack([template_features(backbone, classes, template) for template in TEMPLATES]).mean(dim=0)

@@ -1,4 +1,4 @@
-"""QuickGELU that keeps one tensor for its backward pass instead of two."""
+"""QuickGELU with one tensor kept for the backward pass instead of two."""
 
 import torch
 from open_clip.transformer import QuickGELU
@@ -8,14 +8,14 @@ SLOPE = 1.702
 
 
 class LeanQuickGELU(QuickGELU):
-    """x * sigmoid(1.702 x), bit for bit, and so is its gradient.
+    """QuickGELU, x * sigmoid(1.702 x), with value and gradient bit for bit the same.
 
-    Autograd keeps x and the sigmoid, each four times as wide as the tower: more than half of what a frozen block keeps.
-    Here the sigmoid is computed again in the backward pass.
+    Autograd keeps x and the sigmoid, each four times as wide as the tower: more than half of a frozen block's memory.
+    Here the backward pass computes the sigmoid again.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # a graph has no place for Python, nor a need
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # A graph has no place and no need for Python.
             return super().forward(x)
         return _QuickGELUFunction.apply(x)
 

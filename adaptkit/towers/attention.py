@@ -1,4 +1,4 @@
-"""The insides of an attention layer: the only module that knows them.
+"""Attention layers taken apart into functions: the only module that knows their insides.
 
 Serves `torch.nn.MultiheadAttention(batch_first=True)`, open_clip's own `Attention`, and any replacement layer that has
 the same attributes: `in_proj_weight` (3D, D), `in_proj_bias` (3D,) or None, `out_proj`, `num_heads`, and optionally
@@ -17,7 +17,7 @@ from adaptkit.towers.linears import linear
 
 
 class AttentionLayer(Protocol):
-    """What every attention layer served here has."""
+    """The attributes that every attention layer here has."""
 
     num_heads: int
     in_proj_weight: Tensor  # (3D, D)
@@ -26,9 +26,10 @@ class AttentionLayer(Protocol):
 
 
 def is_supported(attn: object) -> bool:
-    """Whether the functions below compute what `attn` computes."""
+    """Whether the functions below compute the same as `attn`."""
     has_packed_projection = getattr(attn, "in_proj_weight", None) is not None or hasattr(attn, "project_qkv")
-    is_plain_softmax = getattr(attn, "logit_scale", None) is None  # open_clip's scaled cosine attention has one
+    # open_clip's scaled cosine attention has a logit scale.
+    is_plain_softmax = getattr(attn, "logit_scale", None) is None
     has_extra_keys = getattr(attn, "bias_k", None) is not None or getattr(attn, "add_zero_attn", False)
     return has_packed_projection and is_plain_softmax and not has_extra_keys and getattr(attn, "batch_first", True)
 
@@ -66,7 +67,7 @@ def _project_part(attn: AttentionLayer, x: Tensor, part: slice) -> Tensor:
 
 
 def split_heads(attn: AttentionLayer, x: Tensor) -> Tensor:
-    """(..., L, D) -> (..., H, L, d)."""
+    """Split heads: (..., L, D) -> (..., H, L, d)."""
     return x.unflatten(-1, (attn.num_heads, -1)).transpose(-3, -2)
 
 
@@ -90,6 +91,7 @@ def project_out(attn: AttentionLayer, x: Tensor) -> Tensor:
     ln_inner = getattr(attn, "ln_inner", None)
     if ln_inner is not None:
         x = ln_inner(x)
-    if isinstance(attn, nn.MultiheadAttention):  # it never calls its own out_proj; keep to the weights it reads
+    # `nn.MultiheadAttention` reads the weights of its out_proj and never calls it; we do the same.
+    if isinstance(attn, nn.MultiheadAttention):
         return linear(x, attn.out_proj.weight, attn.out_proj.bias)
     return attn.out_proj(x)

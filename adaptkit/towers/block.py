@@ -1,8 +1,8 @@
 """A transformer block of CLIP's towers as plain functions over its rows.
 
 A view's block may have parts that a wrapper put there: `beside_attn` and `beside_mlp` are added to the two residual
-steps, and `skip` stands in for the whole block, row by row, while it is active.
-
+A view's block may have parts from a wrapper: `beside_attn` and `beside_mlp` are added to the two residual
+steps, and `skip` replaces the whole block, row by row, while it is active.
 Letters: N sequences, L positions, D the width of a tower.
 """
 
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from adaptkit.towers import attention
 
 NO_PROMPTS: Mapping[int, Tensor] = MappingProxyType({})
-WRAPPERS_PARTS = ("beside_attn", "beside_mlp", "skip")  # of a block, besides open_clip's own
+WRAPPERS_PARTS = ("beside_attn", "beside_mlp", "skip")  # Parts that a wrapper may add to open_clip's own.
 
 
 class Block(Protocol):
-    """A pre-norm transformer block; `ls_1`, `ls_2`, `ln_attn` and a wrapper's parts may be there as well."""
+    """A pre-norm transformer block; it may also have `ls_1`, `ls_2`, `ln_attn` and a wrapper's parts."""
 
     ln_1: Callable[[Tensor], Tensor]
     attn: attention.AttentionLayer
@@ -33,7 +33,7 @@ class Block(Protocol):
 
 
 class StandIn(Protocol):
-    """A block's `skip`: while it is active, the block is not run, and this maps its rows one by one."""
+    """The `skip` part of a block: while active, it maps the rows one by one and the block does not run."""
 
     active: bool
 
@@ -41,7 +41,7 @@ class StandIn(Protocol):
 
 
 def is_supported_block(block: object) -> bool:
-    """Whether `run_block` computes what the block computes."""
+    """Whether `run_block` computes the same as the block."""
     if is_gone(block):
         return True
     has_parts = all(hasattr(block, part) for part in ("ln_1", "attn", "ln_2", "mlp"))
@@ -49,23 +49,23 @@ def is_supported_block(block: object) -> bool:
 
 
 def stand_in(block: object) -> StandIn | None:
-    """What maps the rows of a block that is skipped now; None where the block runs."""
+    """The active `skip` part of a block, or None for a block that runs."""
     skip: StandIn | None = getattr(block, "skip", None)
     return skip if skip is not None and skip.active else None
 
 
 def is_gone(block: object) -> bool:
-    """Whether a block is skipped for good: nothing of it is left but what stands in for it."""
+    """Whether a block is skipped for good: only its stand-in is left."""
     return stand_in(block) is not None and not hasattr(block, "attn")
 
 
 def last_attending(blocks: Sequence[Block]) -> int:
-    """The last block that is not skipped: behind it, and past its keys and values, one row is enough; -1 for none."""
+    """Number of the last block that runs, or -1; past its keys and values, one row of the output is enough."""
     return max((layer for layer, block in enumerate(blocks) if stand_in(block) is None), default=-1)
 
 
 def add_attention(block: Block, x: Tensor, update: Tensor) -> Tensor:
-    """The residual step of a block's attention, with the layer norm and scale that some blocks put on the update."""
+    """Residual step of a block's attention, with the layer norm and scale that some blocks apply to the update."""
     for part in ("ln_attn", "ls_1"):
         step = getattr(block, part, None)
         update = update if step is None else step(update)
@@ -73,22 +73,22 @@ def add_attention(block: Block, x: Tensor, update: Tensor) -> Tensor:
 
 
 def add_mlp(block: Block, x: Tensor) -> Tensor:
-    """The residual step of a block's MLP."""
+    """Residual step of a block's MLP."""
     update, scale = block.mlp(block.ln_2(x)), getattr(block, "ls_2", None)
     return _add_beside(block, "beside_mlp", x, x + (update if scale is None else scale(update)))
 
 
 def _add_beside(block: Block, part: str, x: Tensor, stepped: Tensor) -> Tensor:
-    """A residual step with what a wrapper put beside it, which reads the step's input x."""
+    """A residual step plus the output of a wrapper's part, which reads the step's input x."""
     beside = getattr(block, part, None)
     return stepped if beside is None else stepped + beside(x)
 
 
 def run_block(block: Block, x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """One pre-norm block on x (N, L, width); without a mask every row sees every other.
+    """Run one pre-norm block on x (N, L, width); without a mask every row sees every other.
 
     Args:
-        mask: what `attention.attend` takes, or the same as numbers that are added to the scores.
+        mask: a mask as `attention.attend` takes it, or numbers that are added to the scores.
     """
     skip = stand_in(block)
     if skip is not None:
@@ -100,20 +100,20 @@ def run_block(block: Block, x: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def run_first_rows(block: Block, x: Tensor, n_rows: int) -> Tensor:
-    """The first `n_rows` rows' outputs of a block on x (B, L, D_v). The others lend keys and values only."""
+    """Outputs of a block for the first `n_rows` rows of x (B, L, D_v); the others give keys and values only."""
     qkv, width = attention.project_qkv(block.attn, block.ln_1(x)), x.shape[-1]
     return _rows_of_block(block, x[:, :n_rows], qkv[:, :n_rows, :width], qkv[..., width:])
 
 
 def run_last_block(block: Block, x: Tensor) -> Tensor:
-    """The first row's output of a block on x (B, L, D_v): (B, D_v). The other rows lend keys and values only."""
+    """Output (B, D_v) of a block for the first row of x (B, L, D_v); the others give keys and values only."""
     attn, normed = block.attn, block.ln_1(x)
     q, kv = attention.project_q(attn, normed[:, :1]), attention.project_kv(attn, normed)
     return _rows_of_block(block, x[:, :1], q, kv)[:, 0]
 
 
 def run_last_block_rows(block: Block, x: Tensor) -> Tensor:
-    """All rows' outputs of a block on x (B, L, D_v), the first to the last bit what `run_last_block` gives."""
+    """Outputs of a block for all rows of x (B, L, D_v); the first equals `run_last_block` to the last bit."""
     attn, normed = block.attn, block.ln_1(x)
     kv, parts = attention.project_kv(attn, normed), (slice(1), slice(1, None))
     outputs = [_rows_of_block(block, x[:, part], attention.project_q(attn, normed[:, part]), kv) for part in parts]
@@ -121,13 +121,13 @@ def run_last_block_rows(block: Block, x: Tensor) -> Tensor:
 
 
 def _rows_of_block(block: Block, x: Tensor, q: Tensor, kv: Tensor) -> Tensor:
-    """Outputs of some rows x (B, l, D_v) of a block from their queries, and keys and values (B, L, 2 * D_v) of all."""
+    """Outputs of a block for rows x (B, l, D_v), from their queries and all rows' keys and values (B, L, 2 * D_v)."""
     attn = block.attn
     q, k, v = (attention.split_heads(attn, part) for part in (q, *kv.chunk(2, -1)))
     return add_mlp(block, add_attention(block, x, attention.project_out(attn, attention.attend(attn, q, k, v))))
 
 
 def replace_tokens(x: Tensor, start: int, prompts: Tensor) -> Tensor:
-    """x (N, L, D) with prompts (n, D) or (N, n, D) in the place of the tokens from `start` on."""
+    """Replace the tokens of x (N, L, D) from `start` on by prompts (n, D) or (N, n, D)."""
     prompts = prompts.to(x.dtype).expand(x.shape[0], -1, -1)
     return torch.cat([x[:, :start], prompts, x[:, start + prompts.shape[1] :]], dim=1)

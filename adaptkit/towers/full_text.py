@@ -1,4 +1,4 @@
-"""The text tower over every position of the prompts, padding included: for towers that are not causal, and for words.
+"""The text tower over every position, padding included: for towers that are not causal, and for words.
 
 Letters: N texts, L positions, n prompt tokens, D joint width, D_t tower width.
 """
@@ -20,14 +20,14 @@ def encode_full_text(
     start: int = 1,
     deep: Mapping[int, Tensor] = NO_PROMPTS,
 ) -> Tensor:
-    """Every position of the prompts, padding included: x (N, L, D_t) -> features (N, D), not normalised.
+    """Encode prompts at every position, padding included: x (N, L, D_t) -> features (N, D), not normalised.
 
     Args:
         x: token embeddings, before the positional embedding.
-        tokens: (N, L) the ids that `x` stands for; only the padding is read from them.
-        ends: (N,) position of [EOS], read by the towers that pool it.
+        tokens: (N, L) ids behind `x`; only the padding is read from them.
+        ends: (N,) position of [EOS], for towers that pool it.
         start: position behind [SOS].
-        deep: layer -> (n, D_t); they replace the n tokens from `start` on before their block.
+        deep: layer -> (n, D_t), which replace the n tokens from `start` on in front of that block.
     """
     x = full_text_rows(tower, x, tokens, start, deep)
     if tower.pool == "first":
@@ -40,9 +40,9 @@ def encode_full_text(
 
 
 def encode_words(tower: TextTower, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Token ids (N, L) -> their rows behind the final norm (N, L', D_t), and which stand at or before [EOS] (N, L').
+    """Token ids (N, L) -> their rows behind the final norm (N, L', D_t), and a mask of rows up to [EOS] (N, L').
 
-    Rows behind the last [EOS] are left out where nothing depends on them, in a causal tower.
+    A causal tower leaves out the rows behind the last [EOS], on which no other row depends.
     """
     ends = tower.ends(tokens)
     if tower.is_causal():
@@ -54,7 +54,7 @@ def encode_words(tower: TextTower, tokens: Tensor) -> tuple[Tensor, Tensor]:
 def full_text_rows(
     tower: TextTower, x: Tensor, tokens: Tensor, start: int = 1, deep: Mapping[int, Tensor] = NO_PROMPTS
 ) -> Tensor:
-    """Output rows of the last block (N, L, D_t), one more where a class token is appended; see `encode_full_text`."""
+    """Output rows (N, L, D_t) of the last block, plus one for an appended class token; see `encode_full_text`."""
     x, mask = x.to(tower.dtype), tower.attn_mask
     if tower.class_embedding is not None:
         x = torch.cat([x, tower.class_embedding.to(x.dtype).expand(len(x), 1, -1)], dim=1)
@@ -71,7 +71,7 @@ def full_text_rows(
 
 
 def _hide_padding(tower: TextTower, tokens: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """The additive mask (N * heads, L, L) in which nothing sees padding."""
+    """Additive mask (N * heads, L, L) that hides padding from every position."""
     seen = tokens.ne(tower.pad_id or 0)  # (N, L)
     if tower.class_embedding is not None:
         always = seen.new_ones(len(seen), 1)

@@ -1,10 +1,10 @@
-"""Frozen linear layers on oneDNN, where the CPU's default fp32 matrix product runs at half speed.
+"""Frozen linear layers on oneDNN, for CPUs on which the default fp32 matrix product runs at half speed.
 
-On AMD processors with AVX-512, MKL's fp32 GEMM reaches about half of what oneDNN does (the numbers of one are in
-benchmarks/results/text_tower.json); on those with AVX2 alone MKL is the faster of the two. `linear` is
-`torch.nn.functional.linear`; with oneDNN enabled it sends the large fp32 products of frozen weights there instead.
-Same arithmetic in fp32, other rounding. Gradients flow to the input only, through a transposed copy of the weight, so
-the frozen weights that are used in training take twice their memory.
+On AMD processors with AVX-512, MKL's fp32 GEMM reaches about half of oneDNN's speed (the numbers of one are in
+benchmarks/results/text_tower.json); with AVX2 alone MKL is the faster of the two. `linear` is
+`torch.nn.functional.linear`; with oneDNN enabled it sends large fp32 products of frozen weights to oneDNN.
+The arithmetic stays fp32, the rounding differs. Gradients flow to the input only, through a transposed copy of the
+weight, so frozen weights take twice their memory in training.
 """
 
 import platform
@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-MIN_WEIGHT_NUMEL = 256 * 256  # below this the call costs more than it saves
+MIN_WEIGHT_NUMEL = 256 * 256  # Smaller weights cost more for the call than they save.
 
 _transposed: WeakIdKeyDictionary = WeakIdKeyDictionary()
-_enabled: bool | None = None  # None: decide by the processor
+_enabled: bool | None = None  # None lets the processor decide.
 
 
 @lru_cache(maxsize=1)
@@ -37,7 +37,7 @@ def onednn_helps() -> bool:
 
 
 def onednn_enabled() -> bool:
-    """Whether `linear` uses oneDNN now: what `use_onednn` asked for, else whether it helps on this processor."""
+    """Whether `linear` uses oneDNN now, by the innermost `use_onednn` block or else by the processor."""
     return onednn_helps() if _enabled is None else _enabled
 
 
@@ -46,7 +46,7 @@ def use_onednn(enabled: bool) -> Iterator[None]:
     """Force oneDNN linears on or off inside the block.
 
     Raises:
-        RuntimeError: if they are asked for and this torch has none.
+        RuntimeError: if oneDNN is asked for and this torch lacks it.
     """
     if enabled and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         raise RuntimeError("this torch build has no oneDNN linear; use a CPU build with oneDNN, or use_onednn(False)")
@@ -59,7 +59,7 @@ def use_onednn(enabled: bool) -> Iterator[None]:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x (..., I), weight (O, I), bias (O,) -> (..., O), on oneDNN where that is enabled and the weight is frozen."""
+    """x (..., I), weight (O, I), bias (O,) -> (..., O); on oneDNN if enabled and the weight is frozen."""
     if _runs_on_onednn(x, weight, bias):
         return _FrozenLinearFunction.apply(x, weight, bias)
     return F.linear(x, weight, bias)
@@ -67,7 +67,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def _runs_on_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     return (
-        not torch.compiler.is_compiling()  # first: a compiler cannot trace the questions below
+        not torch.compiler.is_compiling()  # First, because a compiler cannot trace the other checks.
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and weight.numel() >= MIN_WEIGHT_NUMEL
@@ -79,7 +79,7 @@ def _runs_on_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 
 
 def _transpose_of(weight: Tensor) -> Tensor:
-    """A contiguous copy of weight.T, kept as long as the weight lives and remade when it was written to."""
+    """A contiguous copy of weight.T, kept as long as the weight lives and remade after a write to it."""
     base = weight if weight._base is None else weight._base
     key = (weight.data_ptr(), tuple(weight.shape), base._version)
     copies = _transposed.setdefault(base, {})
@@ -106,7 +106,7 @@ class _FrozenLinearFunction(torch.autograd.Function):
 
 
 class FrozenLinear(nn.Linear):
-    """A linear layer that shares another's parameters and computes through `linear`."""
+    """A linear layer that shares the parameters of another and computes through `linear`."""
 
     def __init__(self, source: nn.Linear):
         super().__init__(source.in_features, source.out_features, bias=source.bias is not None, device="meta")

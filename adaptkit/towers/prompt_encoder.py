@@ -1,4 +1,4 @@
-"""Prompts with learnt tokens in, text features out, on any text tower."""
+"""Encoders from learnt prompt tokens to text features, for any text tower."""
 
 from collections.abc import Mapping
 
@@ -15,16 +15,16 @@ from adaptkit.towers.tree_encoder import MEMORY_BUDGET, TreeEncoder
 def prompt_encoder(
     tower: TextTower, prompts: PromptTokens, *, is_causal: bool, memory_budget: int = MEMORY_BUDGET
 ) -> "TreeEncoder | FullEncoder":
-    """The token tree where it is exact, every position where it is not; both are called alike."""
+    """A token tree for a causal tower, else an encoder of every position; both have the same call."""
     if is_causal:
         return TreeEncoder(tower, prompts, memory_budget=memory_budget)
     return FullEncoder(tower, prompts)
 
 
 class FullEncoder(nn.Module):
-    """Every position of every prompt, padding included: for towers in which a position sees later ones.
+    """Encoder of every position of every prompt, padding included, for towers that are not causal.
 
-    Same call as `TreeEncoder`: ctx (G, S, D_t), deep layer -> (n, D_t) or (G, n, D_t) -> features (G, C, D).
+    The call is that of `TreeEncoder`: ctx (G, S, D_t), deep layer -> (n, D_t) or (G, n, D_t) -> features (G, C, D).
     """
 
     ids: Tensor
@@ -42,14 +42,14 @@ class FullEncoder(nn.Module):
 
     @property
     def n_tokens(self) -> int:
-        """Positions that a pass computes."""
+        """Number of positions in one pass."""
         return self.ids.numel()
 
     def forward(self, ctx: Tensor | None = None, deep: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
         """Features (G, C, D), not normalised; see `TreeEncoder.forward`.
 
         Raises:
-            ValueError: if `ctx` does not have the prompts' S tokens.
+            ValueError: if `ctx` does not have the S tokens of the prompts.
         """
         fixed = self.tower.token_embedding(self.ids).to(self.tower.dtype)  # (C, L, D_t)
         if ctx is None:

@@ -1,6 +1,6 @@
 """The parts of an open_clip text tower.
 
-Prompts of a causal tower run as a token tree (tree_encoder.py), those of other towers whole (full_text.py).
+Prompts of a causal tower run as a token tree (tree_encoder.py), prompts of other towers at full length (full_text.py).
 
 Letters: N texts, L text positions, D joint width, D_t width of the text tower.
 """
@@ -19,16 +19,18 @@ class TextTower:
     """The parts of an open_clip text tower."""
 
     token_embedding: nn.Embedding
-    positional_embedding: Tensor  # (L, D_t); one more row where a class token is appended
+    positional_embedding: Tensor  # (L, D_t); an appended class token has one more row.
     blocks: Sequence[Block]
     ln_final: Callable[[Tensor], Tensor]
     projection: Tensor | nn.Linear | None  # (D_t, D)
-    attn_mask: Tensor | None  # additive (L, L), None where every position sees every other
-    pool: str  # the row that becomes the feature: "argmax" or "eos" ([EOS]), "first", "last"
+    attn_mask: Tensor | None  # Additive (L, L); None if all positions see each other.
+    # The row that becomes the feature: "argmax" or "eos" ([EOS]), "first", "last".
+    pool: str
     eos_id: int
-    class_embedding: Tensor | None  # (D_t,), appended behind the padding (CoCa); its row is the feature
-    pad_id: int | None  # tokens that no position may see; None where padding is seen
-    pads_from_the_front: bool  # CoCa's released weights shift the padding mask by one
+    # (D_t,), appended behind the padding (CoCa); its row becomes the feature.
+    class_embedding: Tensor | None
+    pad_id: int | None  # Id hidden from all positions; None shows padding.
+    pads_from_the_front: bool  # CoCa's released weights shift the padding mask by one.
 
     @property
     def width(self) -> int:
@@ -40,13 +42,13 @@ class TextTower:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the blocks' weights, which the tokens are cast to; of the positions where every block is skipped."""
+        """Dtype of the blocks' weights, to which tokens are cast; that of the positions if every block is skipped."""
         mlps = (block.mlp for block in self.blocks if hasattr(block, "mlp"))
         weights = (weight for mlp in mlps for weight in mlp.parameters() if weight.ndim == 2)
         return next(weights, self.positional_embedding).dtype
 
     def is_causal(self) -> bool:
-        """Whether the feature depends only on the tokens up to [EOS], each on those before it."""
+        """Whether the feature depends only on tokens up to [EOS], and each row only on earlier tokens."""
         return (
             self.attn_mask is not None
             and self.pool in ("argmax", "eos")
@@ -56,11 +58,11 @@ class TextTower:
         )
 
     def ends(self, tokens: Tensor) -> Tensor:
-        """Position of the [EOS] of each text, tokens (N, L) -> (N,)."""
+        """Position of [EOS] in each text: tokens (N, L) -> (N,)."""
         return tokens.argmax(dim=-1) if self.pool == "argmax" else (tokens == self.eos_id).int().argmax(dim=-1)
 
     def project(self, x: Tensor) -> Tensor:
-        """(..., D_t) -> (..., D)."""
+        """Project rows to the joint space: (..., D_t) -> (..., D)."""
         if self.projection is None:
             return x
         return x @ self.projection if isinstance(self.projection, Tensor) else self.projection(x)

@@ -1,7 +1,7 @@
 """The prompts of all classes packed into one token tree: a shared trunk, and bushes of branches.
 
-In a causal text tower a position depends only on itself and the positions before it. So what several prompts begin
-with is computed once: the trunk ([SOS], learnt context, fixed words) for all classes, and a bush for the classes whose
+In a causal text tower a position depends only on itself and the positions before it. So common beginnings of prompts
+are computed once: the trunk ([SOS], learnt context, fixed words) for all classes, and a bush for the classes whose
 names begin alike ("great white shark", "great grey owl"). Bushes lie side by side in rows of about `ROW_LENGTH` tokens;
 every token keeps the position it has in its own prompt, and sees the tokens before it in that prompt. 1,000 ImageNet
 prompts of 77 positions become 4,112 tokens, and the result is the same in exact arithmetic. Nothing here knows a
@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-ROW_LENGTH = 64  # attention is quadratic in a row, and short rows waste products on padding: about 60 is the optimum
+# Tokens in a row. Attention is quadratic in a row, and short rows waste products on padding: about 60 is the optimum.
+ROW_LENGTH = 64
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class PromptTokens:
     A position holds either a fixed token (its id) or a learnt one (its slot, counted over all learnt tokens).
 
     Args:
-        ids: (C, L) int64 token ids; arbitrary after the end of a prompt and where a learnt token stands.
-        slots: (C, L) int64, number of the learnt token that stands there, or -1 for the fixed token in `ids`.
-        ends: (C,) int64, position of [EOS], the token whose output is the text feature.
-        start: position behind [SOS], 0 for a tokenizer without one; deep prompts stand from there on.
+        ids: (C, L) int64 token ids; arbitrary behind the end of a prompt and in the places of learnt tokens.
+        slots: (C, L) int64, number of the learnt token in each place, or -1 for the fixed token in `ids`.
+        ends: (C,) int64, position of [EOS], whose output is the text feature.
+        start: position behind [SOS], 0 for a tokenizer without one; deep prompts begin there.
     """
 
     ids: Tensor
@@ -39,7 +40,7 @@ class PromptTokens:
 
     @property
     def n_slots(self) -> int:
-        """How many learnt tokens there are."""
+        """Number of learnt tokens."""
         return int(self.slots.max()) + 1 if self.slots.numel() else 0
 
     def __len__(self) -> int:
@@ -48,16 +49,16 @@ class PromptTokens:
 
 @dataclass(frozen=True)
 class TokenTree:
-    """Where every token of the packed prompts stands. Tokens are numbered: the P of the trunk, then R * W of the rows.
+    """The places of all tokens in the packed prompts, numbered from the P of the trunk to the R * W of the rows.
 
     Args:
         ids: (P + R * W,) token ids; padding repeats the id 0.
-        slots: (P + R * W,) learnt token that stands there, or -1.
+        slots: (P + R * W,) number of the learnt token in each place, or -1.
         positions: (P + R * W,) position in the token's own prompt.
-        trunk_length: P.
-        row_length: W.
-        mask: (R, W, P + W) bool, True where a token of a row may see a token of the trunk or of its row.
-        ends: (R, E) number of each [EOS] of each row; rows with fewer of them repeat their last.
+        trunk_length: number of trunk tokens P.
+        row_length: number of tokens W in a row.
+        mask: (R, W, P + W) bool, True if a token of a row may see a token of the trunk or of its row.
+        ends: (R, E) number of each [EOS] in each row; a row with fewer repeats its last.
         end_mask: (R, E, P + W) bool, the rows of `mask` that belong to `ends`.
         end_of_class: (C,) index into the R * E ends; classes with equal prompts share one.
     """
@@ -98,22 +99,22 @@ def build_tree(prompts: PromptTokens, row_length: int = ROW_LENGTH) -> TokenTree
 
 @dataclass
 class _Node:
-    """A token that some prompts share: the same token behind the same tokens."""
+    """A token that several prompts share, behind the same tokens."""
 
-    token: tuple[int, int]  # id, slot
+    token: tuple[int, int]  # (id, slot)
     position: int
     parent: int
     is_end: bool = False
     children: dict[tuple[int, int], int] = field(default_factory=dict)  # token -> node
 
 
-ROOT = 0  # in front of every prompt; stands for no token
+ROOT = 0  # The node in front of every prompt, no token itself.
 
 
 def _grow(prompts: PromptTokens) -> tuple[list[_Node], list[int]]:
-    """All nodes, and the node at which each class ends."""
+    """All nodes of the tree, and the node at which each class ends."""
     nodes, leaves = [_Node(token=(0, -1), position=-1, parent=-1)], []
-    # a learnt token has no id of its own, so equal slots are equal whatever placeholder stands in `ids`
+    # A learnt token has no id of its own, so equal slots are equal with any placeholder in `ids`.
     all_ids = torch.where(prompts.slots >= 0, 0, prompts.ids).tolist()
     for ids, slots, end in zip(all_ids, prompts.slots.tolist(), prompts.ends.tolist(), strict=True):
         node = ROOT
@@ -128,7 +129,7 @@ def _grow(prompts: PromptTokens) -> tuple[list[_Node], list[int]]:
 
 
 def _shared_prefix(nodes: list[_Node]) -> list[int]:
-    """The nodes that all prompts pass through; [EOS] always stays outside, where features are read."""
+    """Nodes on the path of every prompt; [EOS] stays outside, because features are read there."""
     trunk: list[int] = []
     node = ROOT
     while len(nodes[node].children) == 1:
@@ -140,7 +141,7 @@ def _shared_prefix(nodes: list[_Node]) -> list[int]:
 
 
 def _below(nodes: list[_Node], top: int) -> list[int]:
-    """A node and all behind it, every parent before its children."""
+    """A node and all nodes below it, parents before children."""
     found, waiting = [], [top]
     while waiting:
         node = waiting.pop()
@@ -150,7 +151,7 @@ def _below(nodes: list[_Node], top: int) -> list[int]:
 
 
 def pack_rows(lengths: Sequence[int], row_length: int) -> list[list[int]]:
-    """Distribute bushes over rows: the longest first, each into the emptiest row; indices into `lengths` per row."""
+    """Distribute bushes over rows, the longest first, each into the emptiest row: indices into `lengths` per row."""
     n_rows = max(1, round(sum(lengths) / max(row_length, *lengths)))
     rows: list[list[int]] = [[] for _ in range(n_rows)]
     filled = [0] * n_rows
@@ -178,12 +179,12 @@ def _lay_out(nodes: list[_Node], leaves: list[int], trunk: list[int], rows: list
                 mask[r, index] = mask[r, column[nodes[node].parent]]
             mask[r, index, P + index] = True
             if nodes[node].is_end:
-                ends[r, n_ends:] = P + r * W + index  # the places behind the row's last end repeat it
+                ends[r, n_ends:] = P + r * W + index  # Places behind the row's last end repeat it.
                 place[node] = r * E + n_ends
                 n_ends += 1
         tokens[P + r * W : P + r * W + len(row)] = _describe(nodes, row)
         for index in range(len(row), W):
-            # A padded token sees itself: were there no trunk, its scores would all be -inf, and softmax of that is NaN.
+            # A padded token sees itself: without a trunk, its scores would all be -inf, and softmax of those is NaN.
             mask[r, index, P + index] = True
     tokens[:P] = _describe(nodes, trunk)
     end_mask = torch.stack([row_mask[row_ends] for row_mask, row_ends in zip(mask, (ends - P) % W, strict=True)])
@@ -194,6 +195,6 @@ def _lay_out(nodes: list[_Node], leaves: list[int], trunk: list[int], rows: list
 
 
 def _describe(nodes: list[_Node], order: list[int]) -> Tensor:
-    """(id, slot, position) of some nodes: (n, 3) int64."""
+    """Id, slot and position of some nodes: (n, 3) int64."""
     rows = [(*nodes[node].token, nodes[node].position) for node in order]
     return torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)

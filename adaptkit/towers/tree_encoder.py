@@ -1,8 +1,8 @@
 """The text tower over a token tree: all classes in one pass, exact for causal towers (see token_tree.py).
 
-Per block, the trunk attends to itself, and each row of branches attends to the trunk and to itself. Two more savings
-are exact as well: the first block's layer norm and projections of fixed tokens never change, so they are kept, and in
-the last block that attends only the rows of [EOS] go past their keys and values.
+In each block, the trunk attends to itself, and each row of branches attends to the trunk and to itself. Two more
+savings are exact as well: the first block's layer norm and projections of fixed tokens never change and are kept, and
+in the last block that attends only the rows of [EOS] go past their keys and values.
 
 Letters: G groups of learnt tokens (1, or one per image), S learnt tokens, C classes, T = P + R * W tokens of the tree
 (P trunk, R rows of W), E branches in the fullest row, n deep prompt tokens, D joint width, D_t tower width.
@@ -20,17 +20,19 @@ from adaptkit.towers.block import NO_PROMPTS, Block, add_attention, add_mlp, las
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.token_tree import ROW_LENGTH, PromptTokens, TokenTree, build_tree
 
-MEMORY_BUDGET = 4 * 2**30  # bytes of activations; larger passes are computed in chunks of classes, recomputed backward
-SAVED_WIDTHS_PER_BLOCK = 15  # activations that one block keeps for its backward, in multiples of the tower's width
+# Bytes of activations; larger passes run in chunks of classes, which the backward pass computes again.
+MEMORY_BUDGET = 4 * 2**30
+# Activations that one block keeps for its backward pass, in multiples of the tower's width.
+SAVED_WIDTHS_PER_BLOCK = 15
 
 
 class TreeEncoder(nn.Module):
-    """Text features of fixed prompts with learnt tokens in them; for causal towers.
+    """Text features of fixed prompts with learnt tokens, for causal towers.
 
     Args:
         tower: the frozen text tower.
         prompts: the prompts of C classes.
-        memory_budget: bytes of activations above which classes are computed in chunks.
+        memory_budget: bytes of activations; above them classes run in chunks.
     """
 
     ids: Tensor
@@ -56,7 +58,8 @@ class TreeEncoder(nn.Module):
         self.tower = tower
         self.memory_budget = memory_budget
         self.n_slots, self.start = prompts.n_slots, prompts.start
-        with torch.inference_mode(False), torch.no_grad():  # buffers made in inference mode could never be trained on
+        # Buffers made in inference mode could never be trained on.
+        with torch.inference_mode(False), torch.no_grad():
             tree = build_tree(prompts, row_length)
             self.trunk_length, self.row_length, self.n_rows = tree.trunk_length, tree.row_length, tree.n_rows
             self._register_indices(tree)
@@ -66,14 +69,14 @@ class TreeEncoder(nn.Module):
         device = self.tower.positional_embedding.device
         for name in ("ids", "slots", "positions", "mask", "ends", "end_mask", "end_of_class"):
             self.register_buffer(name, getattr(tree, name).to(device), persistent=False)
-        learnt_at = (tree.slots >= 0).nonzero()[:, 0]  # (m,), in order: the trunk's, then row by row
+        learnt_at = (tree.slots >= 0).nonzero()[:, 0]  # (m,), in order: trunk, then row by row
         row_starts = tree.trunk_length + tree.row_length * torch.arange(tree.n_rows + 1)
         self.register_buffer("learnt_at", learnt_at.to(device), persistent=False)
-        # How many of them stand before each row: numbers for the host, which then never waits for the device to count.
+        # Number of learnt tokens before each row, as numbers on the host, which then never waits for the device.
         self.learnt_before: list[int] = torch.searchsorted(learnt_at, row_starts).tolist()
 
     def _embed_fixed_tokens(self) -> None:
-        """Keep what the fixed tokens are in front of the first block, and what its attention projects them to."""
+        """Keep the fixed tokens' input to the first block, and their projections in its attention."""
         tower, first = self.tower, self.tower.blocks[0]
         position = tower.positional_embedding[self.positions].to(tower.dtype)
         fixed = tower.token_embedding(self.ids).to(tower.dtype) + position  # (T, D_t)
@@ -83,18 +86,18 @@ class TreeEncoder(nn.Module):
 
     @property
     def n_tokens(self) -> int:
-        """T: the positions that a pass computes."""
+        """Number T of positions in one pass."""
         return len(self.ids)
 
     def forward(self, ctx: Tensor | None = None, deep: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
         """Features (G, C, D) of all classes, not normalised.
 
         Args:
-            ctx: learnt tokens (G, S, D_t) before the positional embedding; None where the prompts have none.
-            deep: layer -> (n, D_t) or (G, n, D_t); they replace the n tokens behind [SOS] before their block.
+            ctx: learnt tokens (G, S, D_t) before the positional embedding; None for prompts without any.
+            deep: layer -> (n, D_t) or (G, n, D_t), which replace the n tokens behind [SOS] in front of that block.
 
         Raises:
-            ValueError: if `ctx` does not have the prompts' S tokens, or the trunk is too short for `deep`.
+            ValueError: if `ctx` does not have the S tokens of the prompts, or the trunk is too short for `deep`.
         """
         if ctx is None:
             ctx = self.fixed.new_zeros(1, 0, self.tower.width)
@@ -116,7 +119,7 @@ class TreeEncoder(nn.Module):
         return ends.index_select(1, self.end_of_class)
 
     def _chunks(self, n_groups: int) -> list[tuple[slice, slice]]:
-        """(groups, rows) that fit the budget together: everything at once, or few groups, or few rows of one group."""
+        """Slices of groups and rows that fit the budget: everything at once, few groups, or few rows of one group."""
         kept_blocks = self.tower.depth if torch.is_grad_enabled() else 1
         token_bytes = self.tower.width * self.fixed.element_size() * SAVED_WIDTHS_PER_BLOCK * kept_blocks
         affordable_rows = max(1, self.memory_budget // (token_bytes * self.row_length))
@@ -129,7 +132,7 @@ class TreeEncoder(nn.Module):
         ]
 
     def _encode(self, ctx: Tensor, deep: Mapping[int, Tensor], groups: slice, rows: slice) -> Tensor:
-        """Features (g, r * E, D) of the branches of some rows, for some groups."""
+        """Features (g, r * E, D) of the branches in some rows, for some groups."""
         ctx = ctx[groups].to(self.fixed.dtype)
         deep = {layer: prompt[groups] if prompt.ndim == 3 else prompt for layer, prompt in deep.items()}
         P, W = self.trunk_length, self.row_length
@@ -146,11 +149,11 @@ class TreeEncoder(nn.Module):
         return _run_blocks(self.tower, x, tokens, deep, qkv)
 
     def _first_block_input(self, ctx: Tensor, part: Tensor, rows: slice) -> tuple[Tensor, Tensor | None]:
-        """x (g, t, D_t) in front of the first block and its projections (g, t, 3 * D_t), for the tokens in `part`."""
+        """Input x (g, t, D_t) of the first block and its projections (g, t, 3 * D_t), for the tokens in `part`."""
         in_trunk = self.learnt_at[: self.learnt_before[0]]
         in_rows = self.learnt_at[self.learnt_before[rows.start] : self.learnt_before[rows.stop]]
-        numbers = torch.cat([in_trunk, in_rows])  # (m,), in the tree
-        learnt_at = torch.cat([in_trunk, in_rows - rows.start * self.row_length])  # (m,), in `part`
+        numbers = torch.cat([in_trunk, in_rows])  # (m,), numbers in the tree
+        learnt_at = torch.cat([in_trunk, in_rows - rows.start * self.row_length])  # (m,), numbers in `part`
         position = self.tower.positional_embedding[self.positions[numbers]].to(ctx.dtype)
         learnt = ctx[:, self.slots[numbers]] + position  # (g, m, D_t)
         x = _insert(self.fixed[part], learnt_at, learnt)  # (g, t, D_t)
@@ -162,7 +165,7 @@ class TreeEncoder(nn.Module):
 
 @dataclass(frozen=True)
 class _Tokens:
-    """How the t = P + r * W tokens of one chunk see each other."""
+    """The t = P + r * W tokens of one chunk, with the masks between them."""
 
     start: int
     trunk_length: int
@@ -175,16 +178,16 @@ class _Tokens:
         return len(self.mask)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (g, t, d) of all tokens -> (g, P, d) of the trunk, (g * r, W, d) of the rows.
+        """Split x (g, t, d) of all tokens into the trunk's (g, P, d) and the rows' (g * r, W, d).
 
-        One split, whose gradients are joined in one piece; those of two slices are padded with zeros and added.
+        A single split joins its gradients in one piece; those of two slices would be padded with zeros and added.
         """
         trunk, rows = x.split([self.trunk_length, x.shape[1] - self.trunk_length], dim=1)
         return trunk, rows.unflatten(1, (self.n_rows, -1)).flatten(0, 1)
 
 
 def _run_blocks(tower: TextTower, x: Tensor, tokens: _Tokens, deep: Mapping[int, Tensor], qkv: Tensor | None) -> Tensor:
-    """x (g, t, D_t) -> features (g, r * E, D) at the ends; `qkv` are the first block's projections, where known."""
+    """Run x (g, t, D_t) to features (g, r * E, D) at the ends; `qkv` are the first block's projections, if known."""
     last = last_attending(tower.blocks)
     if last < 0:
         x = x[:, tokens.ends.flatten()]
@@ -214,7 +217,7 @@ def _run_blocks(tower: TextTower, x: Tensor, tokens: _Tokens, deep: Mapping[int,
 
 
 def _projects_alike(block: Block) -> bool:
-    """Whether fixed tokens have the same queries, keys and values in every pass: the block attends, and learns none."""
+    """Whether fixed tokens project alike in every pass: the block runs, and its norm and projections do not learn."""
     if not hasattr(block, "attn"):
         return False
     parts = (part for part in (block.ln_1, block.attn) if isinstance(part, nn.Module))
@@ -222,7 +225,7 @@ def _projects_alike(block: Block) -> bool:
 
 
 def _attend_tree(attn: attention.AttentionLayer, qkv: Tensor, tokens: _Tokens) -> Tensor:
-    """Every token attends to its ancestors: qkv (g, t, 3 * D_t) -> (g, t, D_t)."""
+    """Attention of every token to its ancestors: qkv (g, t, 3 * D_t) -> (g, t, D_t)."""
     P, groups = tokens.trunk_length, len(qkv)
     of_trunk, of_rows = tokens.split(qkv)
     q, k, v = (attention.split_heads(attn, part) for part in of_trunk.chunk(3, dim=-1))  # (g, H, P, d)
@@ -235,7 +238,7 @@ def _attend_tree(attn: attention.AttentionLayer, qkv: Tensor, tokens: _Tokens) -
 
 
 def _attend_ends(attn: attention.AttentionLayer, q: Tensor, kv: Tensor, tokens: _Tokens) -> Tensor:
-    """The ends attend to their ancestors: q (g, r * E, D_t), kv (g, t, 2 * D_t) -> (g, r * E, D_t)."""
+    """Attention of the ends to their ancestors: q (g, r * E, D_t), kv (g, t, 2 * D_t) -> (g, r * E, D_t)."""
     groups = len(kv)
     of_trunk, of_rows = tokens.split(kv)
     k, v = (attention.split_heads(attn, part) for part in of_trunk.chunk(2, dim=-1))
@@ -247,22 +250,22 @@ def _attend_ends(attn: attention.AttentionLayer, q: Tensor, kv: Tensor, tokens: 
 
 
 def _behind_trunk(trunk: Tensor, rows: Tensor) -> Tensor:
-    """Keys or values of the trunk (g, H, P, d) in front of every row's (g * r, H, W, d): (g * r, H, P + W, d)."""
+    """Put the trunk's keys or values (g, H, P, d) before every row's (g * r, H, W, d): (g * r, H, P + W, d)."""
     return torch.cat([trunk.repeat_interleave(len(rows) // len(trunk), dim=0), rows], dim=2)
 
 
 def _per_group(mask: Tensor, groups: int) -> Tensor:
-    """(r, L, P + W) -> (g * r, 1, L, P + W)."""
+    """Repeat a mask for every group: (r, L, P + W) -> (g * r, 1, L, P + W)."""
     return mask[:, None].repeat(groups, 1, 1, 1) if groups > 1 else mask[:, None]
 
 
 def _insert(fixed: Tensor, places: Tensor, learnt: Tensor) -> Tensor:
-    """Fixed rows (t, D) for every group, with learnt rows (g, m, D) at `places` (m,): (g, t, D)."""
+    """Insert learnt rows (g, m, D) at `places` (m,) into the fixed rows (t, D) of every group: (g, t, D)."""
     return fixed.to(learnt.dtype).expand(len(learnt), -1, -1).index_copy(1, places, learnt)
 
 
 def _join(parts: list[Tensor], chunks: list[tuple[slice, slice]]) -> Tensor:
-    """Chunks (g, r * E, D) in the order of `TreeEncoder._chunks` -> (G, R * E, D)."""
+    """Join chunks (g, r * E, D) in the order of `TreeEncoder._chunks` -> (G, R * E, D)."""
     by_group: dict[int, list[Tensor]] = {}
     for part, (groups, _) in zip(parts, chunks, strict=True):
         by_group.setdefault(groups.start, []).append(part)

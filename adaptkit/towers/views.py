@@ -1,4 +1,4 @@
-"""The towers of an open_clip model as `TextTower` and `VisionTower`, where it has such towers."""
+"""The towers of an open_clip model as `TextTower` and `VisionTower`, or None for towers of another kind."""
 
 from dataclasses import fields
 
@@ -13,7 +13,7 @@ from adaptkit.towers.vision import VisionTower
 
 
 def text_tower_of(model: CLIP | CustomTextCLIP | CoCa) -> TextTower | None:
-    """The parts of the text tower; None where it is not open_clip's own transformer."""
+    """The parts of the text tower, or None if it is not open_clip's own transformer."""
     if isinstance(model, CLIP):
         return TextTower(
             token_embedding=model.token_embedding,
@@ -48,7 +48,7 @@ def text_tower_of(model: CLIP | CustomTextCLIP | CoCa) -> TextTower | None:
 
 
 def vision_tower_of(visual: nn.Module) -> VisionTower | None:
-    """The parts of the image tower; None where it is no vision transformer that pools its class token."""
+    """The parts of the image tower, or None if it is no vision transformer that pools its class token."""
     if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None or visual.pool_type != "tok":
         return None
     if not all(is_supported_block(block) for block in visual.transformer.resblocks):
@@ -65,13 +65,13 @@ def vision_tower_of(visual: nn.Module) -> VisionTower | None:
 
 
 def context_length_of(model: CLIP | CustomTextCLIP | CoCa) -> int:
-    """Positions of the text tower, whatever it is."""
+    """Number of positions of the text tower, of any kind."""
     text = getattr(model, "text", None)
     return text.context_length if isinstance(text, TextTransformer) else model.context_length
 
 
 def learnt_parameters(tower: TextTower | VisionTower) -> list[nn.Parameter]:
-    """What learns in a tower, each parameter once, in the order of its parts."""
+    """Learnt parameters of a tower, each once, in the order of the tower's parts."""
     parts = [getattr(tower, field.name) for field in fields(tower) if field.name != "blocks"]
     modules = [part for part in (*parts, *tower.blocks) if isinstance(part, nn.Module)]
     weights = (weight for module in modules for weight in module.parameters() if weight.requires_grad)

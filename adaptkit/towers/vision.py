@@ -1,6 +1,6 @@
-"""The vision tower of CLIP as plain functions over patches: prompts, and which blocks run, are arguments.
+"""The vision tower of CLIP as plain functions over patches; prompts and skipped blocks are arguments.
 
-In the last block that attends, only the output row of the tower is computed past keys and values.
+The last block that attends computes only the tower's output row past the keys and values.
 
 Letters: B images, P patches, n prompt tokens, D joint width, D_v width of the vision tower.
 """
@@ -45,13 +45,13 @@ class VisionTower:
         return len(self.blocks)
 
     def project(self, x: Tensor) -> Tensor:
-        """Output rows (..., D_v) -> features (..., D)."""
+        """Project output rows (..., D_v) to features (..., D)."""
         x = self.ln_post(x)
         return x if self.projection is None else x @ self.projection
 
 
 def embed_patches(tower: VisionTower, images: Tensor) -> Tensor:
-    """Images (B, 3, H, W) -> class token and patches in front of the first block (B, 1 + P, D_v)."""
+    """Images (B, 3, H, W) -> class token and patches (B, 1 + P, D_v), the input of the first block."""
     patches = tower.conv1(images.to(tower.conv1.weight.dtype)).flatten(2).transpose(1, 2)  # (B, P, D_v)
     class_token = tower.class_embedding.to(patches.dtype).expand(images.shape[0], 1, -1)
     return tower.ln_pre(torch.cat([class_token, patches], dim=1) + tower.positional_embedding.to(patches.dtype))
@@ -66,22 +66,22 @@ def encode_patches(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor] 
     """Embedded patches (B, 1 + P, D_v) -> features (B, D), not normalised.
 
     Args:
-        prompts: layer -> (n, D_v) or (B, n, D_v). Those of layer 0 are appended behind the patches, through `ln_pre`
-            and without a position; those of a later layer replace the last n rows before their block. Before a
-            skipped block they pass through what stands in for it, so the next layer's own prompts leave them no effect.
+        prompts: layer -> (n, D_v) or (B, n, D_v). Prompts of layer 0 are appended behind the patches, through `ln_pre`
+            and without a position; prompts of a later layer replace the last n rows before their block. At a skipped
+            block they pass through its stand-in, so the next layer's own prompts leave them no effect.
 
     Raises:
-        ValueError: if a later layer has prompts and layer 0 has none, or another number of them.
+        ValueError: if a later layer has prompts and layer 0 has none, or a different number.
     """
-    if last_attending(tower.blocks) < 0:  # no row sees another, so the class token's is enough
+    if last_attending(tower.blocks) < 0:  # No row sees another, so the class token's is enough.
         return tower.project(_run_blocks(tower, x[:, :1], NO_PROMPTS, run_last_block)[:, 0])
     return tower.project(_run_blocks(tower, x, prompts, run_last_block))
 
 
 def encode_rows(tower: VisionTower, images: Tensor, prompts: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
-    """Images (B, 3, H, W) -> output rows (B, 1 + P, D_v) of the last block, the class token's first, prompts' left out.
+    """Images (B, 3, H, W) -> output rows (B, 1 + P, D_v) of the last block: class token, then patches, no prompts.
 
-    `tower.project` of the first row is what `encode_image` gives, to the last bit.
+    `tower.project` of the class token's row equals `encode_image` to the last bit.
     """
     x = embed_patches(tower, images)
     return _run_blocks(tower, x, prompts, run_last_block_rows)[:, : x.shape[1]]
@@ -90,9 +90,9 @@ def encode_rows(tower: VisionTower, images: Tensor, prompts: Mapping[int, Tensor
 def _run_blocks(
     tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor], run_last: Callable[[Block, Tensor], Tensor]
 ) -> Tensor:
-    """Embedded patches (B, 1 + P, D_v) through all blocks, the last that attends by `run_last`.
+    """Run embedded patches (B, 1 + P, D_v) through all blocks, using `run_last` for the last that attends.
 
-    Of prompts that are replaced right behind a block, no one reads what it makes of them.
+    Outputs of prompts that are replaced right behind a block are not computed.
     """
     n = prompts[0].shape[-2] if 0 in prompts else 0
     if any(prompt.shape[-2] != n for prompt in prompts.values()):
@@ -108,7 +108,7 @@ def _run_blocks(
         if 0 < layer <= last and layer in prompts:
             x = replace_tokens(x, n_rows, prompts[layer])
         if layer == last:
-            x = run_last(block, x)  # behind it x may be (B, D_v)
+            x = run_last(block, x)  # Behind it x may be (B, D_v).
         elif layer + 1 in prompts and stand_in(block) is None:
             x = run_first_rows(block, x, n_rows)
         else:

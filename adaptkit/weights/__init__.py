@@ -1,4 +1,4 @@
-"""Methods whose gradient enters inside the towers: layers that learn."""
+"""Methods whose gradient enters inside the towers, through layers that learn."""
 
 from adaptkit.weights.adapter import Adapter, AdapterConfig
 from adaptkit.weights.clip_lora import CLIPLoRA, CLIPLoRAConfig

@@ -5,7 +5,7 @@ serial, Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", arXiv:1
 attention and of its MLP, before they are added to the residual stream:
     y' = y + A(y)
 parallel, Chen et al., "AdaptFormer: Adapting Vision Transformers for Scalable Visual Recognition", arXiv:2205.13535,
-on what enters the MLP's half of a block:
+on the input of the MLP's half of a block:
     x' = x + MLP(LN(x)) + A(x)
 Here both stand in CLIP's towers, and cross-entropy over cosines trains them. The defaults are AdaptFormer's (bottleneck
 64, s 0.1, dropout 0.1 behind the activation); Houlsby's are form "serial", scale 1, dropout 0.
@@ -57,7 +57,7 @@ class AdapterConfig:
 
 
 class Bottleneck(nn.Module):
-    """x (..., width) -> A(x) (..., width)."""
+    """The bottleneck A: x (..., width) -> A(x) (..., width)."""
 
     def __init__(self, width: int, config: AdapterConfig, device: torch.device):
         super().__init__()
@@ -76,7 +76,7 @@ class Bottleneck(nn.Module):
 
 
 class Behind(nn.Module):
-    """A sublayer's update, scaled where its block does so, and the adapter's share of it."""
+    """A serial adapter: a sublayer's update, scaled if its block does so, plus A of that update."""
 
     def __init__(self, layer_scale: nn.Module, adapter: nn.Module):
         super().__init__()
@@ -88,7 +88,7 @@ class Behind(nn.Module):
 
 
 class Beside(nn.Module):
-    """The MLP's half of a block from its layer norm on, and the adapter on the same input."""
+    """A parallel adapter: the MLP's half of a block from its layer norm on, plus A of the half's input."""
 
     def __init__(self, ln: nn.Module, mlp: nn.Module, layer_scale: nn.Module, adapter: nn.Module):
         super().__init__()
@@ -124,7 +124,7 @@ class Adapter(AdaptedCLIP):
         self.prompts = ClassPrompts(self.backbone, classes, config.template_set, noise)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W), or their features (B, D) where only the text tower has adapters -> logits (B, C)."""
+        """Images (B, 3, H, W), or image features (B, D) if only the text tower has adapters -> logits (B, C)."""
         image_features = self.encode_image(x) if self.consumes == "images" else x  # (B, D)
         return self.backbone.logits(image_features, self.current_class_weights())
 
@@ -142,7 +142,7 @@ class Adapter(AdaptedCLIP):
 
 
 def _with_adapters(tower: Tower, layers: Sequence[int], config: AdapterConfig) -> tuple[Tower, nn.ModuleDict]:
-    """The same tower with adapters in some blocks, and these adapters: layer -> one, or those of both sublayers."""
+    """The same tower with adapters in some blocks, and those adapters: layer -> one, or one for each sublayer."""
     device, blocks = tower.positional_embedding.device, list[Block](tower.blocks)
     adapters = nn.ModuleDict()
     for layer in layers:

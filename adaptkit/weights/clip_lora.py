@@ -1,15 +1,15 @@
 """CLIP-LoRA: low-rank updates of the attention projections of both towers.
 
 Zanella and Ben Ayed, "Low-Rank Few-Shot Adaptation of Vision-Language Models", arXiv:2405.18541. For a frozen
-projection W, b of an attention layer's input x:
+projection W, b and the input x of an attention layer:
     y = W x + b + s B A drop(x),    s = alpha / sqrt(r),    A (r, width) random, B (width, r) zero at the start
 trained by cross-entropy over cosines.
 
 Departure: like the released code, s is alpha / sqrt(r) and not the usual alpha / r.
 Departure: the released code adds s B A to the frozen weights to merge and subtracts it again, which leaves rounding
     behind; here the merged weights are copies.
-Departure: with dropout 0 the released code's gradients take the layers above as if they had no update. Ours are exact,
-    unless gradients="released" asks for those.
+Departure: with dropout 0 the released code's gradients treat the layers above as if they had no update. Ours are exact,
+    unless gradients="released" asks for the same.
 Departure: the released code multiplies cosines by 100; this takes CLIP's own scale, which is 100 for OpenAI's models.
 Departure: "all" blocks are all of them; the released list for ViT-L/14 ends three blocks early.
 """
@@ -88,7 +88,7 @@ class CLIPLoRA(AdaptedCLIP):
         self.prompts = ClassPrompts(self.backbone, classes, config.template_set, noise)
 
     def logits(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W), or their features (B, D) where only the text tower is updated -> logits (B, C)."""
+        """Images (B, 3, H, W), or image features (B, D) if only the text tower is updated -> logits (B, C)."""
         image_features = self.encode_image(x) if self.consumes == "images" else x  # (B, D)
         return self.backbone.logits(image_features, self.current_class_weights())
 
@@ -124,11 +124,11 @@ class CLIPLoRA(AdaptedCLIP):
         super().load_learnt_state(state)
 
     def merge_and_unload(self) -> FrozenCLIP:
-        """A plain backbone whose own weights have the updates folded in; this method stays as it is."""
+        """A plain backbone with the updates folded into its own weights; this method stays as it is."""
         text, vision = self.frozen_towers
         plain = copy.deepcopy(self.backbone.with_towers(text=text, vision=vision))
         plain.__dict__.pop("weights_hash", None)
-        plain.source = None  # these weights are in no file yet
+        plain.source = None  # No file holds these weights yet.
         plain.name = f"{self.backbone.name}+clip_lora"
         for ours, theirs in (
             (self.backbone.text_tower, plain.text_tower),
@@ -162,8 +162,8 @@ def _with_updates(tower: Tower, updates: nn.ModuleDict) -> Tower:
 
 
 def _updated(tower: TextTower | VisionTower | None) -> Iterator[tuple[int, LoRAAttention]]:
-    """The layers of a tower that have updates."""
+    """Numbers and attention layers of the blocks that have updates."""
     for layer, block in enumerate(tower.blocks if tower is not None else ()):
-        attn = getattr(block, "attn", None)  # a skipped block has none
+        attn = getattr(block, "attn", None)  # A skipped block has none.
         if isinstance(attn, LoRAAttention):
             yield layer, attn

@@ -1,13 +1,13 @@
 """PEFT: any layer tuner of the PEFT library (LoRA, DoRA, IA3, LN tuning, VeRA, OFT ...) in CLIP's towers.
 
 https://github.com/huggingface/peft; each tuner's paper is in its documentation. Cross-entropy over the cosines of image
-and text features trains what the tuner adds. PEFT finds the layers by the names of `split_towers`:
+and text features trains the tuner's tensors. PEFT finds the layers by the names of `split_towers`:
     {text,vision}.blocks.<n>.attn.{q_proj,k_proj,v_proj,out_proj}, .blocks.<n>.mlp.{c_fc,c_proj}, .blocks.<n>.ln_{1,2},
     text.ln_final, vision.{conv1,ln_pre,ln_post}
 The backbone's modules and weights stay as they are: PEFT works on copies of the modules over the same memory.
 
-A tuner takes part through its layers alone: what PEFT does between steps (AdaLoRA's rank allocation) or adds to a
-language model's loss is left out. Prompt tuners are refused, and so is what a tower would never run.
+A tuner acts through its layers alone: PEFT's work between steps (AdaLoRA's rank allocation) and its terms in a language
+model's loss are left out. Prompt tuners are refused, and so are targets that a tower would never run.
 """
 
 import copy
@@ -27,10 +27,11 @@ from adaptkit.contract.registry import register_method
 from adaptkit.layers.block_view import require_text_blocks
 from adaptkit.layers.split_towers import SplitTower, give_own_memory
 
-if TYPE_CHECKING:  # importing it takes seconds, and few users of adaptkit need it
+if TYPE_CHECKING:  # The import takes seconds, and few users need it.
     import peft
 
-PACKED_LAYERS = {"attn", "in_proj", "in_proj_weight", "in_proj_bias"}  # open_clip's names for q, k and v together
+# open_clip's names for packed query, key and value.
+PACKED_LAYERS = {"attn", "in_proj", "in_proj_weight", "in_proj_bias"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class PEFTConfig:
 
 
 def peft_settings(config: "peft.PeftConfig") -> str:
-    """A PEFT config object as the JSON that `PEFTConfig.settings` takes."""
+    """A PEFT config object as JSON for `PEFTConfig.settings`."""
     content = {
         key: sorted(value) if isinstance(value, set) else value
         for key, value in config.to_dict().items()
@@ -80,14 +81,14 @@ class PEFT(AdaptedCLIP):
         if not learns_vision:
             self.consumes = "features"
         self._refuse_unreached()
-        for parameter in of_a_wrapper:  # PEFT freezes all that is not its own
+        for parameter in of_a_wrapper:  # PEFT freezes all other parameters.
             parameter.requires_grad_(True)
         drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in layers.modules())
         noise = config.text_noise if drops else "shared"
         self.prompts = ClassPrompts(self.backbone, classes, config.template_set, noise)
 
     def _refuse_unreached(self) -> None:
-        """Raise a ValueError if something would learn that no output depends on."""
+        """Raise a ValueError if a parameter would learn on which no output depends."""
         self.peft_model.eval()
         height, width = self.backbone.preprocess_cfg.image_size
         image = torch.zeros(1, 3, height, width, device=self.device)
@@ -105,7 +106,7 @@ class PEFT(AdaptedCLIP):
             )
 
     def logits(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W), or their features (B, D) where PEFT tunes the text tower alone -> logits (B, C)."""
+        """Images (B, 3, H, W), or image features (B, D) if PEFT tunes the text tower alone -> logits (B, C)."""
         image_features = self.encode_image(x) if self.consumes == "images" else x  # (B, D)
         return self.backbone.logits(image_features, self.current_class_weights())
 
@@ -122,12 +123,12 @@ class PEFT(AdaptedCLIP):
         self.prompts.set_classes(self.backbone, self.classes)
 
     def print_trainable_parameters(self) -> None:
-        """PEFT's own line: how many parameters learn, of those in the tuned towers."""
+        """Print PEFT's own line: the number of parameters that learn, among those of the tuned towers."""
         self.peft_model.print_trainable_parameters()
 
     @torch.no_grad()
     def merge_and_unload(self) -> FrozenCLIP:
-        """A plain backbone whose own weights have the tuning folded in; this method stays as it is.
+        """A plain backbone with the tuning folded into its own weights; this method stays as it is.
 
         Raises:
             TypeError: if the tuner changes more than weights, so that PEFT cannot fold it in.
@@ -136,9 +137,9 @@ class PEFT(AdaptedCLIP):
         text, vision = self.frozen_towers
         plain = copy.deepcopy(self.backbone.with_towers(text=text, vision=vision))
         plain.__dict__.pop("weights_hash", None)
-        plain.source = None  # these weights are in no file yet
+        plain.source = None  # No file holds these weights yet.
         plain.name = f"{self.backbone.name}+peft"
-        own = dict(_layers(plain, self.encoder).named_parameters())  # on the memory of the plain backbone's weights
+        own = dict(_layers(plain, self.encoder).named_parameters())  # On the memory of the plain backbone's weights.
         if merged.keys() != own.keys():
             left = sorted(merged.keys() ^ own.keys())
             raise TypeError(
@@ -150,10 +151,10 @@ class PEFT(AdaptedCLIP):
 
 
 def _tuner(settings: str) -> "peft.PeftConfig":
-    """The PEFT config of a tuner of layers, ready to train.
+    """The PEFT config of a layer tuner, ready to train.
 
     Raises:
-        ValueError: if PEFT does not know it, or it is none of layers, or it names layers that are packed here.
+        ValueError: if PEFT does not know the tuner, it does not tune layers, or it names layers that are packed here.
     """
     import peft
 
@@ -186,7 +187,7 @@ def _tuner(settings: str) -> "peft.PeftConfig":
 
 
 def _layers(backbone: FrozenCLIP, encoder: str) -> nn.Module:
-    """The modules that PEFT sees: `text` and `vision`, over the backbone's weights."""
+    """The modules that PEFT sees, `text` and `vision`, over the backbone's weights."""
     layers = nn.Module()
     if encoder != "vision":
         layers.add_module("text", SplitTower(require_text_blocks(backbone, "peft")))
@@ -196,17 +197,18 @@ def _layers(backbone: FrozenCLIP, encoder: str) -> nn.Module:
 
 
 def _wrap(layers: nn.Module, tuner: "peft.PeftConfig") -> "peft.PeftModel":
-    """Let PEFT put its layers in, in place.
+    """Let PEFT insert its layers in place.
 
     Raises:
-        ValueError: if it finds no layer for one of the tuner's targets.
+        ValueError: if PEFT finds no layer for one of the tuner's targets.
     """
     import peft
 
     paths = [path for path, _ in layers.named_modules()]
     targets = getattr(tuner, "target_modules", None)
     for target in [] if isinstance(targets, str) else targets or []:
-        if not any(path == target or path.endswith(f".{target}") for path in paths):  # PEFT passes over some misses
+        # PEFT ignores some targets that match no layer.
+        if not any(path == target or path.endswith(f".{target}") for path in paths):
             names = sorted({name.split(".")[-2] for name, _ in layers.named_parameters()})
             raise ValueError(f"target module {target!r} is not in these towers, which have {', '.join(names)}")
     return peft.get_peft_model(layers, tuner)
@@ -217,7 +219,7 @@ def _learns(layers: nn.Module | None) -> bool:
 
 
 def _view(backbone: FrozenCLIP, layers: nn.Module) -> FrozenCLIP:
-    """The backbone through the layers as PEFT left them."""
+    """A view of the backbone through the layers that PEFT has changed."""
     text, vision = backbone.text_tower, backbone.vision_tower
     own_text, own_vision = getattr(layers, "text", None), getattr(layers, "vision", None)
     if own_text is not None and text is not None:

@@ -1,4 +1,4 @@
-"""The plan of a bench, printed and not run: what there is to do, what is there already, how long it may take."""
+"""The plan of a bench, printed and not run: runs to do, runs that are finished, and an estimate of the time."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,22 +18,22 @@ from trainers.runs.records import read_records
 from trainers.training.checkpoints import CHECKPOINTS
 
 UNKNOWN = "unknown"
-MOST_TESTS = 2  # whose names stand in a row
+MOST_TESTS = 2  # Largest number of test names in a row.
 
 
 @dataclass
 class Cell:
-    """The runs of one method on one data set with as many shots."""
+    """The runs of one method on one data set with one number of shots."""
 
     runs: list[Run] = field(default_factory=list)
     finished: int = 0
-    begun: int = 0  # that a checkpoint is there of
-    known: list[float] = field(default_factory=list)  # estimated seconds of those to do
-    unknown: int = 0  # of those to do, without an estimate
+    begun: int = 0  # Runs to do that have a checkpoint.
+    known: list[float] = field(default_factory=list)  # Estimated seconds of runs to do.
+    unknown: int = 0  # Runs to do without an estimate.
 
 
 def dry_run(config: BenchConfig, out: Path, cache: Path, fresh: bool = False) -> None:
-    """Print what `bench` would do; nothing is written."""
+    """Print the plan of `bench`; nothing is written."""
     console, messages = Console(highlight=False), Console(stderr=True, highlight=False)
     shared = open_bench(config, out, cache)
     todo = plan(config, shared, fresh)
@@ -49,7 +49,7 @@ def dry_run(config: BenchConfig, out: Path, cache: Path, fresh: bool = False) ->
 
 
 def plan_cells(todo: Plan, estimates: Estimates) -> dict[tuple[str, str, int], Cell]:
-    """(data set, method with its wrappers, shots) -> its runs, in the plan's order."""
+    """Cells by (data set, method with its wrappers, shots), in the plan's order."""
     cells: dict[tuple[str, str, int], Cell] = {}
     for run in todo.runs:
         shots = run.config.shots if run.uses_training else 0
@@ -89,7 +89,7 @@ def _test_names(run: Run) -> tuple[str, ...]:
 
 
 def _many_tests(todo: Plan) -> list[str]:
-    """A line for every list of tests that is too long for a row."""
+    """One line for every list of tests that is too long for a row."""
     lists = dict.fromkeys(_test_names(run) for run in todo.runs)
     return [f"tests on {len(names)} sets: {', '.join(names)}" for names in lists if len(names) > MOST_TESTS]
 
@@ -111,11 +111,11 @@ def _summary(todo: Plan, cells: Iterable[Cell], workers: int) -> list[str]:
 
 
 def _encoded(todo: Plan, shared: Bench) -> str:
-    """How much of the work on test images is done: those of methods on features are encoded once for all of them."""
+    """A line on the test images: how many test sets are encoded already, once for all methods on features."""
     on_features = [run for run in todo.runs if run.consumes == "features"]
     if not on_features:
         return "test images are encoded by every run: its method changes the image tower, or looks at patches"
-    datasets = {id(test.dataset): test.dataset for run in on_features for test in run.task.tests}  # names may repeat
+    datasets = {id(test.dataset): test.dataset for run in on_features for test in run.task.tests}  # Names may repeat.
     there = [dataset for dataset in datasets.values() if shared.encoder.has_test_features(dataset)]
     runs = "all runs" if len(on_features) == len(todo.runs) else f"{len(on_features)} of the runs"
     return f"test images, encoded once for {runs}: {len(there)} of {len(datasets)} test sets are there already"

@@ -1,4 +1,4 @@
-"""How long runs may take, from records of earlier ones of the same kind; None where there is none."""
+"""Estimates of running time, from records of earlier runs of the same kind; None without such records."""
 
 from collections.abc import Iterable
 from statistics import median
@@ -7,14 +7,14 @@ from trainers.feeding.views import batch_bounds
 from trainers.runs.identity import Run
 from trainers.runs.records import ResultRecord
 
-Kind = tuple[str, str, str]  # data set, method with its wrappers, backbone
+Kind = tuple[str, str, str]  # (data set, method with its wrappers, backbone)
 
 
 class Estimates:
-    """Seconds of runs, from records of the same data set, method and backbone on the same hardware.
+    """Running times in seconds, from records of the same data set, method and backbone on the same hardware.
 
     Args:
-        hardware: as records name it; what another machine took says nothing here.
+        hardware: the hardware as records name it; times of other machines are ignored.
     """
 
     def __init__(self, records: Iterable[ResultRecord], hardware: dict[str, str]):
@@ -24,7 +24,7 @@ class Estimates:
                 self._records.setdefault((record.dataset, record.label, record.backbone), []).append(record)
 
     def seconds(self, run: Run) -> float | None:
-        """The median over the records, the time of training being taken in proportion to the steps."""
+        """Median time of a run over the records, with the training time scaled to the number of steps."""
         kind = (run.config.dataset, run.config.label, str(run.identity["backbone"]))
         steps = planned_steps(run)
         times = [_scaled(record, steps) for record in self._records.get(kind, []) if bool(record.steps) == bool(steps)]
@@ -32,7 +32,7 @@ class Estimates:
 
 
 def planned_steps(run: Run) -> int:
-    """Optimiser steps of a run; 0 where nothing is trained."""
+    """Number of optimiser steps in a run; 0 if nothing is trained."""
     if not run.uses_training:
         return 0
     optim = run.config.optim
@@ -45,7 +45,7 @@ def _scaled(record: ResultRecord, steps: int) -> float:
 
 
 def spell(seconds: float) -> str:
-    """ "40 s", "12 min", "3.5 h"."""
+    """A time in words: "40 s", "12 min", "3.5 h"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

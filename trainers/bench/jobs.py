@@ -1,4 +1,4 @@
-"""The runs of a plan as jobs for a launcher, and what a worker does with one."""
+"""The runs of a plan as jobs for a launcher, and the worker that performs them."""
 
 import math
 import os
@@ -26,17 +26,18 @@ from trainers.runs.records import RECORD_FILE, ResultRecord, read_record
 from trainers.training.checkpoints import CHECKPOINTS, discard_checkpoints
 from trainers.training.few_shot import DivergedError
 
-WORKERS_ELSEWHERE = 4  # on ray and slurm, unless a number is asked for
-RUNS_PER_WORKER = 8  # on CPU; to start a worker takes seconds, which fewer runs do not win back
+WORKERS_ELSEWHERE = 4  # Workers on ray and slurm, by default.
+# Least number of runs per worker on the CPU; starting a worker takes seconds that fewer runs do not win back.
+RUNS_PER_WORKER = 8
 
 
 class RunsFailedError(ValueError):
-    """Runs that could not be finished, each with its reason."""
+    """Error for runs that could not be finished, each with its reason."""
 
 
 @dataclass(frozen=True)
 class RunJobs:
-    """The runs that are to be done; a worker loads what it needs itself."""
+    """The runs that are to be done; a worker loads its own copy of everything."""
 
     config: BenchConfig
     out: Path
@@ -57,7 +58,7 @@ class RunJobs:
 
 
 def performer(todo: Plan, bench: Bench) -> Callable[[Job, Tell], str | None]:
-    """What does a job: its run, from a checkpoint where there is one."""
+    """A function that performs a job: its run, from a checkpoint if there is one."""
     runs = {run.run_id: run for run in todo.runs}
 
     def perform(job: Job, tell: Tell) -> str | None:
@@ -78,8 +79,8 @@ def performer(todo: Plan, bench: Bench) -> Callable[[Job, Tell], str | None]:
             if not lacks_memory(error):
                 raise
             if run.processes > 1:
-                raise ConfigError(_out_of_memory(run, error)) from error  # the others of the team wait for this one
-            torch.cuda.empty_cache()  # for the next run
+                raise ConfigError(_out_of_memory(run, error)) from error  # The rest of the team waits for this one.
+            torch.cuda.empty_cache()  # Free the memory for the next run.
             return _out_of_memory(run, error)
         return None
 
@@ -87,9 +88,9 @@ def performer(todo: Plan, bench: Bench) -> Callable[[Job, Tell], str | None]:
 
 
 def lacks_memory(error: RuntimeError | MemoryError) -> bool:
-    """Whether it says that the device, or this machine, has no memory left."""
+    """Whether an error says that the device, or this machine, has no memory left."""
     kinds = (torch.cuda.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)  # torch on the CPU
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)  # torch's message on the CPU.
 
 
 def _out_of_memory(run: Run, error: RuntimeError | MemoryError) -> str:
@@ -102,7 +103,7 @@ def _out_of_memory(run: Run, error: RuntimeError | MemoryError) -> str:
 
 
 def jobs_of(todo: Plan) -> tuple[Job, ...]:
-    """The runs that are to be done, in the plan's order; records that do not count are stale."""
+    """Jobs for the runs that are to be done, in the plan's order; records that do not count are stale."""
     jobs = []
     for run in todo.to_do:
         record = run.folder / RECORD_FILE
@@ -112,7 +113,7 @@ def jobs_of(todo: Plan) -> tuple[Job, ...]:
 
 
 def choose_launcher(config: BenchConfig, todo: Plan, bench: Bench) -> Launcher:
-    """What the settings ask for."""
+    """The launcher that the settings ask for."""
     launch, device = config.launch, bench.backbone.device.type
     workers = count_workers(config, len(todo.to_do), bench.backbone.device)
     cpus = launch.cpus or torch.get_num_threads()
@@ -131,7 +132,7 @@ def choose_launcher(config: BenchConfig, todo: Plan, bench: Bench) -> Launcher:
 
 
 def count_workers(config: BenchConfig, count: int, device: torch.device) -> int:
-    """How many workers so many runs are shared by."""
+    """Number of workers that share `count` runs."""
     if config.launch.processes > 1:
         return 1
     if config.launch.launcher != "local":
@@ -140,7 +141,7 @@ def count_workers(config: BenchConfig, count: int, device: torch.device) -> int:
 
 
 def worker_devices(config: BenchConfig, count: int, device: torch.device) -> tuple[str, ...]:
-    """The device of each local worker for so many runs."""
+    """Device of each local worker that shares `count` runs."""
     workers, asked = config.launch.workers, config.settings.device
     if device.type != "cuda":
         room = max(1, _cores() // torch.get_num_threads())
@@ -152,7 +153,7 @@ def worker_devices(config: BenchConfig, count: int, device: torch.device) -> tup
 
 
 def team_devices(processes: int, device: torch.device) -> tuple[str, ...]:
-    """The device of each process that trains a run together with the others.
+    """Device of each process in a team that trains one run together.
 
     Raises:
         ConfigError: if there are not enough CUDA devices.
@@ -165,15 +166,15 @@ def team_devices(processes: int, device: torch.device) -> tuple[str, ...]:
 
 
 def _cores() -> int:
-    """That this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_all(
     config: BenchConfig, todo: Plan, bench: Bench, cache: Path, launcher: Launcher, tell: Tell
 ) -> tuple[list[ResultRecord], list[str]]:
-    """Have what is not finished computed: the records of all runs in the plan's order, and why others have none."""
-    pinned = replace(config.settings, threads=torch.get_num_threads())  # the number enters the last digits
+    """Have the unfinished runs computed: records of all runs in the plan's order, and reasons for missing ones."""
+    pinned = replace(config.settings, threads=torch.get_num_threads())  # The number enters the last digits.
     jobs = jobs_of(todo)
     work = RunJobs(replace(config, settings=pinned), bench.out, cache, jobs, uuid.uuid4().hex)
     if todo.fresh:
@@ -193,7 +194,7 @@ def run_all(
 
 
 def _tidy(run: Run) -> None:
-    """Remove what a process leaves that is killed between a run's record and its end."""
+    """Remove the files that a process leaves if it is killed between a run's record and its end."""
     mark = run.folder / CLAIM_FILE
     if mark.exists() or (run.folder / CHECKPOINTS).exists():
         with held(Claim(mark)) as is_ours:
@@ -203,6 +204,6 @@ def _tidy(run: Run) -> None:
 
 
 def refuse_failures(failures: Sequence[str]) -> None:
-    """Raise a RunsFailedError if there are any."""
+    """Raise a RunsFailedError if there are failures."""
     if failures:
         raise RunsFailedError(f"{len(failures)} runs failed: {'; '.join(failures)}")

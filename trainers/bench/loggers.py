@@ -1,7 +1,7 @@
-"""Experiment trackers that are told of every run as it finishes: TensorBoard, Weights & Biases, MLflow.
+"""Experiment trackers that hear of every run as it finishes: TensorBoard, Weights & Biases, MLflow.
 
-Off unless `bench --log` names them; a tracker's library is imported only then. Records stay the truth: a tracker gets
-what a record says, and a run that was finished before is not told again.
+They are off unless `bench --log` names them; a tracker's library is imported only then. Records stay the truth: a
+tracker gets the content of a record, and does not hear again of a run that was finished before.
 """
 
 import os
@@ -16,20 +16,20 @@ from trainers.launchers import Event, Tell
 from trainers.runs.identity import Run
 from trainers.runs.records import Json, ResultRecord, read_record, run_folder
 
-PROJECT = "adaptkit"  # in Weights & Biases, unless WANDB_PROJECT names another
+PROJECT = "adaptkit"  # Project in Weights & Biases, unless WANDB_PROJECT names one.
 
 
 class RunLogger(Protocol):
-    """What a tracker has to do."""
+    """The interface of a tracker."""
 
-    errors: tuple[type[Exception], ...]  # by which its library says that it could not be told
+    errors: tuple[type[Exception], ...]  # Errors by which its library reports failed logging.
 
     def log(self, record: ResultRecord) -> None:
-        """Tell of one finished run."""
+        """Log one finished run."""
 
 
 class TensorBoardLogger:
-    """One folder of event files per run below `tensorboard` in the folder of runs."""
+    """TensorBoard, with one folder of event files per run below `tensorboard` in the folder of runs."""
 
     errors: tuple[type[Exception], ...] = (OSError,)
 
@@ -46,17 +46,17 @@ class TensorBoardLogger:
     def log(self, record: ResultRecord) -> None:
         numbers = metrics(record)
         with self.open_writer(str(run_folder(self.out / "tensorboard", record.identity))) as writer:
-            for summary in self.hparams(parameters(record), numbers):  # `add_hparams` would write the numbers twice
+            for summary in self.hparams(parameters(record), numbers):  # `add_hparams` would write the numbers twice.
                 writer.file_writer.add_summary(summary)
             for name, value in numbers.items():
                 writer.add_scalar(name, value, record.steps)
 
 
 class WandbLogger:
-    """One run of Weights & Biases per run; WANDB_PROJECT, WANDB_MODE and the like are read by its library.
+    """Weights & Biases, with one of its runs per run; its library reads WANDB_PROJECT, WANDB_MODE and the like.
 
     Raises:
-        ValueError: if its service is to be told and there is no key for it.
+        ValueError: if its service is in use and no key is set.
     """
 
     def __init__(self, out: Path):
@@ -83,14 +83,14 @@ class WandbLogger:
             group=f"{record.protocol}/{record.dataset}",
             config=parameters(record),
             dir=str(self.out),
-            settings=self.wandb.Settings(quiet=True, console="off"),  # the terminal is the progress bar's
+            settings=self.wandb.Settings(quiet=True, console="off"),  # The progress bar owns the terminal.
         )
         run.log(metrics(record), step=record.steps)
         run.finish()
 
 
 class MLflowLogger:
-    """One run of MLflow per run, in `mlflow.db` in the folder of runs unless MLflow was told where to keep its own."""
+    """MLflow, with one of its runs per run, in `mlflow.db` in the folder of runs unless MLflow has another setting."""
 
     def __init__(self, out: Path):
         try:
@@ -119,7 +119,7 @@ class MLflowLogger:
 
 
 def _mlflow_name(name: str) -> str:
-    """A name that MLflow takes: own data may be called what they like."""
+    """A name that MLflow accepts; names of own data may hold other letters."""
     return re.sub(r"[^\w/.\- :]", "_", name)
 
 
@@ -131,12 +131,12 @@ LOGGERS: Mapping[str, Callable[[Path], RunLogger]] = {
 
 
 def missing(library: str) -> ImportError:
-    """The error of a tracker whose library is not installed."""
+    """An ImportError for a tracker with no library installed."""
     return ImportError(f"--log {library} needs its library; install it with: pip install {library}")
 
 
 def metrics(record: ResultRecord) -> dict[str, float]:
-    """The numbers of a run, by names with a slash as trackers group them."""
+    """Numbers of a run, under names with a slash as trackers group them."""
     numbers: dict[str, float] = {}
     for score in record.scores:
         numbers |= {f"accuracy/{score.name}": score.accuracy, f"ece/{score.name}": score.ece}
@@ -148,7 +148,7 @@ def metrics(record: ResultRecord) -> dict[str, float]:
 
 
 def parameters(record: ResultRecord) -> dict[str, str | int | float | bool]:
-    """What was run, flat: {"method": "coop", "optim.lr": 0.002, ...}."""
+    """Settings of a run, flat: {"method": "coop", "optim.lr": 0.002, ...}."""
     return {"run_id": record.run_id, "suite": record.suite, **dict(_flat(record.identity))}
 
 
@@ -161,10 +161,11 @@ def _flat(content: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def telling_loggers(names: Sequence[str], out: Path, runs: Sequence[Run], tell: Tell) -> Tell:
-    """A `tell` that also tells the named trackers of every run that is done; one that fails is told of no more.
+    """A `tell` that also informs the named trackers of every finished run; a failed tracker hears no more.
 
     Raises:
-        ValueError: if there is no tracker of that name; ImportError if its library is not installed.
+        ValueError: if there is no tracker of that name.
+        ImportError: if its library is not installed.
     """
     unknown = [name for name in names if name not in LOGGERS]
     if unknown:
@@ -180,7 +181,8 @@ def telling_loggers(names: Sequence[str], out: Path, runs: Sequence[Run], tell: 
         for name, logger in list(loggers.items()):
             try:
                 logger.log(record)
-            except logger.errors as error:  # the runs go on, and their records have all that it would have been told
+            # The runs go on, and their records keep everything for this tracker.
+            except logger.errors as error:
                 del loggers[name]
                 warnings.warn(f"{name} could not be told of a run and is told of no other ({error})", stacklevel=2)
 

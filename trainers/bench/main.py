@@ -1,4 +1,4 @@
-"""The main job: plan, run with progress on the terminal, print the tables and keep them beside the records."""
+"""The main job: plan, run with progress on the terminal, print the tables and write them beside the records."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -34,14 +34,14 @@ def bench(
     """Run everything that is not finished, then print and write the tables.
 
     Args:
-        out: where records and tables go.
-        cache: where encoded images are kept.
+        out: folder of records and tables.
+        cache: folder of encoded images.
         fresh: compute finished runs again.
-        log: experiment trackers to tell of every run.
+        log: names of experiment trackers.
 
     Raises:
         LaunchError: if runs are left undone.
-        RunsFailedError: if runs failed; the tables of the others are printed before.
+        RunsFailedError: if runs failed; the tables of the others are printed first.
     """
     console, messages = Console(), Console(stderr=True, highlight=False)
     shared = open_bench(config, out, cache)
@@ -95,7 +95,7 @@ def print_tables(made: Sequence[Table], console: Console) -> None:
 
 
 class _Display:
-    """Progress on a terminal as one bar of all runs and one of each that is under way, else a line per finished run."""
+    """Progress on a terminal, as one bar of all runs and one per active run, or a line per finished run elsewhere."""
 
     def __init__(self, todo: Plan, messages: Console, progress: Progress):
         self.messages = messages
@@ -103,7 +103,7 @@ class _Display:
         self.runs = {run.run_id: run for run in todo.to_do}
         self.finished = 0
         self.all = progress.add_task("runs", total=len(self.runs))
-        self.bars: dict[str, TaskID] = {}  # by run id
+        self.bars: dict[str, TaskID] = {}  # Bars by run id.
 
     def show(self, event: Event) -> None:
         if event.kind == "start":
@@ -121,7 +121,7 @@ class _Display:
     def _start(self, run: Run) -> None:
         config = run.config
         if run.uses_training and run.run_id not in self.bars:
-            epochs = None if config.optim.steps else config.optim.epochs  # None: it moves without an end in sight
+            epochs = None if config.optim.steps else config.optim.epochs  # None draws a bar without an end.
             label = f"{config.dataset} {config.label}, {spell_shots(config.shots)}, seed {config.seed}"
             self.bars[run.run_id] = self.progress.add_task(label, total=epochs)
 

@@ -1,4 +1,4 @@
-"""The run matrix: which runs a bench needs, in which order, and which of them are finished."""
+"""The run matrix: the runs of a bench, their order, and which are finished."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,24 +22,24 @@ from trainers.runs.name_lengths import fit_names
 from trainers.runs.records import RecordError, ResultRecord, read_record
 from trainers.runs.sources import Sources, load_sources
 
-Kind = tuple[str, DataclassInstance, Wrap]  # a method, its options, and what is wrapped around it
+Kind = tuple[str, DataclassInstance, Wrap]  # A method, its options and its wrappers.
 
-PROBE_CLASSES = ("cat", "dog")  # where the data have but one name
+PROBE_CLASSES = ("cat", "dog")  # Class names for data that have only one.
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a bench, in the order in which they share what is cached, and the records that are there already."""
+    """All runs of a bench, ordered by shared caches, and the records that exist already."""
 
     runs: tuple[Run, ...]
-    finished: dict[str, ResultRecord]  # by run id
-    problems: tuple[str, ...]  # records that cannot be read; their runs are computed again
-    left_out: dict[str, str]  # methods that cannot take part -> why
-    fresh: bool = False  # what is begun is begun again, too
+    finished: dict[str, ResultRecord]  # Records by run id.
+    problems: tuple[str, ...]  # Unreadable records; their runs are computed again.
+    left_out: dict[str, str]  # Methods that cannot take part -> the reason.
+    fresh: bool = False  # True starts begun runs again, too.
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the tables have to say about it."""
+        """Notes of the plan for the tables."""
         return tuple(f"{method} is left out: {reason}" for method, reason in self.left_out.items())
 
     @property
@@ -51,7 +51,7 @@ def open_bench(config: BenchConfig, out: Path, cache: Path) -> Bench:
     """Load the backbone and open the store of encoded images.
 
     Raises:
-        ValueError: if the backbone, its weights or the device are not to be had.
+        ValueError: if the backbone, its weights or the device are missing.
     """
     device = choose_device(config.settings.device)
     precision = choose_precision(config.settings.precision, device)
@@ -86,10 +86,10 @@ def open_bench(config: BenchConfig, out: Path, cache: Path) -> Bench:
 
 
 def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
-    """Lay out the runs; those that nothing tells apart are one, and those with a record are finished unless `fresh`.
+    """Lay out the runs: identical runs are one, and runs with a record are finished unless `fresh`.
 
     Raises:
-        ConfigError: if a method cannot take part in the protocol, or on this backbone, and was named.
+        ConfigError: if a named method cannot take part in the protocol, or on this backbone.
     """
     sources = fit_names(load_sources(config), config, bench.backbone)
     names = _longest_names(sources, bench)
@@ -125,7 +125,7 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
 
 
 def _longest_names(sources: Sources, bench: Bench) -> tuple[str, ...]:
-    """The two class names with the most tokens: where they fit, all do."""
+    """The two class names with the most tokens; if they fit, all do."""
     datasets = [*sources.datasets.values(), *(data for others in sources.targets.values() for data in others.values())]
     names = {name: None for dataset in datasets for name in ClassSet(dataset.classnames).readable}
     by_length = sorted((*names, *PROBE_CLASSES), key=lambda name: len(bench.backbone.tokenizer.words(name)))
@@ -133,9 +133,9 @@ def _longest_names(sources: Sources, bench: Bench) -> tuple[str, ...]:
 
 
 def probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> Needs | str:
-    """What the method asks of its training, or why it cannot take part.
+    """Training needs of the method, or the reason why it cannot take part.
 
-    It is tried out on two classes, so that refusals come before any run.
+    The method is tried on two classes, so that refusals come before any run.
     """
     try:
         with seeded(0, bench.backbone.device):

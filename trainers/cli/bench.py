@@ -10,7 +10,7 @@ OK = 0
 
 
 def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb to a command's."""
+    """Add `bench` to a command's verbs."""
     parser = verbs.add_parser(
         "bench",
         help="run methods over data sets, shots and seeds, and print the table",
@@ -114,7 +114,7 @@ def bench_overrides(args: argparse.Namespace) -> list[str]:
 
 
 def own_paths(written: str) -> list[str]:
-    """One path, which may hold commas, or several that are separated by them."""
+    """One path, which may hold commas, or several paths separated by commas."""
     return [written] if Path(written).expanduser().exists() else [part for part in written.split(",") if part]
 
 

@@ -10,7 +10,7 @@ from trainers.cli import backbones, bench, das, data, doctor, fdt, methods, repo
 from trainers.cli.adapter import convert, evaluate, explain, export, predict, serve
 
 OK, FAILED, STOPPED = 0, 2, 130
-VERBS = (  # modules with verbs, in the order of the help
+VERBS = (  # Modules with verbs, in the order of the help.
     bench,
     methods,
     backbones,
@@ -40,14 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"unrecognised: {' '.join(unknown)}; `adaptkit {args.verb} --help` lists the options")
     if takes_overrides:
-        args.overrides += rest  # argparse gives up on pairs that stand between options
+        args.overrides += rest  # argparse gives up on pairs between options.
     warnings.showwarning = _say_warning
     try:
         return args.run(args)
     except KeyboardInterrupt:
         print("\nadaptkit: stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
         return STOPPED
-    # Files, settings, names, optional packages and diverged trainings: what a user can put right.
+    # Users can put these right: files, settings, names, optional packages and diverged trainings.
     except (ValueError, OSError, ImportError, ArithmeticError) as error:
         if args.traceback:
             traceback.print_exc()
@@ -56,12 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """Warnings as lines for people, without the place in the code that they came from."""
+    """Print a warning for people, without the place in the code that it came from."""
     print(f"adaptkit: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All verbs with their options; importing this module and building the parser does not import torch."""
+    """The parser of all verbs with their options; neither this module nor the parser imports torch."""
     parser = argparse.ArgumentParser(
         prog="adaptkit",
         description="Prompt learning and efficient adaptation of frozen CLIP models.",

@@ -1,6 +1,6 @@
-"""The verbs `adaptkit das search|distill|show|report|controls`, and what `bench` takes for DAS.
+"""The verbs `adaptkit das search|distill|show|report|controls`, and DAS's options of `bench`.
 
-Heavy imports stay inside.
+Heavy imports stay inside the verbs.
 """
 
 import argparse
@@ -11,7 +11,7 @@ OK = 0
 
 
 def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `das` to a command's verbs; each of its own sets `run`, a function of the arguments -> exit code."""
+    """Add `das` to a command's verbs; each of its own verbs sets `run`, a function of the arguments -> exit code."""
     das = verbs.add_parser("das", help="skip blocks of the towers: search which, show, measure, compare with controls")
     own = das.add_subparsers(dest="das_verb", required=True, metavar="VERB")
     search = own.add_parser("search", help="search which blocks to skip, and write that; train nothing")
@@ -107,7 +107,7 @@ def _shared_settings(args: argparse.Namespace, more: tuple[tuple[str, object], .
 
 
 def add_bench_options(bench: argparse.ArgumentParser) -> None:
-    """What `bench` takes for DAS."""
+    """Add the options of DAS to `bench`."""
     bench.add_argument("--skip-vision", type=int, metavar="N", help="with --wrap das: image blocks that are skipped")
     bench.add_argument("--skip-text", type=int, metavar="N", help="with --wrap das: text blocks that are skipped")
     bench.add_argument("--architecture", type=Path, metavar="FILE", help="with --wrap das: skip what this file says")
@@ -118,7 +118,7 @@ def bench_settings(args: argparse.Namespace) -> list[str]:
     """These options as KEY VALUE pairs.
 
     Raises:
-        ValueError: if one is given without the wrapper, or the file is no architecture or is given with a number.
+        ValueError: if an option is given without the wrapper, or the file is no architecture or comes with a number.
     """
     numbers = {"DAS.SKIP_VISION": args.skip_vision, "DAS.SKIP_TEXT": args.skip_text}
     asked = {key: number for key, number in numbers.items() if number is not None}

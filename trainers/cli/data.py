@@ -179,7 +179,7 @@ def _store(args: argparse.Namespace) -> "FeatureStore":
 
 
 def _entries(store: "FeatureStore") -> "list[Entry]":
-    """The readable entries; the others are named on stderr."""
+    """The readable entries of a store; unreadable ones are named on stderr."""
     from datasets_fewshot.store.feature_store import DamagedEntryError
 
     entries = []

@@ -1,4 +1,4 @@
-"""The verb `adaptkit doctor`: what is installed, what can be used, and what is missing for which verb."""
+"""The verb `adaptkit doctor`: installed packages, usable devices, and missing packages by verb."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ OK = 0
 
 
 def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb to a command's."""
+    """Add `doctor` to a command's verbs."""
     parser = verbs.add_parser(
         "doctor",
         help="show versions, devices, plugins and caches, and what is missing for which verb",

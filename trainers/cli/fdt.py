@@ -1,4 +1,4 @@
-"""The verbs `adaptkit fdt ...`: look at what finite discrete tokens stand for, and compare FDT's variants."""
+"""The verbs `adaptkit fdt ...`: look at the meaning of finite discrete tokens, and compare FDT's variants."""
 
 import argparse
 from pathlib import Path
@@ -86,7 +86,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _method(args: argparse.Namespace) -> "AdaptedCLIP":
-    """The method of an adapter, or of the folder of a finished run."""
+    """The method of an adapter, or of a finished run's folder."""
     from trainers.cli.adapter.options import open_adapter
 
     folder = Path(args.adapter)

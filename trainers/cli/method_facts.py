@@ -1,4 +1,4 @@
-"""What every method and wrapper is and needs, found out by making it: a row each for `adaptkit methods`.
+"""Facts about every method and wrapper, found by making it: one row each for `adaptkit methods`.
 
 The parameters are counted on a model of ViT-B/16's shapes without its weights, so nothing is downloaded or encoded.
 """
@@ -39,23 +39,25 @@ SMALL_TEXT: Mapping[str, object] = {"context_length": 77, "vocab_size": 49408, "
 
 @dataclass(frozen=True)
 class MethodFacts:
-    """A row of the table."""
+    """A row of the table: one method or wrapper."""
 
     name: str
-    kind: str  # where a method touches CLIP, as it was registered, such as "before" the towers; "around" for wrappers
-    trains_on: str  # "features" or "images"
-    needs: str  # "ViT blocks" or "any backbone"
-    parameters: int  # trainable, on ViT-B/16 with 100 classes of 16 shots; of a wrapper, around zero-shot CLIP
-    paper: str  # arXiv number, or "" where its module names none
-    summary: str  # the first line of its module
-    options: dict[str, object]  # with their defaults
+    # The place where a method touches CLIP, as registered, such as "before" the towers; "around" for wrappers.
+    kind: str
+    trains_on: str  # "features" or "images".
+    needs: str  # "ViT blocks" or "any backbone".
+    # Trainable parameters on ViT-B/16 with 100 classes of 16 shots; wrappers stand around zero-shot CLIP.
+    parameters: int
+    paper: str  # An arXiv number, or "" if its module names none.
+    summary: str  # First line of its module's docstring.
+    options: dict[str, object]  # Options with their defaults.
 
 
 class _Shapes(FrozenCLIP):
-    """A backbone whose features are zeros: enough to make a method and count what it learns, and instant."""
+    """A backbone whose features are zeros: enough to make a method at once and count its learnt parameters."""
 
     def encode_text(self, texts: Sequence[str] | Tensor) -> Tensor:
-        if len(texts) < len(CLASSES):  # a method that tries its layers out on a text
+        if len(texts) < len(CLASSES):  # A method tries its layers on a text.
             return super().encode_text(texts)
         return torch.zeros(len(texts), self.embed_dim)
 
@@ -90,7 +92,7 @@ def _wrapper_facts(name: str, vit: FrozenCLIP, resnet: FrozenCLIP) -> MethodFact
     options: DataclassInstance = wrapper_config(name)()
     made = create_method("zero_shot", vit, CLASSES, wrap=[(name, options)])
     search = made.search()
-    if search is not None:  # as it is behind the search
+    if search is not None:  # The method as its search leaves it.
         made = create_method("zero_shot", vit, CLASSES, wrap=[(name, search.settled(search.result(0)))])
     return _row(name, "around", wrapper_class(name), made, _can_be_made("zero_shot", (name,), resnet), options)
 
@@ -122,7 +124,7 @@ def _can_be_made(name: str, wrap: Sequence[str], backbone: FrozenCLIP) -> bool:
 
 
 def vit_b_16() -> FrozenCLIP:
-    """A backbone of ViT-B/16's shapes, all zeros, whose text features are zeros at once."""
+    """A backbone of ViT-B/16's shapes, all zeros, which returns text features without any work."""
     config = open_clip.get_model_config("ViT-B-16")
     return _without_weights(config["embed_dim"], config["vision_cfg"], config["text_cfg"])
 
@@ -132,7 +134,7 @@ def _small_resnet() -> FrozenCLIP:
 
 
 def _without_weights(embed_dim: int, vision: Mapping[str, object], text: Mapping[str, object]) -> FrozenCLIP:
-    with torch.device("meta"):  # no time goes into random numbers
+    with torch.device("meta"):  # No time goes into random numbers.
         model = CLIP(embed_dim, dict(vision), dict(text))
     model.to_empty(device="cpu")
     with torch.no_grad():
@@ -143,7 +145,7 @@ def _without_weights(embed_dim: int, vision: Mapping[str, object], text: Mapping
 
 
 def methods_table(rows: Sequence[MethodFacts]) -> RichTable:
-    """For terminals."""
+    """The rows as a table for terminals."""
     table = RichTable(box=SIMPLE_HEAD, padding=0, show_edge=False)
     for header in ("method", "kind", "trains on", "needs", "trainable", "paper"):
         table.add_column(header, justify="right" if header == "trainable" else "left")

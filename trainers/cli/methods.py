@@ -1,4 +1,4 @@
-"""The verb `adaptkit methods`: what is registered. Heavy imports stay inside the verb."""
+"""The verb `adaptkit methods`: registered methods and wrappers. Heavy imports stay inside the verb."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ OK = 0
 
 
 def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb to a command's."""
+    """Add `methods` to a command's verbs."""
     parser = verbs.add_parser(
         "methods", help="list the methods and wrappers: where they touch CLIP, what they need, how much they learn"
     )
@@ -25,14 +25,14 @@ def _methods(args: argparse.Namespace) -> int:
     from trainers.cli.method_facts import method_facts, methods_table, wrapper_facts
 
     if args.name not in (None, *list_wrappers()):
-        method_config(args.name)  # refuses a name that is none, with the nearest ones
+        method_config(args.name)  # Refuses an unknown name, with the nearest ones.
     rows = [row for row in (*method_facts(), *wrapper_facts()) if args.name in (None, row.name)]
     if args.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
         return OK
     Console().print(methods_table(rows))
     if args.name is not None:
-        for row in rows:  # a method and a wrapper may share a name
+        for row in rows:  # A method and a wrapper may share a name.
             print(row.summary, *(f"  {option} = {value!r}" for option, value in row.options.items()), sep="\n")
     else:
         print(

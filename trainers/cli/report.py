@@ -57,10 +57,11 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _records(runs: Path, protocol: str | None) -> "list[ResultRecord]":
-    """The records of a folder; files that are none are named on stderr.
+    """The records of a folder; other files are named on stderr.
 
     Raises:
-        FileNotFoundError: if there is no record; ValueError if none is of the protocol.
+        FileNotFoundError: if the folder has no record.
+        ValueError: if no record belongs to the protocol.
     """
     from trainers.runs.records import read_records
 
@@ -90,7 +91,8 @@ def _text(records: "list[ResultRecord]", form: str, ledger_only: bool) -> str:
         return ledger_csv(rows) if ledger_only else cells_csv(records)
     if ledger_only:
         made = ledger_tables(rows)
-    else:  # other data sets than the papers' stand beside published numbers where that is asked for
+    # Only `ledger_only` compares data sets other than the papers' with published numbers.
+    else:
         papers = [row for row in rows if row.suite == PAPER_SUITE]
         made = [*tables(records, layout="paper"), *ledger_tables(papers)]
     return "\n".join(table.latex() if form == "latex" else table.markdown() for table in made)

@@ -64,7 +64,7 @@ def _overrides(args: argparse.Namespace) -> list[str]:
             values = [part.strip() for part in written.split(",") if part.strip()]
             pairs += [key, json.dumps([int(value) if value.isdigit() else value for value in values])]
     words = {"DATA.ROOT": args.root, "DATA.SPLIT": args.split, "DEVICE": args.device}
-    if args.backbone or args.pretrained or args.checkpoint:  # another backbone brings its weights along
+    if args.backbone or args.pretrained or args.checkpoint:  # Another backbone brings its own weights.
         words["BACKBONE.PRETRAINED"] = args.pretrained
         pairs += ["BACKBONE.PRETRAINED", "null"] if args.pretrained is None else []
         words |= {"BACKBONE.NAME": args.backbone, "BACKBONE.CHECKPOINT": args.checkpoint}
@@ -75,7 +75,7 @@ def _overrides(args: argparse.Namespace) -> list[str]:
 
 
 def _ledger(name: str, records: "list[ResultRecord]", out: Path) -> None:
-    """Print the ledger and keep it beside the records."""
+    """Print the ledger and write it beside the records."""
     from rich.console import Console
 
     from trainers.report.cells import ledger_csv

@@ -14,7 +14,7 @@ FILTERS = ("protocol", "suite", "dataset", "method")
 
 
 def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `runs` to a command's verbs; each of its own sets `run`, a function of the arguments -> exit code."""
+    """Add `runs` to a command's verbs; each of its own verbs sets `run`, a function of the arguments -> exit code."""
     runs = verbs.add_parser("runs", help="list, show, compare and remove finished runs")
     own = runs.add_subparsers(dest="runs_verb", required=True, metavar="VERB")
     listing = own.add_parser("ls", help="list the runs; --json prints one JSON object per line")
@@ -90,7 +90,7 @@ def _rm(args: argparse.Namespace) -> int:
 
     folders = dict.fromkeys(
         find_folder(name, args.folder) for name in args.names
-    )  # all of them are found, or none goes
+    )  # If one run is not found, none is removed.
     for folder in folders:
         remove_run(folder)
     if args.json:

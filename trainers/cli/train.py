@@ -70,7 +70,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 class _Progress:
-    """Messages on standard error; on a terminal epochs overwrite each other, elsewhere they are left out."""
+    """Progress messages on standard error; on a terminal epochs overwrite each other, elsewhere they are left out."""
 
     def __init__(self) -> None:
         self.on_terminal = sys.stderr.isatty()

@@ -1,1 +1,1 @@
-"""From logits to scores."""
+"""Evaluation: from logits to scores."""

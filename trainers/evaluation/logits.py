@@ -1,4 +1,4 @@
-"""A method's logits on the test images, and the score of a method on what it consumes."""
+"""Logits of a method on test images, and its score on the kind of input that it consumes."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,14 +9,14 @@ from adaptkit.contract.method import AdaptedCLIP
 from trainers.compute.precision import Precision, autocast
 from trainers.evaluation.scoring import Floats, Ints, Score, score
 
-EVAL_BATCH = 1024  # rows of features per call
+EVAL_BATCH = 1024  # Rows of features per call.
 
 
 @torch.no_grad()
 def predict(
     method: AdaptedCLIP, batches: Iterable[tuple[Tensor, Tensor]], precision: Precision = "fp32"
 ) -> tuple[Floats, Ints]:
-    """Logits (N, C) and labels (N,) of all batches; class texts are encoded once where no image changes them."""
+    """Logits (N, C) and labels (N,) of all batches; class texts are encoded once unless an image changes them."""
     device = method.backbone.device
     method.eval()
     rows: list[Tensor] = []
@@ -32,7 +32,7 @@ def predict(
 
 
 def evaluate(method: AdaptedCLIP, x: Tensor, labels: Tensor, precision: Precision = "fp32") -> Score:
-    """Score a method on what it consumes, N rows, and their labels (N,)."""
+    """Score of a method on N rows of its kind of input, with their labels (N,)."""
     return score(*predict(method, _in_batches(x, labels), precision))
 
 

@@ -1,6 +1,6 @@
-"""Logits and labels -> what a model gets right: pure functions of arrays, without torch.
+"""Logits and labels -> accuracy and other scores: pure functions of arrays, without torch.
 
-Accuracy as the papers count it: 100 * correct / total over all test images, ties going to the first class.
+Accuracy is that of the papers: 100 * correct / total over all test images; the first class wins a tie.
 """
 
 import math
@@ -14,35 +14,35 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 ECE_BINS = 15
-Z_95 = 1.959963984540054  # a standard normal variable lies within +- this in 95 % of cases
+Z_95 = 1.959963984540054  # 95 % of a standard normal lies within +- this.
 
 
 @dataclass(frozen=True)
 class ConfidenceBin:
-    """The test images whose confidence lies in one of 15 equal intervals (low, high]."""
+    """The test images with a confidence in one of 15 equal intervals (low, high]."""
 
     images: int
     correct: int
-    confidence: float  # mean, in percent; 0 without images
+    confidence: float  # Mean confidence in percent; 0 without images.
 
 
 @dataclass(frozen=True)
 class Score:
-    """One test of one model."""
+    """Results of one test of one model."""
 
-    accuracy: float  # percent
+    accuracy: float  # Accuracy in percent.
     correct: int
     total: int
-    interval: tuple[float, float]  # of the accuracy, 95 %, percent
-    ece: float  # expected calibration error, percent
-    nll: float  # mean negative log-likelihood of the right class, nats
-    per_class: tuple[float, ...]  # accuracy in percent, C of them; NaN where a class has no test image
-    bins: tuple[ConfidenceBin, ...]  # 15 of them, by rising confidence
-    hits: Bools  # (N,) which test images were right, in the order of the items
+    interval: tuple[float, float]  # 95 % interval of the accuracy, in percent.
+    ece: float  # Expected calibration error in percent.
+    nll: float  # Mean negative log-likelihood of the right class, in nats.
+    per_class: tuple[float, ...]  # Accuracies in percent, C of them; NaN for a class without test images.
+    bins: tuple[ConfidenceBin, ...]  # 15 bins by rising confidence.
+    hits: Bools  # (N,), True for a right answer, in the order of the items.
 
 
 def score(logits: Floats, labels: Ints) -> Score:
-    """All numbers of one test.
+    """Compute all results of one test.
 
     Raises:
         ValueError: if a label is no column of the logits, or a logit is not a number.
@@ -51,7 +51,7 @@ def score(logits: Floats, labels: Ints) -> Score:
         raise ValueError(f"labels reach from {labels.min()} to {labels.max()}; logits have {logits.shape[1]} classes")
     if not np.isfinite(logits).all():
         raise ValueError("a logit is not finite, so no class is predicted; did the training diverge?")
-    hits = logits.argmax(axis=1) == labels  # argmax takes the first index on ties
+    hits = logits.argmax(axis=1) == labels  # argmax takes the first index in a tie.
     bins = confidence_bins(logits, labels)
     correct, total = int(hits.sum()), len(hits)
     return Score(
@@ -68,14 +68,14 @@ def score(logits: Floats, labels: Ints) -> Score:
 
 
 def per_class_accuracy(hits: Bools, labels: Ints, n_classes: int) -> tuple[float, ...]:
-    """Percent of the images of each class that were right; NaN for a class without images."""
+    """Accuracy of each class in percent; NaN for a class without images."""
     total = np.bincount(labels, minlength=n_classes)
     right = np.bincount(labels, weights=hits, minlength=n_classes)
     return tuple(100 * r / t if t else math.nan for r, t in zip(right.tolist(), total.tolist(), strict=True))
 
 
 def harmonic_mean(base: float, new: float) -> float:
-    """2 B N / (B + N), and 0 where both are 0."""
+    """Harmonic mean 2 B N / (B + N), or 0 if both are 0."""
     return 2 * base * new / (base + new) if base + new else 0.0
 
 
@@ -86,15 +86,15 @@ def log_probabilities(logits: Floats) -> Floats:
 
 
 def negative_log_likelihood(logits: Floats, labels: Ints) -> float:
-    """Mean over the images, in nats."""
+    """Negative log-likelihood of the right class, mean over images, in nats."""
     return float(-log_probabilities(logits)[np.arange(len(labels)), labels].mean())
 
 
 def confidence_bins(logits: Floats, labels: Ints) -> tuple[ConfidenceBin, ...]:
-    """The images by the probability of their predicted class: what a reliability diagram draws."""
+    """The images grouped by the probability of their predicted class, as in a reliability diagram."""
     confidence = np.exp(log_probabilities(logits).max(axis=1))
     hits = logits.argmax(axis=1) == labels
-    place = np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)  # bins are (low, high]
+    place = np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)  # Bins are (low, high].
     images = np.bincount(place, minlength=ECE_BINS)
     correct = np.bincount(place, weights=hits, minlength=ECE_BINS).astype(np.int64)
     mean = 100 * np.bincount(place, weights=confidence, minlength=ECE_BINS) / np.maximum(images, 1)

@@ -1,4 +1,4 @@
-"""Every number of the tables as one line of CSV, unrounded: for spreadsheets and data frames."""
+"""Every number of the tables as one line of CSV, unrounded, for spreadsheets and data frames."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ HEADERS = (
 
 
 def cells_csv(records: Sequence[ResultRecord]) -> str:
-    """One line per data set, method, shots and test; in base_to_novel H is a test, without a spread."""
+    """CSV with one line per data set, method, shots and test; in base_to_novel H is a test, without a spread."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADERS)
@@ -46,7 +46,7 @@ def _lines(label: str, here: Sequence[ResultRecord]) -> Iterator[tuple[object, .
 
 
 def ledger_csv(rows: Sequence[LedgerRow]) -> str:
-    """The ledger, a line per published number."""
+    """The ledger as CSV, a line per published number."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(LedgerRow)], lineterminator="\n")
     writer.writeheader()

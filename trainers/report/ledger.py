@@ -24,51 +24,54 @@ Verdict = Literal["within seed noise", "outside seed noise", "not comparable", "
 
 PAPER_SUITE = "paper"
 PAPER_WEIGHTS = "openai"
-OTHER_IMAGES = ("fallback split", "not the papers' images")  # how notes on other images than the papers' begin
-NO_TRAINING_TOLERANCE = 0.1  # percentage points, for half precision and rounding where there are no seeds
-T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student's, by degrees of freedom from 1
+# First words of notes on images other than the papers'.
+OTHER_IMAGES = ("fallback split", "not the papers' images")
+# Tolerance in percentage points for numbers without seeds: half precision and rounding.
+NO_TRAINING_TOLERANCE = 0.1
+# Student's 97.5 % quantiles, by degrees of freedom from 1.
+T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 Z_975 = 1.960
 DEPARTURES_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Ours:
-    """Our number, seed by seed."""
+    """Our number, with its values over seeds."""
 
-    mean: float  # percent; H is of the means over seeds
+    mean: float  # Mean in percent; for H, the harmonic mean of the base and new means.
     by_seed: Mapping[int, float]
 
     @property
     def std(self) -> float | None:
-        """Sample standard deviation over seeds; None for a single one."""
+        """Sample standard deviation over seeds, or None for one seed."""
         return stdev(self.by_seed.values()) if len(self.by_seed) > 1 else None
 
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One published number beside ours."""
+    """A published number beside ours."""
 
     protocol: str
     suite: str
     backbone: str
     method: str
     shots: int
-    place: str  # a data set or a test, or "average"
-    measure: str  # "base", "new", "H", "all" or "accuracy"
-    published: float  # percent
+    place: str  # A data set or a test, or "average".
+    measure: str  # "base", "new", "H", "all" or "accuracy".
+    published: float  # Published accuracy in percent.
     variant: str
     source: str
-    verified: bool  # the published number was read in the source
-    ours: float | None  # percent
-    std: float | None  # over our seeds, sample; None for one seed
+    verified: bool  # True if the published number was read in its source.
+    ours: float | None  # Our accuracy in percent.
+    std: float | None  # Sample standard deviation over our seeds; None for one seed.
     seeds: tuple[int, ...]
-    difference: float | None  # ours less the published, percentage points
+    difference: float | None  # Ours less published, in percentage points.
     verdict: Verdict
-    why: tuple[str, ...]  # what makes them not comparable
+    why: tuple[str, ...]  # Reasons why the numbers are not comparable.
 
 
 def ledger(records: Sequence[ResultRecord]) -> list[LedgerRow]:
-    """Every published number of the methods that were run; without published numbers there are no rows."""
+    """Every published number of the methods that were run; methods without any have no rows."""
     rows: list[LedgerRow] = []
     for group in groups(records):
         for label, own in by_label(group, tell_shots=False).items():
@@ -79,14 +82,15 @@ def ledger(records: Sequence[ResultRecord]) -> list[LedgerRow]:
 
 def _rows_of(own: Sequence[ResultRecord], label: str, shots: int) -> Iterator[LedgerRow]:
     first = own[0]
-    if first.label != first.method:  # no paper has our wrappers
+    if first.label != first.method:  # No paper has our wrappers.
         return
     for row in rows_to_compare(first.protocol, first.method, plain_name(first.backbone)):
         if row.shots != shots and first.protocol == "few_shot":
             continue
         for place, measures in row.values.items():
             if place != AVERAGE and first.suite != PAPER_SUITE:
-                continue  # the data sets are not the papers', so only the averages stand side by side
+                # Other data sets than the papers': only averages stand side by side.
+                continue
             here = _records_at(own, place)
             why = _why_not(here or own, row, place)
             for measure, published in measures.items():
@@ -95,12 +99,12 @@ def _rows_of(own: Sequence[ResultRecord], label: str, shots: int) -> Iterator[Le
 
 
 def plain_name(backbone: str) -> str:
-    """A backbone as published rows call it."""
+    """Name of a backbone in published rows."""
     return backbone.replace("/", "-").removesuffix("-quickgelu")
 
 
 def _records_at(own: Sequence[ResultRecord], place: str) -> list[ResultRecord]:
-    """The records that a number at a place is made of."""
+    """The records behind a number at a place."""
     if place == AVERAGE:
         return list(own)
     if own[0].protocol in ("base_to_novel", "few_shot"):
@@ -109,7 +113,7 @@ def _records_at(own: Sequence[ResultRecord], place: str) -> list[ResultRecord]:
 
 
 def _ours(here: Sequence[ResultRecord], place: str, measure: str) -> Ours | None:
-    """Our number of one place and measure; None where runs are missing."""
+    """Our number for one place and measure, or None if runs are missing."""
     if not here:
         return None
     if measure == "H":
@@ -138,7 +142,7 @@ def _accuracy(record: ResultRecord, place: str, measure: str) -> float:
 
 
 def _why_not(here: Sequence[ResultRecord], row: PublishedRow, place: str) -> tuple[str, ...]:
-    """What makes our number another one than the published, besides seeds."""
+    """Reasons why our number is not comparable with the published one, besides seeds."""
     first = here[0]
     reasons = []
     if first.suite != PAPER_SUITE:
@@ -154,7 +158,8 @@ def _why_not(here: Sequence[ResultRecord], row: PublishedRow, place: str) -> tup
     if not first.deterministic and first.identity.get("recipe") != "paper":
         reasons.append("other recipe (not run with --recipe paper)")
     changed = dict.fromkeys(departure for record in here for departure in record.departures)
-    departures = [departure for departure in changed if not departure.startswith(("BACKBONE.", "SHOTS "))]  # said above
+    # The reasons above name the backbone and the shots.
+    departures = [departure for departure in changed if not departure.startswith(("BACKBONE.", "SHOTS "))]
     if departures:
         more = f" and {len(departures) - DEPARTURES_SHOWN} more" if len(departures) > DEPARTURES_SHOWN else ""
         reasons.append(f"other recipe ({'; '.join(departures[:DEPARTURES_SHOWN])}{more})")
@@ -222,7 +227,7 @@ def seed_noise(std: float, ours: int, theirs: int) -> float:
 
 
 def verdict_counts(rows: Sequence[LedgerRow]) -> str:
-    """ "2 within seed noise, 31 not run"."""
+    """Counts of verdicts in words: "2 within seed noise, 31 not run"."""
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in get_args(Verdict)}
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "no published number"
 
@@ -262,6 +267,6 @@ def ledger_tables(rows: Sequence[LedgerRow]) -> list[Table]:
 
 
 def _letter(number: int) -> str:
-    """a, b, ... z, aa, ab, ..."""
+    """Letters for numbers from 0: a, b, ... z, aa, ab, ..."""
     first, last = divmod(number, 26)
     return (_letter(first - 1) if first else "") + chr(ord("a") + last)

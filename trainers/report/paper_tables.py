@@ -1,4 +1,4 @@
-"""The published tables that one command runs: which methods, in which protocol, with which recipes."""
+"""Published tables that one command runs: their methods, protocols and recipes."""
 
 import difflib
 import json
@@ -9,12 +9,13 @@ from trainers.report.publications import AVERAGE, PublishedRow, published_rows
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table of a paper. Its settings are those of configs/paper/<method>_<protocol>.yaml."""
+    """A table of a paper, with the settings in configs/paper/<method>_<protocol>.yaml."""
 
-    paper: str  # name and arXiv number
-    method: str  # whose table it is
+    paper: str  # Name and arXiv number.
+    method: str  # The method of the paper.
     protocol: str
-    others: tuple[str, ...] = ()  # that the same table holds it against, and that share its backbone
+    # Other methods in the same table, on the same backbone.
+    others: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -33,7 +34,7 @@ class PaperTable:
         return [row for row in published_rows(self.protocol) if row.method == self.method and row.recipe]
 
     def describe(self) -> str:
-        """Two lines: what the table is, and what is published of it."""
+        """The table in two lines: its name, and its published numbers."""
         rows = self.published()
         numbers = sum(len(measures) for row in rows for measures in row.values.values())
         recalled = sum(len(row.values[place]) for row in rows for place in row.unverified)
@@ -77,10 +78,10 @@ PAPER_TABLES = (
 
 
 def paper_table(name: str) -> PaperTable:
-    """The table of that name.
+    """The table of a name.
 
     Raises:
-        ValueError: if there is none; the message has the nearest names.
+        ValueError: if there is no such table; the message has the nearest names.
     """
     known = {table.name: table for table in PAPER_TABLES}
     if name not in known:

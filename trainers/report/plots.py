@@ -1,4 +1,4 @@
-"""The page's figures as PNG and SVG, through matplotlib: the same points, for papers and readmes."""
+"""The page's figures as PNG and SVG through matplotlib: the same points, for papers and readmes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "svg")
-MOST_BARS = 8  # methods beside the baseline; more are shown as a map
+MOST_BARS = 8  # Methods beside the baseline; more become a map.
 BASE_COLOR = "#7b8794"
 COLORS = ("#0072b2", "#d55e00", "#00855f", "#b0458a", "#8a6d00", "#2f8fc4", "#7a4fb5", "#4b5563")
 MARKERS = ("o", "s", "^", "D", "v", "X", "p")
@@ -28,7 +28,7 @@ Looks = dict[str, dict[str, str]]
 
 
 def draw_plots(records: Sequence[ResultRecord], folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Draw every figure that the records give into a folder; the paths of the files.
+    """Draw all figures of the records into a folder; return the paths of the files.
 
     Raises:
         ImportError: if matplotlib is not installed.
@@ -59,7 +59,7 @@ Size = Callable[[Sequence[Point]], tuple[float, float]]
 
 
 def _figures(protocol: str) -> list[tuple[str, Size, Draw]]:
-    """Kind, size in inches and drawing of every figure of a protocol."""
+    """Kind, size in inches and drawing of every figure in a protocol."""
     square: Size = lambda chosen: (4.6, 3.8)  # noqa: E731
     made: list[tuple[str, Size, Draw]] = [("difference", _bars_size, difference_figure)]
     if protocol == "base_to_novel":
@@ -89,14 +89,14 @@ def _looks(chosen: Sequence[Point]) -> Looks:
 
 
 def _main(chosen: Sequence[Point]) -> list[Point]:
-    """Of the measure that ranks: H where there is one; of the most shots where shots have columns of their own."""
+    """Points of the ranking measure: H if there is one, and the most shots if shots have their own columns."""
     measure = "H" if any(point.measure == "H" for point in chosen) else chosen[0].measure if chosen else ""
     most = max((point.shots or 0 for point in chosen), default=0)
     return [point for point in chosen if point.measure == measure and point.shots in (None, 0, most)]
 
 
 def _compared(chosen: Sequence[Point]) -> tuple[list[str], list[str], dict[tuple[str, str], Point]]:
-    """Places and methods that stand beside the baseline, and all points by label and place."""
+    """Places, methods beside the baseline, and all points by label and place."""
     by_key = {(point.label, point.place): point for point in _main(chosen)}
     places = [place for place in dict.fromkeys(place for _, place in by_key) if (BASELINE, place) in by_key]
     labels = [label for label in dict.fromkeys(label for label, _ in by_key) if label != BASELINE]
@@ -111,7 +111,7 @@ def _bars_size(chosen: Sequence[Point]) -> tuple[float, float]:
 
 
 def difference_figure(figure: "Figure", chosen: Sequence[Point], looks: Looks) -> bool:
-    """Every method less the baseline, place by place; False where there is nothing to draw."""
+    """Draw every method less the baseline, place by place; return False if there is nothing to draw."""
     places, labels, by_key = _compared(chosen)
     if not places or not labels:
         return False
@@ -140,7 +140,7 @@ def difference_figure(figure: "Figure", chosen: Sequence[Point], looks: Looks) -
 def _difference_map(
     figure: "Figure", places: Sequence[str], labels: Sequence[str], by_key: Mapping[tuple[str, str], Point]
 ) -> None:
-    """Where bars would be too many: a coloured cell per method and place, with its number."""
+    """Draw a coloured cell per method and place, with its number, if bars would be too many."""
     axes = figure.subplots()
     grid = [
         [

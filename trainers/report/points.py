@@ -1,4 +1,4 @@
-"""The numbers of the figures, one per method, place and measure; the page and the plots draw the same ones."""
+"""The points of the figures, one per method, place and measure; the page and the plots draw the same ones."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,8 @@ from trainers.runs.records import ResultRecord
 from trainers.tables.aggregate import Cell, accuracy_cell, average_cell, by_dataset, by_label, harmonic_cell
 from trainers.tables.tables import groups, test_names
 
-MEASURES = {"base_to_novel": ("base", "new", "H"), "few_shot": ("all",)}  # the other protocols have accuracies only
+# The other protocols have accuracies only.
+MEASURES = {"base_to_novel": ("base", "new", "H"), "few_shot": ("all",)}
 ACCURACY = "accuracy"
 
 
@@ -19,20 +20,21 @@ class Point:
     """One number of one method."""
 
     label: str
-    shots: int | None  # None where every data set has its own, or shots tell nothing apart
-    place: str  # a data set; in transfer protocols a test; or "average"
+    # None if every data set has its own number of shots, or shots tell nothing apart.
+    shots: int | None
+    place: str  # A data set, a test (in transfer protocols) or "average".
     measure: str
-    mean: float  # percent
-    std: float | None  # population, over seeds; None for H
+    mean: float  # Mean in percent.
+    std: float | None  # Population deviation over seeds; None for H.
     seeds: tuple[int, ...]
-    seconds: float  # of a run, mean
-    parameters: int  # learnt, the most of any run
+    seconds: float  # Mean seconds of a run.
+    parameters: int  # Learnt parameters, the most of any run.
     run_ids: tuple[str, ...]
-    bins: tuple[ConfidenceBin, ...]  # all its test images thrown together; none for H and for old records
+    bins: tuple[ConfidenceBin, ...]  # Bins of all its test images together; none for H and for old records.
 
 
 def figure_groups(records: Sequence[ResultRecord]) -> list[list[ResultRecord]]:
-    """Records that share figures: those that share a table, and in cross_dataset what they learnt from."""
+    """Records that share figures: those in one table, and in cross_dataset those with one source of learning."""
     made: list[list[ResultRecord]] = []
     for group in groups(records):
         if group[0].protocol == "cross_dataset":
@@ -43,7 +45,7 @@ def figure_groups(records: Sequence[ResultRecord]) -> list[list[ResultRecord]]:
 
 
 def points(group: Sequence[ResultRecord]) -> list[Point]:
-    """All numbers of a group, averages first; numbers that are missing are not there."""
+    """All numbers of a group, averages first; missing numbers are left out."""
     few_shot = group[0].protocol == "few_shot"
     datasets = sorted({record.dataset for record in group})
     made: list[Point] = []
@@ -55,7 +57,7 @@ def points(group: Sequence[ResultRecord]) -> list[Point]:
 
 
 def _blank(label: str, shots: int | None) -> Point:
-    """What all points of a method share; the rest is filled in."""
+    """A point with the fields that all points of a method share; the caller fills in the rest."""
     return Point(label, shots, AVERAGE, "", 0.0, None, (), 0.0, 0, (), ())
 
 
@@ -105,7 +107,7 @@ def _point(
 
 
 def pooled_bins(many: Sequence[Sequence[ConfidenceBin]]) -> tuple[ConfidenceBin, ...]:
-    """The bins of all tests thrown together; none where one of the tests has none."""
+    """The bins of all tests together, or none if a test has none."""
     if not many or not all(many):
         return ()
     pooled = []

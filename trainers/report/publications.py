@@ -1,4 +1,4 @@
-"""Published numbers, as data: what the papers print, where each number was read, and which of our recipes it is of."""
+"""Published numbers as data: values in the papers, their sources, and our recipes for them."""
 
 import json
 from dataclasses import dataclass
@@ -13,27 +13,29 @@ class PublishedRow:
     """One method's line of a published table."""
 
     protocol: str
-    method: str  # as our registry calls it
-    printed: str  # as the paper calls it
-    variant: str  # whose run, which settings; "" where there is nothing to tell
-    backbone: str  # open_clip's name; the weights are OpenAI's
+    method: str  # Name in our registry.
+    printed: str  # Name in the paper.
+    variant: str  # Origin and settings of the run; "" if there is nothing to tell.
+    backbone: str  # open_clip's name; the weights are OpenAI's.
     shots: int
     seeds: tuple[int, ...]
-    recipe: bool  # what our recipe of the method in this protocol reproduces
+    recipe: bool  # True if our recipe of the method in this protocol reproduces this line.
     source: str
-    unverified: tuple[str, ...]  # data sets whose numbers were recalled: no source of them was read
-    values: dict[str, dict[str, float]]  # data set or test, or "average" -> measure -> percent
+    # Data sets with numbers recalled from memory, not read in any source.
+    unverified: tuple[str, ...]
+    # Data set, test or "average" -> measure -> percent.
+    values: dict[str, dict[str, float]]
 
     @property
     def rounding(self) -> float:
-        """Half of the last digit that is printed."""
+        """Half of the last printed digit."""
         numbers = (value for measures in self.values.values() for value in measures.values())
         return 0.5 * 10.0 ** -max(len(str(number).partition(".")[2]) for number in numbers)
 
 
 @cache
 def published_rows(protocol: str) -> tuple[PublishedRow, ...]:
-    """All published lines of a protocol; none for a protocol that no paper has."""
+    """All published lines of a protocol; none if no paper uses the protocol."""
     file = resources.files("trainers.report") / "published" / f"{protocol}.json"
     if not file.is_file():
         return ()
@@ -51,13 +53,13 @@ def published_rows(protocol: str) -> tuple[PublishedRow, ...]:
 
 
 def published_places(protocol: str) -> tuple[str, ...]:
-    """The data sets or tests that a full published table has, in its order."""
+    """The data sets or tests of a full published table, in its order."""
     rows = published_rows(protocol)
     return max((tuple(place for place in row.values if place != AVERAGE) for row in rows), key=len, default=())
 
 
 def rows_to_compare(protocol: str, method: str, backbone: str) -> tuple[PublishedRow, ...]:
-    """The lines that a method is held against: those of our recipe and of the backbone, as far as there are any."""
+    """The lines to compare a method with: those of our recipe and of the backbone, as far as they exist."""
     own = [row for row in published_rows(protocol) if row.method == method]
     own = [row for row in own if row.recipe] or own
     nearest = backbone if any(row.backbone == backbone for row in own) else own[0].backbone if own else backbone

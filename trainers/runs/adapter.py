@@ -1,4 +1,4 @@
-"""A finished run as an adapter: the method of its record, with what it learnt and a card of its scores."""
+"""A finished run as an adapter: the method of its record, with the learnt tensors and a card of its scores."""
 
 import json
 from functools import partial
@@ -18,11 +18,11 @@ from trainers.runs.search import settled_wrap
 
 
 def load_run(folder: Path, backbone: FrozenCLIP) -> tuple[AdaptedCLIP, TrainingFacts]:
-    """The trained method of a run's folder, in eval mode, and what its card can say.
+    """The trained method of a run's folder in eval mode, and facts for its card.
 
     Raises:
         FileNotFoundError: if the folder holds no finished run.
-        ValueError: if the record is damaged, or the backbone's weights are not the ones of the run.
+        ValueError: if the record is damaged, or the backbone's weights are not the run's.
     """
     record = read_record(folder)
     identity = record.identity
@@ -45,7 +45,8 @@ def load_run(folder: Path, backbone: FrozenCLIP) -> tuple[AdaptedCLIP, TrainingF
     wrap = tuple(_wrapper(entry, str(folder)) for entry in wrapped)
     method = make(wrap=wrap)
     search = method.search()
-    if search is not None:  # the run has searched what it skips, and its record says what that was
+    # The run searched its skipped blocks, and its record holds them.
+    if search is not None:
         found = architecture_from_json(json.dumps(record.architecture), f"the record of {folder}")
         method = make(wrap=settled_wrap(wrap, search, found))
     method.eval()
@@ -61,10 +62,10 @@ def _wrapper(entry: object, place: str) -> tuple[str, DataclassInstance]:
 
 
 def trained_classes(record: ResultRecord) -> tuple[str, ...]:
-    """The classes that a run learnt on; of a run that learnt nothing, those of its first test.
+    """The classes that a run learnt on, or those of its first test if it learnt nothing.
 
     Raises:
-        ValueError: if no test was on the classes of the training, whose names a record does not keep.
+        ValueError: if no test used the training classes, whose names a record does not keep.
     """
     training = record.identity.get("train")
     if not isinstance(training, dict):
@@ -78,7 +79,7 @@ def trained_classes(record: ResultRecord) -> tuple[str, ...]:
 
 
 def training_facts(record: ResultRecord) -> TrainingFacts:
-    """What a model card says of a run."""
+    """Facts about a run for a model card."""
     return TrainingFacts(
         dataset=record.dataset,
         shots=record.shots,

@@ -1,4 +1,4 @@
-"""What an installation has: versions, devices, plugins, caches, and the packages that its optional verbs need."""
+"""A check of an installation: versions, devices, plugins, caches, and the packages of optional verbs."""
 
 import platform
 import sys
@@ -16,7 +16,7 @@ from datasets_fewshot.store.cache_folder import cache_folder
 
 DISTRIBUTION = "adaptkit-clip"
 AGAIN = f"install {DISTRIBUTION} anew: pip install . from its folder"
-# Extras of the distribution, and what they are for.
+# Extras of the distribution and their purposes.
 EXTRAS = {
     "export": "`adaptkit export --format onnx`",
     "hf": "backbones in memory that come from transformers",
@@ -30,14 +30,14 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Findings:
-    """A check of an installation."""
+    """Findings of a check."""
 
-    sections: dict[str, list[str]]  # heading -> lines
-    problems: list[str]  # what has to be put right
+    sections: dict[str, list[str]]  # Heading -> lines.
+    problems: list[str]  # Problems to put right.
 
 
 def checkup() -> Findings:
-    """Look at the installation that this runs in; nothing is changed, and nothing is fetched."""
+    """Examine the installation of this process; nothing is changed or fetched."""
     needed = _requirements()
     always = [one for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
     problems = [f"{lack}; {AGAIN}" for lack in _lacks(always)]
@@ -57,7 +57,7 @@ def checkup() -> Findings:
 
 
 def _requirements() -> list[Requirement]:
-    """What the installed distribution declares; nothing where only its files are there."""
+    """Requirements that the installed distribution declares; none if only its files are there."""
     try:
         return [Requirement(line) for line in metadata.requires(DISTRIBUTION) or []]
     except metadata.PackageNotFoundError:
@@ -72,7 +72,7 @@ def _version(package: str) -> str:
 
 
 def _lacks(needed: Iterable[Requirement]) -> list[str]:
-    """What of the requirements is missing, or of a version that is not wanted."""
+    """Lines on requirements that are missing or have a wrong version."""
     lacks = []
     for one in needed:
         try:
@@ -114,7 +114,7 @@ def _caches() -> list[str]:
 
 
 def _place(name: str) -> str:
-    """Where a package of ours is, and what would be imported in its place from the present folder."""
+    """A line on the folder of a package of ours, and on a folder that hides it, seen from the present folder."""
     hidden_by = next(
         (place for place in map(Path, sys.path) if (place / name).is_dir() and place.resolve() != ROOT), None
     )

@@ -14,7 +14,7 @@ from trainers.feeding.kept_pixels import KeptPixels
 
 @dataclass(frozen=True)
 class Bench:
-    """What all runs share."""
+    """The parts that all runs share."""
 
     backbone: FrozenCLIP
     encoder: ImageEncoder
@@ -22,11 +22,12 @@ class Bench:
     suite: str
     out: Path
     workers: int = 0
-    pretrained: str = ""  # where the weights came from, for the records
+    pretrained: str = ""  # Origin of the weights, for the records.
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     pixels: KeptPixels = field(default_factory=KeptPixels)
-    processes: int = 1  # that train a run together, where its method is fed with images
-    team: Team = ALONE  # this process's place among them
+    # Number of processes that train a run together, if its method takes images.
+    processes: int = 1
+    team: Team = ALONE  # The place of this process among them.
 
     def feed(self, method: AdaptedCLIP) -> Feed:
         """The way from images to this method's input."""

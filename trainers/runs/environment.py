@@ -1,4 +1,4 @@
-"""What a run ran on, for its record."""
+"""The software and hardware of a run, for its record."""
 
 import hashlib
 import platform
@@ -12,12 +12,12 @@ from trainers.config.settings import BackboneConfig
 
 try:
     import resource
-except ImportError:  # not on Windows
+except ImportError:  # Windows has no `resource`.
     resource = None  # type: ignore[assignment]
 
 
 def versions() -> dict[str, str]:
-    """Of what computes the results."""
+    """Versions of the software that computes the results."""
     return {
         "adaptkit": adaptkit.__version__,
         "torch": torch.__version__,
@@ -27,28 +27,28 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: torch.device) -> dict[str, str]:
-    """The device by its maker's name, and the threads of the CPU."""
+    """Name of the device, and the CPU's number of threads."""
     if device.type == "cuda":
         return {"device": torch.cuda.get_device_name(device)}
     return {"device": _cpu_name(), "threads": str(torch.get_num_threads())}
 
 
 def weights_source(named: BackboneConfig) -> str:
-    """The tag of the weights; "own" where the name brings them, "file" for a file that is not OpenAI's release."""
+    """The tag of the weights; "own" if the name implies them, "file" for a file that is not OpenAI's release."""
     if named.checkpoint is None:
         return named.pretrained or "own"
     url = str(open_clip.get_pretrained_cfg(named.name, "openai").get("url", ""))
     digest = hashlib.sha256(Path(named.checkpoint).expanduser().read_bytes()).hexdigest()
-    return "openai" if digest in url else "file"  # the published address holds the file's SHA-256
+    return "openai" if digest in url else "file"  # The published address holds the file's SHA-256.
 
 
 def peak_memory_mb(device: torch.device) -> float | None:
-    """Of the CUDA device since its statistics were reset; on the CPU of the process so far, where the system tells."""
+    """Peak memory in MiB, of the CUDA device since its reset or of the CPU process; None if the system gives none."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     if resource is None:
         return None
-    unit = 2**20 if platform.system() == "Darwin" else 2**10  # ru_maxrss counts bytes there and kilobytes elsewhere
+    unit = 2**20 if platform.system() == "Darwin" else 2**10  # ru_maxrss counts bytes on macOS and kilobytes elsewhere.
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 

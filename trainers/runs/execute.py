@@ -1,4 +1,4 @@
-"""One run: train a method on its task, test it, keep what it learnt and a record of it."""
+"""One run: train a method on its task, test it, keep the learnt tensors and a record."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -41,7 +41,7 @@ from trainers.training.few_shot import Batches, DivergedError, TrainLog, train
 
 
 def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = None) -> ResultRecord:
-    """Train, test, write the learnt tensors and the record; the record comes back."""
+    """Train, test, write the learnt tensors and the record, and return the record."""
     clock = Clock()
     if bench.backbone.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(bench.backbone.device)
@@ -64,7 +64,7 @@ def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = Non
 
 
 def assist(run: Run, bench: Bench) -> None:
-    """Be one of the processes that train a run together, and not the one that executes it."""
+    """Take part in training a run together with the process that executes it."""
     if run.processes > 1:
         with seeded(_seed(run.config), bench.backbone.device):
             _learn(run, bench, Clock(), None)
@@ -77,7 +77,7 @@ def _seed(config: RunConfig) -> int:
 def _learn(
     run: Run, bench: Bench, clock: Clock, on_epoch: Callable[[int], None] | None
 ) -> tuple[AdaptedCLIP, TrainLog, Architecture | None]:
-    """The run's method, trained where there is something to train, and which blocks it skips."""
+    """The run's method, trained if it learns, and the architecture of its skipped blocks."""
     config, make = run.config, partial(make_method, run, bench)
     with clock.phase("create"):
         method = make(config.wrap)
@@ -101,7 +101,7 @@ def _learn(
 
 
 def make_method(run: Run, bench: Bench, wrap: Wrap) -> AdaptedCLIP:
-    """The run's method with these wrappers, nothing learnt yet."""
+    """The run's method with the given wrappers, before any training."""
     config, classes = run.config, ClassSet(run.task.classnames, run.config.templates)
     return create_method(config.method, bench.backbone, classes, config.options, wrap=wrap).to(bench.backbone.device)
 
@@ -114,7 +114,7 @@ def _train(
     bench: Bench,
     on_epoch: Callable[[int], None] | None,
 ) -> TrainLog:
-    """Train; where a loss is not finite, keep what was learnt before and say where it lies."""
+    """Train; if a loss is not finite, keep the last good tensors and say where they are."""
     checkpoints = Checkpoints(run.folder, run.run_id, bench.checkpoint)
     team = bench.team if run.processes > 1 else ALONE
     try:
@@ -122,7 +122,7 @@ def _train(
     except DivergedError as error:
         if not team.leads:
             raise
-        discard_checkpoints(run.folder)  # from there it could only diverge again
+        discard_checkpoints(run.folder)  # A restart from them could only diverge again.
         path = run.folder / LAST_GOOD_FILE
         _save(error.last_good.state, path)
         config = run.config
@@ -134,7 +134,7 @@ def _train(
 
 
 def _tune(method: AdaptedCLIP, run: Run, bench: Bench) -> None:
-    """Let a method that does so choose its hyper-parameters: on validation images, or as an oracle on the test's."""
+    """Let a method choose its hyper-parameters, on validation images or, as an oracle, on the test images."""
     if "tune" not in method.provides:
         return
     if run.config.selection == "oracle":
@@ -160,7 +160,7 @@ def _test(method: AdaptedCLIP, test: EvalSet, bench: Bench, clock: Clock) -> Tes
 
 
 def set_classes(method: AdaptedCLIP, test: EvalSet) -> bool:
-    """Have the method tell the test's classes apart; True where it keeps its own, which contain them."""
+    """Give the method the test's classes; return True if it keeps its own, which contain them."""
     if method.classes.classnames == test.classnames:
         return False
     if method.bound_to_classes is not None and test.learnt_labels:

@@ -1,4 +1,4 @@
-"""What a run is: its settings with the data at hand, and an identity of all that can change its result."""
+"""Identity of a run: its settings, its data, and an id of everything that can change its result."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -13,7 +13,8 @@ from trainers.protocols.within_and_across import Task
 from trainers.runs.data import Bench
 from trainers.runs.records import Json, run_folder, run_id
 
-PROTOCOL_DRAW = "coop"  # what everyone expects; a run with another says so, and is a run of its own
+# The usual draw; a run with another draw names it and is a different run.
+PROTOCOL_DRAW = "coop"
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,12 @@ class Run:
     config: RunConfig
     dataset: FewShotDataset
     task: Task
-    uses_training: bool  # False: nothing is learnt or kept of training images, so shots and seeds do not matter
+    # False: nothing is learnt or kept of training images, so shots and seeds do not matter.
+    uses_training: bool
     identity: dict[str, Json]
     folder: Path
-    consumes: Consumes  # what its method is fed with
-    processes: int = 1  # that train it together
+    consumes: Consumes  # Kind of input of its method.
+    processes: int = 1  # Number of processes that train it together.
 
     @property
     def run_id(self) -> str:
@@ -36,14 +38,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a method with its options and wrappers asks of its training."""
+    """Training needs of a method with its options and wrappers."""
 
-    training: bool  # training images matter to it
-    consumes: Consumes  # what it is fed with
+    training: bool  # True if training images matter to it.
+    consumes: Consumes  # Kind of input: features, rows or images.
 
 
 def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Needs, bench: Bench) -> Run:
-    """Give a run its identity: all that can change its result, and no path, host or clock."""
+    """Give a run its identity: everything that can change its result, but no path, host or clock."""
     identity: dict[str, Json] = {
         "protocol": config.protocol,
         "dataset": config.dataset,
@@ -58,10 +60,11 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
         "shots": 0,
         "seed": 0,
     }
-    if config.wrap:  # without wrappers an identity says nothing of them
+    if config.wrap:  # An identity without wrappers does not mention them.
         identity["wrap"] = [[name, _said(options)] for name, options in config.wrap]
-    processes = bench.processes if needs.training and needs.consumes == "images" else 1  # they share its batches
-    if processes > 1:  # dropout and last digits are others
+    # Processes share the image batches of a training.
+    processes = bench.processes if needs.training and needs.consumes == "images" else 1
+    if processes > 1:  # Dropout and last digits differ then.
         identity["processes"] = processes
     if needs.training:
         identity |= {
@@ -72,23 +75,25 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
             "optim": asdict(config.optim),
             "views": asdict(config.views),
         }
-        for key in ("recipe", "selection"):  # both are stamped into the record, so its run is a run of its own
+        # The record has both, so a run with them is a run of its own.
+        for key in ("recipe", "selection"):
             if getattr(config, key) in ("paper", "oracle"):
                 identity[key] = getattr(config, key)
         if config.draw != PROTOCOL_DRAW:
             identity["draw"] = config.draw
-    if bench.suite == OWN_SUITE:  # names of files do not tell one folder's images from another's
+    if bench.suite == OWN_SUITE:  # File names do not tell folders of images apart.
         identity["files"] = [
             files_hash(data.image_root, [*data.split.train, *data.split.val, *data.split.test])
             for data in _datasets(task, dataset)
         ]
-    identity = json.loads(json.dumps(identity))  # as a record gives it back
+    # The identity as a record stores it.
+    identity = json.loads(json.dumps(identity))
     folder = run_folder(bench.out, identity)
     return Run(config, dataset, task, needs.training, identity, folder, needs.consumes, processes)
 
 
 def _said(options: DataclassInstance) -> dict[str, Json]:
-    """Options as an identity has them: of a file, the hash of its content and not its path; nothing where none is."""
+    """Options for an identity: a file by the hash of its content instead of its path, left out if there is no file."""
     said: dict[str, Json] = asdict(options)
     for field in fields(options):
         if find := field.metadata.get("file"):
@@ -99,7 +104,7 @@ def _said(options: DataclassInstance) -> dict[str, Json]:
 
 
 def _datasets(task: Task, dataset: FewShotDataset) -> tuple[FewShotDataset, ...]:
-    """The data set that is learnt from, and the others that are tested on."""
+    """The data set of the training, followed by the others that are tested on."""
     others = (test.dataset for test in task.tests if test.dataset is not dataset)
     return (dataset, *{other.name: other for other in others}.values())
 
@@ -109,7 +114,7 @@ def _fingerprint(items: tuple[Item, ...], classnames: tuple[str, ...]) -> Json:
 
 
 def classnames_hash(classnames: tuple[str, ...]) -> str:
-    """How an identity keeps class names."""
+    """Hash of class names for an identity."""
     return sha256("\n".join(classnames).encode()).hexdigest()
 
 
@@ -119,7 +124,7 @@ def uses_training(method: AdaptedCLIP) -> bool:
 
 
 def notes_of(run: Run) -> tuple[str, ...]:
-    """What a reader of the numbers has to know about the data and the settings."""
+    """Notes on the data and the settings for readers of the numbers."""
     config = run.config
     notes = list(run.dataset.notes)
     for test in run.task.tests:

@@ -1,4 +1,4 @@
-"""Finished runs as lists, descriptions and differences, and how they are found by a name and removed."""
+"""Finished runs as lists, descriptions and differences; how to find them by name and remove them."""
 
 import shutil
 import uuid
@@ -18,20 +18,20 @@ from trainers.runs.records import (
     record_paths,
 )
 
-ID_LETTERS = 12  # of a run's id, as in the name of its folder
-HASH_LETTERS = 64  # of a SHA-256 in hex
+ID_LETTERS = 12  # Letters of a run's id, as in its folder's name.
+HASH_LETTERS = 64  # Letters of a SHA-256 in hex.
 SHOWN_CLASSES = 5
 
 
 class RunNotFoundError(ValueError):
-    """No run of that name, or several; the message says how to name one."""
+    """Error for no run of that name, or several; the message says how to name one."""
 
 
 def find_folder(name: str, runs: Path) -> Path:
     """The folder of a run: `name` is the folder itself, its name, or the first letters of the run's id.
 
     Raises:
-        RunNotFoundError: if there is none, or more than one.
+        RunNotFoundError: if there is no such run, or more than one.
     """
     given = Path(name)
     if (given / RECORD_FILE).is_file():
@@ -48,20 +48,20 @@ def find_folder(name: str, runs: Path) -> Path:
 
 
 def find_run(name: str, runs: Path) -> tuple[Path, ResultRecord]:
-    """A run's folder and record."""
+    """Folder and record of a run."""
     folder = find_folder(name, runs)
     return folder, read_record(folder)
 
 
 def remove_run(folder: Path) -> None:
-    """Remove a run: first it stops being one, in one step, then its files go."""
+    """Remove a run: in one step it stops being a run, then its files go."""
     doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     folder.rename(doomed)
     shutil.rmtree(doomed)
 
 
 def short_record(record: ResultRecord) -> dict[str, Json]:
-    """What a list shows of a run."""
+    """A record in short, for a list."""
     return {
         "run_id": record.run_id,
         "protocol": record.protocol,
@@ -96,7 +96,7 @@ def text_table(records: Sequence[ResultRecord]) -> str:
 
 
 def describe(record: ResultRecord, folder: Path) -> str:
-    """All that a reader wants to know of a run, in lines."""
+    """A description of a run in lines, for readers."""
     learnt = folder / LEARNT_FILE
     facts = {
         "run": record.run_id,
@@ -136,13 +136,14 @@ def _score_lines(score: TestScore) -> list[str]:
 class TestDifference:
     """Two results of one test, each as (left, right)."""
 
-    __test__ = False  # not a test case, whatever pytest makes of the name
+    __test__ = False  # Keeps pytest from collecting it.
 
     name: str
-    accuracy: tuple[float, float]  # percent
-    ece: tuple[float, float]  # percent
-    nll: tuple[float, float]  # nats
-    only_right_in: tuple[int, int] | None  # images that one of them alone got right; None where the images differ
+    accuracy: tuple[float, float]  # In percent.
+    ece: tuple[float, float]  # In percent.
+    nll: tuple[float, float]  # In nats.
+    # Images that only one of them got right; None if the images differ.
+    only_right_in: tuple[int, int] | None
 
     def __str__(self) -> str:
         left, right = self.accuracy
@@ -154,11 +155,11 @@ class TestDifference:
 
 @dataclass(frozen=True)
 class RunDifference:
-    """What two runs differ in, settings and circumstances as (left, right)."""
+    """The differences of two runs, settings and circumstances as (left, right)."""
 
     runs: tuple[str, str]
     settings: dict[str, tuple[Json, Json]]
-    tests: tuple[TestDifference, ...]  # those that both have
+    tests: tuple[TestDifference, ...]  # Tests of both runs.
 
     def __str__(self) -> str:
         lines = [" -> ".join(name[:ID_LETTERS] for name in self.runs)]
@@ -167,7 +168,7 @@ class RunDifference:
 
 
 def _short(value: Json) -> str:
-    """A setting in a line: hashes by their first letters, a dash where one side has none."""
+    """A setting in one line: hashes by their first letters, a dash if a side has none."""
     if value is None:
         return "–"
     is_hash = isinstance(value, str) and len(value) == HASH_LETTERS and not set(value) - set("0123456789abcdef")
@@ -185,7 +186,7 @@ def difference(left: ResultRecord, right: ResultRecord) -> RunDifference:
 
 
 def _circumstances(record: ResultRecord) -> dict[str, Json]:
-    """What cannot change a result by itself, and still may explain a difference."""
+    """Circumstances that do not change a result by themselves, but may explain a difference."""
     return {
         "seconds": round(sum(record.seconds.values()), 2),
         "versions": dict(record.versions),

@@ -1,6 +1,6 @@
-"""Class names that are too long for a backbone's prompts: the words that fit are kept, and every record says so.
+"""Class names too long for a backbone's prompts keep the words that fit, and every record says so.
 
-The 77 positions of CLIP's text towers hold all names of the papers. The embedded model's 24 do not hold five of
+The 77 positions of CLIP's text towers hold all names of the papers. The embedded model's 24 are too few for five of
 StanfordCars, and a bench over the whole suite runs on it all the same.
 """
 
@@ -15,7 +15,7 @@ from trainers.runs.sources import Sources
 
 
 def fit_names(sources: Sources, config: BenchConfig, backbone: FrozenCLIP) -> Sources:
-    """The same data sets, with names that fit into the prompts of the bench."""
+    """The same data sets with names that fit into the prompts of the bench."""
     templates = {
         name: list({template: None for run in config.runs if run.dataset == name for template in run.templates})
         for name in sources.datasets
@@ -48,8 +48,9 @@ def _fit(dataset: FewShotDataset, templates: Sequence[str], backbone: FrozenCLIP
 
 
 def fitting_words(name: str, templates: Sequence[str], backbone: FrozenCLIP) -> str:
-    """The first words of a name that fit into every template, and into the default one, which is as long as a learnt
-    context of four; at least one word, which a method then refuses if it is too long by itself.
+    """The first words of a name that fit into every template and the default one, at least one word.
+
+    The default template is as long as a learnt context of four. A method refuses a single word that is too long.
     """
     tokenizer = backbone.tokenizer
     special = (tokenizer.start_id is not None) + (tokenizer.end_id is not None)

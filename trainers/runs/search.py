@@ -1,7 +1,7 @@
-"""The architecture search in front of a training: a flat loop that steps whatever a method's `search` gives.
+"""The architecture search before a training: a flat loop over the steps of a method's `search`.
 
-Sub-networks learn in turn on the training images, and their rewards come from images that are kept from that. What is
-learnt here is thrown away; the architecture stays. The loop knows no wrapper by name; see
+Sub-networks learn in turn on the training images; their rewards come from other images, kept from training. The tensors
+learnt here are thrown away; the architecture stays. The loop knows no wrapper by name; see
 `adaptkit.contract.architecture`.
 """
 
@@ -24,7 +24,8 @@ from trainers.protocols.within_and_across import Task
 from trainers.runs.data import Bench
 from trainers.training.few_shot import Batches
 
-HELD_OUT_SHARE = 4  # one image in so many of each class, rounded up; with fewer of them the training images themselves
+# One in this many images of each class, rounded up, rates; a class with fewer images uses all of them for both.
+HELD_OUT_SHARE = 4
 
 
 def find_architecture(
@@ -33,13 +34,13 @@ def find_architecture(
     """Search as often as the method asks for, each time from another seed.
 
     Args:
-        make: makes the method with these wrappers, new tensors in it; there is something to be searched.
+        make: a function that makes a fresh method with given wrappers; it must have something to search.
 
     Returns:
-        The architecture, and the wrappers with options that have it.
+        The architecture, and the wrappers with options that hold it.
 
     Raises:
-        ValueError: if rewards are to come from validation images and there are none.
+        ValueError: if rewards should come from validation images and there are none.
     """
     results: list[Architecture] = []
     while True:
@@ -57,7 +58,7 @@ def find_architecture(
 
 
 def settled_wrap(wrap: Wrap, search: ArchitectureSearch, architecture: Architecture) -> Wrap:
-    """The wrappers of a method that was made to be searched, with options that have the architecture."""
+    """The wrappers of a method made for a search, with options that hold the architecture."""
     settled = cast(DataclassInstance, search.settled(architecture))
     return tuple((name, settled if options is search.options else options) for name, options in wrap)
 
@@ -70,7 +71,7 @@ def run_search(
     task: Task,
     bench: Bench,
 ) -> Architecture:
-    """One search from the seed of the config, which also orders its batches."""
+    """Run one search from the seed of the config, which also orders its batches."""
     train_items, reward_items = split_for_rewards(task, search.reward_images)
     rewards = bench.feed(method).all_at_once(dataset, reward_items, config)
     step_count = search.step_count(config.shots, len(reward_items))
@@ -93,10 +94,10 @@ def run_search(
 
 
 def split_for_rewards(task: Task, reward_images: str) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """The images that sub-networks learn from, and those that rate them.
+    """The images that teach sub-networks, and the images that rate them.
 
-    "held_out": the last quarter of each class in the order of the draw, rounded up, does not teach; where a class has
-    fewer than four images, all of its images do both.
+    "held_out": the last quarter of each class in the order of the draw, rounded up, does not teach; in a class of fewer
+    than four images, all images do both.
 
     Raises:
         ValueError: if validation images are asked for and there are none.
@@ -128,7 +129,7 @@ def _batches(
     bench: Bench,
     step_count: int,
 ) -> Iterator[Batch]:
-    """Batches without an end, of the search's size."""
+    """Endless batches of the search's size."""
     optim = replace(config.optim, batch_size=search.batch_size, drop_last=True, steps=step_count)
     batches: Batches = bench.feed(method).training(dataset, items, replace(config, optim=optim))
     while True:
@@ -136,14 +137,14 @@ def _batches(
 
 
 def _reward_batches(images: Support, size: int) -> Iterator[Support]:
-    """Images that rate sub-networks, each once before one comes again, in an order of torch's global generator."""
+    """Endless batches of rating images, each once per round, in an order of torch's global generator."""
     while True:
         for rows in torch.randperm(len(images.labels)).split(size):
             yield Support(images.x[rows.to(images.x.device)], images.labels[rows.to(images.labels.device)])
 
 
 def adamw(method: AdaptedCLIP, search: ArchitectureSearch) -> torch.optim.AdamW:
-    """AdamW; biases and layer norms take no weight decay."""
+    """AdamW without weight decay for biases and layer norms."""
     learnt = list(method.learnt_parameters().values())
     matrices = [parameter for parameter in learnt if parameter.ndim > 1]
     vectors = [parameter for parameter in learnt if parameter.ndim <= 1]
@@ -154,10 +155,11 @@ def adamw(method: AdaptedCLIP, search: ArchitectureSearch) -> torch.optim.AdamW:
 
 
 def train_step(method: AdaptedCLIP, optimizer: torch.optim.Optimizer, batch: Batch, precision: Precision) -> None:
-    """Train the sub-network that is in use on one batch; nothing else is touched, the optimiser's state included."""
+    """Train the active sub-network on one batch; nothing else changes, not even its part of the optimiser's state."""
     x, labels = batch
     device = method.backbone.device
-    optimizer.zero_grad(set_to_none=True)  # what is not in use has no gradient then, and AdamW passes over it
+    # Inactive parameters then have no gradient, and AdamW skips them.
+    optimizer.zero_grad(set_to_none=True)
     method.train()
     with autocast(device, precision):
         method.backward(x.to(device, non_blocking=True), labels.to(device, non_blocking=True))
@@ -168,7 +170,7 @@ def train_step(method: AdaptedCLIP, optimizer: torch.optim.Optimizer, batch: Bat
 def _losses(
     method: AdaptedCLIP, search: ArchitectureSearch, choices: Sequence[Choice], images: Support, precision: Precision
 ) -> list[float]:
-    """The loss of each sub-network on the same images, the one that trains: cross-entropy in nats and what is added."""
+    """Loss of each sub-network on the same images: the training loss, cross-entropy in nats plus additions."""
     method.eval()
     losses: list[Tensor] = []
     for choice in choices:

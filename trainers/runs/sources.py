@@ -1,4 +1,4 @@
-"""The data sets that a bench learns from and tests on, loaded once."""
+"""The data sets of a bench, for learning and testing, loaded once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,13 +12,13 @@ from trainers.protocols.within_and_across import TRANSFERS, VARIANTS, WITHIN_ONE
 
 @dataclass(frozen=True)
 class Sources:
-    """Data sets by name, and for each of them where else it is tested: test name -> data set."""
+    """Data sets by name, and for each of them other data sets to test on: test name -> data set."""
 
     datasets: Mapping[str, FewShotDataset]
     targets: Mapping[str, Mapping[str, FewShotDataset]]
 
     def task(self, run: RunConfig) -> Task:
-        """What a run trains on and is tested on."""
+        """Training and tests of a run."""
         dataset = self.datasets[run.dataset]
         if run.protocol in WITHIN_ONE:
             return WITHIN_ONE[run.protocol](dataset, run.shots, run.seed, run.draw)
@@ -30,7 +30,8 @@ def load_sources(config: BenchConfig) -> Sources:
 
     Raises:
         ConfigError: if data sets and targets do not fit the protocol.
-        ValueError: if data are not what they should be; FileNotFoundError if they are missing.
+        ValueError: if data are not as expected.
+        FileNotFoundError: if data are missing.
     """
     settings, data = config.settings, config.data
     if settings.protocol == "domain_generalization":
@@ -46,7 +47,7 @@ def load_sources(config: BenchConfig) -> Sources:
 
 
 def _domains(config: BenchConfig) -> Sources:
-    """Of the embedded suite: drawings of other families; of the papers: ImageNet and its variants."""
+    """Domains of the embedded suite, drawings of other families, or of the papers, ImageNet and its variants."""
     settings, data = config.settings, config.data
     if not settings.targets:
         raise ConfigError("TARGETS is empty; name the domains to test on")
@@ -73,7 +74,7 @@ def _load_family(name: str, data: DataConfig, family: str) -> FewShotDataset:
 
 
 def _trained_only(dataset: FewShotDataset) -> FewShotDataset:
-    """Without its test list, which is one of the domains."""
+    """A data set without its test list, which is one of the domains."""
     return replace(dataset, split=Split(dataset.split.train, dataset.split.val, ()))
 
 

@@ -1,7 +1,7 @@
 """Checkpoints of one training on disk: written whole or not at all, checked when read, the last two kept.
 
-A checkpoint is one safetensors file; what is no tensor stands as JSON in its header. Its name holds the step and the
-SHA-256 of its bytes, so a damaged file is known without a second one beside it. Nothing is pickled.
+A checkpoint is one safetensors file; facts other than tensors stand as JSON in its header. Its name holds the step and
+the SHA-256 of its bytes, so a damaged file is known without a second one beside it. Nothing is pickled.
 """
 
 import hashlib
@@ -21,29 +21,29 @@ import adaptkit
 from trainers.config.settings import CheckpointConfig
 from trainers.runs.records import Json, replacing
 
-KEPT = 2  # the newest, and the one before in case the newest is damaged
-CHECKPOINTS = "checkpoints"  # the folder of a run that holds them
+KEPT = 2  # The newest, and the one before in case of damage.
+CHECKPOINTS = "checkpoints"  # Folder of the checkpoints in a run's folder.
 
 
 class DamagedCheckpointError(ValueError):
-    """A file that is not what was written, or not of this run and version; the message says why."""
+    """Error for a file that changed since writing, or belongs to another run or version; the message says why."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """A training between two steps."""
 
-    steps: int  # done
+    steps: int  # Number of steps done.
     tensors: dict[str, Tensor]
-    facts: dict[str, Json]  # all that is no tensor
+    facts: dict[str, Json]  # All values other than tensors.
 
 
 class Checkpoints:
     """The checkpoints of one run.
 
     Args:
-        run_folder: of the run.
-        run_id: a checkpoint of another run, or made by other versions of what computes, is not used.
+        run_folder: folder of the run.
+        run_id: id of the run; checkpoints of other runs, or of other software versions, are not used.
     """
 
     def __init__(self, run_folder: Path, run_id: str, config: CheckpointConfig):
@@ -58,11 +58,11 @@ class Checkpoints:
 
     @property
     def seconds(self) -> float:
-        """Of training so far, those before an interruption included."""
+        """Seconds of training so far, including those before an interruption."""
         return time.monotonic() - self._started
 
     def newest(self) -> Snapshot | None:
-        """The newest that is sound; a warning names those that are not."""
+        """The newest sound snapshot; a warning names damaged ones."""
         for path in sorted(self._files(), reverse=True):
             try:
                 snapshot, seconds = self._read(path)
@@ -75,14 +75,14 @@ class Checkpoints:
         return None
 
     def is_due(self, steps: int) -> bool:
-        """Whether to save after so many steps."""
+        """Whether to save after this number of steps."""
         by_clock, by_steps = self.config.seconds, self.config.steps
         if by_steps and steps % by_steps == 0:
             return True
         return bool(by_clock) and time.monotonic() - self._last_saved >= by_clock
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write a checkpoint and let go of the third last. Where it cannot be written, a warning says so."""
+        """Write a checkpoint and drop the third last; a warning reports a failed write."""
         facts = {**snapshot.facts, "origin": self._origin, "seconds": self.seconds}
         tensors = {name: tensor.cpu().contiguous() for name, tensor in snapshot.tensors.items()}
         content = safetensors.torch.save(tensors, {"facts": json.dumps(facts)})
@@ -90,7 +90,7 @@ class Checkpoints:
         try:
             with replacing(path) as temporary:
                 temporary.write_bytes(content)
-        except OSError as error:  # the training itself can go on
+        except OSError as error:  # The training itself can go on.
             warnings.warn(f"no checkpoint after {snapshot.steps} steps ({error})", stacklevel=2)
         else:
             for old in sorted(self._files(), reverse=True)[KEPT:]:

@@ -16,11 +16,11 @@ from trainers.training.checkpoints import Checkpoints
 from trainers.training.optim import OptimConfig, build_optimizer, set_learning_rate, step_learning_rate
 from trainers.training.state import LastGood, Progress, restore_snapshot, take_snapshot
 
-CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
+CHECK_EVERY = 50  # Steps between looks at the losses; each look waits for the device.
 
 
 class DivergedError(ArithmeticError):
-    """A loss that is not finite; the message says where and what to change, `last_good` is what to go back to."""
+    """Error for a loss that is not finite; the message says where and what to change, `last_good` is the way back."""
 
     def __init__(self, message: str, last_good: LastGood):
         super().__init__(message)
@@ -28,7 +28,7 @@ class DivergedError(ArithmeticError):
 
 
 class Batches(Protocol):
-    """(x, labels), x being what the method consumes; every pass over them is one epoch."""
+    """Pairs (x, labels), with x as the method consumes it; every pass over them is one epoch."""
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
@@ -37,19 +37,19 @@ class Batches(Protocol):
 
 @runtime_checkable
 class SeekableBatches(Batches, Protocol):
-    """Batches that can begin anywhere, as a training that goes on from a checkpoint needs them."""
+    """Batches that can begin anywhere, as resuming from a checkpoint needs."""
 
     def seek(self, epoch: int, batch: int) -> None:
-        """Have the next pass begin at that batch of that epoch."""
+        """Let the next pass begin at the given batch of the given epoch."""
 
 
 @dataclass(frozen=True)
 class TrainLog:
-    """What a training did."""
+    """Results of a training."""
 
     steps: int
-    losses: tuple[float, ...]  # mean loss of each epoch
-    earlier_seconds: float = 0.0  # of training before an interruption
+    losses: tuple[float, ...]  # Mean loss of each epoch.
+    earlier_seconds: float = 0.0  # Seconds before an interruption.
 
 
 def train(
@@ -65,16 +65,16 @@ def train(
     """Train a method's learnt tensors in place.
 
     Args:
-        batches: such as a list of (x, labels), passed over once per epoch.
+        batches: pairs (x, labels), passed over once per epoch; a list will do.
         support: all training items at once, for methods that build a cache from them.
-        on_epoch: called with the number of epochs done.
-        checkpoints: where the training is kept, and where it goes on from if it was interrupted; then the batches have
-            to be `SeekableBatches`, and the method made and prepared as it was the first time.
-        team: the processes that train together, each with its share of every batch; its leader writes checkpoints.
+        on_epoch: called with the number of finished epochs.
+        checkpoints: store of the training, and its start after an interruption; then the batches have to be
+            `SeekableBatches`, and the method has to be made and prepared as the first time.
+        team: the processes that train together, each with its share of every batch; the leader writes checkpoints.
 
     Raises:
         DivergedError: if a loss is not finite.
-        ValueError: if there is no batch, the batches cannot begin where a checkpoint ends, or processes cannot share
+        ValueError: if there are no batches, they cannot begin where a checkpoint ends, or processes cannot share
             the method's training.
     """
     if support is not None:
@@ -132,7 +132,7 @@ def _end_epoch(progress: Progress, learnt: dict[str, Tensor]) -> None:
     progress.losses.append(torch.stack(progress.epoch_losses).mean().item())
     progress.epoch_losses.clear()
     progress.epoch, progress.batch = progress.epoch + 1, 0
-    if all(tensor.isfinite().all() for tensor in learnt.values()):  # the last step may have broken what was learnt
+    if all(tensor.isfinite().all() for tensor in learnt.values()):  # The last step may have broken the tensors.
         progress.last_good = LastGood(progress.epoch, learnt)
 
 

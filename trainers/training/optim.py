@@ -77,7 +77,7 @@ class OptimConfig:
 
 
 def step_learning_rate(config: OptimConfig, step: int, epoch: int, step_count: int) -> float:
-    """The rate of one optimiser step; steps and epochs count from 0."""
+    """Learning rate of one optimiser step; steps and epochs count from 0."""
     if config.lr_scheduler == "cosine_steps":
         warmup = math.ceil(config.warmup_share * step_count)
         if step < warmup:
@@ -87,7 +87,7 @@ def step_learning_rate(config: OptimConfig, step: int, epoch: int, step_count: i
 
 
 def learning_rate(config: OptimConfig, epoch: int) -> float:
-    """The rate of every optimiser step in an epoch, counted from 0, of the schedules that go by epochs."""
+    """Learning rate of every step in an epoch, counted from 0, for the schedules by epochs."""
     warmup = config.warmup_epochs
     if epoch < warmup:
         if config.warmup_type == "constant":
@@ -109,10 +109,10 @@ def _half_cosine(epoch: int, period: int) -> float:
 def build_optimizer(
     parameters: Iterable[Parameter], config: OptimConfig, undecayed: Iterable[Parameter] = ()
 ) -> torch.optim.Optimizer:
-    """The optimiser over the learnt tensors; `set_learning_rate` gives every step its rate.
+    """The optimiser over the learnt tensors; `set_learning_rate` sets the rate of every step.
 
     Args:
-        undecayed: those of the learnt tensors that take no weight decay.
+        undecayed: the learnt tensors without weight decay.
 
     Raises:
         ValueError: if there is nothing to learn.
@@ -135,6 +135,6 @@ def build_optimizer(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every parameter group the rate."""
+    """Set the learning rate of every parameter group."""
     for group in optimizer.param_groups:
         group["lr"] = lr

@@ -1,7 +1,8 @@
-"""All that a training is between two steps, taken apart into tensors and facts, and put back.
+"""The state of a training between two steps, taken apart into tensors and facts, and put back.
 
-Learnt tensors and what else training changes, the optimiser, the random numbers, the place in the data, the losses so
-far. The learning rate is a function of the step, and the order of the data of the seed and the epoch: neither is kept.
+It holds the learnt tensors and the other tensors that training changes, the optimiser, the random numbers, the place in
+the data and the losses so far. The learning rate is a function of the step, and the order of the data one of the seed
+and the epoch, so neither is kept.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from trainers.training.checkpoints import Snapshot
 
 @dataclass(frozen=True)
 class LastGood:
-    """What a method had learnt after so many epochs, all of it finite."""
+    """The finite tensors of a method after a number of epochs."""
 
     epochs: int
     state: dict[str, Tensor]
@@ -25,18 +26,18 @@ class LastGood:
 
 @dataclass
 class Progress:
-    """How far a training is."""
+    """The progress of a training."""
 
     last_good: LastGood
     steps: int = 0
-    epoch: int = 0  # that is under way, counted from 0
-    batch: int = 0  # steps taken in it
-    epoch_losses: list[Tensor] = field(default_factory=list)  # of these steps, scalars
-    losses: list[float] = field(default_factory=list)  # mean of every epoch before
+    epoch: int = 0  # The epoch under way, counted from 0.
+    batch: int = 0  # Number of steps in it so far.
+    epoch_losses: list[Tensor] = field(default_factory=list)  # Scalar losses of these steps.
+    losses: list[float] = field(default_factory=list)  # Mean loss of every earlier epoch.
 
 
 def take_snapshot(method: AdaptedCLIP, optimizer: torch.optim.Optimizer, progress: Progress, team: Team) -> Snapshot:
-    """The training as it is now, with the random numbers of every process; the method is in training mode."""
+    """Snapshot of the training with the random numbers of every process; the method is in training mode."""
     tensors = {"rng/cpu": team.gather(torch.get_rng_state())}
     if method.device.type == "cuda":
         tensors["rng/device"] = team.gather(torch.cuda.get_rng_state(method.device))
@@ -62,11 +63,11 @@ def take_snapshot(method: AdaptedCLIP, optimizer: torch.optim.Optimizer, progres
 
 
 def restore_snapshot(snapshot: Snapshot, method: AdaptedCLIP, optimizer: torch.optim.Optimizer, team: Team) -> Progress:
-    """Have the method, the optimiser and the random numbers be as they were; says how far the training was."""
+    """Restore method, optimiser and random numbers, and return the progress of the training."""
     facts, device = snapshot.facts, method.device
     method.load_training_state(_part(snapshot, "method/", device))
     optimizer.load_state_dict({**optimizer.state_dict(), "state": _optimizer_state(snapshot)})
-    torch.set_rng_state(snapshot.tensors["rng/cpu"][team.rank].clone())  # torch reads from the start of the memory
+    torch.set_rng_state(snapshot.tensors["rng/cpu"][team.rank].clone())  # torch reads from the start of the memory.
     if device.type == "cuda":
         torch.cuda.set_rng_state(snapshot.tensors["rng/device"][team.rank].clone(), device)
     losses = snapshot.tensors.get("epoch_losses")
@@ -82,7 +83,7 @@ def restore_snapshot(snapshot: Snapshot, method: AdaptedCLIP, optimizer: torch.o
 
 
 def _optimizer_state(snapshot: Snapshot) -> dict[int, dict[str, object]]:
-    """Index of the parameter -> its entries; moments go to the parameter's device and keep their bits."""
+    """Optimiser entries by parameter index; moments go to the parameter's device and keep their bits."""
     tensors, numbers = _part(snapshot, "optimizer/", torch.device("cpu")), snapshot.facts["optimizer"]
     assert isinstance(numbers, dict)
     state: dict[int, dict[str, object]] = {}

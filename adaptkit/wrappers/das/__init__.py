@@ -1,1 +1,1 @@
-"""DAS: blocks of the towers are skipped."""
+"""DAS: a wrapper that skips blocks of the towers."""

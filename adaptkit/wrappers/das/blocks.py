@@ -1,7 +1,7 @@
-"""The light layers of DAS: what stands in for a skipped block, and what stands beside a kept one.
+"""The light layers of DAS: stand-ins for skipped blocks, and adapters beside kept ones.
 
     A(x) = s Up(ReLU(Down(LN(x)))),    LN learnt
-A skipped block becomes x + A(x); beside a kept block's MLP, or its attention too, A reads the same x as they do.
+A skipped block becomes x + A(x); beside a kept block's MLP, and if asked its attention, A reads the same x as they do.
 """
 
 from dataclasses import replace
@@ -24,11 +24,11 @@ INIT_STD = 0.02
 
 
 class NormedBottleneck(nn.Module):
-    """x (..., width) -> A(x) (..., width).
+    """The adapter A: x (..., width) -> A(x) (..., width).
 
     Args:
-        init: "zero": Up starts at zero, so A does, and "fitted" and "distilled" are no different here (das_fit.py and
-            das_stand_ins.py put other values in later); "normal": like Down at N(0, 0.02^2), as published.
+        init: "zero", "fitted" and "distilled" start Up, and so A, at zero (linear_fit.py and stand_ins.py put other
+            values in later); "normal" starts Up like Down at N(0, 0.02^2), as published.
     """
 
     def __init__(self, width: int, bottleneck: int, init: Init, scale: float, device: torch.device):
@@ -46,23 +46,23 @@ class NormedBottleneck(nn.Module):
             nn.init.zeros_(self.up.weight)
 
     def normed(self, x: Tensor) -> Tensor:
-        """LN(x)."""
+        """The learnt layer norm LN(x)."""
         return F.layer_norm(x, x.shape[-1:], self.ln.weight.to(x.dtype), self.ln.bias.to(x.dtype), self.ln.eps)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.of_normed(self.normed(x))
 
     def of_normed(self, x: Tensor) -> Tensor:
-        """A, of what is normalised already."""
+        """The adapter A for an x that is normalised already."""
         hidden = F.relu(F.linear(x, self.down.weight.to(x.dtype), self.down.bias.to(x.dtype)))  # (..., bottleneck)
         update = F.linear(hidden, self.up.weight.to(x.dtype), self.up.bias.to(x.dtype))
         return update if self.scale == 1 else self.scale * update
 
 
 class SkipAdapter(NormedBottleneck):
-    """What stands in for a block while it is `active`: x (..., width) -> x + A(x).
+    """A stand-in for a block while it is `active`: x (..., width) -> x + A(x).
 
-    In the form "normed" it is x + LN(x) + A(x), as the released code has it for LLaVA.
+    In the form "normed" it is x + LN(x) + A(x), as in the released code for LLaVA.
     """
 
     active = False
@@ -80,7 +80,7 @@ class SkipAdapter(NormedBottleneck):
 
 
 class SkippedBlock(nn.Module):
-    """A block that is gone: nothing is left of it but its stand-in, which is active from now on."""
+    """A block that is skipped for good: only its stand-in is left, active."""
 
     def __init__(self, skip: SkipAdapter):
         super().__init__()
@@ -88,16 +88,17 @@ class SkippedBlock(nn.Module):
         skip.active = True
 
     def forward(self, x: Tensor, *, attn_mask: Tensor | None = None) -> Tensor:
-        """x (N, L, width) -> (N, L, width); nothing is masked where no row sees another."""
+        """Run the stand-in: x (N, L, width) -> (N, L, width); the mask is ignored, because no row sees another."""
         return self.skip(x)
 
 
 class AdaptedTower(nn.Module, Generic[Tower]):
-    """A tower whose blocks are skipped or kept with adapters; `tower` is the view, the rest is what learns.
+    """A tower whose blocks are skipped or kept with adapters; `tower` is the view, all else learns.
 
     Args:
-        skipped: blocks that are gone; None keeps every block and lets each be skipped at will (see `use`).
-        skip_bottleneck: width inside a stand-in; kept_bottleneck: inside an adapter beside a kept block.
+        skipped: blocks that are gone; None keeps every block and lets `use` skip any of them.
+        skip_bottleneck: width inside a stand-in.
+        kept_bottleneck: width inside an adapter beside a kept block.
     """
 
     def __init__(
@@ -131,16 +132,17 @@ class AdaptedTower(nn.Module, Generic[Tower]):
             if not is_gone and kept != "none":
                 parts["beside_mlp"] = self.beside_mlp[key] = bottleneck(kept_bottleneck)
             if is_gone:
-                blocks[layer] = cast(Block, SkippedBlock(skip))  # the towers ask `is_gone` before they use its parts
+                # The towers ask `is_gone` before they use its parts.
+                blocks[layer] = cast(Block, SkippedBlock(skip))
             elif parts:
                 blocks[layer] = BlockView(block, **parts)
         self.tower: Tower = replace(tower, blocks=blocks)
 
     def stand_ins(self) -> dict[int, SkipAdapter]:
-        """By block: those of skipped blocks, or of all where each can be skipped."""
+        """Stand-ins by block: of the skipped blocks, or of all if any block can be skipped."""
         return {int(layer): skip for layer, skip in self.skips.items() if isinstance(skip, SkipAdapter)}
 
     def use(self, skipped: tuple[int, ...]) -> None:
-        """Skip these blocks from now on, and run the others; for a tower that lets each be skipped."""
+        """Skip these blocks and run the others, in a tower that lets any block be skipped."""
         for layer, stand_in in self.stand_ins().items():
             stand_in.active = layer in skipped

@@ -1,8 +1,8 @@
-"""How far the towers with stand-ins have drifted from the towers as they were loaded (ours; not in the paper of DAS).
+"""Drift: the distance of towers with stand-ins from the towers as loaded (ours; not in the paper of DAS).
 
     drift = mean over images of 1 - cos(f, f_0)  +  mean over classes of 1 - cos(w, w_0)
-with f, w of the towers as DAS has them and f_0, w_0 of those as loaded. A few images of some classes say little about
-others; what the whole tower says of these images says more, so a loss with the drift in it serves new classes.
+with f, w from the towers under DAS and f_0, w_0 from the towers as loaded. A few images of some classes say little of
+other classes; the whole tower's output on these images says more, so a loss with the drift in it serves new classes.
 """
 
 import torch
@@ -16,22 +16,24 @@ from adaptkit.classes.class_weights import class_weights
 
 
 class Drift:
-    """The drift on given images and on the classes' hand-written prompts; a tower that does not learn has none.
+    """The drift on given images and on the classes' hand-written prompts, for the towers that learn.
 
     Args:
-        view: the backbone as DAS hands it on.
+        view: the backbone that DAS passes to the inner method.
         learns_images: whether the view's image tower learns.
     """
 
     def __init__(self, view: FrozenCLIP, classes: ClassSet, learns_images: bool):
         self.view, self.loaded, self.learns_images = view, view.as_loaded(), learns_images
-        self._of_images: tuple[Tensor, int, Tensor] | None = None  # asked for last, their version; as loaded (B, D)
+        # The last images, their version, and their features (B, D) as loaded.
+        self._of_images: tuple[Tensor, int, Tensor] | None = None
         self.set_classes(classes)
 
     def set_classes(self, classes: ClassSet) -> None:
-        """Measure the drift on other class names from now on; they are encoded when it is first asked for."""
+        """Measure the drift on other class names; they are encoded at their first use."""
         self._classes = classes
-        self._texts: tuple[ClassPrompts, Tensor] | None = None  # as the view has them; as loaded (C, D), unit rows
+        # Prompts of the view, and class weights (C, D) as loaded, unit rows.
+        self._texts: tuple[ClassPrompts, Tensor] | None = None
 
     def _of_classes(self) -> Tensor:
         if self._texts is None:
@@ -41,8 +43,8 @@ class Drift:
 
     @torch.no_grad()
     def _loaded_features(self, images: Tensor) -> Tensor:
-        """Those of the images asked for last are kept: the sub-networks of a reward are rated on the same ones."""
-        if images.is_inference():  # whether it has been written to is not to be known
+        """Features (B, D) as loaded; those of the last images are kept, as a reward rates many sub-networks on them."""
+        if images.is_inference():  # Inference tensors have no version counter.
             return self.loaded.encode_image(images)
         kept = self._of_images
         if kept is None or kept[0] is not images or kept[1] != images._version:
@@ -50,7 +52,7 @@ class Drift:
         return kept[2]
 
     def __call__(self, images: Tensor, features: Tensor | None) -> Tensor:
-        """Images (B, 3, H, W) -> scalar; `features` (B, D) of the view where they are known already."""
+        """The drift on images (B, 3, H, W), a scalar; `features` (B, D) are the view's, if known already."""
         parts: list[Tensor] = []
         if self.learns_images:
             features = self.view.encode_image(images) if features is None else features

@@ -1,10 +1,10 @@
-"""Stand-ins that begin as the nearest linear copy of the block they replace (ours; not in the paper of DAS).
+"""Stand-ins that start as the nearest linear copy of their block (ours; not in the paper of DAS).
 
-For rows x in front of a skipped block, and rows y behind it in the tower as it was loaded, of the training images:
+With rows x in front of a skipped block, and rows y behind it in the tower as loaded, of the training images:
     min over M, b of  sum |LN(x) M + b - (y - x)|^2 + n ridge |M|^2,    rank of M at most half the bottleneck
 by ridge regression and the principal directions of its fitted values (reduced-rank regression: Izenman, "Reduced-rank
 regression for the multivariate linear model", 1975). As ReLU(v) - ReLU(-v) = v, a bottleneck of twice the rank is that
-linear map exactly; training then goes on from there.
+linear map exactly; training starts there.
 
 Letters: N texts or images, L rows of each, r the rank.
 """
@@ -21,8 +21,8 @@ from adaptkit.towers.block import Block, run_block
 from adaptkit.towers.vision import embed_patches
 from adaptkit.wrappers.das.blocks import SkipAdapter
 
-RIDGE = 1e-2  # in units of the mean square of LN(x), which is 1
-CHUNK = 64  # images or texts that pass through the towers at a time
+RIDGE = 1e-2  # In units of the mean square of LN(x), which is 1.
+CHUNK = 64  # Images or texts in one pass through the towers.
 
 
 @torch.no_grad()
@@ -32,9 +32,9 @@ def fit_image_stand_ins(
     """Fit the stand-ins of the image tower on images (N, 3, H, W).
 
     Args:
-        backbone: as it was loaded.
-        stand_ins: by block.
-        gone: blocks that are skipped together; each of the others is fitted as if it were skipped alone.
+        backbone: the backbone as it was loaded.
+        stand_ins: stand-ins by block.
+        gone: blocks that are skipped together; each other block is fitted as if it were skipped alone.
     """
     tower = backbone.require_vit_blocks("das")
     for layer, stand_in in sorted(stand_ins.items()):
@@ -50,7 +50,10 @@ def fit_image_stand_ins(
 def fit_text_stand_ins(
     backbone: FrozenCLIP, stand_ins: Mapping[int, SkipAdapter], classes: ClassSet, gone: Sequence[int]
 ) -> None:
-    """Fit the stand-ins of the text tower on the classes' hand-written prompts, up to [EOS]; see above for the rest."""
+    """Fit the stand-ins of the text tower on the classes' hand-written prompts, up to [EOS].
+
+    The arguments are those of `fit_image_stand_ins`.
+    """
     tower = backbone.text_tower
     assert tower is not None
     tokens = backbone.tokenize([template.format(name) for template in classes.templates for name in classes.readable])
@@ -72,7 +75,7 @@ def fit_text_stand_ins(
 def _around(
     blocks: Sequence[Block], layer: int, earlier: Mapping[int, SkipAdapter], x: Tensor, mask: Tensor | None
 ) -> Tensor:
-    """Rows in front of a block, in the tower with stand-ins, and behind it, in the whole one: (2, N, L, width)."""
+    """Rows before a block, in the tower with stand-ins, and behind it, in the whole tower: (2, N, L, width)."""
     whole = x
     for index, block in enumerate(blocks[:layer]):
         x = earlier[index](x) if index in earlier else run_block(block, x, mask)
@@ -81,10 +84,10 @@ def _around(
 
 
 def _fit(stand_in: SkipAdapter, pairs: Iterator[Tensor]) -> None:
-    """Give a fresh stand-in the map that takes x nearest to y, over all pairs (2, n, width)."""
+    """Give a fresh stand-in the linear map from x nearest to y, over all pairs (2, n, width)."""
     width = stand_in.ln.normalized_shape[0]
     rank = min(stand_in.down.out_features // 2, width)
-    torch.nn.init.zeros_(stand_in.up.weight)  # what the stand-in does without A is not left to A
+    torch.nn.init.zeros_(stand_in.up.weight)  # With A at zero, `stand_in(x)` below is the part outside A.
     torch.nn.init.zeros_(stand_in.up.bias)
     count = 0
     sums = torch.zeros(2, width, dtype=torch.float64)
@@ -100,7 +103,8 @@ def _fit(stand_in: SkipAdapter, pairs: Iterator[Tensor]) -> None:
     products -= count * torch.outer(h_mean, t_mean)
     ridge = squares + RIDGE * count * torch.eye(width, dtype=torch.float64)
     full_map = torch.linalg.solve(ridge, products)  # (width, width)
-    _, directions = torch.linalg.eigh(full_map.T @ squares @ full_map)  # of the fitted values, the largest last
+    # Principal directions of the fitted values, the largest last.
+    _, directions = torch.linalg.eigh(full_map.T @ squares @ full_map)
     v = directions[:, width - rank :]  # (width, r)
     inner = (full_map @ v).T  # (r, width)
     stand_in.down.weight.zero_()

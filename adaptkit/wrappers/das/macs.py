@@ -1,8 +1,8 @@
-"""Multiply-accumulates of CLIP's towers with skipped blocks and adapters, by formula; units of one, not of a million.
+"""Multiply-accumulates of CLIP's towers with skipped blocks and adapters, by formula, as plain counts.
 
-For n tokens of width d, a block with heads of any number and an MLP 4 d wide is 12 n d^2 + 2 n^2 d, and an adapter r
-wide 2 n d r. A tower that needs one row of its output computes less: in the last block that attends, only that row has
-a query and goes through the MLP, and a skipped block behind it has one row (`rows="needed"`).
+For n tokens of width d, a block with any number of heads and an MLP 4 d wide costs 12 n d^2 + 2 n^2 d, and an adapter r
+wide costs 2 n d r. A tower that needs one row of its output computes less: in the last block that attends, only that
+row has a query and goes through the MLP, and a skipped block behind it has one row (`rows="needed"`).
 """
 
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ Rows = Literal["all", "needed"]
 
 @dataclass(frozen=True)
 class TowerShape:
-    """What the formulas need to know of a tower."""
+    """The sizes of a tower that the formulas need."""
 
     depth: int
-    tokens: int  # n
-    width: int  # d
+    tokens: int  # Number of tokens n.
+    width: int  # Width d of the tower.
     mlp_width: int
-    around: int  # in front of the first block and behind the last: patches and projection
+    around: int  # Work outside the blocks: patches and projection.
 
 
 @dataclass(frozen=True)
 class AdapterShape:
-    """How wide DAS's adapters are inside, and how many stand beside a kept block."""
+    """Bottleneck widths of DAS's adapters, and their number beside a kept block."""
 
     skip: int
     kept: int
@@ -40,17 +40,17 @@ class AdapterShape:
 
 
 def block_macs(shape: TowerShape, rows: int | None = None) -> int:
-    """One block over all its tokens, or with queries and MLP for `rows` of them."""
+    """Multiply-accumulates of one block, with queries and MLP for all its tokens or for `rows` of them."""
     n, d = shape.tokens, shape.width
     m = n if rows is None else rows
-    projections = 2 * m * d * d + 2 * n * d * d  # queries and output; keys and values
+    projections = 2 * m * d * d + 2 * n * d * d  # Query and output; key and value.
     return projections + 2 * m * n * d + 2 * m * d * shape.mlp_width
 
 
 def tower_macs(
     shape: TowerShape, skipped: Sequence[int] = (), adapters: AdapterShape | None = None, rows: Rows = "all"
 ) -> int:
-    """One image, or one text, through a tower whose `skipped` blocks are gone; without `adapters` there are none."""
+    """Multiply-accumulates of one image or text through a tower without its `skipped` blocks, `adapters` included."""
     kept = [block for block in range(shape.depth) if block not in skipped]
     last = max(kept, default=-1)
     total = shape.around
@@ -66,7 +66,7 @@ def tower_macs(
 
 
 def image_shape(backbone: FrozenCLIP) -> TowerShape:
-    """The image tower's shape.
+    """Shape of the image tower.
 
     Raises:
         ValueError: if it has no blocks of a CLIP vision transformer.
@@ -79,7 +79,7 @@ def image_shape(backbone: FrozenCLIP) -> TowerShape:
 
 
 def text_shape(backbone: FrozenCLIP, tokens: int | None = None) -> TowerShape:
-    """The text tower's shape for texts of so many tokens; by default for the whole context."""
+    """Shape of the text tower for texts of `tokens` tokens, or of the whole context."""
     tower = backbone.text_tower
     if tower is None:
         raise ValueError(f"the text tower of {backbone.name} is none whose blocks can be counted")
@@ -89,7 +89,7 @@ def text_shape(backbone: FrozenCLIP, tokens: int | None = None) -> TowerShape:
 
 
 def _mlp_width(tower: TextTower | VisionTower) -> int:
-    """The rows of the first linear layer of a block's MLP; 0 where every block is gone."""
+    """Width inside a block's MLP, or 0 if every block is gone."""
     mlps = (block.mlp for block in tower.blocks if not is_gone(block))
     weights = (weight for mlp in mlps for weight in mlp.parameters() if weight.ndim == 2)
     return next((len(weight) for weight in weights), 0)

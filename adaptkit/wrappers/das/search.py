@@ -1,4 +1,4 @@
-"""What a trainer steps through to choose the skipped blocks: the search of DAS, and the greedy choice it must beat."""
+"""Searches for the blocks to skip, which a trainer steps through: DAS's own, and a greedy baseline for it to beat."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,15 +11,15 @@ from adaptkit.wrappers.das.config import DASConfig
 from adaptkit.wrappers.das.gates import Gates, advantages, distinct, rewards
 
 MIN_STEPS, STEPS_PER_SHOT, MAX_STEPS = 500, 250, 2000
-Finish = Callable[[Architecture], Architecture]  # adds what the architecture costs
+Finish = Callable[[Architecture], Architecture]  # Adds the costs to an architecture.
 
 
 class RewardSearch:
-    """Gates for the blocks of both towers, and sub-networks drawn from them; see `architecture.ArchitectureSearch`.
+    """Gates for the blocks of both towers, and sub-networks drawn by them; see `architecture.ArchitectureSearch`.
 
     Args:
-        depths: blocks of the image tower and of the text tower.
-        use: skips the blocks of a choice in the method.
+        depths: number of blocks of the image tower and of the text tower.
+        use: a function that skips the blocks of a choice in the method.
     """
 
     trains = True
@@ -28,27 +28,28 @@ class RewardSearch:
         self.options, self.depths, self.use, self.finish = config, depths, use, finish
         self.counts = (config.skip_vision, config.skip_text)
         self.gates = Gates(depths[0]), Gates(depths[1])
-        self.first_gates: Callable[[], Tensor] | None = None  # of the image tower (depth,), where they are not to be 0
+        # Computes the image tower's first gates (depth,), if they are not zeros.
+        self.first_gates: Callable[[], Tensor] | None = None
         self.searches, self.reward_images = config.searches, config.reward_images
         self.reward_batch, self.batch_size = config.reward_batch, config.search_batch
         self.lr, self.weight_decay = config.search_lr, config.search_weight_decay
 
     def begin(self) -> None:
-        """Have the gates of the image tower start where they are to."""
+        """Set the first gates of the image tower."""
         if self.first_gates is not None:
             self.gates[0].values = self.first_gates()
 
     def step_count(self, shots: int, n_reward_images: int) -> int:
-        """Steps of the search: as asked, or 250 for each shot, from 500 to 2000."""
+        """Number of search steps: the option's, or 250 per shot, from 500 to 2000."""
         return self.options.search_steps or min(MAX_STEPS, max(MIN_STEPS, STEPS_PER_SHOT * shots))
 
     def draw(self) -> Choice:
-        """A sub-network by the gates as they are."""
+        """Draw a sub-network by the present gates."""
         vision, text = (gates.draw(count) for gates, count in zip(self.gates, self.counts, strict=True))
         return Choice(vision, text)
 
     def sample(self) -> None:
-        """Put a sub-network in for one training step."""
+        """Put a drawn sub-network in place for one training step."""
         self.use(self.draw())
 
     def reward_is_due(self, step: int, step_count: int) -> bool:
@@ -57,23 +58,24 @@ class RewardSearch:
         return done > 0 and done % self.options.reward_every == 0
 
     def candidates(self) -> list[Choice]:
-        """Different sub-networks for one reward, as many as there are if these are fewer than asked for."""
+        """Different sub-networks for one reward, all of them if there are fewer than the options ask for."""
         there_are = math.prod(math.comb(depth, count) for depth, count in zip(self.depths, self.counts, strict=True))
         count = min(self.options.candidates, there_are)
         return distinct(self.draw, lambda choice: tuple(tuple(sorted(blocks)) for blocks in choice), count)
 
     def learn(self, choices: Sequence[Choice], losses: Sequence[float]) -> None:
-        """Move the gates by what the candidates lost, in nats."""
+        """Move the gates by the losses of the candidates, in nats."""
         lost = torch.tensor(losses, dtype=torch.float64)
         if self.options.advantage == "standardised":
-            lost = lost - lost.min()  # a factor of all rewards, which the division takes out before large losses vanish
+            # Subtraction scales all rewards alike, and the division removes that; large losses would underflow.
+            lost = lost - lost.min()
         reward = rewards(lost)
         advantage = advantages(reward, self.options.advantage)
         for gates, subsets in zip(self.gates, zip(*choices, strict=True), strict=True):
             gates.learn(subsets, advantage, self.options.eta)
 
     def result(self, seed: int) -> Architecture:
-        """The blocks with the largest gates, of equals the later ones."""
+        """The architecture without the blocks of the largest gates; in a tie, without the later ones."""
         vision, text = (
             TowerPlan(depth, largest(gates.values.tolist(), count), tuple(gates.values.tolist()) if count else ())
             for depth, gates, count in zip(self.depths, self.gates, self.counts, strict=True)
@@ -82,16 +84,16 @@ class RewardSearch:
         return self.finish(Architecture(vision, text, selected_by, (seed,)))
 
     def merged(self, found: Sequence[Architecture]) -> Architecture:
-        """What several searches agree on."""
+        """The architecture that several searches agree on."""
         return self.finish(merged(found))
 
     def settled(self, architecture: Architecture) -> DASConfig:
-        """The options of a method that skips these blocks."""
+        """Options for a method that skips the blocks of the architecture."""
         return self.options.with_architecture(architecture)
 
 
 class GreedySearch(RewardSearch):
-    """Skips the blocks whose skipping alone costs least, with nothing trained: the gates are minus their losses."""
+    """Greedy choice of the blocks that cost least when skipped alone, untrained: the gates are minus their losses."""
 
     trains = False
 
@@ -100,14 +102,14 @@ class GreedySearch(RewardSearch):
         self.searches = 1
 
     def step_count(self, shots: int, n_reward_images: int) -> int:
-        """Batches of the images that are kept for rewards."""
+        """Number of batches in the images that are kept for rewards."""
         return math.ceil(n_reward_images / self.reward_batch)
 
     def reward_is_due(self, step: int, step_count: int) -> bool:
         return True
 
     def candidates(self) -> list[Choice]:
-        """Each block of the towers that are to lose some, alone."""
+        """Each block of a tower that is to lose blocks, alone."""
         (vision, text), (skip_vision, skip_text) = self.depths, self.counts
         alone = [Choice((block,), ()) for block in range(vision) if skip_vision]
         return alone + [Choice((), (block,)) for block in range(text) if skip_text]

@@ -1,9 +1,9 @@
-"""Stand-ins that were distilled beforehand, once for a backbone, for every task to start from (ours; not in the paper).
+"""Stand-ins distilled beforehand, once per backbone, as the start of every task (ours; not in the paper).
 
-A file holds, for one image tower, the adapter of every block: the one that stands in for it and those beside it, learnt
-on unlabelled images with the drift (das_drift.py) of random sub-networks as the loss. It is a safetensors file whose
-header names the backbone's weights, and has the gates of the blocks. A few shots of a task then have less to teach, and
-its search less to find out.
+A file holds, for one image tower, the stand-in of every block and the adapters beside it, learnt on unlabelled images
+with the drift (drift.py) of random sub-networks as the loss. It is a safetensors file whose header names the
+backbone's weights and holds the gates of the blocks. A few shots of a task then have less to teach, and the search less
+to find out.
 """
 
 import json
@@ -29,10 +29,10 @@ EMBEDDED = Path(__file__).parent.parent.parent / "mini" / "das_stand_ins.safeten
 
 
 def stand_ins_file(name: str) -> Path:
-    """Where the option `stand_ins` points: a file, or that of the embedded backbone.
+    """Path of the option `stand_ins`: a file, or the file of the embedded backbone.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if the file does not exist.
     """
     path = EMBEDDED if name == MINI else Path(name).expanduser()
     if not path.is_file():
@@ -52,9 +52,9 @@ def write_stand_ins(
     """Write the adapters of an image tower whose blocks can all be skipped, whole or not at all.
 
     Args:
-        backbone: whose tower it is, as it was loaded.
-        gates: one for each block; see das_search.py.
-        facts: what to know of how they were learnt, beside the backbone's name and the hash of its weights.
+        backbone: the backbone of that tower, as it was loaded.
+        gates: one gate per block; see gates.py.
+        facts: facts about the distillation, beside the backbone's name and the hash of its weights.
     """
     tensors = {name: tensor.cpu().contiguous() for name, tensor in adapters.state_dict().items()}
     of_backbone = {"backbone": backbone.name, "weights_sha256": backbone.weights_hash}
@@ -64,15 +64,15 @@ def write_stand_ins(
 
 
 def read_stand_ins(name: str, backbone: FrozenCLIP, adapters: "AdaptedTower[VisionTower]") -> None:
-    """Put the file's tensors into all adapters of an image tower.
+    """Load a file's tensors into all adapters of an image tower.
 
     Args:
-        name: the option `stand_ins`.
-        backbone: as it was loaded.
+        name: the value of the option `stand_ins`.
+        backbone: the backbone as it was loaded.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no file of stand-ins, or one for other weights or other options.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it is no file of stand-ins, or made for other weights or options.
     """
     path = stand_ins_file(name)
     _, tensors = _content(path, backbone)
@@ -92,16 +92,16 @@ def read_stand_ins(name: str, backbone: FrozenCLIP, adapters: "AdaptedTower[Visi
 
 
 def read_gates(name: str, backbone: FrozenCLIP, depth: int) -> Tensor:
-    """The gates (depth,) that the file's blocks were drawn with at the end.
+    """The file's gates (depth,): those at the end of the distillation, which drew its blocks by them.
 
     Args:
-        name: the option `stand_ins`.
-        backbone: as it was loaded.
-        depth: blocks of its image tower.
+        name: the value of the option `stand_ins`.
+        backbone: the backbone as it was loaded.
+        depth: number of blocks of its image tower.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no file of stand-ins, or one for other weights, or its gates are not one for each block.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it is no file of stand-ins, or made for other weights, or has not one gate per block.
     """
     path = stand_ins_file(name)
     header, _ = _content(path, backbone)

@@ -1,15 +1,15 @@
-"""DAS: whole blocks of the frozen towers are skipped, and light adapters learn what is missing; around any method.
+"""DAS: whole blocks of the frozen towers are skipped, and light adapters learn the missing part; around any method.
 
 Wu et al., "Parameter and Computation Efficient Transfer Learning for Vision-Language Pre-trained Models",
 arXiv:2309.01479. With A(x) = s Up(ReLU(Down(LN(x)))) a skipped block is x + A(x), a kept one has A beside its MLP; the
-adapters are all that is learnt besides the inner method's own tensors. Which blocks are skipped is searched first
-(das_search.py): sub-networks are trained in turn, and gates learn from their rewards which blocks are missed least.
+adapters and the inner method's own tensors are all that learns. A search chooses the skipped blocks first
+(search.py): sub-networks are trained in turn, and gates learn from their rewards which blocks are missed least.
 
-Ours: two towers, each with its own gates and number of skipped blocks; rewards on training images that are held out;
-the advantage divided by its standard deviation; Up starts at zero, so that a fresh adapter changes nothing.
+Ours: two towers, each with its own gates and number of skipped blocks; rewards on held-out training images; the
+advantage divided by its standard deviation; Up starts at zero, so that a fresh adapter changes nothing.
 The published form is init="normal", kept="both", advantage="baseline", eta=1.0 and kept bottlenecks of 96.
 
-A skipped block is not run, and keeps nothing. Deep prompts of an inner method keep their layers: those of a skipped
+A skipped block does not run and keeps nothing. Deep prompts of an inner method keep their layers: prompts of a skipped
 block pass through its adapter, so they have an effect only where the next block has no prompts of its own.
 """
 
@@ -34,15 +34,15 @@ from adaptkit.wrappers.das.macs import AdapterShape, image_shape, text_shape, to
 from adaptkit.wrappers.das.search import GreedySearch, RewardSearch
 from adaptkit.wrappers.das.stand_ins import read_gates, read_stand_ins
 
-FITTED_IMAGES = 2048  # training images that stand-ins are fitted on at most: at 224 pixels, 1.2 GB
+FITTED_IMAGES = 2048  # Largest number of images to fit stand-ins on; 1.2 GB at 224 pixels.
 
 
 @register_wrapper("das", DASConfig)
 class DAS(MethodWrapper):
     """The inner method on towers with skipped blocks and adapters.
 
-    Where the blocks have to be searched, the method is made with all of them and an adapter for each; `search` gives
-    what a trainer steps through, and the method is then made anew with the blocks that were found.
+    A method with blocks still to be searched has all of them, and an adapter for each; `search` gives the search for a
+    trainer to step through, and the method is then made anew without the chosen blocks.
     """
 
     provides = frozenset({"prepare", "backward"})
@@ -81,12 +81,12 @@ class DAS(MethodWrapper):
         greedy = self.config.select == "greedy"
         kind = GreedySearch if greedy else RewardSearch
         search = kind(self.config, self.depths, self.use, lambda found: with_macs(found, self.backbone, self.config))
-        if self.config.init == "distilled" and self.config.skip_vision and not greedy:  # a greedy gate is a loss
+        if self.config.init == "distilled" and self.config.skip_vision and not greedy:  # A greedy gate is a loss.
             search.first_gates = lambda: read_gates(self.config.stand_ins, self.backbone.as_loaded(), self.depths[0])
         return search
 
     def use(self, choice: Choice) -> None:
-        """Skip these blocks from now on; for a method that was made to be searched."""
+        """Skip these blocks, in a method that was made for the search."""
         for adapters, skipped in ((self.vision_adapters, choice.vision), (self.text_adapters, choice.text)):
             if adapters is not None:
                 adapters.use(skipped)
@@ -98,7 +98,7 @@ class DAS(MethodWrapper):
 
     def backward(self, x: Tensor, labels: Tensor) -> Tensor:
         if self._drift is not None and "backward" not in self.inner.provides:
-            return super().backward(x, labels)  # of the whole loss, in one graph
+            return super().backward(x, labels)  # One graph holds the whole loss.
         loss = self.inner.backward(self.inner_input(x), labels)
         if self._drift is None:
             return loss
@@ -113,7 +113,7 @@ class DAS(MethodWrapper):
         return self.drift_term(x) if inner is None else inner + self.drift_term(x)
 
     def drift_term(self, x: Tensor, given: Tensor | None = None) -> Tensor:
-        """What `distill` adds to the loss; `given` is what the inner method consumes of x, where that is known."""
+        """The term of `distill` in the loss; `given` is x as the inner method consumes it, if known."""
         assert self._drift is not None
         features = given if self.inner.consumes == "features" else None
         return self.config.distill * self._drift(x, features)
@@ -124,7 +124,7 @@ class DAS(MethodWrapper):
 
     @property
     def _fits(self) -> bool:
-        """Whether stand-ins are fitted; where not, `prepare` only hands the support on to the inner method."""
+        """Whether `prepare` fits stand-ins; otherwise it only passes the support to the inner method."""
         return self.config.init in ("fitted", "distilled") and bool(self.config.skip_vision or self.config.skip_text)
 
     def prepare(self, support: Support) -> None:
@@ -138,7 +138,7 @@ class DAS(MethodWrapper):
         loaded = self.backbone.as_loaded()
         if self.vision_adapters is not None:
             if self.config.init == "fitted":
-                images = support.x.flatten(0, 1) if support.x.ndim == 5 else support.x  # (N * V, 3, H, W) of V views
+                images = support.x.flatten(0, 1) if support.x.ndim == 5 else support.x  # (N * V, 3, H, W) for V views
                 fit_image_stand_ins(loaded, self.vision_adapters.stand_ins(), images, gone.vision)
             elif self.config.skip_vision:
                 read_stand_ins(self.config.stand_ins, loaded, self.vision_adapters)
@@ -147,11 +147,11 @@ class DAS(MethodWrapper):
 
     def after_epoch(self, epoch: int) -> None:
         if self._support is not None and self.consumes != self.inner.consumes:
-            super().prepare(self._support)  # what was made of the images as the tower encoded them before
+            super().prepare(self._support)  # The tower has changed since the images were encoded.
         super().after_epoch(epoch)
 
     def architecture(self) -> Architecture:
-        """What is skipped, and what that costs.
+        """The skipped blocks, and their cost.
 
         Raises:
             ValueError: if the blocks have not been chosen.
@@ -163,10 +163,10 @@ class DAS(MethodWrapper):
 
 
 def _depths(backbone: FrozenCLIP, config: DASConfig) -> tuple[int, int]:
-    """Blocks of the image tower and of the text tower; 0 for a tower that has none and is left as it is.
+    """Numbers of blocks of the image tower and the text tower; 0 for a tower without blocks that stays as it is.
 
     Raises:
-        ValueError: if a tower that is to be changed has no blocks, or fewer than are to be skipped.
+        ValueError: if a tower to be changed has no blocks, or fewer than are to be skipped.
     """
     vision, text = backbone.vision_tower, backbone.text_tower
     if config.encoder != "text":
@@ -181,7 +181,7 @@ def _depths(backbone: FrozenCLIP, config: DASConfig) -> tuple[int, int]:
 
 
 def _choice(config: DASConfig, depths: tuple[int, int]) -> Choice | None:
-    """The blocks to skip where nothing has to be searched."""
+    """The blocks to skip, or None if a search has to find them."""
     counts = (config.skip_vision, config.skip_text)
     if not any(counts):
         return Choice((), ())
@@ -205,11 +205,12 @@ def _choice(config: DASConfig, depths: tuple[int, int]) -> Choice | None:
 def _adapted(
     tower: Tower, config: DASConfig, widths: tuple[int, int], count: int, skipped: tuple[int, ...] | None
 ) -> AdaptedTower[Tower]:
-    """A tower with the adapters of the options.
+    """A tower with the adapters that the options ask for.
 
     Args:
-        widths: inside a stand-in, and inside an adapter beside a kept block.
-        count: blocks that the tower is to lose; skipped: which, or None where they are still to be searched.
+        widths: bottleneck widths of a stand-in, and of an adapter beside a kept block.
+        count: number of blocks that the tower is to lose.
+        skipped: those blocks, or None before the search.
     """
     skip, kept = widths
     return AdaptedTower(
@@ -225,9 +226,9 @@ def _adapted(
 
 
 def with_macs(architecture: Architecture, backbone: FrozenCLIP, config: DASConfig) -> Architecture:
-    """The architecture with multiply-accumulates: of the image tower for an image, of the text tower for a class.
+    """The architecture with multiply-accumulates: of the image tower per image, of the text tower per class.
 
-    By formula, over all rows of every block, beside those of the towers as they were loaded; see das_macs.py.
+    They follow formulas over all rows of every block, beside those of the towers as loaded; see macs.py.
     """
     per_kept = {"none": 0, "mlp": 1, "both": 2}[config.kept]
     loaded, macs = backbone.as_loaded(), {}

@@ -1,1 +1,1 @@
-"""FDT: patches and words meet in one codebook of finite discrete tokens."""
+"""FDT: a wrapper in which patches and words meet in one codebook of finite discrete tokens."""

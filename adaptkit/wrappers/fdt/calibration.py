@@ -1,4 +1,4 @@
-"""The temperature at which activations spread over as many codes as wanted: bisection, once, before training."""
+"""The temperature that spreads activations over a wanted number of codes: bisection, once, before training."""
 
 from collections.abc import Callable
 
@@ -7,27 +7,27 @@ from torch import Tensor
 
 from adaptkit.wrappers.fdt.grounding import Attention, activate
 
-LEAST, MOST = 1e-3, 1e3  # where T is looked for
-STEPS = 30  # halvings of that interval on a log scale
+LEAST, MOST = 1e-3, 1e3  # Range of the search for T.
+STEPS = 30  # Halvings of that range on a log scale.
 
 
 def support_size(activations: Tensor) -> Tensor:
-    """Codes with a weight above 0, activations (B, N) -> (B,)."""
+    """Number of codes with a weight above 0: activations (B, N) -> (B,)."""
     return (activations > 0).sum(dim=-1).to(activations.dtype)
 
 
 def effective_support(activations: Tensor) -> Tensor:
-    """exp of the entropy of normalised activations (B, N) -> (B,): how many codes share the weight."""
+    """Number of codes that share the weight, exp of the entropy: normalised activations (B, N) -> (B,)."""
     p = activations / activations.sum(dim=-1, keepdim=True)
     return torch.special.entr(p).sum(dim=-1).exp()
 
 
 @torch.no_grad()
 def calibrate(z: Tensor, attention: Attention, support: float) -> float:
-    """T for pooled scores z (B, N), at which sparsemax's mean support is `support` codes.
+    """Temperature T for pooled scores z (B, N), at which sparsemax's mean support is `support` codes.
 
-    Other activations have no zeros. They get the T at which their mean effective support, exp(entropy), is that of
-    sparsemax at its own T, so that a comparison is not one of sharpness.
+    Other activations have no zeros. Their T gives them the mean effective support, exp(entropy), that sparsemax has at
+    its own T, so that a comparison is not one of sharpness.
     """
     T = _bisect(lambda T: float(support_size(activate(z / T, "sparsemax")).mean()), support)
     if attention == "sparsemax":
@@ -37,7 +37,7 @@ def calibrate(z: Tensor, attention: Attention, support: float) -> float:
 
 
 def _bisect(spread: Callable[[float], float], target: float) -> float:
-    """Where a spread that grows with T meets the target."""
+    """The point at which a spread that grows with T meets the target."""
     low, high = LEAST, MOST
     for _ in range(STEPS):
         middle = (low * high) ** 0.5

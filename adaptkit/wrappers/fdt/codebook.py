@@ -1,17 +1,17 @@
-"""Codebooks to start from: spherical k-means over class texts and training patches, all in CLIP's joint space."""
+"""First codebooks: spherical k-means over class texts and training patches, all in CLIP's joint space."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 16384  # points that are compared with all centroids at a time
+CHUNK = 16384  # Points compared with all centroids at a time.
 
 
 def warm_codebook(class_features: Tensor, patches: Tensor, n_codes: int, iterations: int = 10) -> Tensor:
-    """Codes (N, d) of norm sqrt(d): class features as they are, and the centroids of patches.
+    """Codes (N, d) of norm sqrt(d): class features and centroids of patches.
 
-    The class features (C, d) take at most half of the codes, being their own centroids where they are more; patches
-    (n, d) give the rest. Where there are fewer patches than codes left, random directions fill up.
+    The class features (C, d), or their centroids if they are many, take at most half of the codes; patches (n, d) give
+    the rest. If patches are fewer than the codes left, random directions fill up.
     """
     class_codes = spherical_kmeans(class_features, min(len(class_features), n_codes // 2), iterations)
     patch_codes = spherical_kmeans(patches, min(len(patches), n_codes - len(class_codes)), iterations)
@@ -22,15 +22,15 @@ def warm_codebook(class_features: Tensor, patches: Tensor, n_codes: int, iterati
 
 
 def random_codebook(n_codes: int, like: Tensor) -> Tensor:
-    """Codes (N, d) drawn from N(0, 1) by torch's global generator, d being the width of `like`."""
+    """Codes (N, d) drawn from N(0, 1) by torch's global generator; d is the width of `like`."""
     return torch.randn(n_codes, like.shape[-1]).to(like)
 
 
 @torch.no_grad()
 def spherical_kmeans(points: Tensor, k: int, iterations: int = 10) -> Tensor:
-    """Centroids (k, d), unit rows, of the directions of points (n, d); the points themselves where k is n.
+    """Centroids (k, d), unit rows, of the directions of points (n, d); the points themselves if k is n.
 
-    Starts from k of the points, drawn by torch's global generator. A centroid that no point is nearest to stays.
+    It starts from k of the points, drawn by torch's global generator. A centroid that is nearest to no point stays.
 
     Raises:
         ValueError: if k is more than n.

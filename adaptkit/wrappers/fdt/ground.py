@@ -1,4 +1,4 @@
-"""What images or texts activate in the codebook of a method with finite discrete tokens."""
+"""Activations of images or texts in the codebook of a method with finite discrete tokens."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ from adaptkit.wrappers.fdt.wrapper import FDTWrapper
 
 @torch.no_grad()
 def ground(method: AdaptedCLIP, x: Tensor | Sequence[str]) -> Tensor:
-    """Activations (N, codes) of N images (N, 3, H, W), preprocessed, or of N texts, which are read as they are.
+    """Activations (N, codes) of N preprocessed images (N, 3, H, W), or of N texts, read as they are.
 
-    Sparsemax's rows sum to 1 and are mostly zeros. Column j is the token whose code is row j of the codebook.
+    Sparsemax's rows sum to 1 and are mostly zeros. Column j is the token with code j of the codebook.
 
     Raises:
         TypeError: if the method has no codebook.
@@ -27,7 +27,7 @@ def with_codebook(method: AdaptedCLIP) -> FDTWrapper:
     """The method itself, or the first one inside it that has a codebook.
 
     Raises:
-        TypeError: if there is none.
+        TypeError: if neither the method nor an inner one has a codebook.
     """
     inside: AdaptedCLIP = method
     while not isinstance(inside, FDTWrapper):

@@ -1,10 +1,10 @@
 """GroundingHead: FDT on the frozen features of a CLIP, as a head beside its classifier.
 
-After Chen et al., arXiv:2303.14865, with these queries in place of networks from scratch:
+After Chen et al., arXiv:2303.14865, with these queries instead of networks trained from scratch:
     q = sqrt(d) norm(x W) + U GELU(V LN(x))
-W being CLIP's own projection of a patch or a word x; U starts at zero, so queries start in CLIP's joint space, where
-the codebook starts as well. d is the width of that space, N the number of codes. With queries="scratch" the published
-networks make them of x alone, in a space of their own.
+W is CLIP's own projection of a patch or a word x; U starts at zero, so queries start in CLIP's joint space, as does the
+codebook. d is the width of that space, N the number of codes. With queries="scratch" the published networks compute
+queries from x alone, in a space of their own.
 """
 
 import math
@@ -21,9 +21,10 @@ from adaptkit.wrappers.fdt.grounding import Attention, Pooling, activate, capped
 from adaptkit.wrappers.fdt.pooled_scores import pooled_scores
 from adaptkit.wrappers.fdt.query import QueryNetwork, ResidualQuery
 
-LEAST_TEXT_SUPPORT = 5.0  # codes; below, texts get a temperature of their own
+LEAST_TEXT_SUPPORT = 5.0  # With fewer codes, texts get their own temperature.
 SCALE_START = math.log(1 / 0.07)
-SCRATCH_WIDTH = 128  # of queries and codes from scratch; a quarter of the published, for a few images
+# Width of queries and codes from scratch: a quarter of the published one, for a few images.
+SCRATCH_WIDTH = 128
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class GroundingHead(nn.Module):
     """Patches of images and words of texts -> activations of codes -> logits.
 
     Args:
-        image_width: D_v.
-        text_width: D_t.
-        like: any tensor of the joint space (..., d), for its width, device and dtype.
+        image_width: width D_v of patch rows.
+        text_width: width D_t of word rows.
+        like: a tensor of the joint space (..., d), for its width, device and dtype.
     """
 
     temperature: Tensor
@@ -80,26 +81,26 @@ class GroundingHead(nn.Module):
         self.text_codebook = nn.Parameter(self.codebook.detach().clone()) if config.codebook == "separate" else None
         self.image_query, self.text_query = (_query(width, d, config, like) for width in (image_width, text_width))
         self.logit_scale = nn.Parameter(torch.tensor(SCALE_START).to(like))
-        self.register_buffer("temperature", torch.ones(2).to(like))  # T of images, of texts
-        # Codes that an image and a text activated on average when T was calibrated; 0 before.
+        self.register_buffer("temperature", torch.ones(2).to(like))  # T of images, T of texts
+        # Mean number of codes that an image and a text activated when T was calibrated; 0 before.
         self.register_buffer("support", torch.zeros(2).to(like))
 
     @property
     def codes_of_texts(self) -> Tensor:
-        """(N, d), those of images unless the codebooks are separate."""
+        """Codebook of texts (N, d), the same as that of images unless the codebooks are separate."""
         return self.codebook if self.text_codebook is None else self.text_codebook
 
     def decayed(self) -> set[str]:
-        """Names of the learnt matrices that weight decay is for: the queries' own."""
+        """Names of the learnt matrices with weight decay: those of the queries."""
         learnt = self.named_parameters()
         return {name for name, parameter in learnt if "_query." in name and parameter.ndim == 2}
 
     def image_queries(self, patches: Tensor, projected: Tensor) -> Tensor:
-        """Patch rows (B, P, D_v) and their projections (B, P, d) -> (B, P, d)."""
+        """Queries (B, P, d) from patch rows (B, P, D_v) and their projections (B, P, d)."""
         return self._queries(patches, projected, self.image_query)
 
     def text_queries(self, words: Tensor, projected: Tensor) -> Tensor:
-        """Word rows (C, L, D_t) and their projections (C, L, d) -> (C, L, d)."""
+        """Queries (C, L, d) from word rows (C, L, D_t) and their projections (C, L, d)."""
         return self._queries(words, projected, self.text_query)
 
     @staticmethod
@@ -114,15 +115,15 @@ class GroundingHead(nn.Module):
         return pooled_scores(self.image_queries(patches, projected), self.codebook, self.config.pooling)
 
     def text_scores(self, words: Tensor, projected: Tensor, real: Tensor) -> Tensor:
-        """Pooled scores (C, N), not divided by T; see `text_queries`. What is not `real` (C, L) takes no part."""
+        """Pooled scores (C, N), not divided by T; see `text_queries`. Words outside `real` (C, L) take no part."""
         return pooled_scores(self.text_queries(words, projected), self.codes_of_texts, self.config.pooling, real)
 
     def image_activations(self, patches: Tensor, projected: Tensor) -> Tensor:
-        """(B, N); see `image_queries`."""
+        """Activations (B, N) of images; see `image_queries`."""
         return activate(self.image_scores(patches, projected) / self.temperature[0], self.config.attention)
 
     def text_activations(self, words: Tensor, projected: Tensor, real: Tensor) -> Tensor:
-        """(C, N); see `text_scores`."""
+        """Activations (C, N) of texts; see `text_scores`."""
         return activate(self.text_scores(words, projected, real) / self.temperature[1], self.config.attention)
 
     def image_features(self, activations: Tensor) -> Tensor:
@@ -139,7 +140,7 @@ class GroundingHead(nn.Module):
 
     @torch.no_grad()
     def start_codebook(self, class_features: Tensor, patches: Tensor) -> None:
-        """Warm start from class features (C, d) and projected patches (n, d); nothing where the start is random."""
+        """Start the codes from class features (C, d) and projected patches (n, d), unless the start is random."""
         if self.config.start == "warm":
             self.codebook.copy_(warm_codebook(class_features, patches, self.config.n_codes))
         if self.text_codebook is not None:
@@ -147,9 +148,9 @@ class GroundingHead(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, image_z: Tensor, text_z: Tensor) -> None:
-        """Fix T from pooled scores of images (B, N) and of texts (C, N), and keep what support they have at it.
+        """Fix T by pooled scores of images (B, N) and of texts (C, N), and keep their mean support at that T.
 
-        Texts share the images' T, unless fewer than 5 codes are left of them on average.
+        Texts share the images' T, unless it leaves them fewer than 5 codes on average.
         """
         target = max(1.0, self.config.support * self.config.n_codes)
         T = calibrate(image_z, self.config.attention, target)
@@ -166,7 +167,7 @@ class GroundingHead(nn.Module):
 
 
 def _query(width: int, d: int, config: FDTConfig, like: Tensor) -> QueryNetwork | ResidualQuery | None:
-    """What is learnt of the queries of patches or words (..., width); None where they are CLIP's as they stand."""
+    """Learnt part of the queries of patches or words (..., width); None for CLIP's own projections."""
     if config.queries == "scratch":
         return QueryNetwork(width, d).to(like)
     return ResidualQuery(width, config.rank, d).to(like) if config.rank else None

@@ -2,7 +2,7 @@
 
 After Chen et al., "Revisiting Multimodal Representation in Contrastive Learning: From Patch and Token Embeddings to
 Finite Discrete Tokens", arXiv:2303.14865: the wrapper `fdt` around `zero_shot`. See
-`adaptkit.wrappers.fdt.wrapper` for the equations and what differs from the paper.
+`adaptkit.wrappers.fdt.wrapper` for the equations and the differences from the paper.
 """
 
 from functools import partial

@@ -22,7 +22,7 @@ from adaptkit.wrappers.fdt.grounding import Attention, Pooling, activate, capped
 from adaptkit.wrappers.fdt.pooled_scores import pooled_scores
 from adaptkit.wrappers.fdt.query import QueryNetwork
 
-SCALE_START, SCALE_LEAST, SCALE_MOST = math.log(1 / 0.07), 3.0, 6.0  # of sigma
+SCALE_START, SCALE_LEAST, SCALE_MOST = math.log(1 / 0.07), 3.0, 6.0  # First, least and largest sigma.
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,18 @@ class FDTModelConfig:
 
 
 class FDTModel(nn.Module):
-    """The codebook and both query networks; everything is learnt.
+    """The codebook and both query networks; everything learns.
 
     Args:
-        image_width: of patch features.
-        text_width: of word features.
+        image_width: width of patch features.
+        text_width: width of word features.
     """
 
     def __init__(self, image_width: int, text_width: int, config: FDTModelConfig):
         super().__init__()
         self.config = config
-        self.codebook = nn.Parameter(torch.randn(config.n_codes, config.dim))  # keys and values of both modalities
+        # (codes, d), keys and values of both modalities
+        self.codebook = nn.Parameter(torch.randn(config.n_codes, config.dim))
         self.image_query = QueryNetwork(image_width, config.dim)
         self.text_query = QueryNetwork(text_width, config.dim)
         self.logit_scale = nn.Parameter(torch.tensor(SCALE_START))  # sigma
@@ -69,7 +70,7 @@ class FDTModel(nn.Module):
         """Word features (B, L, text_width) -> activations (B, N).
 
         Args:
-            real: (B, L) bool, False for padding, whose scores become 0; None: there is none.
+            real: (B, L) bool, False for padding, whose scores become 0; None means that there is no padding.
         """
         scores = token_scores(self.text_query(words), self.codebook)
         if real is not None:
@@ -85,10 +86,10 @@ class FDTModel(nn.Module):
         return combine(self.text_activations(words, real, temperature), self.codebook, self.config.attention)
 
     def logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
-        """F of B images and of C texts -> scaled cosines (B, C)."""
+        """Scaled cosines (B, C) of image features F (B, d) and text features F (C, d)."""
         return capped_exp(self.logit_scale) * unit(image_features) @ unit(text_features).T
 
     @torch.no_grad()
     def clamp_scale_(self) -> None:
-        """Bring sigma back into [3, 6], as is done before and after every step."""
+        """Clamp sigma to [3, 6] in place, as is done before and after every step."""
         self.logit_scale.clamp_(SCALE_LEAST, SCALE_MOST)

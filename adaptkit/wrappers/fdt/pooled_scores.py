@@ -2,7 +2,7 @@
 
     z_j = max_m q_m . C_j / sqrt(d)
 Only the best token of a code gets a gradient, and behind a sparsemax only codes on its support pass one on: a tenth of
-them, each for one token. So the backward pass sums (images * codes on the support) rows of width d in the place of two
+them, each for one token. So the backward pass sums (images * codes on the support) rows of width d instead of two
 products over all tokens and codes. The mean and the sum over tokens are linear: queries are pooled instead of scores.
 
 Letters: B images or texts, M their tokens, N codes, d the width of codes.
@@ -15,10 +15,10 @@ from adaptkit.wrappers.fdt.grounding import Pooling
 
 
 def pooled_scores(queries: Tensor, codebook: Tensor, pooling: Pooling, mask: Tensor | None = None) -> Tensor:
-    """Queries (B, M, d) on codes (N, d) -> z (B, N): `pool` of `token_scores`, exactly.
+    """Pooled scores z (B, N) of queries (B, M, d) on codes (N, d): `pool` of `token_scores`, exactly.
 
     Args:
-        mask: (B, M) bool, True where a token is real; the others take no part at all. None: all are real.
+        mask: (B, M) bool, True for a real token; the others take no part at all. None means that all are real.
     """
     queries = queries / codebook.shape[-1] ** 0.5
     if pooling == "max":

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class QueryNetwork(nn.Sequential):
-    """As published (Chen et al., arXiv:2303.14865): q = Lin_2(LN(GELU(Lin_1(LN(x))))), (..., width) -> (..., d)."""
+    """The published query (Chen et al., arXiv:2303.14865): Lin_2(LN(GELU(Lin_1(LN(x))))), (..., width) -> (..., d)."""
 
     def __init__(self, width: int, d: int):
         super().__init__(nn.LayerNorm(width), nn.Linear(width, d), nn.GELU(), nn.LayerNorm(d), nn.Linear(d, d))

@@ -15,10 +15,10 @@ from adaptkit.layers.full_precision import at_least_fp32
 def sparsemax(z: Tensor, dim: int = -1) -> Tensor:
     """Probabilities along `dim`, many of them exactly 0, in the dtype of z; O(N log N) in the size N of `dim`.
 
-    Half-precision input is computed in fp32, whatever autocast says.
+    Half-precision input is computed in fp32, also under autocast.
 
     Raises:
-        ValueError: if z is not of floating point, or has nothing along `dim`.
+        ValueError: if z is not floating point, or has no entries along `dim`.
     """
     if not z.is_floating_point() or z.ndim == 0 or z.shape[dim] == 0:
         raise ValueError(
@@ -31,7 +31,7 @@ class _Sparsemax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, z: Tensor, dim: int) -> Tensor:
         exact = at_least_fp32(z.transpose(dim, -1))
-        exact = exact - exact.amax(dim=-1, keepdim=True)  # sums of large entries would lose the small differences
+        exact = exact - exact.amax(dim=-1, keepdim=True)  # Sums of large entries would lose small differences.
         ordered = exact.sort(dim=-1, descending=True).values
         count = torch.arange(1, z.shape[dim] + 1, device=z.device, dtype=exact.dtype)
         excess = ordered.cumsum(dim=-1) - 1  # (..., N)

@@ -1,10 +1,10 @@
-"""FDT around a method: its logits, and those of image and class meeting in one codebook of finite discrete tokens.
+"""FDT: a method's logits plus those of image and class meeting in one codebook of finite discrete tokens.
 
 After Chen et al., "Revisiting Multimodal Representation in Contrastive Learning: From Patch and Token Embeddings to
 Finite Discrete Tokens", arXiv:2303.14865. For the wrapped method's logits l, patches of an image x, words of the
 hand-written prompt of a class c, and a codebook C that both share:
     a = sparsemax(max_m q_m . C / (T sqrt(d))),  F = a C / |a C|,  l' = s cos(F(x), F(c))
-    logits = l + lambda l',   loss = CE(logits) + 0.5 CE(l') + what the method adds to its own cross-entropy
+    logits = l + lambda l',   loss = CE(logits) + 0.5 CE(l') + the method's terms beside its cross-entropy
 Learnt: the codebook, a low-rank change of CLIP's own projections as queries, and s. Classes enter by their words alone,
 so other names are grounded with the same codes.
 
@@ -30,14 +30,14 @@ from adaptkit.layers.full_precision import at_least_fp32
 from adaptkit.wrappers.fdt.grounding import token_scores
 from adaptkit.wrappers.fdt.head import FDTConfig, GroundingHead
 
-MOST_PATCHES = 200_000  # of the training images, that the codebook starts from
-IMAGES_PER_PASS = 64  # of the training images, in `prepare`
-CALIBRATION = ("head.temperature", "head.support")  # kept beside what is learnt
+MOST_PATCHES = 200_000  # Largest number of training patches to start the codebook from.
+IMAGES_PER_PASS = 64  # Training images per pass in `prepare`.
+CALIBRATION = ("head.temperature", "head.support")  # Kept beside the learnt tensors.
 
 
 @register_wrapper("fdt", FDTConfig)
 class FDTWrapper(MethodWrapper):
-    """Output rows of the image tower (B, 1 + P, D_v), or images where the method's own tower makes them."""
+    """Output rows of the image tower (B, 1 + P, D_v), or images if the method's own tower makes those rows."""
 
     provides = frozenset({"prepare", "backward"})
     withholds = frozenset({"class_weights"})
@@ -68,11 +68,11 @@ class FDTWrapper(MethodWrapper):
         self._encode_words()
         self.head = GroundingHead(backbone.vision_width, backbone.text_width, self.projected_words, config)
         self._kept: Tensor | None = None
-        with torch.no_grad():  # until `prepare` has seen images
+        with torch.no_grad():  # A first calibration, until `prepare` sees images.
             z = self._pooled_words()
             self.head.calibrate(z, z)
 
-    # What is grounded
+    # Grounding
 
     @torch.no_grad()
     def _encode_words(self) -> None:
@@ -82,7 +82,7 @@ class FDTWrapper(MethodWrapper):
             self.register_buffer(name, tensor, persistent=False)
 
     def _rows_of(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """Word rows (C, L, D_t), their projections (C, L, d), and which are real (C, L), of the tower as loaded."""
+        """Word rows (C, L, D_t), their projections (C, L, d) and the real words (C, L), of the tower as loaded."""
         backbone = self.backbone.as_loaded()
         words, real = backbone.encode_words(texts)
         return at_least_fp32(words), at_least_fp32(backbone.project_words(words)), real
@@ -93,36 +93,36 @@ class FDTWrapper(MethodWrapper):
         return at_least_fp32(patches), at_least_fp32(self.backbone.project_tokens(patches))
 
     def image_activations(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) -> activations (B, N)."""
+        """Activations (B, N) of images (B, 3, H, W)."""
         with torch.autocast(self.device.type, enabled=False):
             return self.head.image_activations(*self._patches(self.inner.image_tokens(images)))
 
     def strongest_patches(self, images: Tensor) -> Tensor:
-        """Which patch scores highest on each code: images (B, 3, H, W) -> (B, N) int64, from the top left."""
+        """Number, from the top left, of the patch that scores highest on each code: (B, 3, H, W) -> (B, N) int64."""
         with torch.autocast(self.device.type, enabled=False):
             queries = self.head.image_queries(*self._patches(self.inner.image_tokens(images)))
             return token_scores(queries, self.head.codebook).argmax(dim=1)
 
     def text_activations(self, texts: Sequence[str]) -> Tensor:
-        """Texts as they are, no template -> activations (N texts, N codes)."""
+        """Activations (N, codes) of N texts as they are, without a template."""
         with torch.autocast(self.device.type, enabled=False):
             return self.head.text_activations(*self._rows_of(texts))
 
     def grounded_logits(self, tokens: Tensor) -> Tensor:
-        """l' (B, C) of output rows (B, 1 + P, D_v) of the image tower."""
+        """Grounded logits l' (B, C) of output rows (B, 1 + P, D_v) of the image tower."""
         with torch.autocast(self.device.type, enabled=False):
             images = self.head.image_features(self.head.image_activations(*self._patches(tokens)))
             return self.head.logits(images, self._class_features() if self._kept is None else self._kept)
 
     def _class_features(self) -> Tensor:
-        """F (C, d) of the classes' words, unit rows."""
+        """Features F (C, d) of the classes' words, unit rows."""
         activations = self.head.text_activations(self.words, self.projected_words, self.real_words)
         return self.head.text_features(activations)
 
     # The start of the codebook
 
     def prepare(self, support: Support) -> None:
-        """Start the codes from the classes' texts and the patches of the support set, and calibrate T on them."""
+        """Start the codes from the classes' texts and the support's patches, and calibrate T on them."""
         if "prepare" in self.inner.provides:
             super().prepare(support)
         x = support.x if support.x.ndim == (3 if self.consumes == "tokens" else 4) else support.x.flatten(0, 1)
@@ -141,11 +141,11 @@ class FDTWrapper(MethodWrapper):
         return self.head.text_scores(self.words, self.projected_words, self.real_words)
 
     def _parts(self, x: Tensor) -> Iterator[Tensor]:
-        """Output rows (b, 1 + P, D_v) of all images, a few at a time."""
+        """Output rows (b, 1 + P, D_v) of all images, in parts."""
         return (self._tokens(part.to(self.device)) for part in x.split(IMAGES_PER_PASS))
 
     def _some_patches(self, x: Tensor) -> Tensor:
-        """Projected patches (n, d) of all images; 200,000 of them, drawn uniformly, where there are more."""
+        """Projected patches (n, d) of all images, or a uniform draw of 200,000 if there are more."""
         kept: list[Tensor] = []
         share = 1.0
         for tokens in self._parts(x):
@@ -182,7 +182,7 @@ class FDTWrapper(MethodWrapper):
         return loss if added is None else loss + added
 
     def _head_loss(self, x: Tensor, labels: Tensor) -> Tensor:
-        """The loss of what is learnt here, the wrapped method being given."""
+        """Loss of the tensors learnt here, given the wrapped method's."""
         with torch.no_grad():
             tokens = self._tokens(x)
             given = self.inner.logits_of_tokens(tokens)

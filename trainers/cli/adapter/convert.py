@@ -1,4 +1,4 @@
-"""The verbs `adaptkit save` and `adaptkit import-checkpoint`: what others have trained, as an adapter."""
+"""The verbs `adaptkit save` and `adaptkit import-checkpoint`: trained weights of others become an adapter."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ OK = 0
 
 
 def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verbs to a command's."""
+    """Add `save` and `import-checkpoint` to a command's verbs."""
     save = verbs.add_parser(
         "save",
         help="turn the folder of a finished run into an adapter",
@@ -78,10 +78,10 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def class_names(listed: str | None, file: Path | None) -> list[str]:
-    """Class names of a list with commas, or of a file with one name per line.
+    """Class names from a list with commas, or from a file with one name per line.
 
     Raises:
-        ValueError: if there is none, or both are given.
+        ValueError: if no name is given, or both the list and the file are.
     """
     if (listed is None) == (file is None):
         raise ValueError("name the classes in label order: either --classes a,b,c or --classnames FILE")
@@ -93,7 +93,7 @@ def class_names(listed: str | None, file: Path | None) -> list[str]:
 
 
 def _option(written: str) -> tuple[str, object]:
-    """ "depth=9" as ("depth", 9): JSON where it is JSON, else text."""
+    """Parse an option "depth=9" as ("depth", 9): JSON if it is valid JSON, else text."""
     name, sign, value = written.partition("=")
     if not sign:
         raise ValueError(f"--option {written!r}; expected NAME=VALUE, such as class_token_position=middle")

@@ -1,4 +1,4 @@
-"""The verb `adaptkit eval`: how often a saved adapter is right on labelled images."""
+"""The verb `adaptkit eval`: the accuracy of a saved adapter on labelled images."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trainers.feeding.batches import Batch
 
 OK = 0
-HARDEST_SHOWN = 5  # classes
+HARDEST_SHOWN = 5  # Number of hardest classes shown.
 
 
 def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -51,7 +51,7 @@ def _eval(args: argparse.Namespace) -> int:
 
 
 def labelled_data(args: argparse.Namespace) -> "FewShotDataset":
-    """What `--data` names: a data set, or own images."""
+    """The data of `--data`: a named data set, or own images."""
     from datasets_fewshot import list_datasets, load_dataset, load_own_data
 
     if args.data in list_datasets():
@@ -60,10 +60,10 @@ def labelled_data(args: argparse.Namespace) -> "FewShotDataset":
 
 
 def part_of(dataset: "FewShotDataset", part: str) -> "tuple[Item, ...]":
-    """The images of one list, or of all.
+    """The images of one part, or of all parts.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if the part has no images.
     """
     lists = {"train": dataset.split.train, "val": dataset.split.val, "test": dataset.split.test}
     items = tuple(item for items in lists.values() for item in items) if part == "all" else lists[part]
@@ -75,10 +75,10 @@ def part_of(dataset: "FewShotDataset", part: str) -> "tuple[Item, ...]":
 def evaluate(method: "AdaptedCLIP", dataset: "FewShotDataset", items: "Sequence[Item]", workers: int = 0) -> "Score":
     """Classify the images among the data set's classes.
 
-    A method that is bound to its classes answers with a part of its logits, where it knows all of the data set's.
+    A method bound to its classes answers with a part of its logits, if its classes contain the data set's.
 
     Raises:
-        ValueError: if it is bound to its classes and some of the data set's are none of them.
+        ValueError: if the method is bound to its classes and lacks some of the data set's.
     """
     from trainers.compute.precision import choose_precision
     from trainers.evaluation.logits import predict
@@ -94,7 +94,7 @@ def evaluate(method: "AdaptedCLIP", dataset: "FewShotDataset", items: "Sequence[
 
 
 def _columns(method: "AdaptedCLIP", names: tuple[str, ...]) -> list[int]:
-    """Where the method's logits have the classes of these names, which it is told where it takes others."""
+    """Columns of the method's logits for classes of these names; a method that takes any classes gets them first."""
     if method.classes.classnames == names:
         return list(range(len(names)))
     if method.bound_to_classes is None:
@@ -116,7 +116,7 @@ def _as_consumed(method: "AdaptedCLIP", batches: "Iterator[Batch]") -> "Iterator
 
 
 def as_text(score: "Score", dataset: "FewShotDataset", part: str) -> str:
-    """For people: accuracy with its interval, calibration, and the classes that are hardest."""
+    """The score for people: accuracy with its interval, calibration, and the hardest classes."""
     (low, high), n_classes = score.interval, len(dataset.classnames)
     lines = [
         f"{dataset.name}, {part}: {score.correct} of {score.total} images right among {n_classes} classes",
@@ -131,7 +131,7 @@ def as_text(score: "Score", dataset: "FewShotDataset", part: str) -> str:
 
 
 def as_json(score: "Score", dataset: "FewShotDataset", part: str) -> dict[str, object]:
-    """For programs: all numbers; a class without images has null."""
+    """The score for programs: all numbers; a class without images has null."""
     rates = {
         name: None if rate != rate else rate for name, rate in zip(dataset.classnames, score.per_class, strict=True)
     }

@@ -1,4 +1,4 @@
-"""The verb `adaptkit explain`: what an adapter has learnt, and at what of an image it looks."""
+"""The verb `adaptkit explain`: learnt words of an adapter, and the parts of an image that it looks at."""
 
 import argparse
 from pathlib import Path
@@ -57,7 +57,7 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 def word_lines(method: "AdaptedCLIP", count: int, class_index: int) -> list[str]:
-    """The nearest words of every learnt token, one token per line, or why there are none."""
+    """The nearest words of every learnt token, one token per line, or the reason why there are none."""
     from adaptkit.deployment.explanation import nearest_words, usual_distance
 
     found = nearest_words(method, count, class_index)

@@ -1,4 +1,4 @@
-"""What the verbs on a saved adapter have in common: how it is named on the command line, and how it is loaded."""
+"""Options shared by the verbs on a saved adapter: its name on the command line, and loading it."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def add_adapter(parser: argparse.ArgumentParser) -> None:
-    """Add the adapter and what loading it may need."""
+    """Add the adapter and the options of its loading to a parser."""
     parser.add_argument("adapter", metavar="ADAPTER", help="a folder, a zip archive or hf-hub:owner/name")
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="your copy of the backbone's weights, where it learnt on a file"
@@ -18,12 +18,12 @@ def add_adapter(parser: argparse.ArgumentParser) -> None:
 
 
 def add_classes(parser: argparse.ArgumentParser) -> None:
-    """Add the class names that may take the place of the adapter's own."""
+    """Add the option of class names that replace the adapter's own to a parser."""
     parser.add_argument("--classes", metavar="A,B,C", help="other class names, such as corgi,husky; no training needed")
 
 
 def open_adapter(args: argparse.Namespace) -> "AdaptedCLIP":
-    """The adapter with the classes that were asked for.
+    """The adapter with the classes that the options name.
 
     Raises:
         ValueError: if it cannot be loaded, or is bound to its own classes.
@@ -42,10 +42,10 @@ def open_adapter(args: argparse.Namespace) -> "AdaptedCLIP":
 
 
 def set_classes(method: "AdaptedCLIP", names: list[str]) -> None:
-    """Have the method tell other classes apart.
+    """Give the method other classes.
 
     Raises:
-        ValueError: if there is no name, or the method is bound to its own classes.
+        ValueError: if the list of names is empty, or the method is bound to its own classes.
     """
     if method.bound_to_classes is not None:
         raise ValueError(f"--classes cannot be changed: {method.bound_to_classes}")

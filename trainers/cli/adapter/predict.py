@@ -67,10 +67,10 @@ def _predict(args: argparse.Namespace) -> int:
 
 
 def image_paths(words: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
-    """The image files that words on the command line stand for, in order; a folder gives all images below it.
+    """Image files for the words on a command line, in order; a folder gives all images below it.
 
     Raises:
-        ValueError: if a word is an address, or stands for no image.
+        ValueError: if a word is an address, or matches no image.
     """
     from datasets_fewshot.images.read import IMAGE_SUFFIXES
 
@@ -84,7 +84,7 @@ def image_paths(words: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
         elif not path.exists() and glob.has_magic(word):
             found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
         else:
-            found = [str(path)]  # a file that is missing is reported like one that cannot be read
+            found = [str(path)]  # A missing file is reported like an unreadable one.
         if not found:
             raise ValueError(f"{word!r} stands for no image; images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
         yield from found
@@ -102,7 +102,7 @@ def _local(word: str) -> str:
 def outcomes(
     method: "AdaptedCLIP", paths: Iterable[str], topk: int, batch_size: int
 ) -> "Iterator[tuple[str, Prediction | str]]":
-    """Each path with what was predicted of its image, or with the reason why it could not be read."""
+    """Each path with the prediction for its image, or with the reason why it could not be read."""
     from adaptkit.contract.prediction import read_image
 
     remaining = iter(paths)
@@ -120,13 +120,13 @@ def outcomes(
 
 
 def as_line(path: str, prediction: "Prediction") -> str:
-    """For people: "photo.jpg: corgi 93.1 %, husky 6.2 %"."""
+    """A prediction for people: "photo.jpg: corgi 93.1 %, husky 6.2 %"."""
     ranked = zip(prediction.labels, prediction.probabilities, strict=True)
     return f"{path}: " + ", ".join(f"{label} {100 * probability:.1f} %" for label, probability in ranked)
 
 
 def as_json(path: str, outcome: "Prediction | str") -> str:
-    """For programs: an object in one line."""
+    """A prediction for programs: a JSON object in one line."""
     if isinstance(outcome, str):
         return json.dumps({"image": path, "error": outcome}, ensure_ascii=False)
     ranked = zip(outcome.labels, outcome.probabilities, strict=True)
@@ -136,7 +136,7 @@ def as_json(path: str, outcome: "Prediction | str") -> str:
 
 @contextmanager
 def _progress(total: int | None) -> Iterator[Callable[[], object]]:
-    """A bar on stderr where people look at it and the lines go elsewhere."""
+    """A progress bar on stderr, if stderr is a terminal and stdout is not."""
     if not sys.stderr.isatty() or sys.stdout.isatty():
         yield lambda: None
         return
