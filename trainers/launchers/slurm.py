@@ -89,7 +89,7 @@ class _ArrayWorker:
         return be_worker(self.work, place, lambda event: None)
 
     def checkpoint(self, place: Place) -> "DelayedSubmission":
-        """Make the submission that submitit queues when Slurm is about to end the job: the same worker, which goes on."""
+        """Make the submission that submitit queues when Slurm is about to end the job: the same worker again."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, place)
