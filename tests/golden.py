@@ -1,4 +1,4 @@
-"""Fixtures recorded from the papers' released code on a tiny CLIP: tensors, and the tolerances they were given."""
+"""Fixtures recorded from the papers' released code on a tiny CLIP: tensors and their tolerances."""
 
 import json
 from functools import cache
@@ -23,7 +23,7 @@ def variants(folder: str) -> list[str]:
 
 
 class Golden:
-    """One variant of one folder: `settings`, tensors by name, and comparison at the manifest's tolerance."""
+    """One variant in one folder: `settings`, tensors by name, and comparison at the manifest's tolerance."""
 
     def __init__(self, folder: str, variant: str):
         entry = manifest(folder)["variants"][variant]
@@ -42,7 +42,7 @@ class Golden:
 
 
 def tiny_state(kind: str) -> dict[str, Tensor]:
-    """OpenAI state dict of the tiny model ("vit" or "rn"), with its whole token embedding."""
+    """OpenAI state dict of the tiny model ("vit" or "rn"), with the whole token embedding."""
     state = load_file(FIXTURES / "clip_tiny" / f"{kind}.safetensors")
     ids, rows = state.pop("token_embedding.row_ids"), state.pop("token_embedding.rows")
     table = torch.zeros(49408, rows.shape[1], dtype=rows.dtype)
@@ -52,7 +52,7 @@ def tiny_state(kind: str) -> dict[str, Tensor]:
 
 @cache
 def tiny_backbone(kind: str, folder: Path) -> FrozenCLIP:
-    """The tiny model, loaded as a user would load an archive in OpenAI's format."""
+    """The tiny model, loaded as a user loads an archive in OpenAI's format."""
     from safetensors.torch import save_file
 
     path = folder / f"{kind}.safetensors"
