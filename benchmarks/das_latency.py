@@ -2,7 +2,7 @@
 
     python -m benchmarks.das_latency [--batches 1,8] [--rounds 5] [--threads 1]
 
-Skip adapters and adapters beside kept blocks are in, as DAS has them. Batches of 128 take minutes each on a CPU.
+Skip adapters and adapters beside kept blocks are included, as in DAS. Batches of 128 take minutes each on a CPU.
 """
 
 import argparse

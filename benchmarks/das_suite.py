@@ -1,12 +1,12 @@
-"""DAS and its controls on the embedded suite, held against what was expected; fills in docs/das.md.
+"""Run DAS and its controls on the embedded suite, judge them against the goals, and fill in docs/das.md.
 
     python -m benchmarks.das_suite [--seeds 1,2,3] [--seeds-of-others 1] [--controls das,greedy,...] [--runs runs/das]
     python -m benchmarks.das_suite --distilled ...
 
-Zero-shot CLIP with two of six image blocks skipped, the text tower as it is: ten data sets, base to novel. The
-eight other ways to choose blocks are trained with fewer seeds; DAS is held against them on the seeds that both have.
-With --distilled, stand-ins start from those that were distilled once for the embedded backbone, on images of its own
-pre-training. Trainings that are finished are reused. The numbers go to benchmarks/results/das_suite.json or
+Zero-shot CLIP with two of six image blocks skipped and an unchanged text tower: ten data sets, base to novel. The
+eight other ways to choose blocks are trained with fewer seeds; DAS is compared with them on the seeds that both have.
+With --distilled, stand-ins start from those distilled once for the embedded backbone, on images of its own
+pre-training. Finished trainings are reused. The numbers go to benchmarks/results/das_suite.json or
 das_suite_distilled.json, the plot and the table into docs/.
 """
 
@@ -31,8 +31,8 @@ PAGE = ROOT / "docs" / "das.md"
 SETTINGS = ("METHODS", "[zero_shot]", "DAS.SKIP_TEXT", "0", "DAS.ENCODER", "vision", "DEVICE", "cpu")
 DISTILLED = ("DAS.INIT", "distilled", "DAS.STAND_INS", "adaptkit-mini", "OPTIM.LR", "0.001", "OPTIM.STEPS", "500")
 SKIP = 2
-MOST_LOSS = 1.0  # points of H that skipping may cost
-SHARE_OF_MACS = 0.8  # of what the multiply-accumulates fall by, the latency is to fall by
+MOST_LOSS = 1.0  # points of H that skipping may cost at most
+SHARE_OF_MACS = 0.8  # the latency must fall by this share of the fall in multiply-accumulates
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def judged(rows: Sequence[ControlRow]) -> dict[str, dict[str, float | bool]]:
-    """The goals with what was measured; differences of H are paired by data set and seed, in points."""
+    """Compare the goals with the measurements; differences of H are paired by data set and seed, in points."""
     by_name = {row.control: row for row in rows}
     das, none = by_name[f"das, {SKIP} skipped"], by_name[NO_SKIP]
     others = {kind: _mean_runs(rows, kind) for kind in (RANDOM, "greedy", "last", "first")}
@@ -84,19 +84,19 @@ def judged(rows: Sequence[ControlRow]) -> dict[str, dict[str, float | bool]]:
 
 
 def _mean_runs(rows: Sequence[ControlRow], kind: str) -> dict[str, float]:
-    """H of each data set and seed, the mean over the rows of a kind; nothing where there are none."""
+    """H of each data set and seed, the mean over the rows of a kind; empty if there are no such rows."""
     chosen = [row.by_run for row in rows if row.control.startswith(kind)]
     return {run: fmean(by_run[run] for by_run in chosen) for run in (chosen[0] if chosen else ())}
 
 
 def paired(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[float, float]:
-    """The mean difference of what both have, and its standard error."""
+    """The mean difference over the keys that both have, and its standard error."""
     differences = [ours[run] - theirs[run] for run in ours if run in theirs]
     return fmean(differences), stdev(differences) / math.sqrt(len(differences))
 
 
 def fill_page(rows: Sequence[ControlRow], goals: Mapping[str, Mapping[str, float | bool]], suffix: str) -> None:
-    """Put the table and the goals between the page's markers."""
+    """Write the table and the goals between the page's markers."""
     lines = [table(rows), "| goal | measured | met |", "|---|---|---|"]
     for name, goal in goals.items():
         if "difference" in goal:
@@ -127,7 +127,7 @@ def fill_page(rows: Sequence[ControlRow], goals: Mapping[str, Mapping[str, float
 
 
 def datasets_and_seeds(row: ControlRow) -> tuple[int, str]:
-    """How many data sets a row is the mean of, and its seeds."""
+    """The number of data sets behind a row, and its seeds."""
     parts = [run.rsplit(", ", 1) for run in row.by_run]
     return len({dataset for dataset, _ in parts}), ", ".join(sorted({seed for _, seed in parts}))
 

@@ -1,4 +1,4 @@
-"""Steps on a device: how long they take, what they hold, whether the host waits for them, and CUDA graphs of them."""
+"""Measure steps on a device: time, memory, waits of the host, and CUDA graphs."""
 
 import time
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from trainers.compute.precision import Precision, autocast
 from trainers.training.optim import OptimConfig, build_optimizer
 
 Step = Callable[[], object]
-WARM_UP = 3  # steps
+WARM_UP = 3  # number of warm-up steps
 
 
 class TrainStep:
-    """One optimiser step of a method on a batch, as `training.few_shot.train` takes it: SGD, learnt tensors in fp32.
+    """One optimiser step of a method on a batch, as in `training.few_shot.train`: SGD, with learnt tensors in fp32.
 
     Args:
-        x: what the method consumes; write new batches into it with `copy_`.
-        compiled: run the loss through torch.compile.
+        x: the method's input; write new batches into it with `copy_`.
+        compiled: whether the loss runs through torch.compile.
     """
 
     def __init__(self, method: AdaptedCLIP, x: Tensor, labels: Tensor, precision: Precision, *, compiled: bool = False):
@@ -46,7 +46,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def seconds_per_step(step: Step, device: torch.device, seconds: float) -> float:
-    """Mean over warm steps, as many as fit into so many seconds, at least one."""
+    """Mean seconds of a warm step, over as many steps as fit into `seconds`, at least one."""
     for _ in range(WARM_UP):
         step()
     one = timed(step, 1, device)
@@ -64,9 +64,9 @@ def timed(step: Step, count: int, device: torch.device) -> float:
 
 
 def memory(step: Step, device: torch.device) -> dict[str, float]:
-    """On CUDA the peak of the allocated memory in MB, weights included, and what of it the step adds.
+    """Memory of a step in MB: on CUDA the peak of the allocated memory, weights included, and the step's part of it.
 
-    Elsewhere the activations that a step keeps for its backward pass, by count.
+    On other devices, the activations that a step keeps for its backward pass are counted.
     """
     if device.type != "cuda":
         return {"kept_mb": kept_mb(step)}
@@ -80,7 +80,7 @@ def memory(step: Step, device: torch.device) -> dict[str, float]:
 
 
 def waits_for_device(step: Step) -> str | None:
-    """What makes the host wait for the CUDA device in a warm step, in torch's words; None if nothing does."""
+    """The operation that makes the host wait for the CUDA device in a warm step, in torch's words, or None."""
     torch.cuda.set_sync_debug_mode("error")
     try:
         step()
@@ -92,13 +92,13 @@ def waits_for_device(step: Step) -> str | None:
 
 
 class GraphStep:
-    """A warm step that never waits for the device, as one CUDA graph: it computes on what its tensors hold when called.
+    """A warm step without waits, captured as one CUDA graph, which computes on the current contents of its tensors.
 
-    The steps that warm up move learnt tensors and momentum on; capturing computes nothing.
+    The warm-up steps change learnt tensors and momentum; capturing computes nothing.
     """
 
     def __init__(self, step: Step):
-        self.step = step  # owns the optimiser, whose state the graph writes to
+        self.step = step  # keeps the optimiser alive, whose state the graph writes to
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -114,7 +114,7 @@ class GraphStep:
 
 
 def fastest(step: Step, device: torch.device) -> tuple[Step, str]:
-    """The step as a CUDA graph where it can be one, else as it is; and how it runs, with the reason."""
+    """Make the step a CUDA graph if possible; return the step, and how it runs, with the reason."""
     if device.type != "cuda":
         return step, "eager: no CUDA device"
     step()

@@ -1,11 +1,11 @@
-"""Why few-shot training on emoji may lose against zero-shot: for the drawing styles it sees, or for how hard it trains.
+"""Test whether few-shot training on emoji loses against zero-shot because of drawing styles or of hard training.
 
     python -m benchmarks.drawing_styles [--runs runs/styles] [--out benchmarks/results/drawing_styles.json]
 
-Tests are on one coloured family, twemoji. The same methods learn from two other coloured families, and from two that
-are drawn in black lines: as many images, of the same classes, in a near and in a far style; and from the near style
-at the smallest rate that was tried for the suite. All classes of the six sets of emoji, three seeds. Differences are
-from zero-shot on the same images, in percentage points, means over data sets and seeds.
+The test family is twemoji, a coloured one. The same methods learn from two other coloured families, and from two that
+are drawn in black lines: as many images of the same classes, in a near and in a far style. They also learn from the
+near style at the smallest rate that was tried for the suite. The data are all classes of the six sets of emoji, with
+three seeds. Differences are from zero-shot on the same images, in percentage points, means over data sets and seeds.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def trained(settings: Sequence[str], out: Path) -> list[ResultRecord]:
-    """The records of all methods that learn with these settings."""
+    """The records of all methods trained with these settings."""
     config = load_bench(overrides=[*FIXED, *ON, *settings])
     bench = open_bench(config, out, cache_folder() / "features")
     todo = plan(config, bench)
@@ -61,7 +61,7 @@ def trained(settings: Sequence[str], out: Path) -> list[ResultRecord]:
 
 
 def accuracy(record: ResultRecord) -> float:
-    """Percent, on the family that is tested."""
+    """Accuracy in percent on the test family."""
     return record.score(TESTED).accuracy
 
 

@@ -30,14 +30,14 @@ from trainers.compute.precision import Precision, autocast, choose_device
 from trainers.feeding.encoder import ViewImages
 
 SIZE = (375, 500)  # height and width in pixels
-DIFFERENT_IMAGES = 64  # files; items beyond that are links to them
+DIFFERENT_IMAGES = 64  # number of files; further items are links to them
 BATCH = 256
 
 
 def make_images(folder: Path, count: int) -> FewShotDataset:
     rng = np.random.default_rng(0)
     for index in range(min(count, DIFFERENT_IMAGES)):
-        # Noise enlarged tenfold: about as many bytes as a photograph, and as much to decode.
+        # Noise enlarged tenfold has about as many bytes as a photograph, and takes as long to decode.
         small = rng.integers(0, 255, (SIZE[0] // 10, SIZE[1] // 10, 3), dtype=np.uint8)
         Image.fromarray(small).resize(SIZE[::-1], Image.Resampling.BICUBIC).save(folder / f"{index}.jpg", quality=92)
     items = tuple(Item(f"{index % DIFFERENT_IMAGES}.jpg", 0, "noise") for index in range(count))
@@ -45,7 +45,7 @@ def make_images(folder: Path, count: int) -> FewShotDataset:
 
 
 class DeviceClock:
-    """Seconds that the device spends on what runs between `start` and `stop`."""
+    """Seconds that the device spends on the work between `start` and `stop`."""
 
     def __init__(self, device: torch.device):
         self.on_gpu = device.type == "cuda"
@@ -105,7 +105,7 @@ def main() -> None:
         images = ViewImages(dataset, places, backbone.preprocess_cfg, False, 0)
         pinned = backbone.device.type == "cuda"
         loader = DataLoader(images, BATCH, num_workers=args.workers, collate_fn=torch.cat, pin_memory=pinned)
-        encode(iter([next(iter(loader))] * 3), backbone, precision, DeviceClock(backbone.device))  # warm up
+        encode(iter([next(iter(loader))] * 3), backbone, precision, DeviceClock(backbone.device))  # warm-up
         clock = DeviceClock(backbone.device)
         start = time.perf_counter()
         done = encode(iter(loader), backbone, precision, clock)

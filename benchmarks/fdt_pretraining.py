@@ -2,10 +2,10 @@
 
 python -m benchmarks.fdt_pretraining [--steps 400] [--out benchmarks/results/fdt_pretraining.json]
 
-Both have adaptkit-mini's towers, the same pairs in the same order and the same schedule, and both get the same
-multiply-accumulates, counted over forward and backward: what a step of FDT costs more is taken off its steps. Tested
-is the last model, on drawings of families that were not trained on (names were): zero-shot accuracy over the names of
-each data set, and retrieval between the twemoji drawings and their names.
+Both have adaptkit-mini's towers, the same pairs in the same order and the same schedule. Both also get the same
+multiply-accumulates, counted over forward and backward: FDT's steps cost more, so it takes fewer. The last model is
+tested on drawings of families that were not trained on (names were): zero-shot accuracy over the names of each data
+set, and retrieval between the twemoji drawings and their names.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ DATASETS = [name for name in MINI_DATASETS if name not in ("emoji_subgroups", "f
 BATCH = 128
 PATCH_DROPOUT = 0.5  # share of the patches that a training step leaves out, for speed
 TEMPLATE = "a photo of a {}."
-# As many codes as a batch of these small towers can feed; T keeps the released ratio of T to the number of codes, so
-# that the same share of the codes is active at the start.
+# The small towers cannot feed more codes than this with one batch. T keeps the released ratio of T to the number of
+# codes, so that the same share of the codes is active at the start.
 FDT = FDTModelConfig(n_codes=1024, dim=128, temperature=1000 * 1024 / 16384)
 Encoder = Callable[[Tensor], Tensor]
 
@@ -68,7 +68,7 @@ def training_pairs() -> tuple[Tensor, list[str]]:
 
 
 class Pairs:
-    """step -> batch; the same for both models."""
+    """Map step -> batch, equal for both models."""
 
     def __init__(self, images: Tensor, names: list[str], tokenizer: SimpleTokenizer):
         self.images, self.names = images, names
@@ -93,7 +93,7 @@ def clip_step_loss(model: CLIP, batch: PairBatch, progress: float) -> Tensor:
 
 
 def counted_macs(loss: Callable[[], Tensor]) -> int:
-    """Multiply-accumulates of a step's forward and backward pass."""
+    """Count the multiply-accumulates of a step's forward and backward pass."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         loss().backward()
     return counter.get_total_flops() // 2
@@ -101,7 +101,7 @@ def counted_macs(loss: Callable[[], Tensor]) -> int:
 
 @torch.no_grad()
 def evaluate(encode_image: Encoder, encode_text: Encoder, tokenizer: SimpleTokenizer) -> dict[str, object]:
-    """Zero-shot top-1 in percent by data set, and recalls in percent of drawings and names of all emoji."""
+    """Zero-shot top-1 by data set, and recalls over the drawings and names of all emoji, all in percent."""
     p = PREPROCESS_CONFIG
     transform = eval_transform(IMAGE_SIZE, p["mean"], p["std"], p["interpolation"], p["resize_mode"])
     zero_shot, pools = {}, []
@@ -130,7 +130,7 @@ def evaluate(encode_image: Encoder, encode_text: Encoder, tokenizer: SimpleToken
 
 
 def _ranks(scores: Tensor) -> Tensor:
-    """How many columns score higher than the row's own: (M,)."""
+    """Number of columns that score higher than the row's own column: (M,)."""
     return (scores > scores.diagonal()[:, None]).sum(dim=1)
 
 
@@ -146,7 +146,7 @@ def main() -> None:
 
     def clip() -> CLIP:
         model = build_model(args.seed)
-        model.visual.patch_dropout = PatchDropout(PATCH_DROPOUT)  # in training only
+        model.visual.patch_dropout = PatchDropout(PATCH_DROPOUT)  # active in training only
         return model
 
     def with_fdt() -> CLIPWithFDT:

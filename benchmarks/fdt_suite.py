@@ -1,4 +1,4 @@
-"""FDT beside the methods it stands around, on the embedded suite: from finished records to one JSON and one table.
+"""Compare FDT with the methods that it wraps on the embedded suite, from finished records to one JSON and one table.
 
     adaptkit bench --methods zero_shot,fdt,clip_adapter,coop --out runs
     adaptkit bench --methods clip_adapter,coop --wrap fdt --out runs
@@ -7,7 +7,7 @@
       OPTIM.LR_SCHEDULER cosine_steps OPTIM.WARMUP_SHARE 0.05 OPTIM.CLIP_NORM 1.0
     python -m benchmarks.fdt_suite runs --control runs/control [--out benchmarks/results/fdt_suite.json]
 
-The control is the method alone with the optimiser that it has under FDT: what FDT adds is the difference from that.
+The control is the method alone with its optimiser under FDT, so the difference from the control is the effect of FDT.
 Differences are of harmonic means, paired by data set and seed; the standard error is over those pairs.
 """
 
@@ -19,7 +19,7 @@ from statistics import fmean, stdev
 from trainers.evaluation.scoring import harmonic_mean
 from trainers.runs.records import ResultRecord, read_records, write_text
 
-Cell = tuple[str, int]  # data set, seed
+Cell = tuple[str, int]  # (data set, seed)
 PAIRS = (
     ("zero_shot", "fdt"),
     ("clip_adapter", "clip_adapter+fdt"),
@@ -31,7 +31,7 @@ SEEDS = (1, 2, 3)
 
 
 def by_label(folders: list[Path], suffix: str = "") -> dict[str, dict[Cell, ResultRecord]]:
-    """Label -> (data set, seed) -> record; a record without a seed stands for all."""
+    """Map label -> (data set, seed) -> record; a record without a seed counts for all seeds."""
     found: dict[str, dict[Cell, ResultRecord]] = {}
     for folder in folders:
         for record in read_records(folder)[0]:
@@ -54,7 +54,7 @@ def summary(records: dict[Cell, ResultRecord]) -> dict[str, float]:
 
 
 def comparison(before: dict[Cell, ResultRecord], after: dict[Cell, ResultRecord]) -> dict[str, object]:
-    """What changed, by data set and over all, on the pairs that both have."""
+    """Changes by data set and over all, on the (data set, seed) pairs that both have."""
     cells = sorted(before.keys() & after.keys())
     differences = {cell: h(after[cell]) - h(before[cell]) for cell in cells}
     datasets = sorted({dataset for dataset, _ in cells})

@@ -1,11 +1,12 @@
-"""What one CUDA card makes of adaptkit at ViT-B/16 size: random weights, bf16 autocast, learnt tensors in fp32.
+"""Measure adaptkit on one CUDA card at ViT-B/16 size: random weights, bf16 autocast, learnt tensors in fp32.
 
     python -m benchmarks.gpu                                        # about 8 minutes; benchmarks/results/gpu.json
     python -m benchmarks.gpu --device cpu --model tiny --seconds 1  # tries the script out; writes nothing
 
-In this order, while the time lasts: the card's matmul peak, the image tower, CoCoOp on 1,000 classes, a training step
-of every registered method, eager and as a CUDA graph, the two aims of `gpu_aims.py`, and torch.compile on a few.
-Images per second of a method that trains on cached features are rows of its cache.
+The sections run in this order, while the time lasts: the card's matmul peak, the image tower, CoCoOp on 1,000 classes,
+a training step of every registered method, eager and as a CUDA graph, the two aims of `gpu_aims.py`, and torch.compile
+on a few.
+Methods that train on cached features count rows of the cache per second as images per second.
 """
 
 import argparse
@@ -30,10 +31,10 @@ from benchmarks.timing import RESULTS, gflop, hardware
 from trainers.compute.precision import Precision, autocast
 
 PRECISION: Precision = "bf16"
-BATCH_SIZES = (1, 4, 16, 64, 256, 1024)  # of the image tower
-N_CLASSES = 100  # of the methods' steps
+BATCH_SIZES = (1, 4, 16, 64, 256, 1024)  # batch sizes of the image tower
+N_CLASSES = 100  # number of classes in the methods' steps
 COMPILED = ("coop", "maple")  # methods whose steps are compiled as well
-COMPILE_SECONDS = 100  # that compiling one of them may take
+COMPILE_SECONDS = 100  # limit for compiling one of them
 Row = dict[str, object]
 
 
@@ -43,16 +44,16 @@ class Bench:
 
     size: str
     device: torch.device
-    seconds: float  # for everything on a card; on a CPU nothing is left out, whatever it takes
+    seconds: float  # limit for everything on a card; a CPU run has no limit
     started: float
 
     @property
     def window(self) -> float:
-        """Seconds that one measurement takes."""
+        """Seconds for one measurement."""
         return self.seconds / 320
 
     def left(self) -> float:
-        """Seconds for what is still to be measured."""
+        """Seconds left for the remaining measurements."""
         gone = time.perf_counter() - self.started
         return self.seconds - gone if self.device.type == "cuda" else math.inf
 
@@ -68,7 +69,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Peak:
-    """The largest square product that people measure cards with, in bf16."""
+    """The peak speed of a large square matrix product in bf16."""
 
     n: int
     tflops: float
@@ -82,9 +83,9 @@ def matmul_peak(bench: Bench) -> Peak:
 
 @dataclass(frozen=True)
 class TowerSpeed:
-    """The frozen image tower at one batch size."""
+    """Speed of the frozen image tower at one batch size."""
 
-    weights: str  # float32 in autocast, or bfloat16 as they are
+    weights: str  # float32 under autocast, or bfloat16 weights
     batch_size: int
     images_per_second: float
     share_of_peak: float
@@ -118,7 +119,7 @@ def recipe_batch_size(name: str) -> int:
 
 
 def inputs(bench: Bench, method: AdaptedCLIP, batch_size: int) -> tuple[Tensor, Tensor]:
-    """A batch of what the method consumes, prepared as its support set too, and its labels."""
+    """A batch of the method's input and its labels; the method is prepared with the batch as its support set."""
     x = bench.images(method.backbone, batch_size)
     if method.consumes == "features":
         x = torch.randn(batch_size, method.backbone.embed_dim, device=bench.device)
@@ -128,7 +129,7 @@ def inputs(bench: Bench, method: AdaptedCLIP, batch_size: int) -> tuple[Tensor, 
 
 
 def method_step(bench: Bench, backbone: FrozenCLIP, name: str, peak_tflops: float) -> Row:
-    """One method: its training step, eager and as a CUDA graph where it can be one."""
+    """Measure the training step of one method, eager and, if possible, as a CUDA graph."""
     batch_size = recipe_batch_size(name)
     method = create_method(name, backbone, classnames(N_CLASSES))
     x, labels = inputs(bench, method, batch_size)
@@ -143,7 +144,7 @@ def method_step(bench: Bench, backbone: FrozenCLIP, name: str, peak_tflops: floa
         "batch_size": batch_size,
         "learnt_scalars": sum(value.numel() for value in learnt.values()),
     }
-    step()  # the first may compute what later ones keep
+    step()  # the first step may compute results that later steps reuse
     per_step = gflop(step)
     row |= {"gflop_per_step": per_step, "eager": speed_row(bench.time(step), batch_size, per_step, peak_tflops)}
     row |= memory(step, bench.device)
@@ -165,7 +166,7 @@ def speed_row(seconds: float, batch_size: int, gflop_per_step: float, peak_tflop
 
 
 def cocoop_1000(bench: Bench, backbone: FrozenCLIP) -> Row:
-    """Memory of CoCoOp's step on ImageNet's classes at batch 1."""
+    """Measure the memory of CoCoOp's step on ImageNet's classes at batch 1."""
     method = create_method("cocoop", backbone, classnames(1000))
     x, labels = inputs(bench, method, 1)
     step = TrainStep(method, x, labels, PRECISION)
@@ -174,7 +175,7 @@ def cocoop_1000(bench: Bench, backbone: FrozenCLIP) -> Row:
 
 
 def compiled_step(bench: Bench, backbone: FrozenCLIP, name: str) -> Row:
-    """Seconds of a step whose loss went through torch.compile, compiling apart."""
+    """Measure a step whose loss runs through torch.compile; the time to compile is separate."""
     batch_size = recipe_batch_size(name)
     method = create_method(name, backbone, classnames(N_CLASSES))
     step = TrainStep(method, *inputs(bench, method, batch_size), PRECISION, compiled=True)
@@ -185,7 +186,7 @@ def compiled_step(bench: Bench, backbone: FrozenCLIP, name: str) -> Row:
 
 
 class Results:
-    """Sections of the JSON, printed and written to a file as they come: a run that is cut short leaves what it has."""
+    """Sections of the JSON, printed and written at once, so that an interrupted run leaves its results."""
 
     def __init__(self, bench: Bench, out: Path | None):
         self.bench, self.out = bench, out
@@ -197,13 +198,13 @@ class Results:
         }
 
     def add(self, name: str, measured: Callable[[], object], needs: float = 0) -> None:
-        """A section, or why there is none: no time for the seconds it needs, or an error of the device."""
+        """Add a section, or the reason for its absence: less time than `needs` seconds, or an error of the device."""
         if self.bench.left() <= needs:
             value: object = f"skipped: {max(0.0, self.bench.left()):.0f} of {self.bench.seconds:g} seconds were left"
         else:
             try:
                 value = measured()
-            except RuntimeError as error:  # out of memory, a step that cannot be captured: the other sections stand
+            except RuntimeError as error:  # such as out of memory; the other sections go on
                 value = f"failed: {str(error).splitlines()[0]}"
         self.content[name] = value
         self.content["seconds"] = time.perf_counter() - self.bench.started
@@ -214,7 +215,7 @@ class Results:
 
 
 def measure(bench: Bench, methods: list[str], out: Path | None) -> None:
-    """Everything, section by section."""
+    """Measure everything, section by section."""
     results = Results(bench, out)
     peak = matmul_peak(bench)
     tower = image_tower(bench, peak.tflops)

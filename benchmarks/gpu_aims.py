@@ -1,8 +1,8 @@
-"""The two aims for one H200: CoOp's whole base-to-novel table in 15 minutes, MaPLe on 500 classes in 4.
+"""Measure the two aims for one H200: CoOp's base-to-novel table in 15 minutes, MaPLe on 500 classes in 4.
 
-Both count optimiser steps on inputs that lie on the device. CoOp trains on cached features: encoding the views of its
-training images is stated beside it, since it depends on how many views are drawn. MaPLe's images are decoded and cut
-out beforehand; only their normalisation is counted.
+Both count optimiser steps on inputs that are already on the device. CoOp trains on cached features; the time to encode
+the views of its training images is reported separately, since it depends on the number of views. MaPLe's images are
+decoded and cropped beforehand, so only their normalisation is counted.
 """
 
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from trainers.compute.precision import Precision
 
 SHOTS, SEEDS = 16, 3
 COOP_BATCH, COOP_EPOCHS, COOP_IMAGENET_EPOCHS = 32, 200, 50
-POOL_VIEWS = 10  # of every training image, where views are drawn from a pool
+POOL_VIEWS = 10  # views of every training image, if views are drawn from a pool
 MAPLE_CLASSES, MAPLE_BATCH, MAPLE_EPOCHS = 500, 4, 5
 MAPLE_IMAGES = 8000
-CLASSES = {  # of the eleven data sets; half of them, rounded up, are base classes
+CLASSES = {  # the eleven data sets' numbers of classes; half of them, rounded up, are base classes
     "imagenet": 1000,
     "caltech101": 100,
     "oxford_pets": 37,
@@ -37,7 +37,7 @@ CLASSES = {  # of the eleven data sets; half of them, rounded up, are base class
 
 @dataclass(frozen=True)
 class CoOpRun:
-    """One data set of the table: how much one seed trains."""
+    """One data set of the table: the amount of training for one seed."""
 
     base_classes: int
     epochs: int
@@ -49,7 +49,7 @@ class CoOpRun:
 
 
 def coop_runs(imagenet_epochs: int) -> dict[str, CoOpRun]:
-    """What the table trains; CoOp's recipe has 50 epochs on ImageNet and 200 elsewhere."""
+    """The trainings of the table; CoOp's recipe has 50 epochs on ImageNet and 200 elsewhere."""
     return {
         name: CoOpRun(-(-n // 2), imagenet_epochs if name == "imagenet" else COOP_EPOCHS, SHOTS * -(-n // 2))
         for name, n in CLASSES.items()
@@ -59,11 +59,11 @@ def coop_runs(imagenet_epochs: int) -> dict[str, CoOpRun]:
 def coop_table(
     backbone: FrozenCLIP, precision: Precision, images_per_second: float, seconds: float
 ) -> dict[str, object]:
-    """Seconds of all training steps: those of a short run of each data set, multiplied.
+    """Estimate the seconds of all training steps from a short run on each data set.
 
     Args:
-        images_per_second: of the frozen image tower, for what encoding the views takes.
-        seconds: to measure in, for all data sets together.
+        images_per_second: speed of the frozen image tower, to estimate the encoding of the views.
+        seconds: time to measure in, for all data sets together.
     """
     rows, step_seconds = [], {}
     for name, run in coop_runs(COOP_EPOCHS).items():
@@ -98,7 +98,7 @@ def coop_table(
 
 
 class ImagePool:
-    """Decoded images (N, 3, H, W) uint8 on the device; `next_batch` writes normalised ones into a step's input."""
+    """Decoded images (N, 3, H, W) uint8 on the device; `next_batch` writes a normalised batch into a step's input."""
 
     def __init__(self, backbone: FrozenCLIP, count: int, into: Tensor):
         device, cfg = backbone.device, backbone.preprocess_cfg
@@ -116,7 +116,7 @@ class ImagePool:
 def maple_500(
     backbone: FrozenCLIP, precision: Precision, seconds: float, n_images: int = MAPLE_IMAGES
 ) -> dict[str, object]:
-    """Seconds of five epochs over 500 ImageNet classes: of all 10,000 steps if `seconds` suffice, else of some."""
+    """Time five epochs over 500 ImageNet classes: all 10,000 steps if `seconds` suffice, else some, extrapolated."""
     device = backbone.device
     method = create_method("maple", backbone, open_clip.IMAGENET_CLASSNAMES[:MAPLE_CLASSES])
     images = torch.empty(MAPLE_BATCH, 3, *backbone.preprocess_cfg.image_size, device=device)

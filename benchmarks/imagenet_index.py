@@ -1,4 +1,4 @@
-"""Seconds to load the item list of a tree as large as ImageNet (1.3 million entries), first and later times.
+"""Measure the time to load the items of a tree as large as ImageNet (1.3 million entries), first and later times.
 
     python benchmarks/imagenet_index.py [--folder FOLDER] [--out benchmarks/results/imagenet_index.json]
 
@@ -33,7 +33,7 @@ def make_tree(root: Path) -> None:
 
 
 def seconds_to_load(root: Path) -> tuple[float, float]:
-    """On the clock, and of CPU time, which other programs on the machine do not lengthen."""
+    """Seconds on the clock, and of CPU time, which other programs on the machine do not lengthen."""
     start, cpu_start = time.perf_counter(), time.process_time()
     dataset = load_dataset("imagenet", root)
     assert len(dataset.split.train) == 1_281_000
@@ -56,7 +56,7 @@ def main() -> None:
         "entries": 1000 * sum(IMAGES_PER_CLASS.values()),
         "first_load_seconds": {"clock": round(first[0], 2), "cpu": round(first[1], 2)},
         "later_loads_seconds": {"clock": [round(s, 2) for s in clock], "cpu": [round(s, 2) for s in cpu]},
-        "busy_machine": os.getloadavg()[0] > (os.cpu_count() or 1),  # then the clock says little
+        "busy_machine": os.getloadavg()[0] > (os.cpu_count() or 1),  # on a busy machine the clock says little
         "python": platform.python_version(),
     }
     if args.out:

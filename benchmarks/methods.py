@@ -23,17 +23,17 @@ from benchmarks import plain_methods as plain
 from benchmarks.models import classnames, twins
 from benchmarks.timing import Comparison, Cost, compared, gflop, kept_mb, medians, report, save
 
-TOLERANCE = 1e-3  # of every result, in units of its norm; fp32 rounding through 24 blocks and a scale of 100
+TOLERANCE = 1e-3  # relative to each result's norm: fp32 rounding through 24 blocks and a scale of 100
 PHRASE = "a photo of a"
-LONG_STEP_REPEATS = 2  # of steps whose plain path takes a quarter of a minute
+LONG_STEP_REPEATS = 2  # repeats for steps whose plain path takes a quarter of a minute
 
-Results = Mapping[str, Tensor]  # logits, or a loss and gradients by name
+Results = Mapping[str, Tensor]  # logits, or a loss and gradients, by name
 Path = Callable[[], Results]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that both paths compute; ours in one way, or with the images' features computed beforehand as well."""
+    """One result that both paths compute; the fast path may have a variant with precomputed image features."""
 
     name: str
     plain: Path
@@ -42,21 +42,21 @@ class Case:
 
 
 class Models:
-    """Equal weights behind both paths, and the batches that they see."""
+    """Models with equal weights for both paths, and their batches."""
 
     def __init__(self, size: str):
         self.plain, self.backbone = twins(size)
         self.image_size = self.backbone.preprocess_cfg.image_size
 
     def batch(self, count: int, n_classes: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Images (B, 3, H, W), their features (B, D) and labels (B,)."""
+        """Draw images (B, 3, H, W), with their features (B, D) and labels (B,)."""
         images = torch.randn(count, 3, *self.image_size)
         with torch.no_grad():
             features = self.backbone.encode_image(images)
         return images, features, torch.arange(count) % n_classes
 
     def method(self, name: str, n_classes: int) -> tuple[AdaptedCLIP, plain.Learnt]:
-        """A method in training mode and copies of what it learns, for the plain path."""
+        """Make a method in training mode, and copies of its learnt tensors for the plain path."""
         method = create_method(name, self.backbone, classnames(n_classes)).train()
         return method, {name: value.requires_grad_() for name, value in method.learnt_state().items()}
 
@@ -65,7 +65,7 @@ class Models:
 
 
 def step(method: AdaptedCLIP, x: Tensor, labels: Tensor) -> Results:
-    """Our training step, on what the method consumes."""
+    """Our training step on the method's input."""
     method.zero_grad()
     loss = method.backward(x, labels)
     gradients = {name: value.grad for name, value in method.learnt_parameters().items() if value.grad is not None}
@@ -73,7 +73,7 @@ def step(method: AdaptedCLIP, x: Tensor, labels: Tensor) -> Results:
 
 
 def step_on_images(method: AdaptedCLIP, images: Tensor, labels: Tensor) -> Results:
-    """Our training step of a method that consumes features, with the image tower in it."""
+    """Our training step on images, for a method that consumes features: the image tower runs within it."""
     with torch.no_grad():
         features = method.backbone.encode_image(images)
     return step(method, features, labels)
@@ -102,7 +102,7 @@ def coop(models: Models) -> Case:
 
 
 def template_weights(models: Models, n_classes: int) -> Tensor:
-    """Features (C, D) of "a photo of a NAME.", of unit length; the released codes compute them once."""
+    """Features (C, D) of "a photo of a NAME.", of unit length, which the released codes compute once."""
     prompts = models.prompts(PHRASE, n_classes)
     with torch.no_grad():
         features = plain.encode_prompts(models.plain, prompts, prompts.embedded[0, 1:5])
@@ -165,7 +165,7 @@ def promptsrc(models: Models) -> Case:
     images, _, labels = models.batch(4, 50)
     method, learnt = models.method("promptsrc", 50)
     prompts = models.prompts(PHRASE, 50)
-    step(method, images, labels)  # encodes the 60 templates, once and for both paths
+    step(method, images, labels)  # encodes the 60 templates, once for both paths
     frozen_text = method.get_buffer("frozen_weights")
 
     def loss(learnt: plain.Learnt) -> Tensor:
@@ -225,7 +225,11 @@ CASES: dict[str, Callable[[Models], Case]] = {
 
 
 def check_equal(expected: Results, actual: Results, case: str) -> None:
-    """Raise an AssertionError if any result differs by more than rounding."""
+    """Compare two paths' results.
+
+    Raises:
+        AssertionError: if any result differs by more than rounding.
+    """
     assert expected.keys() == actual.keys(), f"{case}: {sorted(expected)} against {sorted(actual)}"
     for name, value in expected.items():
         difference, norm = float((actual[name] - value).norm()), float(value.norm())
@@ -233,19 +237,19 @@ def check_equal(expected: Results, actual: Results, case: str) -> None:
 
 
 def first_run(path: Path) -> tuple[Results, float]:
-    """Results, and the megabytes kept on the way to them."""
+    """Results of a path's first run, and the megabytes kept to compute them."""
     results: list[Results] = []
     kept = kept_mb(lambda: results.append(path()))
     return results[0], kept
 
 
 def compare(case: Case, repeats: int) -> list[Comparison]:
-    """A row for each way of ours, with oneDNN linears and without where they help."""
+    """Compare each variant of the fast path with the plain one, with and without oneDNN linears if they matter."""
     expected, plain_kept = first_run(case.plain)
     plain_gflop = gflop(case.plain)
     names: list[str] = []
     paths: list[Path] = []
-    counted: list[tuple[float, float]] = []  # GFLOP and MB
+    counted: list[tuple[float, float]] = []  # GFLOP and megabytes
     for way, path in case.fast.items():
         actual, kept = first_run(path)
         check_equal(expected, actual, f"{case.name}, {way}")
@@ -254,7 +258,7 @@ def compare(case: Case, repeats: int) -> list[Comparison]:
             names.append(f"{case.name}; {way}; {'same GEMM' if same_gemm else 'oneDNN linears'}")
             paths.append(partial(_with_gemm, path, same_gemm))
             counted.append((flops, kept))
-            paths[-1]()  # warm up
+            paths[-1]()  # warm-up
     plain_seconds, *seconds = medians([case.plain, *paths], min(repeats, case.max_repeats))
     plain_cost = Cost(plain_seconds, plain_gflop, plain_kept)
     return [

@@ -2,8 +2,8 @@
 
     python benchmarks/mini_zero_shot.py [--out benchmarks/results/mini_zero_shot.json]
 
-Every image is classified over all names of its emoji group. The acceptance is on the test images (twemoji) with one
-template: mean top-1 at least 30 % and at least 20 times chance; the exit code is 1 where it is missed.
+Every image is classified over all names of its emoji group. The acceptance test is on the test images (twemoji) with
+one template: mean top-1 of at least 30 % and at least 20 times chance; the exit code is 1 if it is missed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MEAN_PERCENT, TIMES_CHANCE = 30.0, 20.0
 
 @dataclass(frozen=True)
 class Cell:
-    """Top-1 in percent over `count` images, with its binomial standard error in points."""
+    """Top-1 in percent over `count` images, with its binomial standard error in percentage points."""
 
     top1: float
     standard_error: float
@@ -45,7 +45,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One data set: number of classes and a cell per column, such as "single" or "single symbola"."""
+    """Results for one data set: the number of classes and a cell per column, such as "single" or "single symbola"."""
 
     classes: int
     cells: dict[str, Cell]
@@ -56,7 +56,7 @@ class Row:
 
 
 def cell(right: Tensor) -> Cell:
-    """From one bool per image."""
+    """Make a cell from one bool per image."""
     share = float(right.float().mean())
     return Cell(100 * share, 100 * math.sqrt(share * (1 - share) / len(right)), len(right))
 
@@ -70,7 +70,7 @@ def image_features(backbone: FrozenCLIP, dataset: FewShotDataset, items: Sequenc
 
 
 def evaluate(backbone: FrozenCLIP, dataset: FewShotDataset) -> Row:
-    """Accuracy on the test images with one template and with several, and with one on the families of `train`."""
+    """Accuracy on the test images with one template and with several, and on the families of `train` with one."""
     items = (*dataset.split.train, *dataset.split.test)
     features = image_features(backbone, dataset, items)
     labels = torch.tensor([item.label for item in items])
@@ -90,7 +90,7 @@ def evaluate(backbone: FrozenCLIP, dataset: FewShotDataset) -> Row:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, float]:
-    """Unweighted means over the data sets; the standard error is that of the mean of "single"."""
+    """Unweighted means over the data sets, with the standard error of the mean of "single"."""
     means = {column: sum(row.cells[column].top1 for row in rows) / len(rows) for column in rows[0].cells}
     chance = sum(row.chance for row in rows) / len(rows)
     error = math.sqrt(sum(row.cells["single"].standard_error ** 2 for row in rows)) / len(rows)

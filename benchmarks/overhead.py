@@ -1,11 +1,11 @@
-"""Which share of a run's time is machinery: everything but encoding, forward and backward passes and the step.
+"""Measure the share of machinery in a run's time: everything but encoding, forward and backward passes and the step.
 
     python -m benchmarks.overhead [--datasets emoji_food,icons] [--methods zero_shot,coop,maple]
 
-Runs of the embedded suite go through the bench in this process, with a cache and a folder of their own, and with
-checkpoints as set by default; planning, claims, records, data order, losses and the learning rate are machinery. The
-time of computing is taken inside the calls that compute. The acceptance is a share below 5 % of the CPU time of this
-thread; the wall-clock share, which also has waits for the disk and for other programs, stands beside it.
+Runs of the embedded suite go through the bench in this process, with a cache and a folder of their own, and with the
+default checkpoints. Planning, claims, records, data order, losses and the learning rate are machinery. Computing is
+timed inside the calls that compute. The share must be below 5 % of the CPU time of this thread; the wall-clock share,
+which includes waits for the disk and for other programs, is reported as well.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from trainers.feeding.encoder import ImageEncoder
 from trainers.launchers import InProcess
 from trainers.runs.records import write_text
 
-LIMIT = 0.05  # of a run's CPU time
+LIMIT = 0.05  # largest share of a run's CPU time
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
 
 
 @dataclass
 class Stopwatch:
-    """Seconds by kind of computing, on the wall and of this thread's CPU; within a timed call nothing counts twice."""
+    """Seconds by kind of computing, on the wall and of this thread's CPU; nested timed calls count once."""
 
     wall: dict[str, float] = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Stopwatch:
             self.cpu[kind] = self.cpu.get(kind, 0.0) + time.thread_time() - cpu
 
     def timed(self, kind: str, function: Callable[P, Answer]) -> Callable[P, Answer]:
-        """The function, its time taken."""
+        """Wrap a function so that its calls are timed."""
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> Answer:
@@ -75,7 +75,7 @@ class Stopwatch:
         return call
 
     def timed_batches(self, kind: str, function: Callable[P, Iterator[Answer]]) -> Callable[P, Iterator[Answer]]:
-        """A function that yields, the time taken that it needs for each of its answers."""
+        """Wrap a generator function so that the time for each of its answers is counted."""
 
         @wraps(function)
         def batches(*args: P.args, **kwargs: P.kwargs) -> Iterator[Answer]:
@@ -92,7 +92,7 @@ class Stopwatch:
 
 @contextmanager
 def watched(watch: Stopwatch, methods: list[str]) -> Iterator[None]:
-    """Inside, every call of the bench that computes is timed."""
+    """Time every computing call of the bench inside the block."""
     with ExitStack() as patches:
 
         def patch(owner: object, name: str, timed: object) -> None:
@@ -113,13 +113,13 @@ def watched(watch: Stopwatch, methods: list[str]) -> Iterator[None]:
 
 
 def measure(datasets: list[str], methods: list[str]) -> dict[str, object]:
-    """Run the matrix and say where its time went."""
+    """Run the matrix and return the shares of its time."""
     words = ["DATASETS", json.dumps(datasets), "METHODS", json.dumps(methods), "SEEDS", "[1]", "DEVICE", "cpu"]
     config, watch = load_bench(overrides=words), Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
         out, cache = Path(folder) / "runs", Path(folder) / "cache"
         shared = open_bench(config, out, cache)
-        shared.backbone.encode_image(torch.zeros(1, 3, *shared.backbone.preprocess_cfg.image_size))  # warm
+        shared.backbone.encode_image(torch.zeros(1, 3, *shared.backbone.preprocess_cfg.image_size))  # warm-up
         with watched(watch, methods):
             wall, cpu = time.perf_counter(), time.thread_time()
             todo = plan(config, shared)

@@ -1,7 +1,7 @@
-"""The steps of the released codes, as plainly as they do it: 77 positions of every prompt, the image tower every time.
+"""The steps of the released codes, equally plain: 77 positions of every prompt, and the image tower in every step.
 
-What the fast steps of `methods.py` are timed against and must be equal to. `learnt` holds the tensors that learn, by
-the names that our methods give them; B images, C classes, D joint width, D_t and D_v tower widths.
+The fast steps of `methods.py` are timed against these and must equal them. `learnt` holds the tensors that learn, by
+the names that our methods use; B images, C classes, D joint width, D_t and D_v tower widths.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ Learnt = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Prompts:
-    """Every class as "WORDS NAME.", some words of which make room for learnt tokens."""
+    """The prompts "WORDS NAME." of all classes; learnt tokens replace some of the words."""
 
     tokens: Tensor  # (C, 77)
     embedded: Tensor  # (C, 77, D_t)
@@ -30,12 +30,12 @@ def make_prompts(model: CLIP, words: str, names: Sequence[str]) -> Prompts:
 
 
 def deep_prompts(learnt: Learnt, name: str) -> list[Tensor]:
-    """The tokens of one list of prompts, in the order of the blocks."""
+    """The tokens of one list of deep prompts, in the order of the blocks."""
     return [learnt[f"{name}.{index}"] for index in range(len(learnt)) if f"{name}.{index}" in learnt]
 
 
 def encode_prompts(model: CLIP, prompts: Prompts, ctx: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
-    """ctx (n, D_t), deep prompts of blocks 1, 2 ... -> text features (C, D)."""
+    """Encode prompts with ctx (n, D_t) and deep prompts of blocks 1, 2 ... to text features (C, D)."""
     n, x = len(ctx), prompts.embedded
     x = torch.cat([x[:, :1], ctx.expand(len(x), -1, -1), x[:, 1 + n :]], dim=1) + model.positional_embedding
     for layer, block in enumerate(model.transformer.resblocks):
@@ -47,7 +47,7 @@ def encode_prompts(model: CLIP, prompts: Prompts, ctx: Tensor, deep: Sequence[Te
 
 
 def encode_images(model: CLIP, images: Tensor, prompts: Sequence[Tensor] = ()) -> Tensor:
-    """Images (B, 3, H, W), prompts (n, D_v) of blocks 0, 1 ... behind the patches -> image features (B, D)."""
+    """Encode images (B, 3, H, W), with prompts (n, D_v) of blocks 0, 1 ... behind the patches, to features (B, D)."""
     visual = model.visual
     x = visual.conv1(images).flatten(2).transpose(1, 2)
     x = torch.cat([visual.class_embedding.expand(len(x), 1, -1), x], dim=1) + visual.positional_embedding
@@ -63,7 +63,7 @@ def encode_images(model: CLIP, images: Tensor, prompts: Sequence[Tensor] = ()) -
 
 
 def cosines(model: CLIP, image_features: Tensor, text_features: Tensor) -> Tensor:
-    """Logits (B, C)."""
+    """Scaled cosines of the features: logits (B, C)."""
     image_features, text_features = F.normalize(image_features, dim=-1), F.normalize(text_features, dim=-1)
     return model.logit_scale.exp() * image_features @ text_features.T
 
@@ -80,7 +80,7 @@ def coop_logits(model: CLIP, prompts: Prompts, learnt: Learnt, images: Tensor) -
 def kgcoop_loss(
     model: CLIP, prompts: Prompts, clip_weights: Tensor, learnt: Learnt, images: Tensor, labels: Tensor
 ) -> Tensor:
-    """With lambda 8; clip_weights (C, D) are the templates' features, of unit length."""
+    """KgCoOp's loss with lambda 8; clip_weights (C, D) are the templates' features, of unit length."""
     image_features = encode_images(model, images)
     text_features = encode_prompts(model, prompts, learnt["context.ctx"])
     gap = 1 - F.cosine_similarity(text_features, clip_weights).mean()
@@ -88,7 +88,7 @@ def kgcoop_loss(
 
 
 def cocoop_logits(model: CLIP, prompts: Prompts, learnt: Learnt, images: Tensor) -> Tensor:
-    """All prompts of one image after the other."""
+    """CoCoOp's logits (B, C), computed for all prompts of one image after another."""
     image_features = F.normalize(encode_images(model, images), dim=-1)
     hidden = F.relu(F.linear(image_features, learnt["meta_net.linear1.weight"], learnt["meta_net.linear1.bias"]))
     shift = F.linear(hidden, learnt["meta_net.linear2.weight"], learnt["meta_net.linear2.bias"])  # (B, D_t)
@@ -112,7 +112,7 @@ def maple_logits(model: CLIP, prompts: Prompts, learnt: Learnt, images: Tensor) 
 def prograd_gradients(
     model: CLIP, prompts: Prompts, clip_weights: Tensor, learnt: Learnt, images: Tensor, labels: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss and the projected gradient; a second image tower runs for the zero-shot logits, as released."""
+    """ProGrad's loss and projected gradient; as released, a second image tower gives the zero-shot logits."""
     logits = coop_logits(model, prompts, learnt, images)
     with torch.no_grad():
         zero_shot = cosines(model, encode_images(model, images), clip_weights)
@@ -129,7 +129,7 @@ def prograd_gradients(
 def promptsrc_loss(
     model: CLIP, prompts: Prompts, frozen_text: Tensor, learnt: Learnt, images: Tensor, labels: Tensor
 ) -> Tensor:
-    """With the weights 25, 10 and 1; frozen_text (C, D) are the templates' mean features, of unit length."""
+    """PromptSRC's loss with weights 25, 10 and 1; frozen_text (C, D) are mean template features, of unit length."""
     text_features = encode_prompts(model, prompts, learnt["context.ctx"], deep_prompts(learnt, "text_prompts"))
     image_features = encode_images(model, images, deep_prompts(learnt, "vision_prompts"))
     with torch.no_grad():
@@ -146,6 +146,6 @@ def promptsrc_loss(
 
 
 def with_gradients(loss: Callable[[Learnt], Tensor], learnt: Learnt) -> tuple[Tensor, dict[str, Tensor]]:
-    """A loss and its gradients."""
+    """Compute a loss and its gradients."""
     value = loss(learnt)
     return value.detach(), gradients(value, learnt)

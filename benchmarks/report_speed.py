@@ -1,4 +1,4 @@
-"""How long 1,000 finished runs take to be listed, tabulated and put on a page, as a user runs the commands.
+"""Measure the time to list 1,000 finished runs, tabulate them and put them on a page, by a user's own commands.
 
 python -m benchmarks.report_speed
 """
@@ -30,7 +30,7 @@ METHODS = ("zero_shot", "coop", "cocoop", "kgcoop", "prograd", "maple", "prompts
 DATASETS = ("caltech101", "dtd", "eurosat", "fgvc_aircraft", "food101", "imagenet", "oxford_flowers", "oxford_pets",
             "stanford_cars", "sun397", "ucf101")  # fmt: skip
 SEEDS = 10
-CLASSES, IMAGES = 50, 2000  # of each half, about what the papers' data sets have
+CLASSES, IMAGES = 50, 2000  # classes and images of each half, about as in the papers' data sets
 RUNS = 1000
 AIM_SECONDS = 2.0
 
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def cpu_and_wall(words: list[str]) -> tuple[float, float]:
-    """Seconds of CPU and of the clock that a command takes, Python's start included."""
+    """Seconds of CPU and of the clock for a command, including Python's start."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run([sys.executable, "-m", "trainers", *words], check=True, capture_output=True)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -63,7 +63,7 @@ def cpu_and_wall(words: list[str]) -> tuple[float, float]:
 
 
 def write_fake_runs(out: Path) -> int:
-    """Records of runs that never ran, with random logits: base to novel, eleven data sets."""
+    """Write records of runs that never ran, with random logits: base to novel on eleven data sets."""
     random = np.random.default_rng(0)
     names = tuple(f"class number {index}" for index in range(CLASSES))
     labels = np.arange(IMAGES) % CLASSES

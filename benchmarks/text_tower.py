@@ -1,11 +1,11 @@
-"""The text side of a CoOp step at ViT-B/16 size: the token tree against 77 positions of every class.
+"""Time the text side of a CoOp step at ViT-B/16 size: the token tree against 77 positions of every class.
 
     python -m benchmarks.text_tower [--repeats 5] [--threads 1]
 
-Forward and backward to the learnt context, real ImageNet names, random weights, fp32. The plain path is the released
-code's: every class, every position, unmodified blocks. 1,000 classes of it keep some 38 GB, so it runs 100 classes at a
-time there, ten times a step, and its kept activations are ten times those of one part (it needs them all at once).
-"Same GEMM" switches the oneDNN linears off; the plain path never uses them. Both modes run in turn with the plain path.
+Forward and backward to the learnt context, real ImageNet names, random weights, fp32. The plain path is that of the
+released code: every class, every position, unmodified blocks. 1,000 classes would keep some 38 GB, so it runs 100
+classes at a time, ten times a step, and its kept activations are ten times those of one part (it needs them all at
+once). "Same GEMM" switches the oneDNN linears off; the plain path never uses them. Both modes run in turn with it.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from adaptkit.towers.linears import onednn_helps, use_onednn
 from benchmarks.timing import Comparison, Cost, Step, compared, gflop, kept_mb, medians, write
 
 N_CTX = 16
-PART = 100  # classes that the plain path runs at once
+PART = 100  # number of classes that the plain path runs at once
 
 
 def plain_step(model: torch.nn.Module, names: list[str], ctx: torch.Tensor) -> Callable[[], torch.Tensor]:
-    """The released code's step: assemble all prompts, run all positions, read off the end."""
+    """Make the released code's step: assemble all prompts, run all positions, read off the end."""
     tokens = open_clip.tokenize([" ".join(["X"] * N_CTX) + f" {name}." for name in names])
     embedded = model.token_embedding(tokens).detach()
 
@@ -38,7 +38,7 @@ def plain_step(model: torch.nn.Module, names: list[str], ctx: torch.Tensor) -> C
 
 
 def under(onednn: bool, step: Step) -> Step:
-    """The step with oneDNN linears on or off."""
+    """Wrap the step to run with oneDNN linears on or off."""
 
     def run() -> None:
         with use_onednn(onednn):
@@ -48,13 +48,13 @@ def under(onednn: bool, step: Step) -> Step:
 
 
 def compare(model: torch.nn.Module, backbone: FrozenCLIP, n_classes: int, repeats: int) -> list[Comparison]:
-    """One comparison per GEMM library."""
+    """Compare the paths once per GEMM library."""
     names = open_clip.IMAGENET_CLASSNAMES[:: 1000 // n_classes]
     ctx = torch.nn.Parameter(torch.randn(N_CTX, backbone.text_width) * 0.02)
     parts = n_classes // PART
     plain = plain_step(model, names[:PART], ctx)
     context = LearnedContext(backbone, ClassSet(tuple(names)), ctx.detach().clone())
-    difference = (context()[:PART] - plain()).abs().max() / plain().abs().max()  # warms both up as well
+    difference = (context()[:PART] - plain()).abs().max() / plain().abs().max()  # also the warm-up of both
     assert difference < 1e-4, f"the two paths differ by {difference}"
 
     def run_plain() -> None:
@@ -89,7 +89,7 @@ def main() -> None:
     twin.load_state_dict(model.state_dict())  # the plain path keeps torch's own linear layers
     backbone = FrozenCLIP(twin, open_clip.get_tokenizer("ViT-B-16"), "ViT-B-16, random weights")
     rows = []
-    for n_classes, repeats in ((100, args.repeats), (1000, 1)):  # 1,000 classes of the plain path take minutes
+    for n_classes, repeats in ((100, args.repeats), (1000, 1)):  # for 1,000 classes the plain path takes minutes
         rows += compare(model, backbone, n_classes, repeats)
     write("text_tower", "Text side of one CoOp step (forward and backward), plain against token tree", rows)
 

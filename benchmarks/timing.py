@@ -1,4 +1,4 @@
-"""Two paths timed in one process, interleaved, and what each keeps and computes; results as JSON with the hardware."""
+"""Time two paths in turn in one process, count their memory and operations, and write JSON with the hardware."""
 
 import json
 import platform
@@ -21,7 +21,7 @@ Step = Callable[[], object]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A fast path against a plain one: medians of interleaved runs, and ratios plain / fast."""
+    """A fast path against a plain one: medians of interleaved runs, and the ratios plain / fast."""
 
     name: str
     plain_seconds: float
@@ -37,7 +37,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one path takes."""
+    """Cost of one path."""
 
     seconds: float
     gflop: float
@@ -45,7 +45,7 @@ class Cost:
 
 
 def compared(name: str, plain: Cost, fast: Cost) -> Comparison:
-    """Two costs with their ratios; evaluation keeps nothing, and has no ratio of what it keeps."""
+    """Put two costs together with their ratios; if nothing is kept, as in evaluation, there is no memory ratio."""
     return Comparison(
         name,
         plain.seconds,
@@ -61,7 +61,7 @@ def compared(name: str, plain: Cost, fast: Cost) -> Comparison:
 
 
 def interleave(plain: Step, fast: Step, repeats: int) -> tuple[float, float]:
-    """Median seconds of two steps, run in turn after one warm-up each."""
+    """Median seconds of two steps that run in turn, after one warm-up each."""
     plain(), fast()
     plain_seconds, fast_seconds = medians((plain, fast), repeats)
     return plain_seconds, fast_seconds
@@ -79,7 +79,7 @@ def medians(steps: Sequence[Step], repeats: int) -> list[float]:
 
 
 def gflop(step: Step) -> float:
-    """Floating-point operations of a step, in units of 1e9; attention and linear layers counted alike everywhere."""
+    """Floating-point operations of a step, in units of 1e9; attention and linear layers count alike everywhere."""
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with use_onednn(False), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
@@ -90,7 +90,7 @@ def gflop(step: Step) -> float:
 
 
 def kept_mb(forward: Step) -> float:
-    """Megabytes that a forward pass keeps for its backward pass: each storage once, parameters left out."""
+    """Megabytes that a forward pass keeps for its backward pass: each storage once, without parameters."""
     storages: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -106,7 +106,7 @@ def kept_mb(forward: Step) -> float:
 
 
 def hardware() -> dict[str, str | int]:
-    """What the numbers were measured on."""
+    """Description of the machine that runs the measurement."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
@@ -121,7 +121,7 @@ def hardware() -> dict[str, str | int]:
 
 
 def report(comparisons: Sequence[Comparison]) -> None:
-    """Print one line each."""
+    """Print one line per comparison."""
     for row in comparisons:
         print(
             f"{row.name:58s} time {row.plain_seconds:8.3f} -> {row.fast_seconds:7.3f} s {row.time_ratio:6.1f}x   "

@@ -1,11 +1,12 @@
-"""Choose start, distillation, rate and steps of DAS on the embedded suite, on validation images, never the test's.
+"""Choose start, distillation, rate and steps of DAS on the embedded suite, on validation images only.
 
 python -m benchmarks.tune_das [--runs runs/tune] [--out benchmarks/results/tune_das.json]
 
-Zero-shot CLIP with blocks 1 and 4 of the image tower skipped, or none; the text tower as it is; one seed. As DAS is to
-serve new classes, base classes stand in for them: half of a data set's base classes teach, and validation images of
-either half are classified among the names of that half. Data sets of emoji, which have no validation images, hold one
-of the drawing families out. The choice belongs into configs/suites/mini.yaml. Rows that the file holds are kept.
+The model is zero-shot CLIP with blocks 1 and 4 of the image tower skipped, or none; the text tower is unchanged, and
+there is one seed. As DAS is to serve new classes, base classes stand in for them: half of a data set's base classes
+teach, and validation images of either half are classified among the names of that half. Data sets of emoji have no
+validation images, so one of the drawing families is held out. The choice belongs into configs/suites/mini.yaml. Rows
+already in the file are kept.
 """
 
 import argparse
@@ -30,8 +31,8 @@ from trainers.runs.records import read_record
 from trainers.runs.sources import Sources, load_sources
 
 DATASETS = ("emoji_animals", "emoji_food", "icons", "openclipart")
-PAIR = "[1, 4]"  # the same everywhere, so that settings are compared and not blocks
-GRID = (  # start, weight of the drift, rate, steps, augmentation, skipped blocks
+PAIR = "[1, 4]"  # the same everywhere, to compare settings and not blocks
+GRID = (  # (start, weight of the drift, rate, steps, augmentation, skipped blocks)
     ("zero", 0.0, 0.008, 320, "none", 2),
     ("fitted", 0.0, 0.001, 120, "none", 2),
     ("fitted", 0.0, 0.002, 320, "exact", 2),
@@ -77,7 +78,7 @@ def main() -> None:
 
 
 def harmonic_means(overrides: list[str], runs: Path) -> dict[str, float]:
-    """Of the accuracies on validation images of taught and of untaught base classes, percent, by data set."""
+    """Harmonic means of the accuracies on validation images of taught and untaught base classes, in percent."""
     config = load_bench(overrides=[*FIXED, *VISION, *overrides])
     bench = open_bench(config, runs, cache_folder() / "features")
     sources = load_sources(config)
@@ -85,12 +86,12 @@ def harmonic_means(overrides: list[str], runs: Path) -> dict[str, float]:
 
 
 def rehearse(settings: RunConfig, sources: Sources, bench: Bench) -> float:
-    """Base-to-novel within the base classes."""
+    """Rehearse base-to-novel within the base classes and return the harmonic mean."""
     dataset = with_validation(sources.datasets[settings.dataset])
     every = select_classes(dataset.split, "base")
     shots = select_classes(draw("coop", dataset.split, settings.shots, settings.seed), "base")
     halves = {half: select_classes(Split(shots.train, every.val, ()), half) for half in ("base", "new")}
-    unseen = replace(dataset, split=Split(dataset.split.train, (), dataset.split.val))  # its test list: all of val
+    unseen = replace(dataset, split=Split(dataset.split.train, (), dataset.split.val))  # its test list is all of val
     tests = tuple(EvalSet(name, unseen, half.val, classnames_of(half)) for name, half in halves.items())
     assert not {item.path for test in tests for item in test.items} & {item.path for item in dataset.split.test}
     task = Task(halves["base"].train, (), classnames_of(halves["base"]), tests)

@@ -2,9 +2,9 @@
 
 python -m benchmarks.tune_fdt [--methods zero_shot,clip_adapter,coop] [--out benchmarks/results/tune_fdt.json]
 
-Accuracy on base classes alone would reward whatever fits them best and forgets the rest. So base-to-novel is played
-within the base classes: FDT learns the first half of them, and is tested on the validation images of both halves, each
-among its own names. The harmonic mean decides. Finished trainings are reused.
+Accuracy on base classes alone would reward a model that fits them best and forgets the rest. So base-to-novel is
+rehearsed within the base classes: FDT learns the first half of them, and is tested on the validation images of both
+halves, each among its own names. The harmonic mean decides. Finished trainings are reused.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def harmonic_means(method: str, weight: float, rate: float, runs: Path) -> dict[str, float]:
-    """Percent by data set, the mean over seeds."""
+    """Harmonic means in percent by data set, averaged over seeds."""
     datasets = f"[{', '.join(WITH_VALIDATION)}]"
     words = ["METHODS", f"[{method}]", "WRAP", "[fdt]", "DATASETS", datasets, "SEEDS", str(SEEDS)]
     config = load_bench(overrides=[*words, "FDT.WEIGHT", str(weight), "OPTIM.LR", str(rate), "DEVICE", "cpu"])
@@ -66,7 +66,7 @@ def halves(settings: RunConfig, sources: Sources, bench: Bench) -> float:
     dataset, task = sources.datasets[settings.dataset], sources.task(settings)
     half, names = (len(task.classnames) + 1) // 2, task.classnames
     items = select_classes(dataset.split, "base").val
-    unseen = replace(dataset, split=Split(dataset.split.train, (), dataset.split.val))  # its test list: all of val
+    unseen = replace(dataset, split=Split(dataset.split.train, (), dataset.split.val))  # its test list is all of val
     assert not {item.path for item in items} & {item.path for item in dataset.split.test}
     learnt, other = (item_part(items, part) for part in (range(half), range(half, len(names))))
     tests = tuple(_test(*each, unseen) for each in (("base", learnt, names[:half]), ("new", other, names[half:])))
@@ -82,7 +82,7 @@ def halves(settings: RunConfig, sources: Sources, bench: Bench) -> float:
 
 
 def item_part(items: tuple[Item, ...], labels: range) -> tuple[Item, ...]:
-    """The items of these labels, counted from 0."""
+    """The items with these labels, relabelled from 0."""
     return tuple(replace(item, label=item.label - labels.start) for item in items if item.label in labels)
 
 

@@ -1,12 +1,12 @@
-"""Choose rates and epochs of the embedded suite's trainings on validation images of base classes; never on test images.
+"""Choose rates and epochs for the embedded suite on validation images of base classes, never on test images.
 
 python -m benchmarks.tune_mini_suite [--methods coop,vpt] [--out benchmarks/results/tune_mini_suite.json]
 
-Every method learns base classes in base-to-novel's way and is tested on validation images of these classes: all of them
-where a data set has some; of two sets of emoji, which have none, one of the four drawings to learn from is held out, a
-family that the training then does not see, as the test's. Methods of a kind share a grid of rates. The smallest rate
-within NOISE of the best is chosen, because it changes the model least; it belongs into configs/suites/mini.yaml.
-Trainings that are finished are reused, so the script may be stopped.
+Every method learns base classes as in base-to-novel and is tested on validation images of these classes, all of them if
+a data set has some. Two sets of emoji have none, so one of the four training drawings is held out there: a family that
+the training then does not see, as with the test's. Methods of a kind share a grid of rates. The smallest rate within
+NOISE of the best is chosen, because it changes the model least; it belongs into configs/suites/mini.yaml. Finished
+trainings are reused, so the script may be stopped.
 """
 
 import argparse
@@ -28,14 +28,14 @@ from trainers.runs.identity import make_run
 from trainers.runs.records import ResultRecord, read_record
 from trainers.runs.sources import Sources, load_sources
 
-HELD_OUT = "noto-v1"  # a coloured family, as the one that tests are on
+HELD_OUT = "noto-v1"  # a coloured family, like the test family
 WITH_VALIDATION = [name for name, facts in MINI_DATASETS.items() if facts["val"]]
 DATASETS = [*WITH_VALIDATION, "emoji_animals", "emoji_food"]
 SEEDS = [1]
-NOISE = 1.0  # percentage points of the mean over the data sets that are not told apart
+NOISE = 1.0  # smaller differences, in percentage points of the mean over the data sets, do not count
 CONTEXT, DEEP, LAYERS = (0.01, 0.05, 0.2, 0.8), (0.003, 0.01, 0.03, 0.1), (0.001, 0.004, 0.016)
 CODES = (0.001, 0.003, 0.01)
-GRIDS: dict[str, tuple[tuple[float, ...], int]] = {  # method, with its wrappers -> rates, epochs
+GRIDS: dict[str, tuple[tuple[float, ...], int]] = {  # method, with its wrappers -> (rates, epochs)
     "coop": (CONTEXT, 50),
     "kgcoop": (CONTEXT, 50),
     "prograd": (CONTEXT, 20),
@@ -63,7 +63,7 @@ def main() -> None:
     methods = args.methods.split(",")
     baseline, weights = accuracies("zero_shot", {}, args.runs)
     result = json.loads(args.out.read_text()) if args.out.is_file() else {}
-    if result.get("weights") != weights:  # another model's choices say nothing here
+    if result.get("weights") != weights:  # choices for other weights say nothing here
         result = {"weights": weights, "zero_shot": baseline, "methods": {}}
     for method in methods:
         rates, epochs = GRIDS[method]
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def accuracies(method: str, overrides: dict[str, float | int], runs: Path) -> tuple[dict[str, float], str]:
-    """Percent of the validation images of base classes, by data set, the mean over seeds; and the weights' hash."""
+    """Percent of correct validation images of base classes, by data set, averaged over seeds; and the weights' hash."""
     method, *wrap = method.split(WRAP_SIGN)
     words = [
         "METHODS",
@@ -116,7 +116,7 @@ def validate(settings: RunConfig, sources: Sources, bench: Bench) -> ResultRecor
     dataset = with_validation(sources.datasets[settings.dataset])
     task = base_to_novel(dataset, settings.shots, settings.seed)
     items = select_classes(dataset.split, "base").val
-    unseen = replace(dataset, split=Split(dataset.split.train, (), dataset.split.val))  # its test list: all of val
+    unseen = replace(dataset, split=Split(dataset.split.train, (), dataset.split.val))  # its test list is all of val
     assert not {item.path for item in items} & {item.path for item in dataset.split.test}
     test = EvalSet("val", unseen, items, task.classnames)
     needs = probe(settings, bench, task.classnames)
@@ -129,7 +129,7 @@ def validate(settings: RunConfig, sources: Sources, bench: Bench) -> ResultRecor
 
 
 def with_validation(dataset: FewShotDataset) -> FewShotDataset:
-    """The data set, or one family of its training drawings as validation images where it has none."""
+    """Return the data set; if it has no validation images, hold out one family of its training drawings as such."""
     train, val, test = dataset.split
     if val:
         return dataset

@@ -1,9 +1,9 @@
-"""The image tower at ViT-B/16 size: only the class token leaves the last block, against open_clip's own forward.
+"""Time the image tower at ViT-B/16 size, with only the class token leaving the last block, against open_clip's forward.
 
     python -m benchmarks.vision_tower [--repeats 5] [--threads 1] [--batch 8]
 
-Random weights, fp32, no gradients (a frozen tower); then with vision prompts and their gradients, against the obvious
-path in which every row goes through every block.
+The weights are random, in fp32. The first comparison has no gradients (a frozen tower); the second has vision prompts
+and their gradients, against the obvious path in which every row goes through every block.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from benchmarks.timing import Comparison, Cost, Step, compared, gflop, kept_mb, 
 
 
 def plain_prompts(visual: torch.nn.Module, images: torch.Tensor, prompts: dict[int, torch.Tensor]) -> torch.Tensor:
-    """Prompts behind the patches, replaced before their block; every row through every block."""
+    """Run the tower with prompts behind the patches, replaced before their block; all rows go through every block."""
     x = visual.conv1(images).flatten(2).transpose(1, 2)
     x = torch.cat([visual.class_embedding.expand(len(x), 1, -1), x], dim=1) + visual.positional_embedding
     n = len(prompts[0])
@@ -34,7 +34,7 @@ def plain_prompts(visual: torch.nn.Module, images: torch.Tensor, prompts: dict[i
 def compare(
     name: str, plain: Callable[[], torch.Tensor], fast: Callable[[], torch.Tensor], repeats: int
 ) -> list[Comparison]:
-    """One comparison per GEMM library."""
+    """Compare the paths once per GEMM library."""
 
     def whole(forward: Callable[[], torch.Tensor]) -> Step:
         def step() -> None:

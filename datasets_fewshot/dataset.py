@@ -1,4 +1,4 @@
-"""What a data set is: labelled image files, in three lists."""
+"""Labelled image files in three lists: the form that every data set takes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from datasets_fewshot.images.read import Reading, load_image
 class Item:
     """One labelled image."""
 
-    path: str  # posix, relative to the data set's image root
-    label: int  # from 0
-    classname: str  # as the split file writes it; words may be joined by "_"
+    path: str  # posix path, relative to the data set's image root
+    label: int  # counted from 0
+    classname: str  # the class name in the split file; words may be joined by "_"
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Split:
 
 @dataclass(frozen=True)
 class FewShotDataset:
-    """A split, and the folder (or archive) where its images lie."""
+    """A split, and the folder or archive that holds its images."""
 
     name: str
     image_root: Path
     split: Split
-    notes: tuple[str, ...] = ()  # what a record must say about this data, such as "fallback split"
-    reading: Reading = "paper"  # how `load` turns a file into pixels
+    notes: tuple[str, ...] = ()  # remarks that every record must carry, such as "fallback split"
+    reading: Reading = "paper"  # the way in which `load` turns a file into pixels
 
     @cached_property
     def classnames(self) -> tuple[str, ...]:
@@ -48,11 +48,11 @@ class FewShotDataset:
         return tuple(names[label] for label in sorted(names))
 
     def path(self, item: Item) -> Path:
-        """Where the item's image lies."""
+        """Path of the item's image."""
         return self.image_root / item.path
 
     def load(self, item: Item) -> Image.Image:
-        """The item's image in RGB, read as this data set asks.
+        """Read the item's image in RGB, in the way that `reading` names.
 
         Raises:
             BadImageError: if the file is missing, truncated or no image.

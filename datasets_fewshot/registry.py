@@ -1,8 +1,8 @@
-"""Data sets by name, in suites.
+"""Data sets by name, grouped in suites.
 
 "mini" ships with the package, "paper" holds the eleven that the papers report on, and "imagenet_variants" the four
 test sets of domain generalisation, which have no training images. An installed distribution may bring suites of its
-own: the modules under its entry points `adaptkit.plugins` are imported when a name is not known here.
+own: the modules under its entry points `adaptkit.plugins` are imported when a name is not registered yet.
 """
 
 import difflib
@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from datasets_fewshot.dataset import FewShotDataset
 
-SUITES = ("mini", "paper", "imagenet_variants")  # our own
+SUITES = ("mini", "paper", "imagenet_variants")  # the suites of this package
 
 Option: TypeAlias = str | int | float | bool
 Loader = Callable[..., FewShotDataset]  # (root: Path | None, **options) -> FewShotDataset
@@ -24,13 +24,13 @@ _LOADERS: dict[str, tuple[str, Loader]] = {}
 
 
 def register_dataset(name: str, suite: str, loader: Loader) -> None:
-    """Make `load_dataset(name)` call `loader(root, **options)`.
+    """Register a loader, so that `load_dataset(name)` calls `loader(root, **options)`.
 
     Args:
-        suite: one of ours, or a new one, in lower-case letters, digits and underscores.
+        suite: one of SUITES, or a new name in lower-case letters, digits and underscores.
 
     Raises:
-        ValueError: if the name is taken, or the suite's name is no such word.
+        ValueError: if the name is taken, or the suite's name has other characters.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", suite):
         raise ValueError(f"the suite of {name!r} is {suite!r}; expected lower-case letters, digits and underscores")
@@ -40,15 +40,15 @@ def register_dataset(name: str, suite: str, loader: Loader) -> None:
 
 
 def suites() -> list[str]:
-    """Names of the suites: our own, then those of installed plugins."""
+    """Names of the suites: those of this package, then those of installed plugins."""
     _import_plugins()
     return list(dict.fromkeys([*SUITES, *(suite for suite, _ in _LOADERS.values())]))
 
 
 def _import_plugins() -> None:
-    """Import the modules of other distributions, which register their data sets; one that fails is left out here.
+    """Import the plugins of other distributions, which register their data sets; a failing module is skipped.
 
-    `adaptkit doctor` and the lists of methods say of a module that fails why it does.
+    `adaptkit doctor` and the lists of methods give the reason of a failure.
     """
     for entry in entry_points(group="adaptkit.plugins"):
         try:
@@ -73,10 +73,10 @@ def load_dataset(name: str, root: str | Path | None = None, **options: Option) -
 
     Args:
         root: the folder that holds the data sets of the papers; the embedded ones need none.
-        options: the loader's own, such as `split="fallback"`.
+        options: keyword arguments of the data set's loader, such as `split="fallback"`.
 
     Raises:
-        ValueError: if there is no such data set (the message names the nearest ones), or it has no such option.
+        ValueError: if there is no such data set (the message names the nearest ones), or its loader has no such option.
     """
     if name not in _LOADERS:
         _import_plugins()

@@ -1,6 +1,6 @@
-"""What becomes of every method under every wrapper, found out by trying; docs/composition.md is what came out.
+"""Try every method under every wrapper; docs/composition.md holds the outcomes.
 
-python -m tests.composition writes the page again.
+`python -m tests.composition` writes that page again.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from tests.conftest import CLASSES
 from tests.models import build, consumed
 
 PAGE = Path(__file__).parent.parent / "docs" / "composition.md"
-# What a refusal offers instead, by wrapper: the options that are tried when the default ones are refused.
+# Options by wrapper, as suggested by its refusals, to try when the default options are refused.
 ALTERNATIVES: dict[str, dict[str, object]] = {
     "das": {"encoder": "vision", "skip_text": 0},
     "fdt": {"coupling": "separate"},
@@ -29,16 +29,16 @@ every pair and fails where the page says something else.
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a pair came out."""
+    """The outcome of a pair of method and wrapper."""
 
-    wrap: tuple[tuple[str, object], ...]  # the wrapper with the options that worked, or the default ones
-    changed: dict[str, object]  # options that had to be other than the default
-    refusal: str  # of the default options; "" where they work
+    wrap: tuple[tuple[str, object], ...]  # the wrapper with the options that worked, else the default ones
+    changed: dict[str, object]  # options that differ from the default
+    refusal: str  # refusal of the default options; "" if they work
     works: bool
 
 
 def outcome(backbone: FrozenCLIP, method: str, wrapper: str) -> Outcome:
-    """Make the pair with the wrapper's default options, or with those that a refusal offers."""
+    """Make the pair with the wrapper's default options, or with those that its refusal suggests."""
     options = wrapper_config(wrapper)()
     refusal = ""
     for changed in ({}, ALTERNATIVES.get(wrapper, {})):
@@ -53,7 +53,7 @@ def outcome(backbone: FrozenCLIP, method: str, wrapper: str) -> Outcome:
 
 
 def settled(backbone: FrozenCLIP, method: str, wrap: tuple[tuple[str, object], ...], images: Tensor, labels: Tensor):
-    """The wrappers' options behind the search, where there is one to go through: two steps and a reward."""
+    """The wrappers' options after a search of two steps and a reward, or unchanged if there is nothing to search."""
     made = create_method(method, backbone, CLASSES, wrap=wrap)
     search = made.search()
     if search is None:
@@ -74,7 +74,7 @@ def settled(backbone: FrozenCLIP, method: str, wrap: tuple[tuple[str, object], .
 
 
 def page() -> str:
-    """The whole page."""
+    """Write the whole page as Markdown."""
     backbone, wrappers = build("clip_vit"), list_wrappers()
     lines = [
         HEAD,

@@ -1,6 +1,6 @@
-"""Fake trees of the papers' data sets: real class lists and file patterns, tiny images, few of them.
+"""Fake trees of the papers' data sets: real class lists and file patterns, with a few tiny images.
 
-A tree holds what its layout's users have: images, annotation files, and the papers' split file unless it is left out.
+A tree holds the files that its layout's users have: images, annotation files, and by default the papers' split file.
 """
 
 import json
@@ -20,7 +20,7 @@ from datasets_fewshot.papers.caltech101 import RENAMED
 from datasets_fewshot.papers.eurosat import CLASSNAMES
 
 Counts = tuple[int, int, int]  # images per class in train, val, test
-Rows = list[tuple[str, int, str]]  # path below the image root, label, class name
+Rows = list[tuple[str, int, str]]  # (path below the image root, label, class name)
 PARTS = ("train", "val", "test")
 IMAGENET_VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
 
@@ -37,7 +37,7 @@ class Tree:
 
 
 def make_tree(name: str, root: Path, layout: Layout, counts: Counts = (2, 1, 1), split_file: bool = True) -> Tree:
-    """Lay out a fake data set below `root` as `layout` has it."""
+    """Make a fake data set below `root` in the given layout."""
     folder = root / layout.folder
     image_root = folder / layout.images
     lists = _lists(name, counts)
@@ -59,14 +59,14 @@ def _lists(name: str, counts: Counts) -> dict[str, Rows]:
     lists: dict[str, Rows] = {}
     first = 1
     if name == "imagenet":
-        counts = (counts[0], 0, counts[2])  # its validation images are its test images
+        counts = (counts[0], 0, counts[2])  # the validation images are the test images
     for part, count in zip(PARTS, counts, strict=True):
         rows = [
             (path_of(classname, label, first + index, part), label, classname)
             for label, classname in enumerate(facts(name).classnames)
             for index in range(count)
         ]
-        if name not in ("imagenet", *IMAGENET_VARIANTS):  # those are read folder by folder; split files have any order
+        if name not in ("imagenet", *IMAGENET_VARIANTS):  # the others' split files have any order
             random.Random(name + part).shuffle(rows)
         lists[part] = rows
         first += count
@@ -74,7 +74,7 @@ def _lists(name: str, counts: Counts) -> dict[str, Rows]:
 
 
 def _write_images(tree: Tree) -> None:
-    """Every image is a link to one of three: thousands of files in no time."""
+    """Make every image a link to one of three files, so that thousands of them take no time."""
     originals = []
     tree.root.mkdir(parents=True, exist_ok=True)
     for index, color in enumerate([(200, 30, 10), (10, 200, 30), (30, 10, 200)]):
@@ -120,7 +120,7 @@ def _ucf(classname: str, label: int, number: int, part: str) -> str:
 
 
 def _odd_name(classname: str, label: int, number: int, part: str) -> str:
-    """Folder per class; names with spaces, accents and upper-case extensions among them."""
+    """Path with a folder per class; some names have spaces, accents or upper-case extensions."""
     return f"{classname}/{'é à' if label % 2 else classname} {number}.{'JPG' if number % 2 else 'jpg'}"
 
 

@@ -1,4 +1,4 @@
-"""Work for launchers without any training: a job writes its name into its result, and a log says who did what."""
+"""Work for launchers without any training: a job writes its name into its result, and a log lists who did which job."""
 
 import os
 import random
@@ -13,11 +13,11 @@ from pathlib import Path
 from trainers.launchers import Event, Job, Launcher, Place, Tell
 from trainers.runs.records import write_text
 
-LONGEST = 300.0  # seconds that a test waits for what has to happen; how fast it does so is never tested
+LONGEST = 300.0  # seconds that a test waits for an event; speed is never tested
 
 
 def fake_jobs(out: Path, count: int, groups: int = 3) -> tuple[Job, ...]:
-    """Jobs of a few groups, group by group."""
+    """Make jobs of a few groups, ordered group by group."""
     per_group = -(-count // groups)
     return tuple(
         Job(f"job{index}", out / f"job{index}", f"group{index // per_group}", out / f"job{index}" / "result.txt")
@@ -27,10 +27,10 @@ def fake_jobs(out: Path, count: int, groups: int = 3) -> tuple[Job, ...]:
 
 @dataclass(frozen=True)
 class FakeWork:
-    """Jobs that take some seconds each.
+    """Jobs that take `seconds` each.
 
-    Those in `bad` fail, those in `deadly` kill their worker, and those in `gated` wait until `open_gate` is called: no
-    worker is done before, however slow the machine is, so whom a test kills until then is at the work for certain.
+    Jobs in `bad` fail, jobs in `deadly` kill their worker, and jobs in `gated` wait until `open_gate` is called. Until
+    then no worker is done, however slow the machine is, so a test that kills a worker kills it at work for certain.
     """
 
     out: Path
@@ -39,7 +39,7 @@ class FakeWork:
     bad: tuple[str, ...] = ()
     deadly: tuple[str, ...] = ()
     gated: tuple[str, ...] = ()
-    broken: bool = False  # what all jobs need is not there
+    broken: bool = False  # a file that all jobs need is missing
     command: str = "command"
 
     def open(self, place: Place) -> Callable[[Job, Tell], str | None]:
@@ -67,7 +67,7 @@ class FakeWork:
         return self.out / "gate"
 
     def open_gate(self) -> None:
-        """Let the gated jobs be done."""
+        """Let the gated jobs finish."""
         self.gate.touch()
 
     def log(self, line: str) -> None:
@@ -79,28 +79,28 @@ class FakeWork:
         return [line.split()[0] for line in self._lines() if line.startswith("job")]
 
     def pids(self) -> list[int]:
-        """Of the workers that were opened."""
+        """Process ids of the workers that were opened."""
         return [int(line.split()[2]) for line in self._lines() if line.startswith("open")]
 
     def at(self, key: str) -> int:
-        """The process that began a job last; waits for the job to be begun."""
+        """Process id of the worker that began a job last; waits until the job is begun."""
         wait_until(lambda: key in self.performed())
         return next(int(line.split()[1]) for line in reversed(self._lines()) if line.split()[0] == key)
 
     def kill_some(self, times: int, rng: random.Random) -> None:
-        """Kill workers with SIGKILL at random moments; the gate has to be closed."""
+        """Kill workers with SIGKILL at random moments; the gate must be closed."""
         for _ in range(times):
             time.sleep(rng.uniform(0.1, 1.0))
             wait_until(lambda: self._killed_one(rng))
 
     def _killed_one(self, rng: random.Random) -> bool:
-        with suppress(IndexError, ProcessLookupError):  # all are dead, and others have not begun yet
+        with suppress(IndexError, ProcessLookupError):  # all workers are dead, and others have not begun yet
             os.kill(rng.choice(self._alive()), signal.SIGKILL)
             return True
         return False
 
     def _alive(self) -> list[int]:
-        """Of the opened workers, those that run: neither zombies nor later processes of the same number."""
+        """Ids of the opened workers that still run: no zombies, and no later processes with the same number."""
         opened = [line.split()[2:] for line in self._lines() if line.startswith("open")]
         return [int(pid) for pid, started in opened if _started(int(pid)) == started]
 
@@ -111,7 +111,7 @@ class FakeWork:
 
 @contextmanager
 def launched(launcher: Launcher, work: FakeWork) -> Iterator[list[Event]]:
-    """Launch work beside the block, and have it ended after it; what it told is there then."""
+    """Launch work in a thread beside the block, wait for its end after the block, and yield the list of its events."""
     told: list[Event] = []
     errors: list[BaseException] = []
 
@@ -131,7 +131,7 @@ def launched(launcher: Launcher, work: FakeWork) -> Iterator[list[Event]]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Look again and again until it is so."""
+    """Poll a condition until it holds."""
     deadline = time.monotonic() + LONGEST
     while not condition():
         assert time.monotonic() < deadline, f"waited for {LONGEST:g} s"
@@ -139,7 +139,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def _started(pid: int) -> str:
-    """When a process started, in the system's ticks; "" if it is gone or a zombie."""
+    """Start time of a process in the system's ticks; "" if it is gone or a zombie."""
     try:
         state, *numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Tiny random CLIP models of every family, built from open_clip's own classes; no file, no network."""
+"""Tiny random CLIP models of every family, built from open_clip's own classes, without files or network."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,7 +57,7 @@ def custom_blocks() -> nn.Module:
 
 
 class OwnAttention(nn.Module):
-    """The attention layer that open_clip announced for its next major version, by its published attributes."""
+    """The attention layer announced for open_clip's next major version, with its published attributes."""
 
     def __init__(self, source: nn.MultiheadAttention, with_norms: bool):
         super().__init__()
@@ -138,7 +138,7 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def build(family: str, dtype: torch.dtype = torch.float32) -> FrozenCLIP:
-    """A seeded model of a family; its text weights are larger than open_clip's initial ones, so that texts differ."""
+    """Build a seeded model of a family; its text weights exceed open_clip's initial ones, so that texts differ."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = FAMILIES[family]()
@@ -153,5 +153,5 @@ def build(family: str, dtype: torch.dtype = torch.float32) -> FrozenCLIP:
 
 @torch.no_grad()
 def consumed(method: AdaptedCLIP, images: Tensor) -> Tensor:
-    """Images (B, 3, H, W) as the method consumes them."""
+    """Turn images (B, 3, H, W) into the input that the method consumes."""
     return method.consume(images)

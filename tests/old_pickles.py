@@ -1,4 +1,4 @@
-"""Pickles as CoOp's code wrote them, without its modules."""
+"""Make pickles as CoOp's code wrote them, without its modules."""
 
 import pickle
 import sys
@@ -8,13 +8,13 @@ MODULE = "dassl.data.datasets.base_dataset"
 
 
 class Datum:
-    """Pickled as Dassl's record of an image would be."""
+    """An image record that pickles like Dassl's."""
 
     def __init__(self, path: object, label: object = 0, classname: object = "banded"):
         self._impath, self._label, self._domain, self._classname = path, label, 0, classname
 
 
-# Only while pickling is there such a module; while importing there is none, as on most machines.
+# The module exists only while pickling; while importing there is none, as on most machines.
 Datum.__module__ = MODULE
 
 

@@ -1,4 +1,4 @@
-"""The obvious twin of the token tree: every class, every position, unmodified blocks, as the papers' code does it."""
+"""The plain twin of the token tree: every class, every position, unmodified blocks, as in the papers' code."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from adaptkit.towers.token_tree import PromptTokens
 def text_features(
     backbone: FrozenCLIP, prompts: PromptTokens, ctx: Tensor | None = None, deep: Mapping[int, Tensor] | None = None
 ) -> Tensor:
-    """ctx (S, D_t), deep layer -> (n, D_t) -> features (C, D), not normalised, through all positions."""
+    """Encode ctx (S, D_t) and deep prompts (layer -> (n, D_t)) through all positions: (C, D), not normalised."""
     model = backbone.model
     text = model if isinstance(model, CLIP) else model.text
     rows = []

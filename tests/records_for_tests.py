@@ -1,4 +1,4 @@
-"""Records of runs that never ran, with given accuracies."""
+"""Records of runs that never ran, with chosen accuracies."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def make_record(
     recipe: str = "",
     tests: dict[str, float] | None = None,
 ) -> ResultRecord:
-    """A record whose first images are right, as many as the accuracies (in percent) say."""
+    """Make a record with the accuracies (in percent); its first images are right, the others wrong."""
     deterministic = method == "zero_shot"
     identity: dict[str, Json] = {
         "protocol": protocol, "dataset": dataset, "method": method, "shots": shots, "seed": seed,

@@ -12,7 +12,7 @@ COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200), (128, 128, 128))
 
 
 def synthetic_dataset(folder: Path, name: str = "noise", train: int = 5, val: int = 2, test: int = 3) -> FewShotDataset:
-    """Four classes with so many images each, written below the folder unless they are there."""
+    """Four classes with the given numbers of images, written below the folder unless they exist."""
     rng = np.random.default_rng(0)
     lists: dict[str, tuple[Item, ...]] = {}
     for part, count in (("train", train), ("val", val), ("test", test)):

@@ -1,1 +1,1 @@
-"""ImageNet and its other test sets, one loader a file."""
+"""ImageNet and its other test sets, one loader per file."""

@@ -1,4 +1,4 @@
-"""What ImageNet and its variants share: one folder per wnid, sorted; names curated by CLIP's authors."""
+"""The shared reader of ImageNet and its variants: one folder per wnid, sorted; class names by CLIP's authors."""
 
 import gc
 from collections.abc import Iterator, Mapping
@@ -14,14 +14,14 @@ from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError
 
 
 def wnid_items(place: Place, folder: str, name: str) -> tuple[Item, ...]:
-    """All images below a folder of wnid folders.
+    """List all images below a folder of wnid folders.
 
     Args:
-        folder: below the image root; "" for the image root itself.
-        name: the data set, which decides the wnids that must be there.
+        folder: path below the image root; "" for the image root itself.
+        name: the data set, which decides the wnids that must be present.
 
     Raises:
-        SplitError: if wnid folders are missing, unknown or empty: labels would shift in silence.
+        SplitError: if wnid folders are missing, unknown or empty, because labels would shift silently.
     """
     wnids = imagenet_family_wnids(name)
     root = place.image_root / folder
@@ -34,7 +34,7 @@ def wnid_items(place: Place, folder: str, name: str) -> tuple[Item, ...]:
 
 
 def labelled_items(names: Mapping[str, list[str]], classnames: list[str]) -> tuple[Item, ...]:
-    """Folder -> image names, folders in label order -> items."""
+    """Turn a mapping folder -> image names, with folders in label order, into items."""
     with _no_garbage_collection():
         return tuple(
             Item(f"{folder}/{name}", label, classnames[label])
@@ -44,10 +44,10 @@ def labelled_items(names: Mapping[str, list[str]], classnames: list[str]) -> tup
 
 
 def read_classnames(place: Place) -> Mapping[str, str]:
-    """wnid -> name, from classnames.txt (lines "n01440764 tench") beside the images, or as known here.
+    """Map wnid -> class name: the known names, updated from a classnames.txt (lines "n01440764 tench") if there is one.
 
     Raises:
-        SplitError: if a line is no such pair.
+        SplitError: if a line is not a wnid and a name.
     """
     try:
         path = place.file("classnames.txt")
@@ -83,7 +83,7 @@ def _check_folders(expected: set[str], folders: Mapping[str, list[str]], root: P
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """A million small objects that all live on: looking through them for garbage doubles the time to make them."""
+    """Pause garbage collection inside the block: scanning a million live items would double the time to make them."""
     was_on = gc.isenabled()
     gc.disable()
     try:

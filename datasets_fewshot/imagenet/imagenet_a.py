@@ -1,4 +1,4 @@
-"""ImageNet-A (Hendrycks et al., 2021): photographs that fool classifiers, of 200 of ImageNet's classes."""
+"""ImageNet-A (Hendrycks et al., 2021): photographs that fool classifiers, from 200 of ImageNet's classes."""
 
 from datasets_fewshot.dataset import Split
 from datasets_fewshot.imagenet.family import wnid_items

@@ -10,7 +10,7 @@ from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError
 
 
 def read_official(place: Place) -> Split:
-    """Folder "0" to "999" is the label, so numeric order and not sorted order."""
+    """Read the test images; folders "0" to "999" are labels and are taken in numeric order, not in string order."""
     wnids = imagenet_family_wnids("imagenetv2")
     index = index_folders(place.image_root)
     missing = [label for label in range(len(wnids)) if not index.get(str(label))]

@@ -1,1 +1,1 @@
-"""Reading images from folders and archives, and turning them into tensors."""
+"""Read images from folders and archives, and turn them into tensors."""

@@ -16,7 +16,7 @@ MAX_OPEN_ARCHIVES = 64
 
 
 class _TarMembers:
-    """Member name -> bytes of an uncompressed tar file, by offset: members are read in any order."""
+    """Members of an uncompressed tar file, read by offset and so in any order."""
 
     def __init__(self, path: str):
         self._lock = Lock()
@@ -64,7 +64,7 @@ def list_members(archive: str | Path) -> list[str]:
 
 
 def member_marks(archive: str) -> dict[str, str]:
-    """Member name -> what changes with its bytes: a zip's table holds CRC-32s; in a tar file, place and file time."""
+    """Map member name -> a mark that changes with its bytes: a zip's CRC-32, or offset and file time in a tar."""
     opened = _open_archive(archive)
     if isinstance(opened, zipfile.ZipFile):
         return {info.filename: f"{info.file_size} {info.CRC:08x}" for info in opened.infolist()}
@@ -72,7 +72,7 @@ def member_marks(archive: str) -> dict[str, str]:
 
 
 def split_archive(path: str | Path) -> tuple[str | None, str]:
-    """`a/b.zip/c/d.png` -> ("a/b.zip", "c/d.png") where a/b.zip is a file; (None, path) elsewhere."""
+    """Split `a/b.zip/c/d.png` into ("a/b.zip", "c/d.png") if a/b.zip is a file; else return (None, path)."""
     text = Path(path).as_posix()
     for suffix in ARCHIVE_SUFFIXES:
         end = text.lower().find(suffix + "/")
@@ -85,7 +85,7 @@ def split_archive(path: str | Path) -> tuple[str | None, str]:
 
 
 def archive_at(path: str | Path) -> str | None:
-    """The archive that `path` itself is, or None."""
+    """Return the path as text if it is itself an archive, else None."""
     text = str(path)
     return text if text.lower().endswith(ARCHIVE_SUFFIXES) and Path(text).is_file() else None
 
@@ -97,5 +97,5 @@ def _open_archive(path: str) -> "zipfile.ZipFile | _TarMembers":
 
 @lru_cache(maxsize=MAX_OPEN_ARCHIVES)
 def _open_once(path: str, pid: int, mtime_ns: int, size: int) -> "zipfile.ZipFile | _TarMembers":
-    """`pid`, `mtime_ns` and `size` only tell processes and versions of the file apart."""
+    """Open an archive, cached; `pid`, `mtime_ns` and `size` tell processes and versions of the file apart."""
     return zipfile.ZipFile(path) if path.lower().endswith(".zip") else _TarMembers(path)

@@ -17,14 +17,14 @@ FORMAT = 1
 
 
 def index_folders(image_root: Path) -> dict[str, list[str]]:
-    """Subfolder -> its image names; both sorted. Hidden folders are left out."""
+    """Map subfolder -> image names, both sorted; hidden folders are left out."""
     times = _folder_times(image_root)
     file = cache_folder() / "indexes" / f"{hashlib.sha256(str(image_root.resolve()).encode()).hexdigest()[:32]}.json"
     known = _read(file, times)
     if known is not None:
         return known
     names = {folder: _image_names(image_root / folder) for folder in times}
-    with contextlib.suppress(OSError):  # without the memory the next scan is slow, and nothing else changes
+    with contextlib.suppress(OSError):  # without the stored index the next scan is slow, and nothing else changes
         _write(file, {"format": FORMAT, "times": times, "names": names})
     return names
 

@@ -1,4 +1,4 @@
-"""An image file, plain or inside an archive -> PIL image in RGB, whatever its mode."""
+"""Read an image file, plain or inside an archive, as a PIL image in RGB."""
 
 import io
 from pathlib import Path

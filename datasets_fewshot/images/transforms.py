@@ -1,4 +1,4 @@
-"""PIL image -> float32 (3, H, W), as CLIP and the papers' training code prepare it."""
+"""Turn a PIL image into float32 (3, H, W), as CLIP and the papers' training code do."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -34,9 +34,9 @@ def eval_transform(
     interpolation: str = "bicubic",
     resize_mode: str = "shortest",
 ) -> Transform:
-    """CLIP's own: resize, cut out the centre, convert to RGB, normalise: PIL -> (3, size, size).
+    """CLIP's own transform: resize, crop the centre, convert to RGB, normalise: PIL -> (3, size, size).
 
-    RGB comes after the resize, as in CLIP; the papers' code converts first, which `load_image` has then done.
+    The conversion to RGB follows the resize, as in CLIP. The papers' code converts first; `load_image` does so for it.
 
     Args:
         size: height and width of the result, in pixels.
@@ -66,12 +66,13 @@ def train_transform(
     interpolation: str = "bicubic",
     min_area: float = 0.08,
 ) -> Transform:
-    """The papers': a random crop of 8 to 100 % of the area, resized, flipped half the time: PIL -> (3, size, size).
+    """The papers' training view: a random crop, resized, and flipped half the time: PIL -> (3, size, size).
 
-    Draws from torch's global generator, in the papers' order: `torch.manual_seed` before a call fixes the view.
+    The crop has 8 to 100 % of the area by default. Random numbers come from torch's global generator, in the papers'
+    order: `torch.manual_seed` before a call fixes the view.
 
     Args:
-        min_area: the smallest crop, as a share of the area; Tip-Adapter's is 0.5.
+        min_area: the smallest crop, as a share of the image's area; Tip-Adapter's is 0.5.
 
     Raises:
         ValueError: if `interpolation` is not "bicubic", "bilinear" or "nearest".

@@ -1,1 +1,1 @@
-"""The embedded data sets: images, split files, licences; `recipe` says how they were made."""
+"""The embedded data sets: images, split files and licences; `recipe` documents how they were made."""

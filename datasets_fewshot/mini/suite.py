@@ -1,7 +1,7 @@
 """The embedded data sets: small, real, openly licensed images inside the package, read without unpacking.
 
-Six data sets of emoji by group, emoji subgroups, clip art, icons and a sample of Fashion-MNIST. The drawings are of
-families that the embedded model never saw in pre-training; mini/NOTICE names their authors and licences,
+There are six data sets of emoji by group, and emoji subgroups, clip art, icons and a sample of Fashion-MNIST. The
+drawings are of families that the embedded model never saw in pre-training. mini/NOTICE names authors and licences,
 mini/suite.json their sizes. The path of an emoji or icon begins with its family, such as `emojitwo` or `twemoji`.
 """
 
@@ -24,9 +24,9 @@ class Facts(TypedDict):
     train: int
     val: int
     test: int
-    archive: str  # file in mini/images
-    families: dict[str, list[str]]  # list -> the drawing families that it holds
-    sources: list[str]  # package@version
+    archive: str  # name of the archive in mini/images
+    families: dict[str, list[str]]  # "train", "val" or "test" -> the drawing families in that list
+    sources: list[str]  # written as package@version
     licences: list[str]  # SPDX identifiers
 
 
@@ -43,11 +43,11 @@ def load_embedded(
     """Load an embedded data set; `root` is not needed, because the images lie in the package.
 
     Args:
-        train_families: for generalisation over drawing styles: families to learn from, separated by commas.
-        test_family: for the same: the family to test on; labels stay as they are.
+        train_families: families to learn from, separated by commas, for generalisation over drawing styles.
+        test_family: the family to test on, for the same purpose; labels do not change.
 
     Raises:
-        ValueError: if the data set has no such family, or one would be learnt from and tested on.
+        ValueError: if the data set has no such family, or a family is on both sides.
     """
     facts = MINI_DATASETS[name]
     split = read_split(FOLDER / "splits" / f"{name}.json")
@@ -60,7 +60,11 @@ def load_embedded(
 
 
 def check_families(name: str, learnt: list[str], tested: list[str]) -> None:
-    """Refuse families that the data set lacks, and one on both sides."""
+    """Check that the data set has all families, and that none is on both sides.
+
+    Raises:
+        ValueError: names the family.
+    """
     known = {family for families in MINI_DATASETS[name]["families"].values() for family in families}
     for family in (*learnt, *tested):
         if family not in known:
@@ -70,7 +74,7 @@ def check_families(name: str, learnt: list[str], tested: list[str]) -> None:
 
 
 def choose_families(split: Split, learnt: list[str], tested: list[str]) -> Split:
-    """Items of the `learnt` families as train, of the `tested` as test; val keeps what is in neither."""
+    """Put items of `learnt` families into train and of `tested` ones into test; val keeps items of other families."""
     items = [item for part in split for item in part]
     return Split(
         tuple(item for item in items if family_of(item) in learnt),
@@ -80,7 +84,7 @@ def choose_families(split: Split, learnt: list[str], tested: list[str]) -> Split
 
 
 def family_of(item: Item) -> str:
-    """The drawing family of an emoji: its path's first folder."""
+    """The drawing family of an emoji: the first folder of its path."""
     return item.path.split("/")[0]
 
 

@@ -1,1 +1,1 @@
-"""The user's own images: folders, tables, archives and shards."""
+"""Load the user's own images from folders, tables, archives and shards."""

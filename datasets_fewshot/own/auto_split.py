@@ -1,4 +1,4 @@
-"""A stratified split of data that have none."""
+"""Draw a stratified split for data that come without one."""
 
 import random
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Which images cannot be read, remembered: decoding everything is done once per set of files."""
+"""Find unreadable images; the result is stored, so that a set of files is decoded only once."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from datasets_fewshot.store.cache_folder import cache_folder
 
 
 def find_bad_images(image_root: Path, paths: Sequence[str]) -> frozenset[str]:
-    """Paths, relative to the root, of the images that cannot be decoded to the last row."""
+    """Return the paths, relative to the root, of the images that cannot be decoded to the last row."""
     digest = files_hash(image_root, [Item(path, 0, "") for path in paths])
     file = cache_folder() / "checked" / f"{digest[:32]}.json"
     with contextlib.suppress(OSError, ValueError):
@@ -22,7 +22,7 @@ def find_bad_images(image_root: Path, paths: Sequence[str]) -> frozenset[str]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # PIL lets other threads run while it decodes
         readable = pool.map(lambda path: _is_readable(image_root / path), paths)
         bad = frozenset(path for path, good in zip(paths, readable, strict=True) if not good)
-    with contextlib.suppress(OSError):  # without the memory the next load decodes again, and nothing else changes
+    with contextlib.suppress(OSError):  # if this fails, the next load decodes again and nothing else changes
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(f".{file.name}.{os.getpid()}")
         temporary.write_text(json.dumps(sorted(bad)), encoding="utf-8")

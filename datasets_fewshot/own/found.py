@@ -1,4 +1,4 @@
-"""What a reader of own data finds, before it is split."""
+"""The images that a reader of own data finds, before they are split."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +19,16 @@ PART_NAMES: dict[str, Part] = {
 
 @dataclass(frozen=True)
 class FoundImage:
-    """An image and its class, named as the data name it."""
+    """An image and its class, with the class named as in the data."""
 
-    path: str  # posix, relative to the image root
+    path: str  # posix path, relative to the image root
     classname: str
-    part: Part | None = None  # where the data themselves say it
+    part: Part | None = None  # None if the data name no part
 
 
 @dataclass(frozen=True)
 class Found:
-    """All images of a source."""
+    """All images of a source, and notes on them."""
 
     image_root: Path
     images: tuple[FoundImage, ...]
@@ -36,5 +36,5 @@ class Found:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Classes in sorted order, which is label order."""
+        """Class names in sorted order, which is label order."""
         return tuple(sorted({image.classname for image in self.images}))

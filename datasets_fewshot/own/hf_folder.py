@@ -1,4 +1,4 @@
-"""A folder that Hugging Face `datasets` saved to disk: its images are copied, once, into a zip in the cache."""
+"""Read a folder saved by Hugging Face `datasets`: its images are copied, once, into a zip in the cache."""
 
 import hashlib
 import os
@@ -15,20 +15,20 @@ from datasets_fewshot.store.cache_folder import cache_folder
 if TYPE_CHECKING:
     import datasets
 
-WHOLE = "all"  # the part's name where the data have no parts
+WHOLE = "all"  # part name for data without parts
 
 
 def is_hf_folder(path: Path) -> bool:
-    """Whether `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote it."""
+    """Whether the folder was written by `Dataset.save_to_disk` or `DatasetDict.save_to_disk`."""
     return (path / "dataset_dict.json").is_file() or (path / "state.json").is_file()
 
 
 def read_hf_folder(path: Path) -> Found:
-    """All rows: the first column of images, and the first of class labels (else of words).
+    """Read all rows: images from the first image column, classes from the first column of class labels, else of words.
 
     Raises:
         ImportError: if `datasets` is not installed.
-        SplitError: if there is no column of images or none of classes.
+        SplitError: if there is no image column or no class column.
     """
     archive = cache_folder() / "hf" / f"{path.resolve().name}-{_fingerprint(path)}.zip"
     if not archive.is_file():
@@ -42,7 +42,7 @@ def _found(member: str) -> FoundImage:
 
 
 def _fingerprint(path: Path) -> str:
-    """Of the rows: `datasets` writes their own fingerprint into each state.json."""
+    """Hash of the rows, from the fingerprint that `datasets` writes into each state.json."""
     digest = hashlib.sha256()
     for file in sorted(path.rglob("state.json")):
         digest.update(file.relative_to(path).as_posix().encode() + file.read_bytes())
@@ -83,5 +83,5 @@ def _export_table(table: "datasets.Dataset", part: str, zipped: zipfile.ZipFile,
     for index, row in enumerate(table.cast_column(image_column, Image(decode=False))):
         stored = row[image_column]
         content = stored["bytes"] if stored["bytes"] is not None else Path(stored["path"]).read_bytes()
-        # Quoted, because a class may be called "indoor/outdoor".
+        # The class is quoted, because it may contain a slash, as in "indoor/outdoor".
         zipped.writestr(f"{part}/{quote(to_name(row[class_column]), safe=' ')}/{index:07d}", content)

@@ -1,4 +1,4 @@
-"""A table of images: CSV, TSV or JSONL with a path and a class, and perhaps a part, per line."""
+"""Read a table of images: CSV, TSV or JSONL, each line with a path, a class and perhaps a part."""
 
 import csv
 import json
@@ -17,10 +17,12 @@ Row = dict[str, str]
 
 
 def read_table(path: Path) -> Found:
-    """Paths are relative to the table's folder. A CSV without a heading has path and class in its first two columns.
+    """Read a table of images.
+
+    Paths are relative to the table's folder. A CSV without a heading has path and class in its first two columns.
 
     Raises:
-        SplitError: names the line that lacks a path or class, leaves the folder or names an unknown part.
+        SplitError: names the line that lacks a path or class, has a path outside the folder or an unknown part.
     """
     images = [_image(row, f"{path}: line {number}") for number, row in _rows(path)]
     if not images:

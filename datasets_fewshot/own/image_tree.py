@@ -1,4 +1,4 @@
-"""A tree of folders: one folder per class, images at any depth below it."""
+"""Read a tree of folders: one folder per class, with images at any depth below it."""
 
 import os
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ IGNORED_FOLDERS = frozenset({"__MACOSX", "__pycache__"})
 
 
 def read_tree(root: Path) -> Found:
-    """Class folders below the root, or below train/, val/ and test/ where the root has a train folder.
+    """Read class folders below the root, or below train/, val/ and test/ if the root has a train folder.
 
-    Links are followed; a file that is reached twice (by a link beside the original) is taken once.
+    Links are followed; a file reached twice (by a link beside the original) is taken once.
 
     Raises:
-        SplitError: if there is no class folder with an image, or one file stands in two classes or parts.
+        SplitError: if no class folder has an image, or one file is in two classes or parts.
     """
     seen: dict[Path, FoundImage] = {}
     images: list[FoundImage] = []
@@ -70,9 +70,9 @@ def _images_below(
 
 
 def walk_images(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """Image files in sorted order, and links to files that are gone: whoever reads the images reports them.
+    """Yield image files in sorted order, and dangling links, which are reported when the images are read.
 
-    A link back to a folder above is not followed: it would never end.
+    A link back to a folder above is not followed, because the walk would never end.
     """
     real = folder.resolve()
     if real in above:

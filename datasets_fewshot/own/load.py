@@ -1,4 +1,4 @@
-"""Your own images as a data set: a tree of folders, a table, webdataset shards, or a Hugging Face folder on disk.
+"""Load your own images: a tree of folders, a table, webdataset shards, or a Hugging Face folder on disk.
 
 Photos are turned upright as their EXIF data say, and transparent images lie on white (`reading="upright"`).
 """
@@ -30,18 +30,18 @@ def load_own_data(
     seed: int = 1,
     skip_bad: bool = False,
 ) -> FewShotDataset:
-    """Load your own images.
+    """Load your own images as a data set.
 
     Args:
         path: a folder of class folders (perhaps below train/, val/ and test/); a .csv, .tsv or .jsonl table of path
             and class; a .tar shard, a folder of shards or a .txt list of shards; or a folder that
             `datasets.Dataset.save_to_disk` wrote.
-        split: a split file of yours. Without one, the data's own train, val and test parts are used, and without
+        split: your split file. Without one, the data's own train, val and test parts are used, and without
             those a stratified split is drawn, written beside the data as adaptkit_split.json and used from then on.
-        classnames: names for the classes, which otherwise are named by their folders or columns: a sequence in
+        classnames: names for the classes, which otherwise are called after their folders or columns: a sequence in
             sorted order of classes, a mapping, or a file with either (see `own_names`). A classnames.txt or
-            classnames.json beside the data is used without asking.
-        seed: of the split that is drawn.
+            classnames.json beside the data is used automatically.
+        seed: for drawing a split.
         skip_bad: leave unreadable images out; the data set's notes then say how many.
 
     Raises:
@@ -98,7 +98,7 @@ def _find(path: Path) -> _Source:
 
 
 def _split_of_parts(images: Sequence[FoundImage]) -> Split:
-    """The data's own parts; classes are numbered in sorted order.
+    """The split into the data's own parts; classes are numbered in sorted order.
 
     Raises:
         SplitError: if an image is in no part.
@@ -119,7 +119,7 @@ def _split_of_parts(images: Sequence[FoundImage]) -> Split:
 def _kept_split(
     images: Sequence[FoundImage], source: _Source, seed: int, bad: frozenset[str]
 ) -> tuple[Split, list[str]]:
-    """The split that was drawn before, or a new one, and what to say of it."""
+    """The split that was drawn earlier, or a new one, and notes on it."""
     if source.split_file.is_file():
         split = read_split(source.split_file)
         listed = {item.path for part in split for item in part}

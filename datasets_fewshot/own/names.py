@@ -1,7 +1,7 @@
-"""Names for the classes of own data.
+"""Read names for the classes of own data.
 
-Four forms: a sequence in sorted order of classes; a mapping class -> name; a JSON file with either; a text file with
-one line per class, "class<TAB>name" or "class name", or only names in sorted order of classes.
+Names come in four forms: a sequence in sorted order of classes; a mapping class -> name; a JSON file with either; a
+text file with one line per class, "class<TAB>name" or "class name", or only names in sorted order of classes.
 """
 
 import json
@@ -14,11 +14,11 @@ Names = str | Path | Sequence[str] | Mapping[str, str] | None
 
 
 def read_names(names: Names, home: Path, classes: Sequence[str]) -> dict[str, str]:
-    """Class -> name, for every class.
+    """Find a name for every class: class -> name.
 
     Args:
-        names: see above; None looks for classnames.json and classnames.txt in `home`, and without them a class is
-            its own name.
+        names: one of the four forms; None looks for classnames.json and classnames.txt in `home`; without them, a
+            class keeps its own name.
 
     Raises:
         ValueError: if a sequence has another length than there are classes, or a mapping knows none of them.
@@ -59,7 +59,7 @@ def _read_file(path: Path, classes: Sequence[str]) -> Sequence[str] | dict[str, 
 
 
 def _pair(line: str, classes: Sequence[str]) -> tuple[str, str] | None:
-    """ "n01440764 tench" -> ("n01440764", "tench") if a class is called so; the longest class that fits."""
+    """Split "n01440764 tench" into a known class and its name; the longest class that fits is taken."""
     if "\t" in line:
         name, _, written = line.partition("\t")
         return name.strip(), written.strip()

@@ -1,4 +1,4 @@
-"""Webdataset shards: .tar files in which key.jpg and key.cls (or key.json) make a sample. Read in place."""
+"""Read webdataset shards in place: .tar files in which key.jpg and key.cls (or key.json) make a sample."""
 
 import json
 from collections.abc import Iterator
@@ -14,17 +14,17 @@ JSON_FIELDS = ("class", "classname", "class_name", "label", "cls")
 
 
 def is_shards(path: Path) -> bool:
-    """A .tar file, a .txt list of them, or a folder that has some and no folders of its own."""
+    """Whether the path is a .tar file, a .txt list of them, or a folder with .tar files and no subfolders."""
     if path.is_dir():
         return any(path.glob("*.tar")) and not any(inside.is_dir() for inside in path.iterdir())
     return path.suffix.lower() in (".tar", ".txt")
 
 
 def read_shards(path: Path) -> Found:
-    """All samples of all shards. A class that is a number stays one; classnames.txt can name it.
+    """Read all samples of all shards; a class that is a number stays a number, and classnames.txt can name it.
 
     Raises:
-        SplitError: names the sample that has an image and no class, or a shard that cannot be read.
+        SplitError: names the sample with an image and no class, or the shard that cannot be read.
     """
     root = path if path.is_dir() else path.parent
     images = tuple(image for shard in _shard_names(path) for image in _samples(root, shard))
@@ -56,7 +56,7 @@ def _samples(root: Path, shard: str) -> Iterator[FoundImage]:
 
 
 def _key_and_suffix(member: str) -> tuple[str, str]:
-    """Webdataset's rule: the key ends at the first dot of the file name."""
+    """Split a member name by webdataset's rule: the key ends at the first dot of the file name."""
     folder, slash, name = member.rpartition("/")
     stem, _, suffix = name.partition(".")
     return folder + slash + stem, f".{suffix.lower()}"

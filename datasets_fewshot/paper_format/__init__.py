@@ -1,1 +1,1 @@
-"""How a data set of the papers is described, found on disk and split."""
+"""Describe the papers' data sets, find them on disk and split them."""

@@ -1,4 +1,4 @@
-"""What is known of the papers' data sets before any file is read: sizes, class names, hashes of the published draws."""
+"""Known facts of the papers' data sets, before any file is read: sizes, class names, hashes of the published draws."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ DATA = Path(__file__).parent.parent / "data"
 
 @dataclass(frozen=True)
 class Facts:
-    """Sizes of the papers' lists, class names in label order, and the hashes of their few-shot draws."""
+    """Sizes of a paper's lists, class names in label order, and hashes of the published few-shot draws."""
 
     train: int
     val: int
@@ -25,10 +25,10 @@ class Facts:
 
 @cache
 def facts(name: str) -> Facts:
-    """The facts of a data set of the papers.
+    """Look up the facts of one of the papers' data sets.
 
     Raises:
-        KeyError: if the name is none of the fifteen.
+        KeyError: if the name is not one of the fifteen.
     """
     row = _all_facts()[name]
     classnames = tuple(row["classnames"]) if "classnames" in row else imagenet_family_names(name)
@@ -38,7 +38,7 @@ def facts(name: str) -> Facts:
 
 @cache
 def imagenet_names() -> Mapping[str, str]:
-    """ImageNet's wnids in sorted order, which is label order -> the names that CLIP's authors curated."""
+    """Map ImageNet's wnids, in sorted order, which is label order -> the names curated by CLIP's authors."""
     lines = (DATA / "imagenet_classnames.txt").read_text(encoding="utf-8").splitlines()
     return dict(line.split(" ", 1) for line in lines)
 
@@ -56,17 +56,17 @@ def imagenet_family_names(name: str) -> tuple[str, ...]:
 
 
 def imagenet_labels(name: str) -> tuple[int, ...]:
-    """The variant's label -> ImageNet's label: which 200 rows of a 1,000-way classifier score ImageNet-A or -R."""
+    """ImageNet's label for each label of a variant: the rows of a 1,000-way classifier that score ImageNet-A or -R."""
     label = {wnid: index for index, wnid in enumerate(imagenet_names())}
     return tuple(label[wnid] for wnid in imagenet_family_wnids(name))
 
 
 def draw_differences(name: str, split: Split, image_folder: str, draws: Iterable[str] | None = None) -> tuple[str, ...]:
-    """Which published draws this split does not reproduce, as "train 16 1" (list, shots, seed); none if all agree.
+    """List the published draws that this split fails to reproduce, as "train 16 1" (list, shots, seed).
 
     Args:
-        image_folder: from the data set's folder to its image root, because the published paths start there.
-        draws: the ones to compare; all by default. A draw that was never published agrees with anything.
+        image_folder: path from the data set's folder to its image root; the published paths begin with it.
+        draws: the draws to compare; all by default. A draw that was never published agrees with anything.
     """
     prefix = f"{image_folder}/" if image_folder else ""
     published = facts(name).draws

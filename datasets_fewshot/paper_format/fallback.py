@@ -1,7 +1,7 @@
-"""Splits for when the papers' split file is missing, built by the papers' rule from folders and annotation files.
+"""Build a split by the papers' rule from folders and annotation files, for use without the papers' split file.
 
-The rule is theirs (CoOp's released code); the images are not: theirs depended on the order in which a file system
-lists a folder. Here names are sorted, so that everyone who builds a fallback split gets the same one.
+The rule is that of CoOp's released code, but the images differ: the papers' depended on the order in which a file
+system lists a folder. Here names are sorted, so that everyone who builds a fallback split gets the same one.
 """
 
 import random
@@ -31,7 +31,7 @@ def split_per_class(items: Iterable[Item], rng: random.Random) -> Split:
 
 
 def hold_out_val(trainval: Iterable[Item], test: Iterable[Item], rng: random.Random) -> Split:
-    """Shuffle each class of trainval and move the first 20 % into val; test is the official one."""
+    """Shuffle each class of trainval and move its first 20 % into val; test stays the official list."""
     train: list[Item] = []
     val: list[Item] = []
     for group in group_by_label(trainval).values():
@@ -45,11 +45,11 @@ def hold_out_val(trainval: Iterable[Item], test: Iterable[Item], rng: random.Ran
 def folder_items(
     image_root: Path, classname: Callable[[str], str] = str, ignored: Sequence[str] = ()
 ) -> tuple[Item, ...]:
-    """One class per folder, labels in sorted order of folders, names of images sorted.
+    """List the images of class folders; labels follow the sorted folders, and image names are sorted.
 
     Args:
-        classname: folder name -> class name.
-        ignored: folders that are no classes.
+        classname: function from folder name to class name.
+        ignored: folders that are not classes.
     """
     folders = sorted(path.name for path in image_root.iterdir() if path.is_dir() and not path.name.startswith("."))
     classes = [folder for folder in folders if folder not in ignored]
@@ -62,7 +62,7 @@ def folder_items(
 
 
 def read_mat(path: Path, key: str) -> np.ndarray:
-    """One variable of a MATLAB file, as a one-dimensional array.
+    """Read one variable of a MATLAB file as a one-dimensional array.
 
     Raises:
         ImportError: if scipy is not installed.

@@ -1,4 +1,4 @@
-"""Where the data sets of the papers lie below a root folder: the arrangements that people already have."""
+"""Known layouts of the papers' data sets below a root folder, as other code bases arrange them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +11,22 @@ class Layout:
     name: str  # "coop" (CoOp's DATASETS.md), "torchvision" (its downloaders), "clip_lora" (CLIP-LoRA, Tip-Adapter)
     folder: str  # the data set's folder below the root; "" for the root itself
     images: str = ""  # the folder that split files are relative to, below `folder`
-    marker: str = ""  # a folder below `images` that must be there, where `images` alone proves nothing
+    marker: str = ""  # a folder below `images` that must exist as well, if `images` alone proves nothing
 
 
 @dataclass(frozen=True)
 class Place:
-    """A layout that was found."""
+    """A layout that was found on disk, with its folders."""
 
     layout: Layout
     folder: Path
     image_root: Path
 
     def file(self, *names: str) -> Path:
-        """The first of the files that exists, looked for in the folder, in the image root and above the folder.
+        """Find the first of the named files that exists, in the folder, in the image root or above the folder.
 
         Raises:
-            FileNotFoundError: names the files and the folders.
+            FileNotFoundError: names the files and the folders searched.
         """
         folders = list(dict.fromkeys((self.folder, self.image_root, self.folder.parent)))
         for name in names:
@@ -38,7 +38,7 @@ class Place:
 
 
 def find_places(root: Path, layouts: tuple[Layout, ...]) -> list[Place]:
-    """The layouts that are present below the root, in the order given."""
+    """Find the layouts that are present below the root, in the order given."""
     places = []
     for layout in layouts:
         folder = root / layout.folder
@@ -49,6 +49,6 @@ def find_places(root: Path, layouts: tuple[Layout, ...]) -> list[Place]:
 
 
 def describe_layouts(root: Path, layouts: tuple[Layout, ...]) -> str:
-    """One line per layout: the folder that would have been taken."""
+    """Describe the layouts, one line each: the folder that would have been used."""
     folders = [(root / layout.folder / layout.images / layout.marker, layout.name) for layout in layouts]
     return ",\n".join(f"  {folder} ({name})" for folder, name in folders)

@@ -1,4 +1,4 @@
-"""A data set of the papers: where it may lie, whose split it uses, and how to load it."""
+"""A data set of the papers: where its files may lie, which split it uses, and how to load it."""
 
 import random
 from collections.abc import Callable
@@ -14,34 +14,34 @@ from datasets_fewshot.splits.validation import check_files, check_split
 from datasets_fewshot.store.cache_folder import cache_folder
 
 FALLBACK_NOTE = "fallback split: built by the papers' rule, but not the papers' images"
-CHECKED_DRAW = "train 16 1"  # when loading; the doctor checks them all
+CHECKED_DRAW = "train 16 1"  # the draw that loading checks; the doctor checks all of them
 DRIVE = "https://drive.google.com/file/d/"
 
 
 class DatasetNotFoundError(FileNotFoundError):
-    """A data set whose files are not where any known layout has them; the message lists the places."""
+    """The files of a data set are in none of the known places; the message lists them."""
 
 
 @dataclass(frozen=True)
 class PaperDataset:
-    """What the loader, the doctor and the downloader know of a data set."""
+    """Description of one data set, as used by the loader, the doctor and the downloader."""
 
     name: str
-    title: str  # as the papers print it
-    layouts: tuple[Layout, ...]  # the first one found is used; the first of all is CoOp's
-    source: str  # where to get the images
-    split_file: str = ""  # the papers' split; "" where the data set's own lists are the papers' split
-    split_link: str = ""  # where to get it
+    title: str  # the name that the papers print
+    layouts: tuple[Layout, ...]  # the first one found on disk is used; CoOp's is listed first
+    source: str  # link to the images
+    split_file: str = ""  # the papers' split; "" if they use the data set's own lists
+    split_link: str = ""  # link to the split file
     fallback: Callable[[Place, random.Random], Split] | None = None  # builds a split when the file is missing
-    official: Callable[[Place], Split] | None = None  # reads the data set's own lists, where there is no split file
-    notes: tuple[str, ...] = ()  # what every record must say
+    official: Callable[[Place], Split] | None = None  # reads the data set's own lists, if there is no split file
+    notes: tuple[str, ...] = ()  # remarks that every record must carry
     is_listed: bool = False  # `official` lists the image folders themselves, so that no file can be missing
 
     def load(self, root: Path | None, split: str = "paper") -> FewShotDataset:
         """Load the data set from the folder that holds all data sets.
 
         Args:
-            split: "paper" for the papers' split; "fallback" builds one by the papers' rule where its file is missing,
+            split: "paper" for the papers' split; "fallback" builds one by the papers' rule if the file is missing,
                 writes it beside the images and marks the data set.
 
         Raises:
@@ -68,10 +68,10 @@ class PaperDataset:
         return FewShotDataset(self.name, place.image_root, lists, (*self.notes, *notes))
 
     def find(self, root: Path | None) -> Place:
-        """The first layout that is present.
+        """Find the first layout that is present below the root.
 
         Raises:
-            DatasetNotFoundError: lists the folders that were looked for.
+            DatasetNotFoundError: lists the folders searched.
         """
         if root is None:
             raise DatasetNotFoundError(f"{self.title} needs a root: the folder that holds {self.layouts[0].folder}/")
@@ -84,7 +84,7 @@ class PaperDataset:
         return places[0]
 
     def split_places(self, place: Place) -> list[Path]:
-        """Where the papers' split file is looked for, best first."""
+        """Paths at which the papers' split file is searched, best first."""
         root = place.folder
         for _ in Path(place.layout.folder).parts:
             root = root.parent
@@ -92,10 +92,10 @@ class PaperDataset:
         return [folder / self.split_file for folder in dict.fromkeys(folders)]
 
     def find_split(self, place: Place) -> Path:
-        """The papers' split file.
+        """Find the papers' split file.
 
         Raises:
-            DatasetNotFoundError: says which file, where it was looked for and how to get it.
+            DatasetNotFoundError: names the file, the places searched and how to get it.
         """
         candidates = self.split_places(place)
         for path in candidates:
@@ -114,7 +114,7 @@ class PaperDataset:
         return split
 
     def _fallback_file(self, place: Place) -> Path:
-        """The fallback split's file, built if it is not there yet."""
+        """Path of the fallback split's file, which is built if it does not exist yet."""
         name = self.split_file.replace("split_zhou_", "split_fallback_")
         beside = place.folder / name
         elsewhere = cache_folder() / "splits" / name
@@ -132,7 +132,7 @@ class PaperDataset:
         return beside
 
     def _differences(self, split: Split) -> tuple[str, ...]:
-        """What a record must say of lists that are not the papers'."""
+        """Notes for records, if the lists differ from the papers'."""
         known, sizes = facts(self.name), [len(items) for items in split]
         different = []
         if sizes != (wanted := [known.train, known.val, known.test]):

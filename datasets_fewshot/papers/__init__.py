@@ -1,1 +1,1 @@
-"""The papers' data sets, one loader a file."""
+"""The papers' data sets, one loader per file."""

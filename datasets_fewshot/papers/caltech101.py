@@ -1,4 +1,4 @@
-"""Caltech101 (Fei-Fei et al., 2004): 100 classes; the faces that were cut out and the background are left out."""
+"""Caltech101 (Fei-Fei et al., 2004): 100 classes, without the background class and the cut-out faces."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""DTD, the describable textures (Cimpoi et al., 2014): 47 classes, a folder each."""
+"""DTD, the describable textures (Cimpoi et al., 2014): 47 classes, one folder per class."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""EuroSAT (Helber et al., 2019): 10 kinds of land, seen by a satellite; folder names rewritten as CLIP reads them."""
+"""EuroSAT (Helber et al., 2019): 10 kinds of land, seen by a satellite; folder names are reworded for CLIP."""
 
 import random
 

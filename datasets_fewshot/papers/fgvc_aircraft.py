@@ -8,7 +8,7 @@ from datasets_fewshot.splits.validation import SplitError
 
 
 def read_official(place: Place) -> Split:
-    """Lines "0817494 707-320": image number, variant; labels follow the order of variants.txt."""
+    """Read the three lists of lines "0817494 707-320" (image number, variant); labels follow variants.txt."""
     label = {variant: index for index, variant in enumerate(read_lines(place.file("variants.txt")))}
     lists = []
     for part in ("train", "val", "test"):

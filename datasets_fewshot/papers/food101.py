@@ -1,4 +1,4 @@
-"""Food101 (Bossard et al., 2014): 101 dishes, a folder each."""
+"""Food101 (Bossard et al., 2014): 101 dishes, one folder per dish."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Flowers102 (Nilsback and Zisserman, 2008): 102 flowers; the official split is not the papers'."""
+"""Flowers102 (Nilsback and Zisserman, 2008): 102 flowers; the papers' split differs from the official one."""
 
 import json
 import random
@@ -11,7 +11,7 @@ from datasets_fewshot.paper_format.paper_dataset import DRIVE, PaperDataset
 
 
 def read_names(place: Place) -> tuple[str, ...]:
-    """Names in label order: from cat_to_name.json ({"1": "pink primrose", ...}), or the same names as known here."""
+    """Class names in label order, from cat_to_name.json ({"1": "pink primrose", ...}) or from the known facts."""
     try:
         path = place.file("cat_to_name.json")
     except FileNotFoundError:

@@ -9,7 +9,7 @@ from datasets_fewshot.paper_format.paper_dataset import DRIVE, PaperDataset
 
 
 def read_annotations(place: Place, name: str) -> list[Item]:
-    """Lines "Abyssinian_100 1 1 1": file stem, label from 1, species, breed within the species."""
+    """Read lines "Abyssinian_100 1 1 1": file stem, label counted from 1, species, breed within the species."""
     items = []
     for line in read_lines(place.file(f"annotations/{name}", name)):
         stem, label, *_ = line.split()

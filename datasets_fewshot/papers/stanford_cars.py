@@ -1,4 +1,4 @@
-"""StanfordCars (Krause et al., 2013): 196 models; the year stands in front of the name."""
+"""StanfordCars (Krause et al., 2013): 196 models; class names begin with the year."""
 
 import random
 
@@ -9,7 +9,7 @@ from datasets_fewshot.paper_format.paper_dataset import DRIVE, PaperDataset
 
 
 def year_first(name: str) -> str:
-    """ "Acura RL Sedan 2012" -> "2012 Acura RL Sedan"."""
+    """Move the year to the front: "Acura RL Sedan 2012" -> "2012 Acura RL Sedan"."""
     model, year = name.rsplit(" ", 1)
     return f"{year} {model}"
 

@@ -1,4 +1,4 @@
-"""The data sets of the papers, in the order of their tables: the eleven, and ImageNet's four variants for testing."""
+"""The papers' data sets in the order of their tables: the eleven, and ImageNet's four variants for testing."""
 
 from datasets_fewshot.imagenet import imagenet, imagenet_a, imagenet_r, imagenet_sketch, imagenetv2
 from datasets_fewshot.paper_format.paper_dataset import PaperDataset

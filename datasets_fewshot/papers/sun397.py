@@ -1,4 +1,4 @@
-"""SUN397 (Xiao et al., 2010): 397 scenes, nested folders flattened into names."""
+"""SUN397 (Xiao et al., 2010): 397 scenes; nested folder names are flattened into class names."""
 
 import random
 
@@ -10,12 +10,12 @@ from datasets_fewshot.splits.validation import SplitError
 
 
 def scene_name(folder: str) -> str:
-    """The letter dropped, the rest reversed: "a/apse/indoor" -> "indoor apse"."""
+    """Turn a folder into a class name: drop the letter and reverse the rest, "a/apse/indoor" -> "indoor apse"."""
     return " ".join(reversed(folder.split("/")[1:]))
 
 
 def read_list(place: Place, name: str, label: dict[str, int]) -> list[Item]:
-    """Lines "/a/abbey/sun_aaalbzqrimafwbiv.jpg"."""
+    """Read a list of image paths, with lines such as "/a/abbey/sun_aaalbzqrimafwbiv.jpg"."""
     items = []
     for line in read_lines(place.file(name, f"Partitions/{name}")):
         path = line.removeprefix("/")

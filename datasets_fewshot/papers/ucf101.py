@@ -1,4 +1,4 @@
-"""UCF101 (Soomro et al., 2012): 101 actions, the middle frame of each video; CamelCase names split into words."""
+"""UCF101 (Soomro et al., 2012): 101 actions, the middle frame of each video; CamelCase names are split into words."""
 
 import random
 import re
@@ -11,12 +11,12 @@ from datasets_fewshot.splits.validation import SplitError
 
 
 def action_name(camel_case: str) -> str:
-    """ "ApplyEyeMakeup" -> "Apply_Eye_Makeup": a word begins at each capital."""
+    """Split a name at its capitals: "ApplyEyeMakeup" -> "Apply_Eye_Makeup"."""
     return "_".join(re.findall("[A-Z][^A-Z]*", camel_case))
 
 
 def read_list(place: Place, name: str, label: dict[str, int]) -> list[Item]:
-    """Lines "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1"; the number is missing in the test list."""
+    """Read lines "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1"; the test list has no numbers."""
     items = []
     for line in read_lines(place.file(f"ucfTrainTestlist/{name}")):
         action, video = line.split()[0].split("/")
@@ -39,7 +39,7 @@ DATASET = PaperDataset(
     layouts=(
         Layout("coop", "ucf101", "UCF-101-midframes"),
         Layout("clip_lora", "UCF101", "UCF-101-midframes"),
-        Layout("mirror", "", "UCF-101-midframes"),  # torchvision has the videos only, which hold no middle frames
+        Layout("mirror", "", "UCF-101-midframes"),  # torchvision has only the videos, without middle frames
     ),
     source=DRIVE + "10Jqome3vtUA2keJkNanAiFpgbyC9Hc2O (UCF-101-midframes.zip)",
     split_file="split_zhou_UCF101.json",

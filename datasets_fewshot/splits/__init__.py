@@ -1,1 +1,1 @@
-"""Which image belongs to which part: split files, few-shot draws, validation parts, and a hash of them."""
+"""The division of images into parts: split files, few-shot draws, validation of splits, and hashes of image files."""

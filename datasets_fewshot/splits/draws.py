@@ -1,4 +1,4 @@
-"""The few-shot draws of the released codes, by name: equal seeds give different images in each."""
+"""The few-shot draws of the released codes, by name; the same seed gives different images in each draw."""
 
 import random
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Draw = Callable[[Split, int, int], Split]  # (split, shots, seed) -> split with 
 
 
 def draw_tip_adapter(split: Split, shots: int, seed: int) -> Split:
-    """Tip-Adapter's: only train is drawn, classes with too few images repeat some, val stays whole.
+    """Tip-Adapter's draw: only train is drawn, small classes repeat images, and val stays whole.
 
     The released code always uses seed 1, which gives CoOp's training images of seed 1.
     """
@@ -20,9 +20,10 @@ def draw_tip_adapter(split: Split, shots: int, seed: int) -> Split:
 
 
 def draw_clip_lora(split: Split, shots: int, seed: int) -> Split:
-    """CLIP-LoRA's: val is drawn before train, so the images differ from CoOp's of the same seed.
+    """CLIP-LoRA's draw: val is drawn before train, so the images differ from CoOp's with the same seed.
 
-    Without a val list (ImageNet) one sample of K + min(K, 4) training images per class gives both: K, then the rest.
+    Without a val list (ImageNet), one sample of K + min(K, 4) training images per class gives K for train and the rest
+    for val.
     """
     rng = random.Random(seed)
     val_shots = min(shots, MAX_VAL_SHOTS)
@@ -36,10 +37,10 @@ def draw_clip_lora(split: Split, shots: int, seed: int) -> Split:
 
 
 def draw_linear_probe(split: Split, shots: int, seed: int) -> Split:
-    """CoOp's linear probe's: numpy's generator, classes in label order, train and then val.
+    """The draw of CoOp's linear probe: numpy's generator, classes in label order, train before val.
 
     Raises:
-        ValueError: if a class has fewer images than asked for.
+        ValueError: if a class has fewer images than are to be drawn.
     """
     rng = np.random.RandomState(seed)
     train = _choose(split.train, shots, rng)
@@ -70,12 +71,12 @@ DRAWS: dict[str, Draw] = {
 
 
 def list_draws() -> list[str]:
-    """Names of the draws; "coop" is the one that the benchmark protocols use."""
+    """Names of the draws; the benchmark protocols use "coop"."""
     return list(DRAWS)
 
 
 def draw(name: str, split: Split, shots: int, seed: int) -> Split:
-    """Draw `shots` training images per class as the named released code does.
+    """Draw `shots` training images per class, as the named released code does.
 
     Raises:
         ValueError: if there is no draw of that name, or `shots` is less than 1.

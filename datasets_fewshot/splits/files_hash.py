@@ -1,4 +1,4 @@
-"""A hash of the image files themselves, for keys of what was computed from them."""
+"""A hash of the image files themselves, for keys of results computed from them."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from datasets_fewshot.images.archives import member_marks, split_archive
 
 
 def files_hash(image_root: Path, items: Iterable[Item]) -> str:
-    """SHA-256 in hex over the files in order: path, size and change time, or what an archive says of its member.
+    """SHA-256 in hex over the files in order: path, size and change time, or an archive's mark of the member.
 
     Two data sets with equal relative paths, or one whose images were replaced, get different hashes; labels and
     names do not enter, because features do not depend on them. A missing file counts as empty.

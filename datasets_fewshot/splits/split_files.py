@@ -45,14 +45,14 @@ def read_split(path: str | Path) -> Split:
 
 
 def read_notes(path: str | Path) -> tuple[str, ...]:
-    """The notes that `write_split` stored with a split; none in the papers' own files."""
+    """The notes stored by `write_split`; the papers' own files have none."""
     content: object = json.loads(Path(path).read_text(encoding="utf-8"))
     notes = content.get("notes", []) if isinstance(content, dict) else []
     return tuple(str(note) for note in notes)
 
 
 def write_split(split: Split, path: str | Path, notes: Sequence[str] = ()) -> None:
-    """Write a split file that `read_split` reads back equal; it appears whole or not at all."""
+    """Write a split file that `read_split` reads back equal; the file is never half-written."""
     path = Path(path)
     content: dict[str, object] = {"notes": list(notes)} if notes else {}
     for key, items in zip(("train", "val", "test"), split, strict=True):
@@ -80,7 +80,7 @@ def draw_few_shot(split: Split, shots: int, seed: int) -> Split:
 
 
 def sample_classes(items: Sequence[Item], shots: int, rng: random.Random, repeat: bool = False) -> tuple[Item, ...]:
-    """`shots` items of each class, classes in order of first appearance; `repeat` fills small classes by repetition."""
+    """Draw `shots` items per class, classes in order of first appearance; `repeat` fills up small classes."""
     drawn: list[Item] = []
     for group in group_by_label(items).values():
         if len(group) >= shots:
@@ -91,7 +91,7 @@ def sample_classes(items: Sequence[Item], shots: int, rng: random.Random, repeat
 
 
 def group_by_label(items: Iterable[Item]) -> dict[int, list[Item]]:
-    """Label -> its items in list order; labels in order of first appearance."""
+    """Map label -> its items in list order; labels are in order of first appearance."""
     groups: dict[int, list[Item]] = {}
     for item in items:
         groups.setdefault(item.label, []).append(item)
@@ -104,7 +104,7 @@ def select_classes(split: Split, half: Half) -> Split:
     Draw the shots first: the papers halve the draw, so base, new and all classes share one draw.
 
     Raises:
-        ValueError: if `half` has another value, or the half has no class because `split.train` has too few.
+        ValueError: if `half` is unknown, or the half has no class because `split.train` has too few.
     """
     if half == "all":
         return split

@@ -1,4 +1,4 @@
-"""What must hold of a split before anyone trains on it."""
+"""Checks that a split must pass before training."""
 
 import os
 from collections.abc import Iterator
@@ -11,17 +11,17 @@ NAMES_SHOWN = 5
 
 
 class SplitError(ValueError):
-    """A split that breaks a rule; the message names the file, the place in it and the rule."""
+    """A split breaks a rule; the message names the file, the place in it and the rule."""
 
 
 def parse_items(rows: object, where: str) -> Iterator[Item]:
-    """JSON rows [path, label, classname] -> items, each checked on its own.
+    """Turn JSON rows [path, label, classname] into items, each checked by itself.
 
     Args:
-        where: what an error message calls the list, such as "split.json: train".
+        where: name of the list in error messages, such as "split.json: train".
 
     Raises:
-        SplitError: at the first row of another shape or type, or whose path leaves the image folder.
+        SplitError: at the first row with a wrong shape or type, or with a path outside the image folder.
     """
     if not isinstance(rows, list):
         raise SplitError(f"{where} is a {type(rows).__name__}; expected a list of [path, label, classname]")
@@ -40,7 +40,7 @@ def parse_items(rows: object, where: str) -> Iterator[Item]:
 
 
 def check_relative(path: str, place: str) -> str:
-    """The path, if it stays below the folder that it is relative to.
+    """Return the path, after checking that it stays below its folder.
 
     Raises:
         SplitError: if the path is empty, absolute (on any system), or climbs with "..".
@@ -53,10 +53,10 @@ def check_relative(path: str, place: str) -> str:
 
 
 def check_split(split: Split, where: str) -> None:
-    """Check what holds between items: dense labels, one name per label, no image twice.
+    """Check the rules between items: dense labels, one name per label, no image twice.
 
     Raises:
-        SplitError: at the first rule broken.
+        SplitError: at the first broken rule.
     """
     names: dict[int, str] = {}
     places: dict[str, str] = {}
@@ -98,7 +98,7 @@ def missing_files(split: Split, image_root: Path) -> list[str]:
 
 
 def check_files(split: Split, image_root: Path, where: str) -> None:
-    """Check that every image is there.
+    """Check that every image of the split exists.
 
     Raises:
         SplitError: with the number of missing files and the first five.
@@ -115,7 +115,7 @@ def check_files(split: Split, image_root: Path, where: str) -> None:
 
 
 def _names_in(folder: str) -> frozenset[str]:
-    """Names in a folder, or of the members right below a folder of an archive."""
+    """Names in a folder, or of the members directly below a folder of an archive."""
     archive = archive_at(folder)
     inside = ""
     if archive is None:

@@ -1,1 +1,1 @@
-"""Encoded features on disk, shared by processes."""
+"""Encoded features on disk, shared by several processes."""

@@ -1,11 +1,11 @@
-"""Where things that can be made again are kept: features, folder indexes, results of image checks."""
+"""The folder for files that can be made again: features, folder indexes, results of image checks."""
 
 import os
 from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """`$ADAPTKIT_CACHE`, else `adaptkit` in the user's cache folder. The folder need not exist yet."""
+    """Return `$ADAPTKIT_CACHE`, else `adaptkit` in the user's cache folder; the folder need not exist yet."""
     chosen = os.environ.get("ADAPTKIT_CACHE")
     if chosen:
         return Path(chosen).expanduser()

@@ -1,16 +1,15 @@
-"""Claims: of several processes, on one machine or on many that share a disk, one at a time does a piece of work.
+"""Claims let one process at a time do a piece of work, on one machine or on several that share a disk.
 
-A claim is a file whose creation is exclusive, which network disks promise too, where `flock` may hold on one machine
-only (CIFS, Lustre with local locks) or not exist. Its holder writes its name into it and touches it while it works. Who
-dies leaves the file behind: on the same machine the next one sees that the process is gone and takes over at once;
-another machine takes over when it has seen the file untouched for `LEASE_SECONDS` by its own clock. filelock's
-`SoftFileLease` does all that. It leaves a file without a name alone for ever, though, and that is what a process leaves
-that dies, or a machine that loses power, between the creation and the name: such a file is removed here when it has
-been seen for as long.
+A claim is a file whose creation is exclusive. Network disks promise this too, whereas `flock` may hold on one machine
+only (CIFS, Lustre with local locks) or not exist. The holder writes its name into the file and touches it while it
+works. A holder that dies leaves the file behind: on the same machine the next process sees that the holder is gone and
+takes over at once; another machine takes over when it has seen the file untouched for `LEASE_SECONDS` by its own clock.
+filelock's `SoftFileLease` does all that, but it never removes a file without a name, which is left when a process dies,
+or a machine loses power, between creating and naming the file. Such a file is removed here after the same time.
 
-A holder that slept longer than that, such as a suspended laptop, may find that another has taken over. Then both do the
-work, to the same result, and the files appear whole whoever is last: a claim saves time, and correctness never rests
-on it.
+A holder that slept longer, such as a suspended laptop, may find that another process has taken over. Then both do the
+work, to the same result, and the files are whole no matter which ends last: a claim saves time, and correctness never
+rests on it.
 """
 
 import time
@@ -19,12 +18,12 @@ from types import TracebackType
 
 from filelock import SoftFileLease, Timeout
 
-LEASE_SECONDS = 60.0  # every process that shares a folder has to have the same
-POLL_SECONDS = 0.2  # between two looks at a claim that is waited for
+LEASE_SECONDS = 60.0  # must be equal in all processes that share a folder
+POLL_SECONDS = 0.2  # pause between two looks at a claim of another process
 
 
 class Claim:
-    """A claim at a path, not held yet; `with` waits for it.
+    """A claim at a path, not held at first; `with` waits until it is held.
 
     Keep the object between tries, because it remembers how long the file has been untouched.
 
@@ -36,13 +35,13 @@ class Claim:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._lease = SoftFileLease(path, lease_duration=LEASE_SECONDS)
-        self._nameless: tuple[tuple[int, int], float] | None = None  # inode and change time, and when first seen
+        self._nameless: tuple[tuple[int, int], float] | None = None  # inode and change time, and time first seen
 
     def take(self) -> bool:
-        """Hold the claim if no one else does; says whether it is held.
+        """Take the claim unless another process holds it, and return whether it is held.
 
         Raises:
-            OSError: if the file, which it names, cannot be written.
+            OSError: if the file, which the error names, cannot be written.
         """
         self._remove_nameless()
         try:
@@ -50,13 +49,13 @@ class Claim:
         except Timeout:
             return False
         except OSError as error:
-            if error.filename is None:  # a full disk does not say where it is full
+            if error.filename is None:  # the error of a full disk names no file
                 error.filename = str(self.path)
             raise
         return True
 
     def release(self) -> None:
-        """Let go of the claim."""
+        """Release the claim."""
         self._lease.release()
 
     def __enter__(self) -> "Claim":
@@ -70,7 +69,7 @@ class Claim:
         self.release()
 
     def _remove_nameless(self) -> None:
-        """Remove a file that has been seen without a name for long."""
+        """Remove a file that has had no name for LEASE_SECONDS."""
         try:
             status = self.path.stat()
         except FileNotFoundError:

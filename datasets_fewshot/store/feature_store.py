@@ -1,8 +1,8 @@
 """Encoded data sets on disk: memory-mapped, checksummed, keyed by content.
 
 An entry is a folder named by the hash of its key. It holds `features.bin`, the rows (N, D) as they lie in memory, and
-`entry.json`: the key, the shape and one SHA-256 per shard, a shard being a run of rows. One file of many shards, so
-that the whole table maps as one tensor, while a damaged place is found and named shard by shard.
+`entry.json`: the key, the shape and one SHA-256 per shard, where a shard is a run of rows. All shards are in one file,
+so that the whole table maps as one tensor, while damage is found and named shard by shard.
 """
 
 import contextlib
@@ -33,17 +33,17 @@ ABANDONED_SECONDS = 24 * 3600  # a half-written entry older than this belongs to
 
 
 class DamagedEntryError(ValueError):
-    """An entry that does not hold what its key promises; the message says where."""
+    """An entry does not hold the data that its key promises; the message says where."""
 
 
 @dataclass(frozen=True)
 class FeatureKey:
-    """All that can change a table of features."""
+    """Everything that can change a table of features."""
 
-    weights_hash: str  # of the encoder
-    transform: str  # what was done to an image before encoding
-    items_hash: str  # of the files in row order: `files_hash`, which sees replaced files where `items_hash` does not
-    dtype: FeatureDtype  # of the stored rows
+    weights_hash: str  # hash of the encoder's weights
+    transform: str  # description of the processing of an image before it is encoded
+    items_hash: str  # `files_hash` of the files in row order, which notices replaced files
+    dtype: FeatureDtype  # dtype of the stored rows
 
     def digest(self) -> str:
         """The entry's folder name: 32 hex digits."""
@@ -52,7 +52,7 @@ class FeatureKey:
 
 @dataclass(frozen=True)
 class Entry:
-    """What `entry.json` says of one stored table."""
+    """The content of `entry.json`, which describes one stored table."""
 
     folder: Path
     key: FeatureKey
@@ -68,18 +68,18 @@ class Entry:
 
 
 class FeatureStore:
-    """A folder of entries. Several processes may share it."""
+    """A folder of entries, which several processes may share."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder).expanduser()
         self._verified: set[str] = set()
 
     def features(self, key: FeatureKey, count: int, encode: Callable[[], Iterator[Tensor]]) -> Tensor:
-        """The table (N, D) of the key, mapped from disk; encoded first if it is missing, foreign or damaged.
+        """The table (N, D) of the key, mapped from disk; it is encoded first if it is missing, foreign or damaged.
 
-        The tensor is private: writing into it changes neither the file nor what others read. Of several processes that
-        need it one encodes, and the others wait. Where the folder can be neither read nor written, a warning says so
-        and the table stays in memory.
+        The tensor is private: writing into it changes neither the file nor the tables of others. If several processes
+        need the table, one encodes it and the others wait. If the folder can be neither read nor written, a warning
+        says so and the table stays in memory.
 
         Args:
             count: N, how many rows the items give.
@@ -91,7 +91,7 @@ class FeatureStore:
         try:
             if not self.has(key, count):
                 with Claim(self.folder / f".{key.digest()}.claim"):
-                    if not self.has(key, count):  # who held the claim before may have written it
+                    if not self.has(key, count):  # the previous holder of the claim may have written it
                         self._write(key, count, encode)
                         self._verified.add(key.digest())
             return _map(read_entry(self.folder / key.digest()))
@@ -100,7 +100,7 @@ class FeatureStore:
             return _encoded(key, count, encode())
 
     def has(self, key: FeatureKey, count: int) -> bool:
-        """Whether the table is there and sound; each is checked once by a store."""
+        """Whether the table exists and is sound; a store checks each table once."""
         folder = self.folder / key.digest()
         if key.digest() in self._verified and folder.is_dir():
             return True
@@ -114,7 +114,7 @@ class FeatureStore:
         return True
 
     def entries(self) -> list[Entry | DamagedEntryError]:
-        """All entries, readable or not, by folder name."""
+        """All entries, readable or not, in order of folder names."""
         found: list[Entry | DamagedEntryError] = []
         folders = [path for path in self.folder.glob("[!.]*") if path.is_dir()]
         for folder in sorted(folders):
@@ -128,7 +128,7 @@ class FeatureStore:
         """Delete an entry.
 
         Raises:
-            FileNotFoundError: if there is none of that name.
+            FileNotFoundError: if there is no entry of that name.
         """
         folder = self.folder / digest
         if not digest or Path(digest).name != digest or not folder.is_dir():
@@ -144,11 +144,11 @@ class FeatureStore:
         temporary.mkdir()
         try:
             _write_entry(temporary, key, count, encode())
-            with contextlib.suppress(FileNotFoundError):  # there is none, or another process took it away
+            with contextlib.suppress(FileNotFoundError):  # there is no entry, or another process removed it
                 _discard(target)
             try:
                 temporary.rename(target)
-            except OSError:  # another process finished the same entry first; its rows are as good as ours
+            except OSError:  # another process finished the same entry first; its rows are as good
                 verify_entry(read_entry(target))
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -160,7 +160,7 @@ class FeatureStore:
 
 
 def read_entry(folder: Path) -> Entry:
-    """Read `entry.json`; the rows are neither read nor checked.
+    """Read an entry's `entry.json`; the rows are neither read nor checked.
 
     Raises:
         FileNotFoundError: if there is no entry.
@@ -181,10 +181,10 @@ def read_entry(folder: Path) -> Entry:
 
 
 def verify_entry(entry: Entry) -> None:
-    """Check the size and every shard's checksum.
+    """Check the size of an entry's file and the checksum of every shard.
 
     Raises:
-        DamagedEntryError: names the shards whose bytes changed.
+        DamagedEntryError: names the damaged shards.
     """
     path = entry.folder / "features.bin"
     size = path.stat().st_size if path.is_file() else 0
@@ -207,7 +207,7 @@ def _check_entry(entry: Entry, key: FeatureKey, count: int) -> None:
 
 
 def _checked(key: FeatureKey, count: int, batches: Iterator[Tensor]) -> Iterator[Tensor]:
-    """The batches (b, D) on the CPU in the key's dtype, N rows of equal width in all."""
+    """Yield the batches (b, D) on the CPU in the key's dtype, checking that they make N rows of equal width."""
     rows, dim = 0, 0
     for batch in batches:
         if batch.ndim != 2 or (rows and batch.shape[1] != dim):
@@ -253,13 +253,13 @@ def _map(entry: Entry) -> Tensor:
     dtype = TORCH_DTYPES[entry.key.dtype]
     if not entry.size:
         return torch.empty(entry.count, entry.dim, dtype=dtype)
-    # Mode "c" maps pages privately, which is what lets torch have a writable tensor over a read-only file.
+    # Mode "c" maps pages privately, so that torch gets a writable tensor over a read-only file.
     rows = np.memmap(entry.folder / "features.bin", dtype=np.uint8, mode="c")
     return torch.from_numpy(rows).view(dtype).view(entry.count, entry.dim)
 
 
 def _discard(folder: Path) -> None:
-    """Take the entry away in one step, then delete it: no reader meets half an entry."""
+    """Move the entry away in one step, then delete it, so that no reader meets half an entry."""
     doomed = folder.with_name(f".old-{folder.name}-{uuid.uuid4().hex[:8]}")
     folder.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)

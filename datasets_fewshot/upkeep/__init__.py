@@ -1,1 +1,1 @@
-"""Checking, preparing and importing data sets."""
+"""Check, prepare and import data sets."""

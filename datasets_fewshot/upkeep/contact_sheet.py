@@ -1,4 +1,4 @@
-"""A sheet of small pictures with names and labels: the quickest way to see that data and names agree."""
+"""A sheet of small pictures with names and labels, which shows quickly whether data and names agree."""
 
 import random
 import unicodedata
@@ -9,21 +9,21 @@ from PIL import Image, ImageDraw, ImageOps
 from datasets_fewshot.dataset import FewShotDataset, Item
 
 CELL, CAPTION, MARGIN = 112, 26, 6  # pixels
-LETTERS = 18  # of a name that fit below a picture
+LETTERS = 18  # letters of a name that fit below a picture
 
 
 def contact_sheet(dataset: FewShotDataset, pictures: int = 48, columns: int = 8, seed: int = 0) -> Image.Image:
-    """Pictures of `pictures` classes (or several of each, where there are fewer classes), captions "label name".
+    """Draw pictures of `pictures` classes, or several per class if there are fewer, with captions "label name".
 
     Raises:
-        BadImageError: if one of the images cannot be read.
+        BadImageError: if a chosen image cannot be read.
     """
     items = _choose(dataset, pictures, random.Random(seed))
     return captioned_sheet([(dataset.load(item), f"{item.label}\n{item.classname}") for item in items], columns)
 
 
 def captioned_sheet(pictures: Sequence[tuple[Image.Image, str]], columns: int = 8) -> Image.Image:
-    """Pictures side by side, two lines of caption below each."""
+    """Draw pictures side by side, with two lines of caption below each."""
     rows = -(-len(pictures) // columns)
     width, height = CELL + MARGIN, CELL + CAPTION + MARGIN
     sheet = Image.new("RGB", (columns * width + MARGIN, rows * height + MARGIN), "white")
@@ -37,7 +37,7 @@ def captioned_sheet(pictures: Sequence[tuple[Image.Image, str]], columns: int = 
 
 
 def _choose(dataset: FewShotDataset, pictures: int, rng: random.Random) -> list[Item]:
-    """Classes evenly spread over the labels, images drawn at random within a class; sorted by label."""
+    """Choose classes evenly spread over the labels and random images within each class; sorted by label."""
     groups: dict[int, list[Item]] = {}
     for items in dataset.split:
         for item in items:
@@ -52,7 +52,7 @@ def _choose(dataset: FewShotDataset, pictures: int, rng: random.Random) -> list[
 
 
 def _readable(line: str) -> str:
-    # PIL's built-in font has unaccented Latin letters only: "é" is written "e", and what has no such letter "?".
+    # PIL's built-in font has unaccented Latin letters only: "é" is written "e", and letters of other scripts as "?".
     letters = unicodedata.normalize("NFKD", line.replace("_", " "))
     readable = "".join(c for c in letters if not unicodedata.combining(c)).encode("ascii", "replace").decode()
     return readable if len(readable) <= LETTERS else readable[: LETTERS - 1] + "."

@@ -1,4 +1,4 @@
-"""What is there of a data set, what is missing, and what to do about it."""
+"""Examine a data set: which files are present, which are missing, and what to do about it."""
 
 import random
 from dataclasses import dataclass
@@ -32,14 +32,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """All that was found about one data set."""
+    """All findings about one data set."""
 
     title: str
     findings: tuple[Finding, ...]
 
     @property
     def exit_code(self) -> int:
-        """0: as in the papers; 1: usable, but not what the papers used; 2: not usable."""
+        """Exit code: 0 if as in the papers, 1 if usable but different from the papers, 2 if not usable."""
         levels = {finding.level for finding in self.findings}
         return 2 if "missing" in levels else 1 if "differs" in levels else 0
 
@@ -54,7 +54,7 @@ class Report:
 
 
 def examine(name: str, root: Path | None) -> Report:
-    """Look a data set over: its place, split, names, sizes, files, published draws and a few images."""
+    """Examine a data set: its place, split, names, sizes, files, published draws and a few images."""
     if name not in PAPER_DATASETS:
         dataset = load_dataset(name, root)
         return Report(f"{name} (embedded)", tuple(_sizes(dataset) + _samples(dataset)))
@@ -141,7 +141,7 @@ def _sizes(dataset: FewShotDataset) -> list[Finding]:
 
 
 def _samples(dataset: FewShotDataset) -> list[Finding]:
-    """Open a few images; the same ones each time."""
+    """Open a few images, always the same ones."""
     items = [item for part in dataset.split for item in part]
     findings = []
     for item in random.Random(0).sample(items, min(SAMPLES, len(items))):

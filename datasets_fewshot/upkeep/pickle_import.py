@@ -1,8 +1,8 @@
-"""Read the old few-shot pickles of CoOp's code (split_fewshot/shot_16-seed_1.pkl) without running what is in them.
+"""Read the old few-shot pickles of CoOp's code (split_fewshot/shot_16-seed_1.pkl) without running code in them.
 
-Unpickling runs code of the file's choosing. Here the only name a file may ask for is the record type of Dassl, and it
-gets an empty object in its place; anything else ends the reading. Paths in those files are absolute, of the machine
-that wrote them, and are re-rooted at the data set's own image folder.
+Unpickling runs code of the file's choosing. Here the only name a file may ask for is the record type of Dassl, which is
+replaced by an empty class; any other name ends the reading. Paths in those files are absolute, on the machine that
+wrote them, and are re-rooted at the data set's own image folder.
 """
 
 import io
@@ -14,11 +14,11 @@ from datasets_fewshot.paper_format.paper_dataset import PaperDataset
 from datasets_fewshot.splits.validation import SplitError, check_split, parse_items
 
 RECORD = ("dassl.data.datasets.base_dataset", "Datum")
-MAX_BYTES = 256 * 2**20  # the largest such file, of ImageNet, is half as big
+MAX_BYTES = 256 * 2**20  # twice the size of the largest such file, that of ImageNet
 
 
 def import_pickle(path: str | Path, dataset: PaperDataset) -> Split:
-    """The lists of an old few-shot pickle; those it lacks (usually test) are empty.
+    """Read the lists of an old few-shot pickle; lists that it lacks (usually test) are empty.
 
     Raises:
         SplitError: if the file asks for anything but the record type, is no such pickle, or lists images of
@@ -46,7 +46,7 @@ def _load(path: Path) -> object:
         raise SplitError(f"{path}: {size} bytes are more than any few-shot list has ({MAX_BYTES}); not read")
     try:
         return _RecordUnpickler(io.BytesIO(path.read_bytes())).load()
-    # What a broken or hostile pickle can raise while nothing but plain objects is built.
+    # These are the errors of a broken or hostile pickle that may build only plain objects.
     except (
         pickle.UnpicklingError,
         AttributeError,
@@ -64,7 +64,7 @@ def _load(path: Path) -> object:
 
 
 class _RecordUnpickler(pickle.Unpickler):
-    """Gives out one empty class, made anew for each file, so that nothing a file does to it outlives the file."""
+    """Unpickler that knows one empty class, made anew for each file, so that no change to it outlives the file."""
 
     def __init__(self, file: io.BytesIO):
         super().__init__(file)
@@ -84,7 +84,7 @@ def _row(record: object, dataset: PaperDataset, place: str) -> list[object]:
     path, label, classname = (fields.get(name) for name in ("_impath", "_label", "_classname"))
     kinds = [type(field) for field in (path, label, classname)]
     if type(record).__name__ != "Record" or not isinstance(path, str) or kinds != [str, int, str]:
-        # Types only: what a hostile file put there may be endless when it is written out.
+        # The message names types only, because a hostile object may be endless when printed.
         raise SplitError(
             f"{place} is no record of an image: {[kind.__name__ for kind in kinds]}, not path, label, name"
         )
@@ -92,7 +92,7 @@ def _row(record: object, dataset: PaperDataset, place: str) -> list[object]:
 
 
 def _reroot(path: str, dataset: PaperDataset, place: str) -> str:
-    """The part of an absolute path below the image folder of whichever layout wrote it."""
+    """The part of an absolute path below the image folder, in the layout that wrote the path."""
     posix = path.replace("\\", "/")
     for layout in dataset.layouts:
         folder = "/".join(part for part in (layout.folder, layout.images) if part)

@@ -1,4 +1,4 @@
-"""Fetch a data set with torchvision's downloader where it has one, and lay links as CoOp's code expects them."""
+"""Fetch a data set with torchvision's downloader if it has one, and link folders as CoOp's code expects them."""
 
 import os
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 from datasets_fewshot.paper_format.layouts import Place, find_places
 from datasets_fewshot.paper_format.paper_dataset import PaperDataset
 
-# What torchvision's classes are called; each makes the folder of the "torchvision" layout below the root.
+# Names of torchvision's classes, each of which makes the folder of the "torchvision" layout below the root.
 DOWNLOADERS = {
     "caltech101": "Caltech101",
     "oxford_pets": "OxfordIIITPet",
@@ -21,13 +21,13 @@ DOWNLOADERS = {
 
 
 def prepare(dataset: PaperDataset, root: Path, say: Callable[[str], None]) -> None:
-    """Download what is missing and lay the links; what is there already is left alone, so a second call resumes.
+    """Download missing files and make the links; existing files are left alone, so that a second call resumes.
 
     Args:
-        say: told, in a sentence, of each step.
+        say: called with one sentence per step.
 
     Raises:
-        ValueError: if there is no downloader for this data set; the message says where to get it.
+        ValueError: if there is no downloader for this data set; the message names the source.
         OSError: if the download fails.
     """
     if not find_places(root, dataset.layouts):
@@ -50,14 +50,14 @@ def _download(dataset: PaperDataset, root: Path, say: Callable[[str], None]) -> 
     try:
         getattr(datasets, DOWNLOADERS[dataset.name])(str(root), download=True)
     except (RuntimeError, OSError) as error:
-        where, _, _ = dataset.source.partition(" (or: ")  # the rest names this very command
+        where, _, _ = dataset.source.partition(" (or: ")  # the rest names the command that is running
         raise OSError(
             f"torchvision could not download {dataset.title} ({error}); try again, or get it from {where}"
         ) from error
 
 
 def _link(dataset: PaperDataset, root: Path, place: Place, say: Callable[[str], None]) -> None:
-    """CoOp's folder, or its image folder alone where the folder itself is in use, as a relative link."""
+    """Link CoOp's folder, or only its image folder if the folder is in use, to the data by a relative path."""
     coop = dataset.layouts[0]
     if place.layout == coop:
         return

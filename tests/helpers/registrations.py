@@ -1,4 +1,4 @@
-"""What a test registers is forgotten behind it."""
+"""Undo the registrations that a test makes."""
 
 import pytest
 
@@ -6,6 +6,6 @@ from adaptkit.contract.registry import METHODS, OBJECTIVES, WRAPPERS
 
 
 def forget_registrations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give every catalogue of adaptkit a copy of its entries for the length of a test."""
+    """Replace the entries of every catalogue of adaptkit by a copy for the length of a test."""
     for catalogue in (METHODS, WRAPPERS, OBJECTIVES):
         monkeypatch.setattr(catalogue, "_entries", dict(catalogue._entries))

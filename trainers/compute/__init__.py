@@ -1,1 +1,1 @@
-"""The processor's side of a run: precision, seeds, processes that train together, memory, seconds."""
+"""The machine's side of a run: device, precision, seeds, processes that train together, memory and time."""

@@ -1,4 +1,4 @@
-"""Seconds by phase."""
+"""A clock that adds up the seconds of each phase of a run."""
 
 import time
 from collections.abc import Iterator
@@ -6,18 +6,18 @@ from contextlib import contextmanager
 
 
 class Clock:
-    """How long each phase of a run has taken so far."""
+    """Seconds that each phase of a run has taken so far, by name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time what is done inside."""
+        """Add the time spent inside the `with` block to the phase."""
         start = time.perf_counter()
         yield
         self.add(name, time.perf_counter() - start)
 
     def add(self, name: str, seconds: float) -> None:
-        """Count seconds that were spent elsewhere."""
+        """Add seconds that were measured elsewhere to a phase."""
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds

@@ -1,4 +1,4 @@
-"""Device, precision and threads. Towers may run in bf16; learnt tensors and their optimiser stay in fp32."""
+"""Choose device, precision and threads. Towers may run in bf16; learnt tensors and their optimiser stay in fp32."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
@@ -9,24 +9,24 @@ Precision = Literal["fp32", "bf16"]
 
 
 def choose_precision(asked: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
-    """bf16 on CUDA and fp32 on the CPU, unless asked otherwise."""
+    """Resolve "auto" to bf16 on CUDA and fp32 on the CPU; another choice is returned as it is."""
     if asked != "auto":
         return asked
     return "bf16" if device.type == "cuda" else "fp32"
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """Inside, matrix products run in the precision."""
+    """A context in which matrix products run in the given precision."""
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 def choose_device(asked: str) -> torch.device:
-    """ "auto" is the first CUDA device, or the CPU where there is none.
+    """Parse a device name; "auto" is the first CUDA device, or the CPU without one.
 
     Raises:
-        ValueError: if the name is no device, or CUDA is asked for and not there.
+        ValueError: if the name is no device, or names CUDA on a machine without it.
     """
     if asked == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -39,11 +39,11 @@ def choose_device(asked: str) -> torch.device:
     return device
 
 
-SMALL_BACKBONE = 20_000_000  # parameters; below, threads wait for each other longer than they compute
+SMALL_BACKBONE = 20_000_000  # parameters; in a smaller one, threads wait for each other longer than they compute
 
 
 def choose_threads(asked: int, parameters: int) -> int:
-    """CPU threads: as asked, or one for a small backbone and torch's own number for a large one.
+    """Number of CPU threads: as asked, else one for a small backbone and torch's own number for a large one.
 
     A step of a small backbone is hundreds of products that take microseconds. Two threads on two quiet cores gain
     little there, and on busy ones a thread that has to wait costs a hundred times the product.

@@ -1,4 +1,4 @@
-"""Seeds for everything random in a run, derived from what the run is: no generator is shared or left behind."""
+"""Seeds for everything random in a run, derived from the run's identity, so that no generator is shared."""
 
 import hashlib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ def derived_seed(*parts: str | int) -> int:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Inside, torch's generators of the CPU and the device start from the seed; afterwards they are as they were."""
+    """Seed torch's generators of the CPU and the device inside the block, and restore their states afterwards."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.default_generator.manual_seed(seed)

@@ -24,12 +24,12 @@ from trainers.compute.seeds import derived_seed
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-WAIT = timedelta(days=7)  # for a process that tests while the others have nothing to do
+WAIT = timedelta(days=7)  # collective calls wait this long, because one process tests while the others are idle
 
 
 @dataclass(frozen=True)
 class Team:
-    """This process's place among those that train together; alone by default."""
+    """This process's place among the processes that train together; alone by default."""
 
     rank: int = 0
     count: int = 1
@@ -37,11 +37,11 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether it is the one that tests, writes and keeps the time."""
+        """Whether this process is the leader: it tests, writes and keeps the time."""
         return self.rank == 0
 
     def share(self, start: int, end: int) -> tuple[int, int]:
-        """This process's rows of a batch.
+        """Start and end of this process's rows of a batch.
 
         Raises:
             ValueError: if there are fewer rows than processes.
@@ -55,10 +55,10 @@ class Team:
         return start + size * self.rank // self.count, start + size * (self.rank + 1) // self.count
 
     def trainee(self, method: AdaptedCLIP) -> Trainee:
-        """What to call with batches instead of the method.
+        """Wrap the method so that its gradients are those of the whole batch; alone, it only forwards calls.
 
         Raises:
-            ValueError: if the method makes its gradients itself, which are no mean over the batch.
+            ValueError: if the method makes its gradients itself, because those are no mean over the batch.
         """
         if self.accelerator is None:
             return Trainee(method)
@@ -67,12 +67,12 @@ class Team:
         return SharedTrainee(method, self.accelerator)
 
     def own_random_numbers(self) -> None:
-        """Draw other random numbers, such as dropout's, than the other processes from here on."""
+        """Reseed this process, so that its random numbers, such as dropout's, differ from those of the others."""
         if not self.leads:
             torch.manual_seed(derived_seed("rank", torch.initial_seed() >> 1, self.rank))
 
     def agree(self, decision: bool) -> bool:
-        """The leader's decision."""
+        """Broadcast the leader's decision and return it in every process."""
         if self.accelerator is None:
             return decision
         told = torch.tensor([decision], dtype=torch.int64)
@@ -80,7 +80,7 @@ class Team:
         return bool(told)
 
     def gather(self, own: Tensor) -> Tensor:
-        """A CPU tensor of every process: (processes, ...)."""
+        """Collect an equally shaped CPU tensor from every process: (processes, ...)."""
         if self.accelerator is None:
             return own[None]
         rows = [torch.empty_like(own) for _ in range(self.count)]
@@ -92,32 +92,32 @@ ALONE = Team()
 
 
 class Trainee:
-    """A method as the loop trains it."""
+    """A method in the form that the training loop calls: `backward(x, labels)`."""
 
     def __init__(self, method: AdaptedCLIP):
         self.method = method
 
     def backward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Leave the gradients of one batch in `.grad`; returns the loss, detached."""
+        """Leave the gradients of one batch in `.grad` and return the loss, detached."""
         return self.method.backward(x, labels)
 
 
 class SharedTrainee(Trainee):
-    """A method whose batches are spread over processes."""
+    """A method whose every batch is shared by several processes."""
 
     def __init__(self, method: AdaptedCLIP, accelerator: Accelerator):
         super().__init__(method)
         self.accelerator = accelerator
         loss = _Loss(method)
-        # What does not learn is the same in every process already.
+        # Frozen parameters and buffers are equal in every process, so DDP need not send them.
         frozen = [name for name, parameter in loss.named_parameters() if not parameter.requires_grad]
         buffers = [name for name, _ in loss.named_buffers()]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(loss, [*frozen, *buffers])
-        accelerator.free_memory()  # lets go of the run before
+        accelerator.free_memory()  # release the model of the previous run
         self.loss = accelerator.prepare_model(loss)
 
     def backward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Leave the gradients of the whole batch in `.grad`; returns the loss of the whole batch, detached."""
+        """Leave the gradients of the whole batch in `.grad` and return the loss of the whole batch, detached."""
         rows = torch.tensor(float(len(labels)), device=x.device)
         weight = rows / self.accelerator.reduce(rows.clone(), "mean")
         loss = self.loss(x, labels) * weight
@@ -126,7 +126,7 @@ class SharedTrainee(Trainee):
 
 
 class _Loss(nn.Module):
-    """A method whose call is its loss, which is what DDP listens to."""
+    """A module whose forward pass is the method's loss, because DDP hooks into the forward pass."""
 
     def __init__(self, method: AdaptedCLIP):
         super().__init__()
@@ -137,16 +137,16 @@ class _Loss(nn.Module):
 
 
 def join_team(rank: int, count: int, meeting: Path, device: torch.device, precision: Precision) -> Team:
-    """Meet the other processes; returns when all are there.
+    """Meet the other processes and return this one's place when all have arrived.
 
     Args:
-        meeting: a file that does not exist yet, the same for all.
+        meeting: a file that does not exist yet, the same path for all processes.
     """
     from accelerate import Accelerator
 
     for name, value in (("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", count), ("LOCAL_WORLD_SIZE", count)):
         os.environ[name] = str(value)
-    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # else accelerate chooses a number
+    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # otherwise accelerate sets its own number
     on_cuda = device.type == "cuda"
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"

@@ -1,1 +1,1 @@
-"""From images to what a method consumes."""
+"""Feeding: images on disk become the features, tokens or pixels that a method consumes."""

@@ -1,4 +1,4 @@
-"""Training batches: one permutation per epoch, seeded; the same items and views whether features or images are fed."""
+"""Seeded training batches, one permutation per epoch; features and images are fed as the same items and views."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,27 +15,27 @@ from trainers.feeding.kept_pixels import KeptPixels
 from trainers.feeding.token_table import TokenTable
 from trainers.feeding.views import ViewConfig, batch_bounds, epoch_order
 
-Batch = tuple[Tensor, Tensor]  # (x, labels): what the method consumes, and (B,) int64
+Batch = tuple[Tensor, Tensor]  # (x, labels): x is the method's input of B rows, labels is (B,) int64
 
 
 @dataclass
 class FeatureBatches:
-    """Batches of cached features, or rows of the image tower; each pass is one epoch, `epoch` says which comes next."""
+    """Batches of cached features or of image-tower output rows; each pass is one epoch."""
 
-    features: Tensor | TokenTable  # (N, V, D), or (N, V, 1 + P, D_v)
+    features: Tensor | TokenTable  # (N, V, D) features, or (N, V, 1 + P, D_v) output rows
     labels: Tensor  # (N,) int64
     views: ViewConfig
     batch_size: int
     drop_last: bool
     seed: int
-    epoch: int = 0
-    skip: int = 0  # batches that the next pass leaves out
+    epoch: int = 0  # the epoch that the next pass shows
+    skip: int = 0  # how many batches the next pass leaves out
 
     def __len__(self) -> int:
         return len(batch_bounds(len(self.labels), self.batch_size, self.drop_last))
 
     def seek(self, epoch: int, batch: int) -> None:
-        """Have the next pass begin at that batch of that epoch."""
+        """Make the next pass begin at the given batch of the given epoch."""
         self.epoch, self.skip = epoch, batch
 
     def __iter__(self) -> Iterator[Batch]:
@@ -49,7 +49,7 @@ class FeatureBatches:
 
 @dataclass
 class ImageBatches:
-    """Batches of pixels, decoded and cut out while the training goes on; otherwise as FeatureBatches."""
+    """Batches of pixels, decoded and cropped during training; passes and epochs are as in FeatureBatches."""
 
     dataset: FewShotDataset
     items: Sequence[Item]
@@ -61,14 +61,14 @@ class ImageBatches:
     workers: int = 0
     epoch: int = 0
     skip: int = 0
-    kept: KeptPixels | None = None  # decoded pixels that all runs share; unused where other processes decode
+    kept: KeptPixels | None = None  # decoded pixels shared by all runs; not used when worker processes decode
     team: Team = ALONE  # only this process's rows of each batch are decoded
 
     def __len__(self) -> int:
         return len(batch_bounds(len(self.items), self.batch_size, self.drop_last))
 
     def seek(self, epoch: int, batch: int) -> None:
-        """Have the next pass begin at that batch of that epoch; what comes before is not decoded."""
+        """Make the next pass begin at the given batch of the given epoch; earlier batches are not decoded."""
         self.epoch, self.skip = epoch, batch
 
     def __iter__(self) -> Iterator[Batch]:
@@ -88,7 +88,7 @@ class ImageBatches:
 
 @dataclass
 class EncodedBatches:
-    """Image batches that go through a frozen tower whenever they are shown: for more rows than can be kept."""
+    """Image batches that go through a frozen tower each time they are shown, for tables too large to keep."""
 
     images: ImageBatches
     encode: Callable[[Tensor], Tensor]
@@ -97,7 +97,7 @@ class EncodedBatches:
         return len(self.images)
 
     def seek(self, epoch: int, batch: int) -> None:
-        """Have the next pass begin at that batch of that epoch."""
+        """Make the next pass begin at the given batch of the given epoch."""
         self.images.seek(epoch, batch)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -105,13 +105,13 @@ class EncodedBatches:
 
 
 def load_batches(images: ViewImages, bounds: Sequence[tuple[int, int]], workers: int) -> Iterator[Tensor]:
-    """The images between the bounds, batch by batch: (B, 3, H, W)."""
+    """Decode the images between the bounds and yield one batch per pair of bounds: (B, 3, H, W)."""
     loader = DataLoader(
         images,
         batch_sampler=[list(range(start, end)) for start, end in bounds],
         num_workers=workers,
         collate_fn=torch.cat,
-        generator=torch.Generator().manual_seed(0),  # else the loader draws a seed from the global generator
+        generator=torch.Generator().manual_seed(0),  # otherwise the loader draws a seed from the global generator
     )
     return iter(loader)
 
@@ -124,7 +124,7 @@ def evaluation_batches(
     workers: int = 0,
     kept: KeptPixels | None = None,
 ) -> Iterator[Batch]:
-    """Test images in order, none dropped: (B, 3, H, W) and (B,)."""
+    """Yield test images and labels in order, none dropped: (B, 3, H, W) and (B,)."""
     places = tuple((item, (0,)) for item in items)
     images = ViewImages(dataset, places, preprocess, False, 0, kept=None if workers else kept)
     labels = torch.tensor([item.label for item in items], dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Frozen image features: every image and view is encoded once per (weights, transform, files) and kept on disk."""
+"""Encode every image and view once per (weights, transform, files), and keep the frozen features on disk."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from trainers.feeding.token_table import MOST_BYTES, TokenTable, pack, packed_wi
 from trainers.feeding.views import PAPERS_MIN_AREA, ViewConfig, view_seed
 
 ENCODE_BATCH = 256  # images per call of the image tower
-VIEWS_PER_DECODE = 8  # random views that are cut out of an image while it is decoded
+VIEWS_PER_DECODE = 8  # random views cut out of an image each time it is decoded
 
 
 @dataclass(frozen=True)
 class ViewImages(Dataset[Tensor]):
-    """Views as pixels, `places` being (item, its views): index -> (V', 3, H, W)."""
+    """Dataset of views as pixels: index -> (V', 3, H, W) for the item and the V' view numbers of `places[index]`."""
 
     dataset: FewShotDataset
     places: tuple[tuple[Item, tuple[int, ...]], ...]
@@ -31,7 +31,7 @@ class ViewImages(Dataset[Tensor]):
     augmented: bool
     seed: int
     min_area: float = PAPERS_MIN_AREA
-    kept: KeptPixels | None = None  # where pixels that were not augmented are looked for first
+    kept: KeptPixels | None = None  # a memory of decoded pixels, used for images without augmentation only
 
     def __len__(self) -> int:
         return len(self.places)
@@ -52,7 +52,7 @@ class ViewImages(Dataset[Tensor]):
 
 
 def eval_view(image: Image.Image, preprocess: PreprocessConfig) -> Tensor:
-    """The image as it is tested: (3, H, W)."""
+    """Preprocess an image as for testing: (3, H, W)."""
     p = preprocess
     return eval_transform(_side(p), p.mean, p.std, p.interpolation, p.resize_mode)(image)
 
@@ -60,7 +60,7 @@ def eval_view(image: Image.Image, preprocess: PreprocessConfig) -> Tensor:
 def random_view(
     image: Image.Image, preprocess: PreprocessConfig, seed: int, min_area: float = PAPERS_MIN_AREA
 ) -> Tensor:
-    """The random training view that the seed stands for, a crop of `min_area` or more: (3, H, W)."""
+    """Draw the random training view of a seed, a crop of at least `min_area` of the image: (3, H, W)."""
     p = preprocess
     with seeded(seed, torch.device("cpu")):
         return train_transform(_side(p), p.mean, p.std, p.interpolation, min_area)(image)
@@ -74,10 +74,10 @@ def _side(preprocess: PreprocessConfig) -> int:
 
 
 class ImageEncoder:
-    """Encodes images with a frozen tower, or maps what was encoded before.
+    """Encodes images with a frozen tower, or maps stored features from disk.
 
     Args:
-        kept: decoded pixels that are shared with the runs; unused where other processes decode.
+        kept: memory of decoded pixels, shared with the runs; not used when worker processes decode.
     """
 
     def __init__(
@@ -95,17 +95,17 @@ class ImageEncoder:
         self.kept = None if workers else kept
 
     def test_features(self, dataset: FewShotDataset, items: Sequence[Item]) -> Tensor:
-        """Features of test images: (N, D) fp32 on the CPU, not normalised. All test images are encoded together."""
+        """Encode all test images together and return their features: (N, D) fp32 on the CPU, not normalised."""
         rows = {item.path: row for row, item in enumerate(dataset.split.test)}
         return self.plain_features(dataset, dataset.split.test)[[rows[item.path] for item in items]]
 
     def has_test_features(self, dataset: FewShotDataset) -> bool:
-        """Whether all test images of a data set are encoded already."""
+        """Whether the features of all test images of a data set are stored already."""
         images, ordered = self._plain(dataset, dataset.split.test)
         return self.store.has(self._key(images, ordered, 1), len(ordered))
 
     def test_tokens(self, dataset: FewShotDataset, items: Sequence[Item]) -> TokenTable | None:
-        """Output rows of test images, (N, 1, 1 + P, D_v); None where they are too many."""
+        """Output rows of test images, (N, 1, 1 + P, D_v); None if they would take too much space."""
         table = self.view_tokens(dataset, dataset.split.test, ViewConfig("none"), 0, 0)
         rows = {item.path: row for row, item in enumerate(dataset.split.test)}
         index = torch.tensor([rows[item.path] for item in items], dtype=torch.int64)
@@ -113,13 +113,13 @@ class ImageEncoder:
 
     @torch.no_grad()
     def encode_tokens(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) -> output rows (B, 1 + P, D_v) fp32 on the backbone's device, rounded like kept ones."""
+        """Images (B, 3, H, W) -> output rows (B, 1 + P, D_v) fp32 on the backbone's device, rounded as in a table."""
         with autocast(self.backbone.device, self.precision):
             rows = self.backbone.encode_tokens(images.to(self.backbone.device, non_blocking=True))
         return unpack(pack(rows), rows.shape[-1])
 
     def plain_features(self, dataset: FewShotDataset, items: Sequence[Item]) -> Tensor:
-        """Features of the images as they are, without augmentation: (N, D) fp32 on the CPU, not normalised."""
+        """Features of the images without augmentation: (N, D) fp32 on the CPU, not normalised."""
         images, ordered = self._plain(dataset, items)
         rows = {item.path: row for row, item in enumerate(ordered)}
         return self._features(images, ordered, 1)[[rows[item.path] for item in items], 0]
@@ -141,13 +141,13 @@ class ImageEncoder:
     def view_tokens(
         self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int, epochs: int
     ) -> TokenTable | None:
-        """Output rows of every view that a training can show, (N, V, 1 + P, D_v); None where they are too many.
+        """Output rows of every view that a training can show, (N, V, 1 + P, D_v); None if they take too much space.
 
         Raises:
-            ValueError: for an image tower without the blocks of a CLIP vision transformer.
+            ValueError: if the image tower lacks the blocks of a CLIP vision transformer.
         """
         if views.augment == "none":
-            ordered = sorted(items, key=lambda item: item.path)  # as `plain_features` has them
+            ordered = sorted(items, key=lambda item: item.path)  # in the order of `plain_features`
             rows = {item.path: row for row, item in enumerate(ordered)}
             table = self._tokens(self._views(dataset, ordered, views, 0, 0), ordered, 1)
             order = torch.tensor([rows[item.path] for item in items], dtype=torch.int64)
@@ -165,7 +165,7 @@ class ImageEncoder:
         )
 
     def _features(self, images: ViewImages, items: Sequence[Item], n_views: int) -> Tensor:
-        """(N, V, D), from the store where it has them."""
+        """Features (N, V, D), read from the store or encoded into it."""
         key, encode = self._key(images, items, n_views), self.backbone.encode_image
         rows = self.store.features(key, len(items) * n_views, lambda: self._encode(images, n_views, encode))
         return rows.float().view(len(items), n_views, -1)
@@ -197,7 +197,7 @@ class ImageEncoder:
         kind = f"evaluation, {p.resize_mode}"
         if images.augmented:
             kind = f"{n_views} random views of {images.min_area:g} or more, seed {images.seed}"
-        # On a CPU the number of threads decides the order of sums: other threads, other last digits, another entry.
+        # On a CPU the number of threads decides the order of sums and so the last digits: each number has its entry.
         threads = f"; {torch.get_num_threads()} threads" if self.backbone.device.type == "cpu" else ""
         pixels = f"{p.image_size} px {p.interpolation}, mean {p.mean}, std {p.std}"
         return f"{kind}{threads}; {pixels}; {images.dataset.reading}"
@@ -210,7 +210,7 @@ class ImageEncoder:
             num_workers=self.workers,
             collate_fn=torch.cat,
             pin_memory=self.backbone.device.type == "cuda",
-            generator=torch.Generator().manual_seed(0),  # else the loader draws a seed from the global generator
+            generator=torch.Generator().manual_seed(0),  # otherwise the loader draws a seed from the global generator
         )
         for pixels in loader:
             with autocast(self.backbone.device, self.precision):

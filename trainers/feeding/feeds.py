@@ -1,7 +1,7 @@
 """Feeds: the way from images on disk to the input of a method, one for each kind of input that methods consume.
 
-A feed gives training batches, a set of images all at once, and test batches. Which one a method needs is decided once,
-by `feed_of`; nothing behind it asks what the method consumes.
+A feed gives training batches, all images of a set at once, and test batches. `feed_of` decides once which feed a method
+needs; the code behind it never asks what the method consumes.
 """
 
 from abc import ABC, abstractmethod
@@ -24,19 +24,19 @@ from trainers.feeding.views import ViewConfig, batch_bounds
 from trainers.protocols.within_and_across import EvalSet
 
 TOKEN_EVAL_BATCH = 100  # images per test batch of output rows
-IMAGE_EVAL_BATCH = 100  # images per test batch, as the papers' code has it
+IMAGE_EVAL_BATCH = 100  # images per test batch, as in the papers' code
 
 TrainingBatches = FeatureBatches | ImageBatches | EncodedBatches
 
 
 @dataclass(frozen=True)
 class Feed(ABC):
-    """Images of a data set as the input of methods that consume one kind.
+    """The images of a data set as the input of methods that consume one kind of input.
 
     Args:
-        encoder: the frozen image tower, with what it has encoded before.
+        encoder: the frozen image tower and its store of encoded images.
         workers: processes that decode images.
-        pixels: decoded images that are kept in memory.
+        pixels: memory of decoded images.
         team: the processes that train one run together.
     """
 
@@ -48,22 +48,22 @@ class Feed(ABC):
 
     @abstractmethod
     def training(self, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig) -> TrainingBatches:
-        """Seeded batches of training images; frozen parts of the image tower are computed here, once."""
+        """Seeded batches of training images; the output of frozen parts of the image tower is computed here, once."""
 
     @abstractmethod
     def together(self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int) -> Tensor:
-        """All the images at once: (N, V, ...) for V views of each; V is 1 for the image as it is."""
+        """All images at once: (N, V, ...), with V views of each image; V is 1 without augmentation."""
 
     @abstractmethod
     def test(self, test: EvalSet) -> Iterator[Batch]:
-        """The test images in order, none dropped."""
+        """Batches of the test images, in order and complete."""
 
     def support(
         self, method: AdaptedCLIP, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig
     ) -> Support:
-        """The training images for `prepare`: all of them, or as many as the method wants at even distances.
+        """The training images for `prepare`: all of them, or as many as the method asks for, taken at even distances.
 
-        Draws stand class by class, so even distances give some images of every class.
+        Draws list their items class by class, so even distances give some images of every class.
         """
         wanted = len(items) if method.support_items is None else min(method.support_items, len(items))
         chosen = [items[index * len(items) // wanted] for index in range(wanted)]
@@ -72,7 +72,7 @@ class Feed(ABC):
     def all_at_once(
         self, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig, n_views: int = 0
     ) -> Support:
-        """Labelled images at once: (N, ...), or (N, V, ...) where `n_views` random views are wanted."""
+        """Labelled images at once: (N, ...), or (N, V, ...) with `n_views` random views of each."""
         views = ViewConfig("pool", n_views, config.views.min_area) if n_views else ViewConfig("none")
         x = self.together(dataset, items, views, config.seed)
         device = self.backbone.device
@@ -93,7 +93,7 @@ class Feed(ABC):
         )
 
     def _views(self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int) -> Iterator[Tensor]:
-        """Every image's views (V, 3, H, W), image by image."""
+        """The views of each image, one image at a time: (V, 3, H, W)."""
         random = views.augment == "pool"
         places = tuple((item, tuple(range(views.n_views if random else 1))) for item in items)
         images = ViewImages(dataset, places, self.backbone.preprocess_cfg, random, seed, views.min_area)
@@ -105,7 +105,7 @@ class Feed(ABC):
 
 
 class FeaturesFeed(Feed):
-    """Frozen image features (B, D), encoded once and kept."""
+    """Feed of frozen image features (B, D), which are encoded once and kept."""
 
     def training(self, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig) -> TrainingBatches:
         views, optim, device = config.views, config.optim, self.backbone.device
@@ -123,7 +123,7 @@ class FeaturesFeed(Feed):
 
 
 class TokensFeed(Feed):
-    """Output rows (B, 1 + P, D_v) of the frozen image tower, kept where there is room for them."""
+    """Feed of the frozen image tower's output rows (B, 1 + P, D_v), kept on disk if there is room."""
 
     def training(self, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig) -> TrainingBatches:
         views, optim = config.views, config.optim
@@ -149,7 +149,7 @@ class TokensFeed(Feed):
 
 
 class ImagesFeed(Feed):
-    """Preprocessed images (B, 3, H, W): the method runs the image tower itself, and processes may share a batch."""
+    """Feed of preprocessed images (B, 3, H, W): the method runs the image tower, and processes may share a batch."""
 
     def training(self, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig) -> TrainingBatches:
         return replace(self._images(dataset, items, config), team=self.team)
@@ -165,7 +165,7 @@ FEEDS: dict[Consumes, type[Feed]] = {"features": FeaturesFeed, "tokens": TokensF
 
 
 def labels_of(items: Sequence[Item]) -> Tensor:
-    """Labels (N,) int64."""
+    """Labels of the items: (N,) int64."""
     return torch.tensor([item.label for item in items], dtype=torch.int64)
 
 

@@ -1,4 +1,4 @@
-"""Output rows of a frozen image tower as they are kept: the class token's in fp32, exactly; the patches' in half.
+"""Stored output rows of a frozen image tower: the class token's row exactly in fp32, the patches' rows in fp16.
 
 The global feature is a function of the class token's row, so methods on features learn and answer the same whether
 they are fed from here or from a table of features. Patch rows, a hundred times as many, are rounded to fp16 (11 bits).
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-MOST_BYTES = 8 * 2**30  # of a table; more views or images than fit are encoded whenever they are shown
+MOST_BYTES = 8 * 2**30  # bytes of the largest table; rows that would not fit are encoded whenever they are shown
 
 
 def packed_width(n_rows: int, width: int) -> int:
-    """Columns of half precision that 1 + P = `n_rows` rows of `width` take."""
+    """Number of fp16 columns that 1 + P = `n_rows` rows of `width` take."""
     return 2 * width + (n_rows - 1) * width
 
 
@@ -24,20 +24,20 @@ def pack(tokens: Tensor) -> Tensor:
 
 
 def unpack(packed: Tensor, width: int) -> Tensor:
-    """What `pack` gave, (..., packed_width) -> rows (..., 1 + P, D_v) fp32."""
+    """Undo `pack`: (..., packed_width) fp16 -> rows (..., 1 + P, D_v) fp32."""
     exact = packed[..., : 2 * width].contiguous().view(torch.float32)
     return torch.cat([exact.unsqueeze(-2), packed[..., 2 * width :].float().unflatten(-1, (-1, width))], dim=-2)
 
 
 @dataclass(frozen=True)
 class TokenTable:
-    """Packed rows (N, V, columns) of N images and V views of each, most of it on disk."""
+    """Packed rows (N, V, columns) of N images with V views each, mostly on disk."""
 
     packed: Tensor
     width: int  # D_v
 
     def __getitem__(self, index: Tensor | tuple[Tensor, Tensor]) -> Tensor:
-        """The chosen images, or the chosen (images, views): rows (n, ..., 1 + P, D_v) fp32."""
+        """Rows (n, ..., 1 + P, D_v) fp32 of the chosen images, or of the chosen (images, views)."""
         return unpack(self.packed[index], self.width)
 
     @property

@@ -1,7 +1,7 @@
-"""Which view of each training image an epoch shows, and in which order: pure functions of (seed, epoch, item).
+"""The order of training images in an epoch and the view of each, as pure functions of (seed, epoch, item).
 
-Every view has a seed of its own, so a view is the same tensor whether a loader draws it while a method trains on
-images, or it is encoded in advance for a method that trains on features, and whoever draws it, in whatever order.
+Every view has its own seed, so it is the same tensor whether a loader draws it while a method trains on images, or it
+is encoded in advance for a method that trains on features; neither the process nor the order of drawing matters.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torch import Tensor
 from trainers.compute.seeds import derived_seed
 
 Augment = Literal["exact", "pool", "none"]
-PAPERS_MIN_AREA = 0.08  # of the random crops in CoOp's training code
+PAPERS_MIN_AREA = 0.08  # smallest area of the random crops in CoOp's training code
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def epoch_order(count: int, views: ViewConfig, seed: int, epoch: int) -> tuple[T
 
 
 def batch_bounds(count: int, batch_size: int, drop_last: bool) -> list[tuple[int, int]]:
-    """Where batches start and end; `drop_last` drops a short last batch unless it is the only one."""
+    """Start and end of each batch; `drop_last` drops a short last batch unless it is the only one."""
     bounds = [(start, min(start + batch_size, count)) for start in range(0, count, batch_size)]
     short = bool(count % batch_size)
     return bounds[:-1] if drop_last and short and len(bounds) > 1 else bounds

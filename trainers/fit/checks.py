@@ -1,4 +1,4 @@
-"""What is wrong with own data, found before a backbone is loaded or an image is encoded."""
+"""Checks of the user's own data, made before a backbone is loaded or an image is encoded."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ FEW_TEST_IMAGES = 30
 
 
 def check_images(dataset: FewShotDataset) -> tuple[str, ...]:
-    """Things to say of the images that do not stand in the way.
+    """Check the images and return notes for the user on minor problems, such as classes without a test image.
 
     Raises:
-        ValueError: if there is one class only, nothing to learn from or nothing to test on.
+        ValueError: if there is one class only, or no training or no test image.
     """
     names, split = dataset.classnames, dataset.split
     if len(names) < 2:
@@ -44,7 +44,11 @@ def check_images(dataset: FewShotDataset) -> tuple[str, ...]:
 
 
 def check_names(classes: ClassSet, backbone: FrozenCLIP) -> None:
-    """Raise a ValueError that lists the class names whose prompts are longer than the text tower's context."""
+    """Check that every class name's prompt fits into the text tower's context.
+
+    Raises:
+        ValueError: lists the class names that are too long.
+    """
     tokenizer = backbone.tokenizer
     special = (tokenizer.start_id is not None) + (tokenizer.end_id is not None)
     longest = max(classes.templates, key=lambda template: len(tokenizer.words(template.format("X"))))

@@ -1,8 +1,8 @@
-"""Settings of a single training that follow from how many images there are; whatever the user sets wins over them.
+"""Settings of a single training that follow from the number of images; settings by the user take precedence.
 
-A recipe counts epochs, which is right for the data sets of its paper. Of five images its epochs are a handful of steps,
-of fifty thousand they are days. Here the steps are kept within bounds, and so is the number of random views that a
-method on features has to encode in advance.
+A recipe counts epochs, which is right for the data sets of its paper. With five images its epochs are a handful of
+steps, with fifty thousand they are days. Here the steps are kept within bounds, and so is the number of random views
+that a method on features has to encode in advance.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,20 @@ from trainers.config.files import read_packaged
 from trainers.config.settings import RunConfig
 from trainers.feeding.views import batch_bounds
 
-RECIPE_SHOTS = (16, 8, 4, 2, 1)  # that recipes have settings for
-MIN_STEPS = 100  # of the optimiser
-MAX_STEPS: Mapping[str, int] = {"features": 3000, "tokens": 1000, "images": 1000}  # by what the method consumes
-MAX_VIEWS = 5000  # views of training images that are encoded in advance
+RECIPE_SHOTS = (16, 8, 4, 2, 1)  # shots that recipes have settings for
+MIN_STEPS = 100  # fewest optimiser steps
+MAX_STEPS: Mapping[str, int] = {"features": 3000, "tokens": 1000, "images": 1000}  # by kind of input
+MAX_VIEWS = 5000  # most views of training images to encode in advance
 
 
 def default_shots(images_per_class: Sequence[int]) -> int:
-    """The most shots that recipes know and that half of the classes have training images for."""
+    """The largest number of shots in RECIPE_SHOTS for which half of the classes have enough training images."""
     middle = sorted(images_per_class)[len(images_per_class) // 2]
     return next((shots for shots in RECIPE_SHOTS if shots <= middle), 1)
 
 
 def size_settings(run: RunConfig, images: int, consumes: Consumes) -> dict[str, object]:
-    """KEY -> value where the recipe's training would be too short or too long for so many training images."""
+    """KEY -> value for settings by which the recipe's training would be too short or too long for `images` images."""
     optim, views = run.optim, run.views
     most = MAX_STEPS[consumes]
     settings: dict[str, object] = {}
@@ -48,13 +48,13 @@ def size_settings(run: RunConfig, images: int, consumes: Consumes) -> dict[str, 
 
 
 def _options_in_epochs(run: RunConfig, ratio: float) -> dict[str, object]:
-    """A method that averages over epochs counts them in its options `average_...`."""
+    """KEY -> value of the method's options named `average_...`, which count epochs, scaled by `ratio`."""
     names = [name for name in run.options.__dataclass_fields__ if name.startswith("average_")]
     return {f"{run.method}.{name}".upper(): getattr(run.options, name) * ratio for name in names}
 
 
 def embedded_settings(method: str) -> dict[str, object]:
-    """KEY -> value that the embedded suite has found for a method on the embedded backbone."""
+    """KEY -> value of the settings that were tuned for a method on the embedded suite and backbone."""
     suite = read_packaged("suites", "mini")
     found = _flat({"VIEWS": suite["VIEWS"]})
     cases = suite["WHEN"]

@@ -1,4 +1,4 @@
-"""What a single training is told about: confused classes, and a sheet of the images that it was surest to get wrong."""
+"""The report of a single training: confused classes, and a sheet of the worst images."""
 
 import json
 from collections import Counter
@@ -20,7 +20,7 @@ SUMMARY_FILE, TEXT_FILE, SHEET_FILE = "summary.json", "summary.txt", "worst_imag
 
 
 def confusions(logits: Floats, labels: Ints, classnames: Sequence[str]) -> tuple[Confusion, ...]:
-    """The most frequent pairs of a class and what it was taken for; pairs of equal frequency stand in label order."""
+    """The most frequent confusions of one class with another; equally frequent ones are in label order."""
     taken_for = logits.argmax(axis=1)
     wrong = taken_for != labels
     pairs = Counter(zip(labels[wrong].tolist(), taken_for[wrong].tolist(), strict=True))
@@ -29,17 +29,17 @@ def confusions(logits: Floats, labels: Ints, classnames: Sequence[str]) -> tuple
 
 
 def worst_images(logits: Floats, labels: Ints) -> list[int]:
-    """Places of the wrong images, the one whose own class is least likely first."""
+    """Indices of wrongly classified images, beginning with the one whose true class got the lowest probability."""
     own = log_probabilities(logits)[np.arange(len(labels)), labels]
     wrong = np.flatnonzero(logits.argmax(axis=1) != labels)
     return wrong[np.argsort(own[wrong], kind="stable")][:WORST_IMAGES].tolist()
 
 
 def write_sheet(dataset: FewShotDataset, items: Sequence[Item], logits: Floats, folder: Path) -> None:
-    """Draw the images with what they are and what they were taken for; nothing is drawn of nothing."""
+    """Draw the images with their true and predicted classes; without images, remove an older sheet."""
     place = folder / SHEET_FILE
     if not items:
-        place.unlink(missing_ok=True)  # of an earlier training
+        place.unlink(missing_ok=True)  # the sheet of an earlier training
         return
     names = dataset.classnames
     probabilities = np.exp(log_probabilities(logits))
@@ -53,7 +53,7 @@ def write_sheet(dataset: FewShotDataset, items: Sequence[Item], logits: Floats, 
 
 
 def write_summary(result: FitResult, folder: Path) -> None:
-    """The summary as text and as JSON."""
+    """Write the summary as text and as JSON."""
     content = {
         "shots": result.shots,
         "test_images": result.test_images,

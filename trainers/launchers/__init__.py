@@ -1,4 +1,4 @@
-"""Launchers: how the runs of a matrix come to be computed. See `base` for what they share."""
+"""Launchers: ways to have the runs of a matrix computed. See `base` for what they share."""
 
 from trainers.launchers.base import Event, Job, Launcher, LaunchError, Place, Tell, Work
 from trainers.launchers.local import InProcess, Local

@@ -1,8 +1,8 @@
-"""What launchers share: jobs, and workers that go through them.
+"""The shared part of all launchers: jobs, and workers that go through them.
 
-Every worker goes through the same jobs and does those that no one else is at: a claim in the job's folder sees to it.
-So launchers only start workers and replace those that die, none of them hands out jobs, and two commands, or two
-machines with a shared disk, may work at the same jobs. What a job leaves on disk says that it is settled.
+Every worker goes through the same jobs and does those that no other worker is doing; claims in the jobs' folders
+ensure that. So launchers only start workers and replace those that die: none hands out jobs, and two commands, or two
+machines with a shared disk, may work on the same jobs. A job is settled when its result or its failure is on disk.
 """
 
 import contextlib
@@ -17,35 +17,35 @@ from datasets_fewshot.store.claims import Claim
 from trainers.runs.records import write_text
 
 CLAIM_FILE = ".claim"
-FAILED_FILE = "failed.json"  # says what went wrong, and in which command
-POLL_SECONDS = 0.5  # between two looks at jobs that others are at
-DEATHS_IN_A_ROW = 3  # of workers, per worker, without a job being settled
-END_SECONDS = 10.0  # that workers have to end by themselves when every job is settled
+FAILED_FILE = "failed.json"  # holds the error and the name of the command
+POLL_SECONDS = 0.5  # pause between two looks at jobs that other workers are doing
+DEATHS_IN_A_ROW = 3  # limit per worker, counted while no job is settled
+END_SECONDS = 10.0  # time for workers to end by themselves once every job is settled
 
 
 class LaunchError(ValueError):
-    """Jobs that could not be done; the message says why and what to do."""
+    """Some jobs could not be done; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work."""
+    """One piece of work, such as a run."""
 
     key: str
-    folder: Path  # what it writes, its claim included
+    folder: Path  # everything the job writes, including its claim
     group: str  # jobs of one group share what is cached
-    result: Path  # that is there when the job is done
-    stale: int | None = None  # change time (ns) of a result from before, which does not count
+    result: Path  # the file whose existence shows that the job is done
+    stale: int | None = None  # change time (ns) of an older result, which does not count
 
     def is_done(self) -> bool:
-        """Whether its result is there."""
+        """Whether the job's result exists."""
         try:
             return self.result.stat().st_mtime_ns != self.stale
         except FileNotFoundError:
             return False
 
     def failure(self, command: str) -> str | None:
-        """What went wrong with it in this command, if anything did."""
+        """The error of this job in this command, or None."""
         try:
             content = json.loads((self.folder / FAILED_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -53,11 +53,11 @@ class Job:
         return str(content["error"]) if content["command"] == command else None
 
     def fail(self, command: str, error: str) -> None:
-        """Say what went wrong."""
+        """Write the error into the job's folder."""
         write_text(self.folder / FAILED_FILE, json.dumps({"command": command, "error": error}, indent=1) + "\n")
 
     def tidy(self) -> None:
-        """Remove what a process that died left half-written; only for who holds the claim."""
+        """Remove half-written files of a dead process; only the holder of the claim may call this."""
         (self.folder / FAILED_FILE).unlink(missing_ok=True)
         for left in self.folder.rglob(".*"):
             if left.is_file() and left.name != CLAIM_FILE:
@@ -66,55 +66,55 @@ class Job:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that a worker tells."""
+    """A worker's message about a job."""
 
     kind: Literal["start", "epoch", "done", "failed"]
     key: str
-    epochs: int = 0  # done so far
+    epochs: int = 0  # number of epochs done so far
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a worker stands among all."""
+    """A worker's number, device and team."""
 
     worker: int
     workers: int
-    device: str  # for torch
-    rank: int = 0  # among the processes that do each job together
-    processes: int = 1  # of these
-    meeting: Path = Path()  # the file through which they find each other
+    device: str  # torch device name
+    rank: int = 0  # this process's number within its team, which does each job together
+    processes: int = 1  # size of the team
+    meeting: Path = Path()  # the file through which the team's processes find each other
 
 
 Tell = Callable[[Event], None]
-Perform = Callable[[Job, Tell], str | None]  # does a job; says what went wrong if it concerns this job alone
+Perform = Callable[[Job, Tell], str | None]  # does a job; returns the error of a failure that concerns this job alone
 
 
 class Work(Protocol):
-    """Jobs, and what is needed to do them. It can be pickled: workers open it where they are."""
+    """Jobs and everything needed to do them. Work is picklable: each worker opens it in its own process."""
 
     @property
     def jobs(self) -> Sequence[Job]: ...
 
     @property
     def command(self) -> str:
-        """A name for this one call, so that what failed in an earlier one is tried again."""
+        """The unique name of this call, so that jobs that failed in an earlier call are tried again."""
 
     def open(self, place: Place) -> Perform: ...
 
 
 class Launcher(Protocol):
-    """Has workers go through work until every job is settled."""
+    """A way to start workers and keep them going until every job is settled."""
 
     def launch(self, work: Work, tell: Tell) -> None:
-        """Return when every job is done or has failed.
+        """Do the work; return when every job is done or has failed.
 
         Raises:
-            LaunchError: if jobs are left, because workers fail or die.
+            LaunchError: if jobs are left because workers failed or died.
         """
 
 
 def go_through(work: Work, place: Place, tell: Tell, perform: Perform | None = None) -> None:
-    """Be a worker: do every job that no one else does, and wait for the rest, in case who is at it dies."""
+    """Be a worker: do every free job, and wait for jobs of other workers, in case one of those dies."""
     perform = perform or work.open(place)
     claims: dict[str, Claim] = {}
     waiting, is_first_pass = ordered(work.jobs, place), True
@@ -126,7 +126,7 @@ def go_through(work: Work, place: Place, tell: Tell, perform: Perform | None = N
 
 
 def be_worker(work: Work, place: Place, tell: Tell) -> str | None:
-    """Go through work in a process of one's own; what a user can put right comes back in a line, else None."""
+    """Go through work in a process of its own; return an error that the user can fix as one line, or None."""
     try:
         go_through(work, place, tell)
     except (ValueError, OSError, ImportError, ArithmeticError) as error:
@@ -135,7 +135,7 @@ def be_worker(work: Work, place: Place, tell: Tell) -> str | None:
 
 
 def ordered(jobs: Sequence[Job], place: Place) -> list[Job]:
-    """The jobs group by group; each worker begins at another group, so that it finds its own caches hot."""
+    """The jobs, group by group; each worker begins with a different group, so that its caches stay warm."""
     groups = list(dict.fromkeys(job.group for job in jobs))
     start = place.worker * len(groups) // place.workers
     rank = {group: (index - start) % len(groups) for index, group in enumerate(groups)}
@@ -143,10 +143,10 @@ def ordered(jobs: Sequence[Job], place: Place) -> list[Job]:
 
 
 def _attempt(job: Job, command: str, perform: Perform, tell: Tell, claims: dict[str, Claim], pass_by: bool) -> bool:
-    """Do a job unless it is settled or someone is at it; says whether it is settled.
+    """Do a job unless it is settled or claimed by another worker; return whether it is settled.
 
     Args:
-        pass_by: leave a job with a claim for later: someone is at it, or died at it, and it may kill again.
+        pass_by: leave a job with a claim for later: a worker is doing it, or died of it, and it may kill again.
     """
     if job.is_done():
         tell(Event("done", job.key))
@@ -160,7 +160,7 @@ def _attempt(job: Job, command: str, perform: Perform, tell: Tell, claims: dict[
     with held(claims[job.key]) as is_ours:
         if not is_ours:
             return False
-        if job.is_done() or job.failure(command) is not None:  # between the look and the claim
+        if job.is_done() or job.failure(command) is not None:  # settled between the first look and the claim
             return True
         job.tidy()
         tell(Event("start", job.key))
@@ -173,7 +173,7 @@ def _attempt(job: Job, command: str, perform: Perform, tell: Tell, claims: dict[
 
 @contextlib.contextmanager
 def held(claim: Claim) -> Iterator[bool]:
-    """Hold a claim inside the block if no one else does; says whether it is held."""
+    """Hold a claim inside the block unless another worker holds it; yield whether it is held."""
     if not claim.take():
         yield False
         return
@@ -185,20 +185,20 @@ def held(claim: Claim) -> Iterator[bool]:
 
 @dataclass
 class Watch:
-    """The jobs of a launch as its parent sees them: what is settled is told once, and deaths in a row are counted."""
+    """The parent's view of a launch: it reports each settled job once and counts deaths in a row."""
 
     work: Work
     tell: Tell
     workers: int
     deaths: int = 0
     open: dict[str, Job] = field(init=False)
-    settled_at: float | None = None  # when every job was seen to be settled
+    settled_at: float | None = None  # monotonic time at which all jobs were first seen to be settled
 
     def __post_init__(self) -> None:
         self.open = {job.key: job for job in self.work.jobs}
 
     def hear(self, event: Event) -> None:
-        """Pass on what a worker tells."""
+        """Pass on a worker's event; the end of a job is passed on once."""
         if event.kind not in ("done", "failed"):
             self.tell(event)
         elif self.open.pop(event.key, None) is not None:
@@ -206,7 +206,7 @@ class Watch:
             self.tell(event)
 
     def look(self) -> None:
-        """Tell of jobs that were settled since the last look."""
+        """Report the jobs that were settled since the last look."""
         for job in list(self.open.values()):
             if job.is_done():
                 self.hear(Event("done", job.key))
@@ -214,7 +214,7 @@ class Watch:
                 self.hear(Event("failed", job.key))
 
     def goes_on(self) -> bool:
-        """Whether to wait for workers: for those that still have to begin or hang at their end, not for ever."""
+        """Whether to keep waiting for workers; once all jobs are settled, only for END_SECONDS."""
         if self.open:
             return True
         if self.settled_at is None:
@@ -222,12 +222,16 @@ class Watch:
         return time.monotonic() - self.settled_at < END_SECONDS
 
     def may_replace(self) -> bool:
-        """Count a worker that died; whether another may take its place."""
+        """Count a worker's death and return whether another worker may take its place."""
         self.deaths += 1
         return bool(self.open) and self.deaths < DEATHS_IN_A_ROW * self.workers
 
     def conclude(self, errors: Sequence[str] = ()) -> None:
-        """Raise a LaunchError if jobs are left."""
+        """Check that every job is settled.
+
+        Raises:
+            LaunchError: if jobs are left.
+        """
         self.look()
         if not self.open:
             return

@@ -1,4 +1,4 @@
-"""Workers on this machine: processes, one per device; a single one is this process itself."""
+"""Workers on this machine: this process itself, or one process per device."""
 
 import multiprocessing as mp
 import os
@@ -14,22 +14,22 @@ from trainers.launchers.base import POLL_SECONDS, Event, Perform, Place, Tell, W
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
 
-Be = Callable[[Work, Place, Connection], str | None]  # what a process does, telling through the pipe; its error
+Be = Callable[[Work, Place, Connection], str | None]  # a process's body: sends events, returns an error
 
 
 @dataclass(frozen=True)
 class InProcess:
-    """The only worker is this process.
+    """Launcher whose only worker is this process.
 
     Args:
-        perform: does a job with what is loaded here already.
+        perform: does a job with objects that this process has loaded already.
     """
 
     perform: Perform
     device: str
 
     def launch(self, work: Work, tell: Tell) -> None:
-        """Errors that concern more than one job come through as they are."""
+        """Do every job here; errors that concern more than one job are raised unchanged."""
         watch = Watch(work, tell, 1)
         go_through(work, Place(0, 1, self.device), watch.hear, self.perform)
         watch.conclude()
@@ -37,12 +37,12 @@ class InProcess:
 
 @dataclass(frozen=True)
 class Local:
-    """A worker process for each of the devices; a device may be named more than once."""
+    """Launcher with one worker process per device; a device may be named more than once."""
 
     devices: Sequence[str]
 
     def launch(self, work: Work, tell: Tell) -> None:
-        """Start the workers, pass on what they tell, and replace those that die."""
+        """Start the workers, pass on their events, and replace workers that die."""
         watch, errors = Watch(work, tell, len(self.devices)), list[str]()
         crew = {index: Member(work, self._place(index), be_alone) for index in range(len(self.devices))}
         try:
@@ -65,23 +65,23 @@ class Local:
 
 
 class Member:
-    """One worker process and the pipe it tells through."""
+    """One worker process and the pipe for its messages."""
 
     def __init__(self, work: Work, place: Place, be: Be):
         context = _context()
         self.ear, mouth = context.Pipe(duplex=False)
         self.process = context.Process(target=_be_process, args=(be, work, place, mouth))
         self.process.start()
-        mouth.close()  # the worker has its own end: when it dies, ours says so
+        mouth.close()  # the worker holds its own copy; when it dies, `ear` reports the end of the pipe
         self.is_over = False
 
     @property
     def was_killed(self) -> bool:
-        """Whether it ended by a signal: it may have been the system, for memory."""
+        """Whether a signal ended the process, perhaps from the system because memory ran out."""
         return not self.is_over and (self.process.exitcode or 0) < 0
 
     def listen(self, watch: Watch, errors: list[str]) -> bool:
-        """Hear all that there is to hear; whether the worker goes on."""
+        """Read all waiting messages and return whether the worker is still running."""
         try:
             while self.ear.poll():
                 said = self.ear.recv()
@@ -91,7 +91,7 @@ class Member:
                 self.is_over = True
                 if said is not None:
                     errors.append(said)
-        except (EOFError, OSError):  # it has ended
+        except (EOFError, OSError):  # the worker has ended
             self.process.join()
             self.ear.close()
             if not self.is_over and not self.was_killed:
@@ -100,14 +100,14 @@ class Member:
         return True
 
     def end(self) -> None:
-        """Have it ended, whatever it is at."""
+        """Kill the worker process, whatever it is doing."""
         self.process.kill()
         self.process.join()
         self.ear.close()
 
 
 def _context() -> "SpawnContext | ForkServerContext":
-    """How workers start: as forks of a process that has imported all and begun nothing, where the system can do so.
+    """Choose the way to start workers: forks of a clean process that has done the imports, or else spawning.
 
     A fork of this process would share its CUDA context and the locks of its threads.
     """
@@ -119,7 +119,7 @@ def _context() -> "SpawnContext | ForkServerContext":
 
 
 def be_alone(work: Work, place: Place, mouth: Connection) -> str | None:
-    """Be a worker; what a user can put right comes back in a line."""
+    """Be a worker on its own; return an error that the user can fix as one line, or None."""
     return be_worker(work, place, mouth.send)
 
 

@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster: an existing one, or one of this machine alone. All of them see the same folders."""
+"""Workers on a Ray cluster, an existing one or a new one on this machine; all workers must see the same folders."""
 
 import math
 import os
@@ -11,13 +11,13 @@ from trainers.launchers.base import POLL_SECONDS, LaunchError, Place, Tell, Watc
 
 @dataclass(frozen=True)
 class Ray:
-    """So many workers, each a Ray task with resources of its own; where one dies, the task is started again.
+    """Launcher with `workers` Ray tasks, each with its own resources; a task whose worker dies is started again.
 
     Args:
-        device: for torch, as a worker sees it: Ray shows each its own GPUs alone.
-        address: of a cluster, "auto" for the one that this machine is part of, or empty to start one here.
-        cpus: of one worker.
-        gpus: of one worker; a share, such as 0.5, lets workers share a GPU.
+        device: torch device name as a worker sees it; Ray shows each worker only its own GPUs.
+        address: a cluster's address, "auto" for the cluster of this machine, or empty to start one here.
+        cpus: CPU cores per worker.
+        gpus: GPUs per worker; a fraction, such as 0.5, lets workers share a GPU.
     """
 
     workers: int
@@ -27,11 +27,11 @@ class Ray:
     gpus: float = 0.0
 
     def launch(self, work: Work, tell: Tell) -> None:
-        """Start the tasks, tell of what is settled on disk, and start tasks again whose worker died.
+        """Start the tasks, report jobs that are settled on disk, and restart tasks whose worker died.
 
         Raises:
             ImportError: if Ray is not installed.
-            LaunchError: also if this machine has no room for a worker.
+            LaunchError: if jobs are left, or if this machine has no room for a worker.
         """
         ray = _import_ray()
         is_ours = not ray.is_initialized()
@@ -48,7 +48,7 @@ class Ray:
                 ray.shutdown()
 
     def _watch(self, ray: ModuleType, work: Work, tell: Tell) -> None:
-        # The task is started again here, not by Ray: one that goes on dying at the same job has to be given up.
+        # This loop restarts tasks, not Ray: a task that keeps dying at the same job has to be given up.
         task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)(_be_worker)
         shared = ray.put(work)
         watch, errors = Watch(work, tell, self.workers), list[str]()
@@ -64,7 +64,7 @@ class Ray:
                             errors.append(error)
                     except ray.exceptions.RayTaskError as failure:
                         errors.append(f"{type(failure.cause).__name__}: {failure.cause}")
-                    except ray.exceptions.RayError:  # the worker, or the machine that it was on, is gone
+                    except ray.exceptions.RayError:  # the worker or its machine is gone
                         if watch.may_replace():
                             crew[task.remote(shared, place)] = place
         finally:
@@ -73,7 +73,13 @@ class Ray:
         watch.conclude(errors)
 
     def _check_room(self, ray: ModuleType, may_grow: bool) -> None:
-        """Where no machine could hold a worker, refuse, or say so if one may join later: Ray waits without an end."""
+        """Check that a machine can hold a worker, because Ray would wait forever.
+
+        A cluster that another machine may join gets a warning.
+
+        Raises:
+            LaunchError: if no machine can hold a worker and none may join.
+        """
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if any(room.get("CPU", 0) >= self.cpus and room.get("GPU", 0) >= self.gpus for room in machines):
             return

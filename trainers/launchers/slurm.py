@@ -1,4 +1,4 @@
-"""Workers as a Slurm job array, through submitit. All nodes see the same folders."""
+"""Workers as a Slurm job array, through submitit; all nodes must see the same folders."""
 
 import time
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Slurm:
-    """An array of so many jobs, each a worker; one that is preempted or out of time is queued again.
+    """Launcher with an array of `workers` Slurm jobs; a job that is preempted or out of time is queued again.
 
     Args:
-        device: for torch, as a worker sees it: Slurm shows each its own GPUs alone.
-        folder: where submitit keeps scripts and logs; the nodes have to see it.
-        cluster: "local" runs the jobs as processes of this machine, to try it out.
-        cpus: of one worker.
-        gpus: of one worker.
-        minutes: that Slurm gives a job; what is not done then goes on in a job of its own.
-        partition: empty for the cluster's default.
+        device: torch device name as a worker sees it; Slurm shows each worker only its own GPUs.
+        folder: for submitit's scripts and logs; every node must see it.
+        cluster: "local" runs the jobs as processes of this machine, as a trial.
+        cpus: CPU cores per worker.
+        gpus: GPUs per worker.
+        minutes: time limit of a Slurm job; unfinished work continues in a new job.
+        partition: Slurm partition; empty for the cluster's default.
     """
 
     workers: int
@@ -37,7 +37,7 @@ class Slurm:
     partition: str = ""
 
     def launch(self, work: Work, tell: Tell) -> None:
-        """Submit the array, tell of what is settled on disk, and submit workers again that died.
+        """Submit the array, report jobs that are settled on disk, and resubmit workers that died.
 
         Raises:
             ImportError: if submitit is not installed.
@@ -62,7 +62,7 @@ class Slurm:
                             errors.append(error)
                     except submitit.core.utils.FailedJobError as failure:
                         errors.append(str(failure))
-                    except submitit.core.utils.UncompletedJobError:  # it ended without an answer: killed, or its node
+                    except submitit.core.utils.UncompletedJobError:  # no answer: the job was killed or its node died
                         if watch.may_replace():
                             crew[executor.submit(worker, place)] = place
         finally:
@@ -89,7 +89,7 @@ class _ArrayWorker:
         return be_worker(self.work, place, lambda event: None)
 
     def checkpoint(self, place: Place) -> "DelayedSubmission":
-        """What submitit queues when Slurm is about to end the job: the same again, which goes on where this one was."""
+        """Make the submission that submitit queues when Slurm is about to end the job: the same worker again."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, place)

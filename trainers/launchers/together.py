@@ -1,4 +1,4 @@
-"""One worker that is several processes: they do every job together, the first one leads."""
+"""One worker made of several processes, which do every job together; the first one leads."""
 
 import tempfile
 from collections.abc import Sequence
@@ -21,24 +21,24 @@ from trainers.launchers.base import (
 )
 from trainers.launchers.local import Member
 
-ALL_DONE = -1  # what the leader says at the end, instead of a job's number
+ALL_DONE = -1  # the leader broadcasts this at the end, instead of a job's number
 
 
 @dataclass(frozen=True)
 class Together:
-    """A process for each of the devices; when one dies, all are started again."""
+    """Launcher with one team of processes, one per device; when a process dies, the whole team is restarted."""
 
     devices: Sequence[str]
 
     def launch(self, work: Work, tell: Tell) -> None:
-        """Start the processes, pass on what the leader tells, and start all again when one dies."""
+        """Start the processes, pass on the leader's events, and restart all when one dies."""
         watch, errors = Watch(work, tell, 1), list[str]()
         while self._were_killed(work, watch, errors) and watch.may_replace():
             continue
         watch.conclude(errors)
 
     def _were_killed(self, work: Work, watch: Watch, errors: list[str]) -> bool:
-        """Run a team to its end; whether one of it was killed."""
+        """Run a team to its end and return whether one of its processes was killed."""
         with tempfile.TemporaryDirectory() as folder:
             count, meeting = len(self.devices), Path(folder) / "meeting"
             places = [Place(0, 1, device, rank, count, meeting) for rank, device in enumerate(self.devices)]
@@ -50,7 +50,7 @@ class Together:
                     alive = [member for member in alive if member.listen(watch, errors)]
                     gone = [member for member in team if member not in alive]
                     if errors or any(member.was_killed for member in gone):
-                        break  # the others wait for it
+                        break  # the other processes would wait for it
                 return any(member.was_killed for member in team if member not in alive)
             finally:
                 for member in team:
@@ -58,7 +58,7 @@ class Together:
 
 
 def be_member(work: Work, place: Place, mouth: Connection) -> str | None:
-    """Be one of the processes; the leader claims the jobs and says which comes next."""
+    """Be one process of the team; the leader claims the jobs and broadcasts the number of the next one."""
     try:
         if place.rank == 0:
             error = be_worker(_Led(work), place, mouth.send)
@@ -76,7 +76,7 @@ def be_member(work: Work, place: Place, mouth: Connection) -> str | None:
 
 @dataclass(frozen=True)
 class _Led:
-    """Work of which every job is said to the others before it is done."""
+    """Work whose leader broadcasts each job's number to the team before doing the job."""
 
     work: Work
 

@@ -1,1 +1,1 @@
-"""An adapter behind HTTP: one page, one endpoint, no state."""
+"""Serve an adapter over HTTP: one page, one endpoint, no state."""

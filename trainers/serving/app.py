@@ -1,8 +1,8 @@
 """The web application: GET / is the page, GET /adapter says what is served, POST /predict classifies one image.
 
-The image is the body of the POST as it is, with its own content type. That is easy to send, needs no copy on disk, and
-no page of another origin can send it without asking first, which is not answered. Other host names than the expected
-ones are refused as well: they come from a page elsewhere whose name was made to point at this machine.
+The body of the POST is the image itself, with its own content type. That is easy to send, needs no copy on disk, and
+no page of another origin can send it without a preflight request, which stays unanswered. Unexpected host names
+are refused as well: they come from a foreign page whose name was made to point at this machine.
 """
 
 import threading
@@ -20,7 +20,7 @@ from starlette.responses import Response
 from adaptkit import AdaptedCLIP, Prediction
 from trainers.serving.uploads import UploadError, open_upload
 
-MAX_CLASSES, MAX_NAME = 500, 200  # names in a request, and characters in a name
+MAX_CLASSES, MAX_NAME = 500, 200  # most names in a request, and most characters in a name
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline'; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
@@ -30,7 +30,7 @@ HEADERS = {
 
 
 class Classifier:
-    """A method that answers one request at a time; the classes of the last request stay encoded."""
+    """A method behind a lock, for one request at a time; the classes of the last request stay encoded."""
 
     def __init__(self, method: AdaptedCLIP):
         self.method = method.eval()
@@ -40,7 +40,7 @@ class Classifier:
         self._encoded.enter_context(method.encode_classes_once())
 
     def classify(self, data: bytes, max_bytes: int, names: Sequence[str], topk: int) -> Prediction:
-        """One image among these class names, or among the adapter's own where none is given.
+        """Classify one image among the given class names, or the adapter's own if none are given.
 
         Raises:
             UploadError: if the image or the names are refused.
@@ -59,7 +59,7 @@ class Classifier:
         before = self.method.classes
         try:
             self.method.set_classes(list(names))
-        except ValueError as error:  # a name that does not fit into a prompt
+        except ValueError as error:  # a name is too long for a prompt
             self.method.set_classes(before)
             raise UploadError(str(error), 422) from None
         finally:
@@ -67,11 +67,11 @@ class Classifier:
 
 
 def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastAPI:
-    """The application around one method.
+    """Make the web application that serves one method.
 
     Args:
-        max_bytes: of an upload.
-        hosts: names by which this server may be called; "*" for any.
+        max_bytes: largest upload, in bytes.
+        hosts: host names that requests may use; "*" for any.
     """
     classifier = Classifier(method)
     page = (resources.files("trainers.serving") / "page.html").read_text(encoding="utf-8")
@@ -119,10 +119,10 @@ def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastA
 
 
 def class_names(written: Sequence[str]) -> list[str]:
-    """Class names of a request, trimmed, each once.
+    """The class names of a request, trimmed and without duplicates.
 
     Raises:
-        UploadError: if there are too many, or one is too long.
+        UploadError: if there are too many names, or one is too long.
     """
     names = list(dict.fromkeys(name.strip() for name in written if name.strip()))
     if len(names) > MAX_CLASSES:
@@ -134,10 +134,10 @@ def class_names(written: Sequence[str]) -> list[str]:
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The image of a request, read no further than the limit.
+    """Read the image of a request, no further than the limit.
 
     Raises:
-        UploadError: if it is not sent as an image, or is larger than the limit.
+        UploadError: if the body is not sent as an image, or is larger than the limit.
     """
     kind = request.headers.get("content-type", "")
     if not kind.startswith("image/"):

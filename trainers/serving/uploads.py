@@ -1,4 +1,4 @@
-"""Uploaded bytes -> an RGB image, or a refusal that is safe to show to whoever sent them."""
+"""Decode uploaded bytes to an RGB image, or refuse them with a message that is safe to show to the sender."""
 
 import io
 import warnings
@@ -8,11 +8,11 @@ from PIL import Image
 from adaptkit.contract.prediction import UNREADABLE, read_image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-MAX_PIXELS = 50_000_000  # decoded this is 150 MB
+MAX_PIXELS = 50_000_000  # takes 150 MB when decoded
 
 
 class UploadError(ValueError):
-    """An upload that is not classified; `status` is the HTTP answer."""
+    """A refused upload; `status` is the HTTP status code of the answer."""
 
     def __init__(self, message: str, status: int):
         super().__init__(message)
@@ -20,10 +20,10 @@ class UploadError(ValueError):
 
 
 def open_upload(data: bytes, max_bytes: int) -> Image.Image:
-    """Decode an upload, looking at its size, then at its header, and only then at its pixels.
+    """Decode an upload after checking its size, then its header, and only then its pixels.
 
     Raises:
-        UploadError: if it is too large, no image of a known format, has too many pixels, or is damaged.
+        UploadError: if the upload is too large, has an unknown format, has too many pixels, or is damaged.
     """
     if len(data) > max_bytes:
         raise UploadError(f"the upload is larger than {max_bytes / 1e6:g} MB; send a smaller image", 413)

@@ -1,1 +1,1 @@
-"""How the embedded suite was made: fetch, rasterise, pairs, assemble; each runs with `python -m`."""
+"""The recipe of the embedded suite: fetch, rasterise, pairs, assemble; each step runs with `python -m`."""

@@ -1,4 +1,4 @@
-"""Draw one picture: SVG, font glyph or picture file -> 64 x 64 RGBA with straight alpha."""
+"""Draw one picture, from SVG, font glyph or picture file, as 64 x 64 RGBA with straight alpha."""
 
 import io
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ import resvg_py
 from PIL import Image, ImageDraw, ImageFont
 
 SIDE = 64
-GLYPH_SIDE = 60  # a glyph's longer side, so that it keeps a margin like the vector sets do
+GLYPH_SIDE = 60  # pixels of a glyph's longer side, which leaves a margin as in the vector sets
 
 
 def icon_svg(icon: Mapping[str, str | int], defaults: Mapping[str, str | int]) -> str:
-    """An icon of an iconify set as a square SVG document; a wide icon is centred."""
+    """Write an icon of an iconify set as a square SVG document; a wide icon is centred."""
 
     def value(key: str, default: int) -> str | int:
         return icon.get(key, defaults.get(key, default))
@@ -25,7 +25,7 @@ def icon_svg(icon: Mapping[str, str | int], defaults: Mapping[str, str | int]) -
 
 
 def draw_svg(svg: str) -> np.ndarray:
-    """(64, 64, 4) uint8.
+    """Draw an SVG document: (64, 64, 4) uint8.
 
     Raises:
         ValueError: if the document cannot be drawn.
@@ -35,7 +35,7 @@ def draw_svg(svg: str) -> np.ndarray:
 
 
 def draw_glyph(font_path: Path, character: str) -> np.ndarray:
-    """A font's glyph in black on transparency, centred, (64, 64, 4) uint8; all transparent where it is empty."""
+    """Draw a font's glyph in black on transparency, centred: (64, 64, 4) uint8; an empty glyph is all transparent."""
     font = ImageFont.truetype(str(font_path), 256)
     left, top, right, bottom = font.getbbox(character)
     canvas = np.zeros((SIDE, SIDE, 4), np.uint8)
@@ -52,7 +52,7 @@ def draw_glyph(font_path: Path, character: str) -> np.ndarray:
 
 
 def draw_picture(path: Path) -> np.ndarray:
-    """A picture file fitted into the square, its proportions kept, (64, 64, 4) uint8."""
+    """Fit a picture file into the square, keeping its proportions: (64, 64, 4) uint8."""
     with Image.open(path) as picture:
         picture.draft("RGB", (2 * SIDE, 2 * SIDE))
         fitted = picture.convert("RGBA")

@@ -2,7 +2,7 @@
 
     python -m datasets_fewshot.mini.recipe.assemble --work WORK
 
-Run `fetch`, `rasterise` and `pairs` first. Took 45 s on 2 CPU cores beside other work.
+Run `fetch`, `rasterise` and `pairs` first. This step took 45 s on 2 CPU cores that did other work as well.
 """
 
 import argparse

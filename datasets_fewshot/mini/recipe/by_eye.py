@@ -1,6 +1,6 @@
-"""What matching by name gets wrong or misses, found by looking at montages: family -> icon name -> emoji name or None.
+"""Corrections to matching by name, found by looking at montages: family -> icon name -> emoji name or None.
 
-None drops the icon: its picture shows something else than the emoji of that name.
+None drops an icon whose picture shows something other than the emoji of its name.
 """
 
 HOURS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
@@ -99,8 +99,8 @@ BY_EYE: dict[str, dict[str, str | None]] = {
     },
 }
 
-# Beginnings of clip-art file names whose picture is broken, shows something else than its folder says, or shows a
-# private person.
+# These beginnings of clip-art file names are left out: the picture is broken, shows something other than its folder
+# says, or shows a private person.
 CLIPART_LEFT_OUT = (
     "stylized_yoga_person", "duck_yellow_i", "tux_didier", "manager_mimooh", "wing_mitchell", "virus_andreas",
     "crossroads", "curve_ahead", "cycle_lane", "cycle_route", "lighthouse", "parking_romus", "quay_sign",

@@ -1,7 +1,7 @@
-"""Clip art of many hands, sorted into folders: the folders that name one kind of thing are classes.
+"""Clip art by many artists, sorted into folders; folders that name one kind of thing become classes.
 
-Clip artists draw one thing several times. Such drawings stay on one side of the split: they are grouped by what their
-file names share and by how alike they look.
+Clip artists draw one thing several times. Such drawings stay on one side of the split: they are grouped by their file
+names and by their looks.
 """
 
 import random
@@ -21,13 +21,13 @@ ARCHIVE = "openclipart.zip"
 ROOT = "openclipart/usr/share/openclipart/png"
 SEED = 0
 TRAIN_SHARE, LEAST_TRAIN, VAL, LEAST_TEST = 0.5, 16, 4, 5
-MOST = 120  # images of one class
-MOST_PIXELS = 40_000_000  # some drawings are stored at sizes that only waste memory: they are left out
+MOST = 120  # most images of one class
+MOST_PIXELS = 40_000_000  # larger drawings are left out, because they only waste memory
 MARGIN = 2  # pixels of white around a drawing
-LEAST_INK = 0.015  # mean darkness of a drawing that is kept: fainter ones cannot be seen at this size
-ALIKE_BITS = 12  # of 256 bits of the outline hash, two drawings that differ in at most so many are one drawing
+LEAST_INK = 0.015  # least mean darkness of a drawing; fainter ones cannot be seen at this size
+ALIKE_BITS = 12  # two drawings whose outline hashes differ in at most so many of 256 bits count as one
 
-# Class name -> folders; "/*" takes the folders inside as well.
+# Class name -> folders; "/*" includes the folders inside.
 FOLDERS = {
     "bird": ("animals/birds/*",),
     "insect": ("animals/bugs",),
@@ -62,7 +62,7 @@ VARIANT_WORDS = frozenset({
 
 
 def class_files(root: Path, folders: tuple[str, ...]) -> list[Path]:
-    """PNG files of a class, sorted, without those that were found to show something else."""
+    """PNG files of a class, sorted, without those known to show something else."""
     found: set[Path] = set()
     for folder in folders:
         pattern = "**/*.png" if folder.endswith("/*") else "*.png"
@@ -71,19 +71,22 @@ def class_files(root: Path, folders: tuple[str, ...]) -> list[Path]:
 
 
 def stem_key(path: Path) -> str:
-    """A file's name without numbers and words for variants: "flamand_bw_balin_01" -> "flamand balin"."""
+    """Strip numbers and words for variants from a file's name: "flamand_bw_balin_01" -> "flamand balin"."""
     words = re.findall(r"[a-z]+", path.stem.lower())
     return " ".join(word for word in words if word not in VARIANT_WORDS)
 
 
 def outline_hash(image: Image.Image) -> np.ndarray:
-    """(256,) bool: whether brightness grows from each cell of a 17 x 16 grid to the next: robust to size and colour."""
+    """Hash (256,) bool: whether brightness grows from each cell of a 17 x 16 grid to the next.
+
+    The hash is robust to size and colour.
+    """
     cells = np.asarray(image.convert("L").resize((17, 16), Image.Resampling.BOX), np.int16)
     return (np.diff(cells, axis=1) > 4).ravel()
 
 
 def group_alike(paths: list[Path], images: list[Image.Image]) -> list[list[int]]:
-    """Indices grouped so that drawings of one stem, or of one look, are together."""
+    """Group indices so that drawings with equal file-name stems, or similar looks, are together."""
     parent = list(range(len(paths)))
 
     def root(index: int) -> int:
@@ -104,13 +107,13 @@ def group_alike(paths: list[Path], images: list[Image.Image]) -> list[list[int]]
 
 
 def split_groups(groups: list[list[int]], seed: str) -> dict[str, list[int]]:
-    """Whole groups on one side: large groups first into train and validation, the rest into test."""
+    """Put whole groups on one side: large ones first into train and validation, the rest into test."""
     random.Random(seed).shuffle(groups)
     total = min(MOST, sum(len(group) for group in groups))
     wanted_train = max(LEAST_TRAIN, round(TRAIN_SHARE * (total - VAL)))
     seen: list[int] = []
     test: list[int] = []
-    for group in sorted(groups, key=lambda group: len(group) <= 3):  # stable: among equals the shuffled order
+    for group in sorted(groups, key=lambda group: len(group) <= 3):  # stable: equals keep their shuffled order
         if len(seen) < wanted_train + VAL:
             seen += group[: wanted_train + VAL - len(seen)]
         else:
@@ -121,14 +124,14 @@ def split_groups(groups: list[list[int]], seed: str) -> dict[str, list[int]]:
 
 
 def png_pixels(path: Path) -> int:
-    """Width times height as the file's header states them: PIL refuses to open the largest files at all."""
+    """Width times height from the file's header, because PIL refuses to open the largest files at all."""
     with path.open("rb") as file:
         width, height = struct.unpack(">II", file.read(24)[16:])
     return width * height
 
 
 def draw_trimmed(path: Path) -> Image.Image | None:
-    """The drawing on white without its empty margins, 64 px; None where hardly anything is drawn."""
+    """Draw a file on white without its empty margins, 64 px; return None if hardly anything is drawn."""
     with Image.open(path) as stored:
         large = stored.convert("RGBA")
     large.thumbnail((1024, 1024), Image.Resampling.LANCZOS, reducing_gap=3.0)
@@ -144,12 +147,12 @@ def draw_trimmed(path: Path) -> Image.Image | None:
 
 
 def is_ink(difference: int) -> int:
-    """Whether a pixel differs from white by more than noise, as PIL's point tables want it."""
+    """Return 255 or 0 for PIL's point tables: whether a pixel differs from white by more than noise."""
     return 255 if difference > 12 else 0
 
 
 def read_images(root: Path) -> dict[str, list[tuple[Path, Image.Image]]]:
-    """Class name -> its drawings on white, 64 px; a file name that two classes hold belongs to neither."""
+    """Map class name -> its drawings on white, 64 px; a file name in two classes belongs to neither."""
     classes = {name: class_files(root, folders) for name, folders in FOLDERS.items()}
     owners = defaultdict(set)
     for name, paths in classes.items():
@@ -167,7 +170,7 @@ def read_images(root: Path) -> dict[str, list[tuple[Path, Image.Image]]]:
 
 
 def clipart_suite(work: Path) -> tuple[Suite, dict[str, bytes]]:
-    """The data set and the members of its archive."""
+    """Make the clip-art data set and the members of its archive."""
     root = work / "raw" / ROOT
     rows: dict[str, list[tuple[str, str]]] = {"train": [], "val": [], "test": []}
     members = {}

@@ -1,4 +1,4 @@
-"""What emojibase says of each emoji, and how the icons of a drawing family are matched to it."""
+"""Read emojibase's facts on each emoji, and match the icons of a drawing family to emoji."""
 
 import json
 import re
@@ -12,14 +12,14 @@ SKIN_TONES = {"1F3FB", "1F3FC", "1F3FD", "1F3FE", "1F3FF"}
 
 @dataclass(frozen=True)
 class Emoji:
-    """One emoji: code points in hexadecimal without FE0F, its English name, keywords, group and subgroup."""
+    """One emoji: its code points in hexadecimal without FE0F, English name, keywords, group and subgroup."""
 
     hexcode: str
     name: str
     keywords: tuple[str, ...]
     group: str
     subgroup: str
-    order: int  # emojibase's order, related emoji beside each other
+    order: int  # emojibase's order, with related emoji beside each other
 
     @property
     def character(self) -> str:
@@ -27,12 +27,12 @@ class Emoji:
 
 
 def plain_hexcode(hexcode: str) -> str:
-    """Upper case and without variation selectors, which vendors write or leave out."""
+    """Code points in upper case and without variation selectors, which only some vendors write."""
     return "-".join(part for part in hexcode.upper().split("-") if part != "FE0F")
 
 
 def plain_name(label: str) -> str:
-    """An emojibase label as natural lower-case words: "flag: France" -> "france flag"."""
+    """Rewrite an emojibase label in natural lower-case words: "flag: France" -> "france flag"."""
     label = unicodedata.normalize("NFKC", label).replace("’", "'")
     label = re.sub(r"[“”()]", "", label)
     label = re.sub(r"^flag: (.*)$", r"\1 flag", label)
@@ -40,13 +40,13 @@ def plain_name(label: str) -> str:
 
 
 def squash(name: str) -> str:
-    """A name without case, accents, spaces and hyphens: what icon names of all sets have in common."""
+    """Strip case, accents, spaces and hyphens from a name, so that the icon names of all sets compare."""
     decomposed = unicodedata.normalize("NFKD", name.lower().replace("&", "and"))
     return re.sub(r"[^a-z0-9]", "", decomposed)
 
 
 def read_emoji(folder: Path) -> dict[str, Emoji]:
-    """All emoji of an unpacked emojibase-data package that have a group, by hexcode."""
+    """Read all emoji of an unpacked emojibase-data package that have a group, by hexcode."""
     groups = json.loads((folder / "meta/groups.json").read_text())
     found = {}
     for entry in json.loads((folder / "en/data.json").read_text()):
@@ -65,12 +65,12 @@ def read_emoji(folder: Path) -> dict[str, Emoji]:
 
 
 def name_index(folder: Path, emoji: Mapping[str, Emoji], tables: Iterable[Mapping[str, str]] = ()) -> dict[str, str]:
-    """Squashed name -> hexcode, from Unicode's names, emojibase's labels, `tables` and shortcodes; earlier ones win.
+    """Map squashed name -> hexcode, from Unicode's names, emojibase's labels, `tables` and shortcodes; the first wins.
 
     Args:
         folder: the unpacked emojibase-data package.
         emoji: the emoji that may be matched, by hexcode.
-        tables: hexcode -> icon name, as icon sets with a character table give it.
+        tables: hexcode -> icon name, from icon sets with a character table.
     """
     index: dict[str, str] = {}
     for hexcode, entry in emoji.items():
@@ -92,7 +92,7 @@ def name_index(folder: Path, emoji: Mapping[str, Emoji], tables: Iterable[Mappin
 
 
 def flag_index(emoji: Mapping[str, Emoji]) -> dict[str, str]:
-    """Country code in lower case -> hexcode of the flag."""
+    """Map a lower-case country code -> hexcode of the flag."""
     index = {"gb-eng": "1F3F4-E0067-E0062-E0065-E006E-E0067-E007F"}
     for hexcode, entry in emoji.items():
         letters = [ord(character) - 0x1F1E6 for character in entry.character]

@@ -1,4 +1,4 @@
-"""Six data sets of emoji, one per group, and one of their subgroups, from drawing families pre-training never saw."""
+"""Six data sets of emoji, one per group, and one of subgroups, from drawing families that pre-training never saw."""
 
 import json
 from collections import Counter
@@ -26,8 +26,8 @@ GROUPS = {
 
 SUBGROUP_TRAIN = ("emojitwo", "noto-v1", "emojitwo-mono")
 SUBGROUP_VAL = "symbola"
-LEAST = {"train": 16, "val": 4, "test": 8}  # drawings of a subgroup that is kept as a class
-# emojibase's subgroups in natural words; one whose drawings share no look is left out.
+LEAST = {"train": 16, "val": 4, "test": 8}  # fewest drawings of a subgroup that becomes a class
+# emojibase's subgroups in natural words; a subgroup whose drawings share no look is left out.
 SUBGROUPS = {
     "face-smiling": "smiling face",
     "face-affection": "loving face",
@@ -99,7 +99,7 @@ class Drawings:
 
 
 def read_drawings(work: Path) -> Drawings:
-    """What `rasterise` drew."""
+    """Read the drawings that `rasterise` made."""
     pictures: dict[tuple[str, str], np.ndarray] = {}
     for family in (*TRAIN_FAMILIES, TEST_FAMILY):
         stem = work / "drawings" / family
@@ -110,12 +110,12 @@ def read_drawings(work: Path) -> Drawings:
 
 
 def member(family: str, hexcode: str) -> str:
-    """The picture's path in the archive."""
+    """Path of a picture in the archive."""
     return f"{family}/{hexcode.lower()}.webp"
 
 
 def group_suite(name: str, drawings: Drawings) -> Suite:
-    """Every emoji of a group that both colour training families and the test family draw is a class."""
+    """Make a data set of a group, with a class per emoji drawn by both colour training families and the test family."""
     hexcodes = {
         entry.name: hexcode
         for hexcode, entry in drawings.emoji.items()
@@ -141,7 +141,7 @@ def group_suite(name: str, drawings: Drawings) -> Suite:
 
 
 def subgroup_suite(drawings: Drawings) -> Suite:
-    """Subgroups as classes: what "mammal" looks like in one family's drawings, asked of another's."""
+    """Make the data set of subgroups: a class is learnt from some families' drawings and tested on another's."""
     found: dict[str, list[tuple[str, str]]] = {}
     for part, families in (("train", SUBGROUP_TRAIN), ("val", (SUBGROUP_VAL,)), ("test", (TEST_FAMILY,))):
         found[part] = [
@@ -172,7 +172,7 @@ def subgroup_suite(drawings: Drawings) -> Suite:
 
 
 def emoji_suites(work: Path) -> tuple[list[Suite], dict[str, bytes]]:
-    """The seven data sets and the members of their one archive."""
+    """Make the seven data sets and the members of their one archive."""
     drawings = read_drawings(work)
     suites = [*(group_suite(name, drawings) for name in GROUPS), subgroup_suite(drawings)]
     used = {path for suite in suites for path, _, _ in (*suite.train, *suite.val, *suite.test)}

@@ -27,7 +27,7 @@ SEED = 0
 
 
 def read_part(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 28, 28) uint8 and labels (N,) of the original "train" or "t10k" files."""
+    """Read images (N, 28, 28) uint8 and labels (N,) from the original "train" or "t10k" files."""
     with gzip.open(folder / f"{part}-images-idx3-ubyte.gz") as file:
         images = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
     with gzip.open(folder / f"{part}-labels-idx1-ubyte.gz") as file:
@@ -36,7 +36,7 @@ def read_part(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fashion_suite(work: Path) -> tuple[Suite, dict[str, bytes]]:
-    """Train and validation images from the original training file, test images from the original test file."""
+    """Draw train and validation images from the original training file, and test images from the test file."""
     generator = np.random.default_rng(SEED)
     rows: dict[str, list[tuple[str, str]]] = {"train": [], "val": [], "test": []}
     members = {}

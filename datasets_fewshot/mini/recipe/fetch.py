@@ -2,7 +2,7 @@
 
     python -m datasets_fewshot.mini.recipe.fetch --work WORK
 
-Needs `npm` and, on Debian, `apt-get` with a fresh index and `dpkg`. Took 40 s on 2 CPU cores.
+This step needs `npm` and, on Debian, `apt-get` with a fresh index and `dpkg`. It took 40 s on 2 CPU cores.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from .sources import SOURCES, Source
 
 
 def fetch(source: Source, raw: Path) -> Path:
-    """Unpack one source into raw/<key>/ unless it is there; returns that folder.
+    """Unpack one source into raw/<key>/, unless it is there, and return that folder.
 
     Raises:
         subprocess.CalledProcessError: if the registry's client fails.
@@ -46,7 +46,7 @@ def unpack_npm(source: Source, scratch: Path, unpacked: Path) -> None:
 
 def unpack_debian(source: Source, scratch: Path, unpacked: Path) -> None:
     """Download a Debian package with `apt-get download` and unpack its files."""
-    scratch.chmod(0o755)  # apt's own user writes here
+    scratch.chmod(0o755)  # apt's own user writes into this folder
     subprocess.run(["apt-get", "download", "-qq", f"{source.package}={source.version}"], cwd=scratch, check=True)
     (archive,) = scratch.glob("*.deb")
     subprocess.run(["dpkg", "-x", archive, unpacked], check=True)

@@ -1,7 +1,7 @@
-"""Icons of everyday things, drawn by many hands: one icon set is on one side of the split.
+"""Icons of everyday things by many artists; each icon set is on one side of the split.
 
-Pre-training saw icons of these things in other sets. A test drawing that nearly equals one of those, or a training
-drawing, is left out: simple shapes are drawn alike by everyone.
+Pre-training saw icons of these things in other sets. Artists draw simple shapes alike, so a test drawing that nearly
+equals one of those, or a training drawing, is left out.
 """
 
 import random
@@ -20,13 +20,13 @@ from .sources import HELD_OUT_ICONS
 
 ARCHIVE = "icons.zip"
 SEED = 0
-SETS = {"train": 24, "val": 8}  # icon sets of a list; the others are for testing
+SETS = {"train": 24, "val": 8}  # number of icon sets in a list; all other sets are for testing
 LEAST = {"train": 16, "val": 4, "test": 8}
 MOST_TRAIN = 24
-FILLED = frozenset(STYLES[: STYLES.index("rounded")])  # a set's filled and outlined icons are two drawings
-SAME = 0.975  # correlation of two drawings' darkness, from which on they count as one
+FILLED = frozenset(STYLES[: STYLES.index("rounded")])  # the filled and the outlined icon of one set are two drawings
+SAME = 0.975  # correlation of two drawings' darkness from which they count as one
 
-# Class name -> what icon sets call it.
+# Class name -> its names in icon sets.
 THINGS = {
     "battery": ("battery", "battery full"),
     "bell": ("bell", "notification"),
@@ -117,22 +117,22 @@ THINGS = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """One icon."""
+    """One drawing of a thing, from an icon set."""
 
-    path: str  # in the archive
+    path: str  # path in the archive
     classname: str
     image: Image.Image
 
     @property
     def darkness(self) -> np.ndarray:
-        """(1024,) float32 of mean 0 and norm 1, at half size."""
+        """Darkness of the drawing at half size: (1024,) float32 with mean 0 and norm 1."""
         grey = np.asarray(self.image.convert("L").resize((32, 32), Image.Resampling.BOX), np.float32).ravel()
         centred = grey.mean() - grey
         return centred / max(float(np.linalg.norm(centred)), 1e-6)
 
 
 def set_drawings(raw: Path, key: str) -> list[Drawing]:
-    """A set's drawings of the things: at most a filled and an outlined one of each."""
+    """A set's drawings of the things: at most one filled and one outlined drawing of each."""
     icons, _, defaults = icon_names(raw, key)
     names = defaultdict(list)
     for name in sorted(icons, key=style_rank):
@@ -151,7 +151,7 @@ def set_drawings(raw: Path, key: str) -> list[Drawing]:
 
 
 def without_copies(drawings: list[Drawing], known: np.ndarray) -> list[Drawing]:
-    """The drawings that are not nearly the same as one of `known` (N, 1024)."""
+    """Drop the drawings that nearly equal one of `known` (N, 1024)."""
     shown = np.stack([drawing.darkness for drawing in drawings])
     return [
         drawing
@@ -161,13 +161,13 @@ def without_copies(drawings: list[Drawing], known: np.ndarray) -> list[Drawing]:
 
 
 def pre_trained(work: Path) -> np.ndarray:
-    """(N, 1024) darkness of every drawing that pre-training saw."""
+    """Darkness (N, 1024) of every drawing that pre-training saw."""
     pictures = np.load(work / "pretrain/images.npy", mmap_mode="r")
     return np.stack([Drawing("", "", on_white(picture)).darkness for picture in pictures])
 
 
 def icon_suite(work: Path) -> tuple[Suite, dict[str, bytes]]:
-    """The data set and the members of its archive."""
+    """Make the icon data set and the members of its archive."""
     keys = [source.key for source in HELD_OUT_ICONS]
     random.Random(SEED).shuffle(keys)
     ends = (SETS["train"], SETS["train"] + SETS["val"])

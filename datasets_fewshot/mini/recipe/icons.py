@@ -1,4 +1,4 @@
-"""Icons of general icon sets whose name is the name or a keyword of an emoji: more drawings of the same words."""
+"""Icons of general icon sets that are named like an emoji or one of its keywords: more drawings of the same words."""
 
 import json
 import re
@@ -10,16 +10,16 @@ from .art import icon_svg
 from .emoji import Emoji, squash
 from .rasterise import icon_names
 
-# Words of an icon's name that say how it is drawn, not what it shows; the leftmost style is preferred.
+# These words of an icon's name say how it is drawn, not what it shows; the leftmost style is preferred.
 STYLES = (
     "color", "flat", "duotone", "duo", "twotone", "fill", "filled", "solid", "bold", "rounded", "sharp", "line",
     "linear", "outline", "outlined", "regular", "light", "thin", "broken", "stroke", "negative", "alt",
 )  # fmt: skip
-# Keywords of emoji groups that show things; words of symbols and flags are mostly interface words.
+# These groups' keywords name things; keywords of symbols and flags are mostly interface words.
 KEYWORD_GROUPS = frozenset(
     {"smileys-emotion", "animals-nature", "food-drink", "travel-places", "activities", "objects", "people-body"}
 )
-# Keywords that an icon of the same name draws as something else (often a logo) or that show nothing.
+# Icons of these names show something other than the keyword (often a logo), or nothing.
 MISLEADING = frozenset({
     "steam", "safari", "data", "medium", "alpha", "angle", "style", "tabs", "split", "compress", "slash", "vibrate",
     "transform", "focus", "zoom", "zip", "point", "horizontal", "left", "right", "down", "up", "open", "close",
@@ -31,7 +31,7 @@ MISLEADING = frozenset({
 
 @dataclass(frozen=True)
 class Icon:
-    """One icon to draw: which words it shows, and the emoji of that name where there is one."""
+    """One icon to draw: its words, and the emoji of that name if there is one."""
 
     name: str
     svg: str
@@ -39,13 +39,13 @@ class Icon:
 
 
 def subject(icon_name: str) -> str:
-    """An icon's name without style words, sizes and numbers: "cat-fill-24" -> "cat"."""
+    """Strip style words, sizes and numbers from an icon's name: "cat-fill-24" -> "cat"."""
     words = [word for word in icon_name.split("-") if word not in STYLES]
     return " ".join(word for word in words if not re.fullmatch(r"\d+(px|x)?", word))
 
 
 def style_rank(icon_name: str) -> tuple[int, int, str]:
-    """Sort key: the best style first, then the largest size, then the name."""
+    """Sort key of an icon: the best style first, then the largest size, then the name."""
     words = icon_name.split("-")
     ranks = [STYLES.index(word) for word in words if word in STYLES]
     sizes = [int(word) for word in words if word.isdigit()]
@@ -53,7 +53,7 @@ def style_rank(icon_name: str) -> tuple[int, int, str]:
 
 
 def vocabulary(emoji: Mapping[str, Emoji]) -> dict[str, tuple[str, Emoji | None]]:
-    """Squashed words -> (the words, the emoji of that name or None for a keyword)."""
+    """Map squashed words -> (the words, the emoji of that name, or None for a keyword)."""
     words: dict[str, tuple[str, Emoji | None]] = {}
     for entry in emoji.values():
         if entry.group != "flags":
@@ -67,7 +67,7 @@ def vocabulary(emoji: Mapping[str, Emoji]) -> dict[str, tuple[str, Emoji | None]
 
 
 def matching_icons(raw: Path, key: str, words: Mapping[str, tuple[str, Emoji | None]]) -> Iterator[Icon]:
-    """One icon per word that the set draws, in the order of the words' names."""
+    """Choose one icon per word that the set draws, in the order of the words' names."""
     icons, _, defaults = icon_names(raw, key)
     best: dict[str, str] = {}
     for name in sorted(icons, key=style_rank):
@@ -79,5 +79,5 @@ def matching_icons(raw: Path, key: str, words: Mapping[str, tuple[str, Emoji | N
 
 
 def is_mono(raw: Path, key: str) -> bool:
-    """Whether the set's icons have one colour."""
+    """Whether the set's icons have one colour only."""
     return not json.loads((raw / key / "info.json").read_text())["palette"]

@@ -1,4 +1,4 @@
-"""Look at pictures with their names: an audit by eye catches what matching by name gets wrong.
+"""Show pictures with their names, for an audit by eye, which catches errors of matching by name.
 
 python -m datasets_fewshot.mini.recipe.montage --work WORK --family fxemoji --out fxemoji.png
 """
@@ -18,7 +18,7 @@ CELL, CAPTION, COLUMNS = 72, 22, 20
 
 
 def montage(pictures: Sequence[Image.Image], names: Sequence[str]) -> Image.Image:
-    """Pictures in rows of twenty, each above its name in two lines."""
+    """Lay pictures out in rows of twenty, each above its name in two lines."""
     rows = -(-len(pictures) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * CELL, rows * (CELL + CAPTION)), "white")
     draw = ImageDraw.Draw(sheet)

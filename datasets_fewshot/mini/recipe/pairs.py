@@ -3,8 +3,8 @@
     python -m datasets_fewshot.mini.recipe.pairs --work WORK
 
 Image i is a 64 x 64 RGBA drawing with straight alpha; line i of pairs.jsonl describes it, and WORK/pretrain/drawings
-has it as a PNG, for `adaptkit das distill`. Only families of `sources.TRAIN` and icons of `sources.ICONS` are in it,
-never a drawing of a few-shot data set. NOTICE.md names their authors. Took 35 s on 2 CPU cores: 19,295 pairs.
+has it as a PNG, for `adaptkit das distill`. Only families of `sources.TRAIN` and icons of `sources.ICONS` are used,
+never a drawing of a few-shot data set. NOTICE.md names their authors. 19,295 pairs took 35 s on 2 CPU cores.
 """
 
 import argparse
@@ -25,7 +25,7 @@ Pair = dict[str, str | bool | list[str] | None]
 
 
 def pair(source: Source, mono: bool, name: str, emoji: Emoji | None, *, is_emoji: bool) -> Pair:
-    """The line of pairs.jsonl for one picture; an icon has no hexcode, also where an emoji has its name."""
+    """Describe one picture as a line of pairs.jsonl; an icon has no hexcode, even if an emoji has its name."""
     return {
         "family": source.key,
         "mono": mono,
@@ -39,7 +39,7 @@ def pair(source: Source, mono: bool, name: str, emoji: Emoji | None, *, is_emoji
 
 
 def emoji_pairs(work: Path, emoji: dict[str, Emoji]) -> Iterator[tuple[np.ndarray, Pair]]:
-    """Every drawing of the pre-training families."""
+    """Yield every drawing of the pre-training families with its description."""
     for source in TRAIN:
         pictures = np.load(work / "drawings" / f"{source.key}.npy", mmap_mode="r")
         hexcodes = json.loads((work / "drawings" / f"{source.key}.json").read_text())
@@ -49,7 +49,7 @@ def emoji_pairs(work: Path, emoji: dict[str, Emoji]) -> Iterator[tuple[np.ndarra
 
 
 def icon_pairs(work: Path, emoji: dict[str, Emoji]) -> Iterator[tuple[np.ndarray, Pair]]:
-    """Every icon whose name is an emoji's name or keyword."""
+    """Yield every icon that is named like an emoji or a keyword, with its description."""
     words = vocabulary(emoji)
     for source in ICONS:
         mono = is_mono(work / "raw", source.key)
@@ -60,7 +60,7 @@ def icon_pairs(work: Path, emoji: dict[str, Emoji]) -> Iterator[tuple[np.ndarray
 
 
 def notice() -> str:
-    """The sources of the pairs with their authors and licences, as a Markdown table."""
+    """List the sources of the pairs with authors and licences, as a Markdown table."""
     rows = [f"| {entry.label} | {entry.authors} | {entry.licence} |" for entry in (NAMES, *TRAIN, *ICONS)]
     return "\n".join(["| package | authors | licence |", "|---|---|---|", *rows]) + "\n"
 
@@ -80,7 +80,7 @@ def main() -> None:
     lines = [json.dumps(line, ensure_ascii=False) for _, line in collected]
     (folder / "pairs.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "NOTICE.md").write_text(notice())
-    (folder / "DONE").write_text(f"{len(collected)}\n")  # last: what comes before it is whole
+    (folder / "DONE").write_text(f"{len(collected)}\n")  # written last, so that everything before it is complete
     print(len(collected), "pairs")
 
 

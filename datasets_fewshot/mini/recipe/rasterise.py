@@ -2,7 +2,7 @@
 
 python -m datasets_fewshot.mini.recipe.rasterise --work WORK
 
-Took 35 s on 2 CPU cores: 21,000 drawings. Needs resvg_py and fonttools.
+This step needs resvg_py and fonttools. 21,000 drawings took 35 s on 2 CPU cores.
 """
 
 import argparse
@@ -23,13 +23,13 @@ FONTS = {
     "noto-mono": "400Regular/NotoEmoji_400Regular.ttf",
     "symbola": "usr/share/fonts/truetype/ancient-scripts/Symbola_hint.ttf",
 }
-TABLES = ("noto", "twemoji", "fluent-flat")  # sets whose character table also names icons of the sets without one
+TABLES = ("noto", "twemoji", "fluent-flat")  # sets whose character tables also name icons of the sets without one
 FLAGS = {"circle-flags": "{}", "flag": "{}-4x3", "cif": "{}"}
-Drawn = tuple[str, np.ndarray]  # hexcode and picture
+Drawn = tuple[str, np.ndarray]  # (hexcode, picture)
 
 
 def icon_names(raw: Path, key: str) -> tuple[dict[str, dict[str, str | int]], dict[str, str], dict[str, str | int]]:
-    """An iconify set's visible icons, its character table (hexcode -> name) and its default sizes."""
+    """Read an iconify set's visible icons, its character table (hexcode -> name) and its default sizes."""
     data = json.loads((raw / key / "icons.json").read_text())
     characters = json.loads((raw / key / "chars.json").read_text())
     icons = {name: icon for name, icon in data["icons"].items() if not icon.get("hidden")}
@@ -40,7 +40,7 @@ def icon_names(raw: Path, key: str) -> tuple[dict[str, dict[str, str | int]], di
 
 
 def match_icons(raw: Path, key: str, emoji: dict[str, Emoji]) -> dict[str, list[str]]:
-    """Which icons draw which emoji: hexcode -> icon names, by character table where the set has one, else by name."""
+    """Map hexcode -> names of the icons that draw it, by the set's character table if it has one, else by name."""
     icons, characters, _ = icon_names(raw, key)
     if key in FLAGS:
         return {hexcode: [FLAGS[key].format(code)] for code, hexcode in flag_index(emoji).items()}
@@ -61,7 +61,7 @@ def match_icons(raw: Path, key: str, emoji: dict[str, Emoji]) -> dict[str, list[
 
 
 def draw_family(raw: Path, key: str, emoji: dict[str, Emoji]) -> Iterator[Drawn]:
-    """Every emoji that the family draws, in emojibase's order."""
+    """Yield every emoji that the family draws, in emojibase's order."""
     if key in FONTS:
         font = raw / key / FONTS[key]
         known = TTFont(font).getBestCmap()
@@ -83,7 +83,7 @@ def draw_family(raw: Path, key: str, emoji: dict[str, Emoji]) -> Iterator[Drawn]
 
 
 def rasterise(work: Path, key: str, emoji: dict[str, Emoji]) -> int:
-    """Draw one family into WORK/drawings; returns how many drawings are not empty."""
+    """Draw one family into WORK/drawings and return how many drawings are not empty."""
     drawn = [(hexcode, picture) for hexcode, picture in draw_family(work / "raw", key, emoji) if picture[..., 3].any()]
     folder = work / "drawings"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Where every image of the embedded suite comes from: package, exact version, licence, authors."""
+"""The sources of all images of the embedded suite: package, exact version, licence, authors."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ Kind = Literal["npm", "debian"]
 
 @dataclass(frozen=True)
 class Source:
-    """One package of a registry and the right to use it."""
+    """One package of a registry and its licence."""
 
     key: str  # short name: the drawing family, or the icon set's prefix
     kind: Kind
@@ -21,7 +21,7 @@ class Source:
 
     @property
     def label(self) -> str:
-        """Package and version, as records and notices name them."""
+        """Package and version, as written in records and notices."""
         return f"{self.package}@{self.version}"
 
 
@@ -35,7 +35,7 @@ def _icons(prefix: str, version: str, licence: str, authors: str, use: Use = "ic
 
 NAMES = _emoji("emojibase", "emojibase-data", "17.0.0", "MIT", "Miles Johnson", "names")
 
-# Drawings that pre-training sees. Variants of one vendor (noto, fluent) are the same drawings in other styles.
+# Pre-training sees these drawings. Variants of one vendor (noto, fluent) are the same drawings in other styles.
 TRAIN = (
     _emoji("noto", "@iconify-json/noto", "1.2.9", "Apache-2.0", "Google Inc", "train"),
     _emoji("noto-mono", "@expo-google-fonts/noto-emoji", "0.4.7", "OFL-1.1", "Google Inc", "train"),
@@ -50,7 +50,7 @@ TRAIN = (
     _emoji("cif", "@iconify-json/cif", "1.2.7", "CC0-1.0", "creativeLabs Łukasz Holeczek", "train"),
 )
 
-# Drawings that only the few-shot data sets hold: pre-training never sees them.
+# Only the few-shot data sets hold these drawings; pre-training never sees them.
 HELD_OUT = (
     _emoji("emojitwo", "@iconify-json/emojione", "1.2.3", "CC-BY-4.0", "EmojiTwo contributors, Emoji One", "held_out"),
     _emoji(
@@ -84,7 +84,7 @@ HELD_OUT = (
     ),
 )
 
-# Icon sets: an icon joins pre-training where its name is the name or a keyword of an emoji.
+# An icon of these sets joins pre-training if its name is the name or a keyword of an emoji.
 ICONS = (
     _icons("bxs", "1.2.3", "MIT", "Boxicons"),
     _icons("carbon", "1.2.29", "Apache-2.0", "IBM"),
@@ -130,7 +130,7 @@ ICONS = (
     _icons("temaki", "1.2.6", "CC0-1.0", "Bryan Housel"),
 )
 
-# Icon sets that only the few-shot data set of icons holds. None is by the makers of a set above, or made from one.
+# Only the few-shot data set of icons holds these sets. None has the makers of a set above, or is made from one.
 HELD_OUT_ICONS = (
     _icons("akar-icons", "1.2.7", "MIT", "Arturo Wibawa", "held_out"),
     _icons("ant-design", "1.2.9", "MIT", "HeskeyBaozi", "held_out"),
@@ -185,9 +185,9 @@ SOURCES = (NAMES, *TRAIN, *HELD_OUT, *ICONS, *HELD_OUT_ICONS)
 
 
 def source(key: str) -> Source:
-    """The source called `key`.
+    """Look up the source called `key`.
 
     Raises:
-        KeyError: if there is none.
+        KeyError: if there is no such source.
     """
     return {entry.key: entry for entry in SOURCES}[key]

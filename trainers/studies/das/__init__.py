@@ -1,1 +1,1 @@
-"""Experiments around DAS."""
+"""Experiments on DAS: controls, distillation, latency and reports."""

@@ -1,7 +1,8 @@
-"""DAS against its controls: nothing skipped, and as many blocks skipped at random, last, first, or greedily.
+"""DAS against its controls: no skipped blocks, and blocks chosen at random, last, first, or greedily.
 
-All of them are trainings like any other, kept and reused in the same folder of runs. What comes out is a row for each
-control: accuracy over data sets and seeds, multiply-accumulates of the image tower, and its latency in one process.
+Each control skips as many blocks as DAS, or none. All are trainings like any other, kept and reused in the same folder
+of runs. The result is one row per control: accuracy over data sets and seeds, multiply-accumulates of the image tower,
+and its latency in one process.
 """
 
 import json
@@ -39,19 +40,19 @@ NAME = "das_controls"
 
 @dataclass(frozen=True)
 class ControlRow:
-    """How one way to choose the blocks did, over all data sets and seeds."""
+    """Results of one way to choose the blocks, over all data sets and seeds."""
 
     control: str
     skip_vision: int
     skip_text: int
     runs: int
-    accuracy: dict[str, float]  # percent by test, the mean of runs; and "H", of base and new, where there are both
-    std_over_seeds: float  # of the seeds' means of the last of these, percentage points
-    by_run: dict[str, float]  # the last of these of every "data set, seed"; of several runs there, their mean
+    accuracy: dict[str, float]  # percent by test, the mean over runs; "H", of base and new, if both exist
+    std_over_seeds: float  # percentage points; over the seeds' means of the last entry of `accuracy`
+    by_run: dict[str, float]  # "data set, seed" -> the last entry of `accuracy`, the mean over its runs
     image_macs: int
     image_macs_as_loaded: int
     trainable_parameters: int
-    chosen: dict[str, int]  # skipped blocks of the image tower -> runs that skip them
+    chosen: dict[str, int]  # skipped blocks of the image tower -> number of runs that skip them
     latency: Latency | None = None
 
 
@@ -62,11 +63,11 @@ def control_configs(
     seeds_of_others: Sequence[int] = (),
     names: Sequence[str] = (),
 ) -> dict[str, BenchConfig]:
-    """The bench of every control, by its name: nothing skipped once, the others for each number of skipped blocks.
+    """Make the bench of every control, by its name: "no skip" once, the others for each number of skipped blocks.
 
     Args:
-        seeds_of_others: of all but "das" and "no skip"; none given, the same seeds as theirs.
-        names: of the controls that are wanted beside "no skip"; none given, all.
+        seeds_of_others: seeds of all controls but "das" and "no skip"; if empty, the same seeds as theirs.
+        names: controls to run beside "no skip"; if empty, all.
     """
     fewer = ("SEEDS", f"[{', '.join(map(str, seeds_of_others))}]") if seeds_of_others else ()
     wrapped = ("WRAP", "[das]")
@@ -89,7 +90,7 @@ def run_controls(
     seeds_of_others: Sequence[int] = (),
     names: Sequence[str] = (),
 ) -> list[ControlRow]:
-    """Run what is not finished, then measure, print and write everything; the rows come back."""
+    """Run what is unfinished, then measure, print and write everything, and return the rows."""
     configs = control_configs(config_file, overrides, skips, seeds_of_others, names)
     everything = replace(
         next(iter(configs.values())), runs=tuple(run for config in configs.values() for run in config.runs)
@@ -114,7 +115,7 @@ def run_controls(
 
 
 class _Teller:
-    """One line per finished run."""
+    """Prints one line per finished run."""
 
     def __init__(self, todo: Plan, messages: Console):
         self.runs, self.messages, self.finished = {run.run_id: run for run in todo.to_do}, messages, 0
@@ -134,7 +135,7 @@ class _Teller:
 
 
 def summarise(control: str, records: Sequence[ResultRecord]) -> ControlRow:
-    """The row of a control, without its latency."""
+    """Summarise the records of a control as its row, without the latency."""
     names = [score.name for score in records[0].scores]
     has_halves = names == ["base", "new"]
     accuracy = {name: fmean(record.score(name).accuracy for record in records) for name in names}
@@ -166,7 +167,7 @@ def summarise(control: str, records: Sequence[ResultRecord]) -> ControlRow:
 
 
 def _headline(record: ResultRecord) -> float:
-    """H where there are base and new classes, else the mean over the tests; percent."""
+    """Return H if there are base and new classes, else the mean over the tests; percent."""
     scores = {score.name: score.accuracy for score in record.scores}
     if scores.keys() == {"base", "new"}:
         return harmonic_mean(scores["base"], scores["new"])
@@ -174,7 +175,7 @@ def _headline(record: ResultRecord) -> float:
 
 
 def skipped(record: ResultRecord, tower: str) -> tuple[int, ...]:
-    """The skipped blocks of a run's tower."""
+    """The blocks that a run skips in the given tower."""
     plan_of_tower = (record.architecture or {}).get(tower)
     assert isinstance(plan_of_tower, dict)
     blocks = plan_of_tower["skipped"]
@@ -191,7 +192,7 @@ def _macs(record: ResultRecord) -> dict[str, int]:
 def with_latencies(
     rows: Sequence[ControlRow], of_control: Mapping[str, Sequence[ResultRecord]], backbone: FrozenCLIP
 ) -> list[ControlRow]:
-    """The rows with the latency of the image tower, that of each control's most frequent architecture."""
+    """Add the latency of the image tower to each row, for the control's most frequent architecture."""
     options = {}
     for row in rows:
         record = of_control[row.control][0]
@@ -203,7 +204,7 @@ def with_latencies(
 
 
 def settled_options(record: ResultRecord, vision: tuple[int, ...]) -> DASConfig:
-    """The options that a run of DAS was made with, skipping these blocks of the image tower."""
+    """The options of a finished run of DAS, set to skip the given blocks of the image tower."""
     wrapped = record.identity["wrap"]
     assert isinstance(wrapped, list)
     given = next(entry[1] for entry in wrapped if isinstance(entry, list) and entry[0] == "das")
@@ -236,7 +237,7 @@ def write_rows(rows: Sequence[ControlRow], config: BenchConfig, out: Path) -> No
 
 
 def table(rows: Sequence[ControlRow]) -> str:
-    """A row for each control, as Markdown."""
+    """Format the rows as a Markdown table, one line per control."""
     tests = list(rows[0].accuracy)
     lines = [
         f"| blocks | {' | '.join(tests)} | std | image tower, MACs | latency 1, ms | latency 128, ms | trainable "

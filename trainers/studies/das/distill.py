@@ -1,8 +1,8 @@
-"""Stand-ins for every block of an image tower, learnt once from unlabelled images (ours; not in the paper of DAS).
+"""Distil stand-ins for every block of an image tower, once, from unlabelled images (ours; not in the paper of DAS).
 
-The search of DAS with another loss: in every step a sub-network is drawn by the gates and its adapters learn to give
-the features of the whole tower; its drift (adaptkit/wrappers/das/drift.py) is the loss, and the rewards make those
-sub-networks the likelier that drift least. What the search throws away is kept here: the adapters, beside the gates.
+This is the search of DAS with another loss. In every step the gates draw a sub-network, and its adapters learn to
+reproduce the features of the whole tower. The loss is its drift (adaptkit/wrappers/das/drift.py), and the rewards make
+sub-networks of small drift more likely. The search throws the adapters away; here they are kept, beside the gates.
 """
 
 import json
@@ -31,18 +31,18 @@ from trainers.training.checkpoints import Checkpoints
 from trainers.training.few_shot import train
 from trainers.training.optim import OptimConfig
 
-FITTED_IMAGES = 256  # that the stand-ins are fitted on before training
-REWARD_EVERY = 10  # steps from reward to reward
+FITTED_IMAGES = 256  # number of images on which the stand-ins are fitted before training
+REWARD_EVERY = 10  # steps between two rewards
 VIEWS = ViewConfig("exact")
 
 
 @dataclass(frozen=True)
 class Distillation:
-    """How long the stand-ins learn, and how fast."""
+    """Length and speed of the training of stand-ins."""
 
     steps: int = 10_000
     batch_size: int = 64
-    lr: float = 1e-3  # AdamW's, falling to 0 along a cosine behind a short warm-up
+    lr: float = 1e-3  # AdamW's rate, which falls to 0 along a cosine after a short warm-up
     weight_decay: float = 0.01
     seed: int = 1
 
@@ -60,10 +60,10 @@ class Distillation:
 
 
 class SubNetworkDrift(AdaptedCLIP):
-    """The drift of another sub-network in every step, as a method that learns from images without looking at labels.
+    """The drift of a new sub-network in every step, as a method that learns from images and ignores their labels.
 
     Args:
-        das: made to be searched, with `distill` at 1.
+        das: a DAS in its search phase, with `distill` at 1.
     """
 
     consumes = "images"
@@ -73,15 +73,15 @@ class SubNetworkDrift(AdaptedCLIP):
         search = das.search()
         assert isinstance(search, RewardSearch)
         self.das, self.search_of_blocks = das, search
-        self.register_buffer("gates", search.gates[0].values)  # the very tensor: a checkpoint holds it
+        self.register_buffer("gates", search.gates[0].values)  # the gates' own tensor, so that checkpoints hold it
         self.steps: Tensor
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # done, on the CPU
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # number of steps done, on the CPU
 
     def logits(self, x: Tensor) -> Tensor:
         return self.das.logits(x)
 
     def loss(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Images (B, 3, H, W) -> the drift of a sub-network, a scalar; every tenth time the gates learn, too."""
+        """Images (B, 3, H, W) -> the drift of a sub-network, a scalar; every tenth call also updates the gates."""
         self.steps += 1
         if int(self.steps) % REWARD_EVERY == 0:
             self._reward(x)
@@ -99,11 +99,11 @@ class SubNetworkDrift(AdaptedCLIP):
 
 
 def unlabelled_images(root: Path, skip_bad: bool) -> FewShotDataset:
-    """All images below a folder.
+    """Collect all images below a folder as the training images of a data set, all with the same label.
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if it holds no image, or some cannot be read and `skip_bad` is off.
+        ValueError: if the folder holds no image, or some cannot be read and `skip_bad` is off.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {str(root)!r}; give one with images, at any depth")
@@ -128,19 +128,19 @@ def distill_stand_ins(
     out: Path,
     on_epoch: Callable[[int], None] | None = None,
 ) -> tuple[float, ...]:
-    """Learn adapters for every block of the bench's image tower, and write them; goes on where it was interrupted.
+    """Learn adapters for every block of the bench's image tower and write them; an interrupted run is resumed.
 
     Args:
-        images: whose training items are looked at, without their labels.
+        images: the training items are used, without their labels.
         options: bottlenecks, `kept`, `scale`, `skip_form`, and `skip_vision`: how many blocks a sub-network skips.
-        out: the file; checkpoints lie beside it until it is there.
-        on_epoch: called with the number of passes over the images that are done.
+        out: the file to write; checkpoints lie beside it until it exists.
+        on_epoch: called with the number of finished passes over the images.
 
     Returns:
         The mean drift of the sub-networks in each pass over the images.
 
     Raises:
-        ValueError: if no block is to be skipped.
+        ValueError: if no block would be skipped.
         DivergedError: if the drift is not finite.
     """
     if not options.skip_vision:

@@ -1,4 +1,4 @@
-"""How long the image tower takes with blocks skipped, and as it was loaded: in turn, in one process."""
+"""Latency of the image tower with skipped blocks and as it was loaded, measured in turn in one process."""
 
 import statistics
 import time
@@ -11,22 +11,22 @@ from torch import Tensor
 from adaptkit import FrozenCLIP, create_method
 from adaptkit.wrappers import DASConfig
 
-BATCHES = (1, 128)  # images of a call
+BATCHES = (1, 128)  # images per call
 LOADED = "as loaded"
 CLASSES = ("cat", "dog")
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Medians of one call of the image tower, and of the tower as it was loaded, for batches of 1 and 128 images."""
+    """Median latency of a call of the image tower, and of the tower as it was loaded, per batch size."""
 
-    seconds: tuple[float, ...]  # for each batch
+    seconds: tuple[float, ...]  # one median for each batch size
     seconds_as_loaded: tuple[float, ...]
-    rounds: int  # turns that the medians are of
+    rounds: int  # number of turns behind each median
 
     @property
     def cells(self) -> list[tuple[float, float]]:
-        """Milliseconds and the change in percent, for each batch."""
+        """Milliseconds per call and the change in percent, for each batch size."""
         pairs = zip(self.seconds, self.seconds_as_loaded, strict=True)
         return [(1e3 * ours, 100 * (ours / loaded - 1)) for ours, loaded in pairs]
 
@@ -38,12 +38,12 @@ def measure_latencies(
     rounds: int = 7,
     calls_of_one: int = 20,
 ) -> dict[str, Latency]:
-    """The latency of the image tower under each of the options.
+    """Measure the latency of the image tower under each of the options.
 
     Args:
-        batches: images of a call; 1 and 128 where none are named.
-        rounds: in each, every tower has its turn.
-        calls_of_one: single images in a turn.
+        batches: images per call; 1 and 128 if empty.
+        rounds: number of rounds, in each of which every tower has one turn.
+        calls_of_one: calls per turn with a single image.
     """
     views = {
         name: create_method("zero_shot", backbone, CLASSES, wrap=[("das", own)]).eval() for name, own in options.items()
@@ -57,7 +57,7 @@ def measure_latencies(
         calls = calls_of_one if batch == 1 else 1
         found: dict[str, list[float]] = {name: [] for name in towers}
         for tower in towers.values():
-            _seconds(tower, images, 1)  # warm
+            _seconds(tower, images, 1)  # warm-up
         for _ in range(rounds):
             for name, tower in towers.items():
                 found[name].append(_seconds(tower, images, calls))
@@ -68,7 +68,7 @@ def measure_latencies(
 
 @torch.no_grad()
 def _seconds(tower: FrozenCLIP, images: Tensor, calls: int) -> float:
-    """Of one call, the mean of some."""
+    """Seconds per call, the mean over `calls` calls."""
     start = time.perf_counter()
     for _ in range(calls):
         tower.encode_image(images)

@@ -1,4 +1,4 @@
-"""Accuracy of DAS and its controls against what the image tower costs: multiply-accumulates, and latency."""
+"""Plot the accuracy of DAS and its controls against the image tower's multiply-accumulates and its latency."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ MARKERS = {"das": "o", "greedy": "s", "last": "^", "first": "v", "random": "x"}
 
 
 def draw_controls(rows: Sequence[ControlRow], folder: Path) -> list[Path]:
-    """Draw the rows into a folder, as PNG and as SVG; the paths of the files.
+    """Draw the rows into a folder, as PNG and SVG, and return the paths of the files.
 
     Raises:
         ImportError: if matplotlib is not installed.

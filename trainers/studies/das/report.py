@@ -1,4 +1,4 @@
-"""What finished runs of DAS cost and reach: a row for each wrapped method and architecture, and a drawing of one."""
+"""Costs and accuracy of finished runs of DAS, one row per wrapped method and architecture, and drawings of these."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ KEPT, SKIPPED = "█", "·"
 
 @dataclass(frozen=True)
 class ReportRow:
-    """One wrapped method with one architecture, over the runs that have it."""
+    """One wrapped method with one architecture, over all runs that have both."""
 
     label: str
     vision: tuple[int, ...]  # skipped blocks
@@ -33,19 +33,19 @@ class ReportRow:
     macs_per_image_as_loaded: int
     macs_per_class: int
     macs_per_class_as_loaded: int
-    training_macs_per_step: int | None  # counted, of one batch; None where the method cannot be made without images
+    training_macs_per_step: int | None  # counted for one batch; None if the method cannot be made without images
     latency: Latency
     trainable_parameters: int
-    accuracy: dict[str, float]  # percent by test, the mean of the runs
+    accuracy: dict[str, float]  # percent by test, the mean over the runs
     runs: int
 
 
 def report_rows(out: Path) -> list[ReportRow]:
-    """A row for each method and architecture among the finished runs below a folder.
+    """Make one row per method and architecture among the finished runs below a folder.
 
     Raises:
         FileNotFoundError: if no run there has skipped blocks.
-        ValueError: if the runs are of several backbones, or of one that is not to be had by its name.
+        ValueError: if the runs use several backbones, or one that cannot be loaded by its name.
     """
     records, _ = read_records(out)
     chosen = [record for record in records if record.architecture is not None]
@@ -68,7 +68,7 @@ def report_rows(out: Path) -> list[ReportRow]:
     for number, ((label, _), found) in enumerate(groups.items()):
         architecture, first = _architecture(found[0]), found[0]
         names = first.scores[0].classnames
-        unfitted = replace(options[str(number)], init="zero")  # no image is needed, and every count stays
+        unfitted = replace(options[str(number)], init="zero")  # needs no image, and every count stays the same
         method = create_method(first.method, backbone, names, wrap=[("das", unfitted)])
         optim = first.identity["optim"]
         assert isinstance(optim, dict)
@@ -100,7 +100,7 @@ def _architecture(record: ResultRecord) -> Architecture:
 
 
 def training_macs(method: AdaptedCLIP, batch: int) -> int | None:
-    """Multiply-accumulates of the forward and backward pass of one batch, counted; the texts are in it."""
+    """Count the multiply-accumulates of the forward and backward pass of one batch, texts included."""
     if "prepare" in method.provides:
         return None
     height, width = method.backbone.preprocess_cfg.image_size
@@ -115,7 +115,7 @@ def training_macs(method: AdaptedCLIP, batch: int) -> int | None:
 
 
 def markdown(rows: Sequence[ReportRow]) -> str:
-    """The rows as a table."""
+    """Format the rows as a Markdown table."""
     lines = [
         "| method | image blocks skipped | text blocks skipped | MACs per image | MACs per class | MACs per step "
         "| latency 1, ms | latency 128, ms | trainable | accuracy | runs |",
@@ -143,7 +143,7 @@ def _macs(ours: int, as_loaded: int) -> str:
 
 
 def drawing(architecture: Architecture) -> str:
-    """An architecture for terminals: blocks that run, blocks that do not, gates and costs."""
+    """Draw an architecture for terminals: blocks that run, blocks that are skipped, gates and costs."""
     lines = [f"selected by {architecture.selected_by}"]
     if architecture.agreement is not None:
         lines[0] += f", {len(architecture.seeds)} searches agree on {100 * architecture.agreement:.0f} %"

@@ -1,4 +1,4 @@
-"""The architecture search without the training behind it."""
+"""Run DAS's architecture search without the training that follows it."""
 
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,10 @@ from trainers.runs.search import find_architecture
 
 
 def search_alone(config: BenchConfig, cache: Path) -> Architecture:
-    """The architecture that the first run of a bench would find; nothing else of the run is done.
+    """Search the architecture that the first run of a bench would find, and do nothing else of the run.
 
     Raises:
-        ValueError: if there is nothing to search, or more than one run is asked for.
+        ValueError: if the run has no search, or the bench has more than one run.
     """
     bench = open_bench(config, Path(), cache)
     runs = plan(config, bench, fresh=True).runs

@@ -1,1 +1,1 @@
-"""Experiments around FDT."""
+"""Experiments on FDT: ablations, and pictures of its tokens."""

@@ -1,6 +1,6 @@
-"""What finite discrete tokens stand for: for some of them, the images and the words that activate them most.
+"""Show what finite discrete tokens stand for: the images and words that activate a token most.
 
-The figure of Chen et al., arXiv:2303.14865, on any data: as a picture, and as a page with everything inside.
+This makes the figure of Chen et al., arXiv:2303.14865, for any data, as a picture and as a self-contained page.
 """
 
 import base64
@@ -18,15 +18,15 @@ from adaptkit.fdt import ground, with_codebook
 from datasets_fewshot import FewShotDataset, Item
 from trainers.feeding.encoder import eval_view
 
-ENCODE_BATCH = 64  # images at a time
-SIDE = 112  # pixels of a shown image
-LABEL, GAP, LINE = 250, 8, 20  # pixels: the column of words, between images, of a line of text
+ENCODE_BATCH = 64  # images per batch
+SIDE = 112  # pixels of a shown image's side
+LABEL, GAP, LINE = 250, 8, 20  # pixels: column of words, space between images, line of text
 BOX = (230, 60, 30)
 
 
 @dataclass(frozen=True)
 class ShownImage:
-    """An image as the tower sees it, and where the token's best patch lies in it."""
+    """An image as the tower sees it, and the position of the token's best patch."""
 
     picture: Image.Image
     classname: str
@@ -36,10 +36,10 @@ class ShownImage:
 
 @dataclass(frozen=True)
 class TokenCard:
-    """One token: what activates it most, strongest first."""
+    """One token with the images and texts that activate it most, strongest first."""
 
     token: int
-    share: float  # of the images that activate it at all
+    share: float  # share of the images that activate the token at all
     images: tuple[ShownImage, ...]
     texts: tuple[tuple[str, float], ...]  # words or class names, with activations above 0
 
@@ -53,7 +53,7 @@ def token_cards(
     count: int = 12,
     per_token: int = 6,
 ) -> list[TokenCard]:
-    """Cards of the chosen tokens; of those that images and words share most where none is chosen.
+    """Make cards of the chosen tokens, or else of the tokens that images and words share most.
 
     Raises:
         TypeError: if the method has no codebook.
@@ -76,7 +76,7 @@ def token_cards(
 
 
 def candidate_texts(classnames: Sequence[str]) -> list[str]:
-    """Class names as prompts say them, and each of their words alone; once each, in order."""
+    """Class names as prompts write them, and each of their words alone, without duplicates, in order."""
     names = [name.replace("_", " ") for name in classnames]
     return list(dict.fromkeys([*names, *(word for name in names for word in name.split())]))
 
@@ -125,7 +125,7 @@ def _card(
 
 
 def _as_seen(view: Tensor, method: AdaptedCLIP) -> Image.Image:
-    """A preprocessed image (3, H, W) in colours again."""
+    """Turn a preprocessed image (3, H, W) back into a picture in colour."""
     p = method.backbone.preprocess_cfg
     mean, std = (torch.tensor(values)[:, None, None] for values in (p.mean, p.std))
     pixels = ((view * std + mean).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
@@ -133,7 +133,7 @@ def _as_seen(view: Tensor, method: AdaptedCLIP) -> Image.Image:
 
 
 def picture(cards: Sequence[TokenCard]) -> Image.Image:
-    """A row per token: its words on the left, its images with their best patch framed on the right."""
+    """Draw one row per token: its words on the left, its images with the best patch framed on the right."""
     columns = max((len(card.images) for card in cards), default=0)
     height = SIDE + LINE + 2 * GAP
     sheet = Image.new("RGB", (LABEL + columns * (SIDE + GAP) + GAP, len(cards) * height + GAP), "white")
@@ -181,7 +181,7 @@ figcaption { font-size: .8rem; color: #333; } figcaption span { color: #777; }
 
 
 def page(cards: Sequence[TokenCard], title: str) -> str:
-    """One HTML file with everything inside."""
+    """Write the cards as one self-contained HTML file."""
     sections = "\n".join(_section(card) for card in cards)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'

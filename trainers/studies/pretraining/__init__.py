@@ -1,1 +1,1 @@
-"""How the embedded backbone was trained, and contrastive training in general."""
+"""Training of the embedded backbone, and contrastive training in general."""

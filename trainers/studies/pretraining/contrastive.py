@@ -34,8 +34,8 @@ ALONE = Peers()
 class PairBatch:
     """Image i belongs to caption i, and to every caption whose label equals its own."""
 
-    images: Tensor  # (B, 3, H, W) float32, normalised; this process's share of them
-    tokens: Tensor  # (B, L) int64, L at most the model's context length; likewise
+    images: Tensor  # (B, 3, H, W) float32, normalised; this process's share of the batch
+    tokens: Tensor  # (B, L) int64, L at most the model's context length; this process's share
     labels: Tensor  # (B,) int64, of the whole batch
 
 
@@ -56,7 +56,7 @@ class ContrastiveConfig:
 
 @dataclass
 class ContrastiveRun:
-    """What a run has done so far; everything in it survives a resume."""
+    """The progress of a run; a resumed run restores all of it."""
 
     step: int = 0
     pairs: int = 0
@@ -81,14 +81,14 @@ def train_contrastive(
     report: Report[Model] | None = None,
     peers: Peers = ALONE,
 ) -> ContrastiveRun:
-    """Train `model` in place, keep the moving average of its weights in `averaged`, and say what was run.
+    """Train `model` in place, keep the moving average of its weights in `averaged`, and return the run's progress.
 
     Args:
         batch_at: step -> batch; called under that step's seed, so it may draw from torch's global generator.
-        averaged: a second instance of the model's class; it leaves with the averaged weights, which evaluate better.
-        checkpoint: file to resume from where it exists and to write to, atomically; None: no checkpoints.
+        averaged: a second instance of the model's class; it receives the averaged weights, which evaluate better.
+        checkpoint: file to resume from if it exists, and to write to, atomically; None means no checkpoints.
         report: called after every `log_steps` steps, after every checkpoint and at the end.
-        peers: the processes that share each batch; the first writes, reports and keeps the time.
+        peers: the processes that share each batch; the first one writes, reports and keeps the time.
 
     Raises:
         FloatingPointError: if the loss is not finite.
@@ -139,7 +139,7 @@ def train_contrastive(
 
 
 def progress_at(step: int, seconds: float, config: ContrastiveConfig) -> float:
-    """Share of the run that is done, by steps or by the deadline, whichever is further along; 1 or more: finished."""
+    """Share of the run that is done, by steps or by the deadline, whichever is larger; the run ends at 1."""
     by_time = 0.0 if config.minutes is None else seconds / (60.0 * config.minutes)
     return max(step / config.steps, by_time)
 
@@ -156,7 +156,7 @@ def clip_loss(image_features: Tensor, text_features: Tensor, logit_scale: Tensor
     Args:
         logit_scale: CLIP's log value.
     """
-    with torch.autocast(image_features.device.type, enabled=False):  # bf16 logits near 100 would be a unit coarse
+    with torch.autocast(image_features.device.type, enabled=False):  # in bf16, logits near 100 are coarse
         image_features = F.normalize(image_features.float(), dim=-1)
         text_features = F.normalize(text_features.float(), dim=-1)
         logits = logit_scale.exp() * image_features @ text_features.T  # (B, B)
@@ -166,13 +166,13 @@ def clip_loss(image_features: Tensor, text_features: Tensor, logit_scale: Tensor
 
 
 def encode_short_text(model: CLIP, tokens: Tensor) -> Tensor:
-    """Text features (B, D) of captions cut to their longest length; exact, because the text tower is causal."""
+    """Text features (B, D) of captions cut to their longest length; this is exact, because the text tower is causal."""
     x = short_text_rows(model, tokens)
     return x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)] @ model.text_projection
 
 
 def short_text_rows(model: CLIP, tokens: Tensor) -> Tensor:
-    """Rows (B, L, D_t) behind the final norm of captions cut to their longest length L."""
+    """Rows (B, L, D_t) after the final norm, of captions cut to their longest length L."""
     length = tokens.shape[1]
     x = model.token_embedding(tokens) + model.positional_embedding[:length]
     return model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))

@@ -1,9 +1,9 @@
 """Finite discrete tokens for the contrastive trainer: a CLIP and a codebook that learn together from image-text pairs.
 
 Chen et al., "Revisiting Multimodal Representation in Contrastive Learning: From Patch and Token Embeddings to Finite
-Discrete Tokens", arXiv:2303.14865, as its released code trains it: patches are the image tower's output rows before its
-last norm and without the class token, words the text tower's rows behind its last norm; InfoNCE over what both activate
-in the codebook, and nothing else. The towers' global features get no loss.
+Discrete Tokens", arXiv:2303.14865, as its released code trains it. Patches are the image tower's output rows before
+its last norm and without the class token; words are the text tower's rows after its last norm. The only loss is
+InfoNCE over the codebook activations of both; the towers' global features get none.
 
 Departure: the released code keeps the patch embedding at its random start; here it learns with the rest.
 Departure: like this trainer's other loss, pairs with equal labels are positives of one another.
@@ -23,7 +23,7 @@ from trainers.studies.pretraining.peers import Peers
 
 
 class CLIPWithFDT(nn.Module):
-    """The towers of a CLIP in front of a codebook; everything learns."""
+    """The towers of a CLIP in front of a codebook; all of them learn."""
 
     def __init__(self, clip: CLIP, config: FDTModelConfig):
         super().__init__()
@@ -45,7 +45,7 @@ class CLIPWithFDT(nn.Module):
 
 
 def fdt_loss(model: CLIPWithFDT, batch: PairBatch, progress: float, steps: int, peers: Peers = ALONE) -> Tensor:
-    """InfoNCE of one batch over grounded features, at the temperature that belongs to this part of `steps`."""
+    """InfoNCE of one batch over grounded features, at the temperature scheduled for `progress`."""
     model.fdt.clamp_scale_()
     T = model.fdt.config.temperature_at(int(progress * steps))
     image_features = peers.gather(model.encode_image(batch.images, T))
@@ -55,7 +55,7 @@ def fdt_loss(model: CLIPWithFDT, batch: PairBatch, progress: float, steps: int, 
 
 
 def patch_rows(visual: VisionTransformer, images: Tensor) -> Tensor:
-    """Output rows (B, P, D_v) of a learning image tower, of the patches that its patch dropout leaves."""
+    """Output rows (B, P, D_v) of a learning image tower, for the patches that its patch dropout keeps."""
     patches = visual.conv1(images).flatten(2).transpose(1, 2)  # (B, P, D_v)
     class_token = visual.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
     x = torch.cat([class_token, patches], dim=1) + visual.positional_embedding.to(patches.dtype)

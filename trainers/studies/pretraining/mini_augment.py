@@ -1,4 +1,4 @@
-"""Training views of drawings: one warp from 64 px with transparency to a 48 px image on a background, on a whole batch.
+"""Training views of drawings: one warp, on a whole batch, from 64 px with transparency to 48 px on a background.
 
 Drawings are premultiplied by their alpha, so that resampling does not bleed the colour of transparent pixels and a
 colour matrix acts on drawing and cover alike.
@@ -18,7 +18,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def on_white(rgba: Tensor, size: int) -> Tensor:
-    """Drawings (B, 64, 64, 4) uint8 -> the images (B, 3, size, size) that the evaluation transform would give."""
+    """Turn drawings (B, 64, 64, 4) uint8 into images (B, 3, size, size), as the evaluation transform does."""
     drawing = _premultiplied(rgba)
     image = drawing[:, :3] + (1 - drawing[:, 3:])
     image = F.interpolate(image, size=(size, size), mode="bicubic", antialias=True, align_corners=False)
@@ -30,8 +30,8 @@ def random_views(rgba: Tensor, mono: Tensor, flippable: Tensor, size: int) -> Te
 
     Args:
         rgba: (B, 64, 64, 4) uint8, straight alpha.
-        mono: (B,) bool, drawings of one colour, which are recoloured.
-        flippable: (B,) bool, drawings that mean the same when mirrored.
+        mono: (B,) bool, marks drawings of one colour, which are recoloured.
+        flippable: (B,) bool, marks drawings that mean the same when mirrored.
     """
     drawing = F.grid_sample(_premultiplied(rgba), _warps(flippable, size), align_corners=False)  # (B, 4, size, size)
     colour, cover = drawing[:, :3], drawing[:, 3:]
@@ -65,7 +65,7 @@ def _warps(flippable: Tensor, size: int) -> Tensor:
     """Sampling grids (B, size, size, 2): rotation, stretch, shear, shift and a smooth bend."""
     count = len(flippable)
     angle = torch.randn(count).clamp(-2.5, 2.5) * math.radians(5)
-    zoom = _uniform(count, 0.92, 1.25)  # above 1 the drawing shrinks
+    zoom = _uniform(count, 0.92, 1.25)  # above 1, the drawing shrinks
     stretch = _uniform(count, -0.08, 0.08).exp()
     mirror = 1 - 2 * (_chosen(count, 0.4) & flippable).float()
     shear = _uniform(count, -0.06, 0.06)
@@ -101,7 +101,7 @@ def _hue_turn(angle: Tensor) -> Tensor:
 
 
 def _backgrounds(count: int, size: int) -> Tensor:
-    """Two thirds white, the rest one random colour or a blend of four: (B, 3, size, size)."""
+    """Backgrounds (B, 3, size, size): two thirds white, the others one random colour or a blend of four."""
     corners = torch.rand(count, 3, 2, 2)
     corners = torch.where(_chosen(count, 0.5)[:, None, None, None], corners, corners[:, :, :1, :1])
     corners = torch.where(_chosen(count, 0.3)[:, None, None, None], 0.75 + 0.25 * corners, corners)

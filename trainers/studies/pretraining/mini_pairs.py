@@ -1,7 +1,8 @@
-"""The image-text pairs that adaptkit-mini is trained on: which drawing, and which words for it, at which step.
+"""The image-text pairs for training adaptkit-mini: the drawings of each step, and their words.
 
 A name is drawn first and one of its drawings second, so that an emoji with nine renderings is not seen nine times as
-often as an icon with one. A third of a batch comes from one group of emoji: neighbours are the negatives that count.
+often as an icon with one. A third of a batch comes from one group of emoji, because similar drawings are the useful
+negatives.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 FORBIDDEN_FAMILIES = frozenset(
     {"emojitwo", "emojitwo-mono", "twemoji", "noto-v1", "symbola"}
-)  # the suite tests on them
+)  # the suite tests on these families
 DEV_FAMILIES = ("fxemoji", "streamline")
 DEV_NAMES = 150
 EVALUATED_GROUPS = (
@@ -25,12 +26,12 @@ EVALUATED_GROUPS = (
     "objects",
     "smileys-emotion",
 )
-GROUP_WEIGHTS = {"people-body": 0.4, "symbols": 0.4, "flags": 0.15, None: 0.15}  # None: not an emoji; the others: 1
+GROUP_WEIGHTS = {"people-body": 0.4, "symbols": 0.4, "flags": 0.15, None: 0.15}  # None: not an emoji; all others: 1
 MONO_WEIGHT = 0.35
 ICON_WEIGHT = 0.3
 BARE_KINDS = frozenset({"animal-", "place-", "plant-", "food-fruit", "food-vegetable"})  # a mammal, a building, a fruit
 TURNED_KINDS = frozenset({"face", "food", "transport"})  # "face-smiling" is a smiling face
-FOCUS_SHARE = 0.33  # of a batch, from one group
+FOCUS_SHARE = 0.33  # share of a batch that comes from one group
 
 NAME_TEMPLATES = (
     "a photo of a {}.",
@@ -71,17 +72,17 @@ class Pair:
 
     @property
     def flippable(self) -> bool:
-        """Whether the drawing still deserves its name when mirrored."""
+        """Whether the drawing's name still fits when the drawing is mirrored."""
         words = self.name.replace("-", " ").split()
         directed = {"left", "right", "arrow", "button", "clock", "clockwise", "counterclockwise", "o’clock", "thirty"}
         return self.group not in ("symbols", "flags") and not directed.intersection(words)
 
 
 def read_pairs(folder: Path) -> tuple[np.ndarray, list[Pair]]:
-    """Drawings (N, 64, 64, 4) uint8 RGBA, memory-mapped, and the words of each.
+    """Read drawings (N, 64, 64, 4) uint8 RGBA, memory-mapped, and the words of each.
 
     Raises:
-        ValueError: if the two files disagree, or hold a drawing family that is kept for testing.
+        ValueError: if the two files disagree, or hold a drawing family that is reserved for testing.
     """
     images = np.load(folder / "images.npy", mmap_mode="r")
     rows = [json.loads(line) for line in (folder / "pairs.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -97,12 +98,12 @@ def read_pairs(folder: Path) -> tuple[np.ndarray, list[Pair]]:
 
 
 def tidy(text: str) -> str:
-    """A name as a class name of the suite would spell it: lower case, single spaces, no colons or underscores."""
+    """Spell a name like a class name of the suite: lower case, single spaces, no colons or underscores."""
     return " ".join(text.lower().replace(":", " ").replace("_", " ").split())
 
 
 def hold_out(pairs: list[Pair], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices to train on and indices of development drawings: some emoji, in the two development families."""
+    """Indices to train on, and indices of development drawings: some emoji, in the two development families."""
     names = sorted({p.name for p in pairs if p.family in DEV_FAMILIES and p.group in EVALUATED_GROUPS})
     chosen = set(np.random.default_rng(seed).permutation(names)[:DEV_NAMES].tolist())
     held = np.array([p.family in DEV_FAMILIES and p.group in EVALUATED_GROUPS and p.name in chosen for p in pairs])
@@ -110,7 +111,7 @@ def hold_out(pairs: list[Pair], seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class PairSampler:
-    """Which pairs a batch holds and what each is called; a function of the generator it is given."""
+    """Draws the pairs of a batch and their labels, as a function of the generator it is given."""
 
     def __init__(self, pairs: list[Pair], indices: np.ndarray):
         self.pairs = pairs
@@ -126,7 +127,7 @@ class PairSampler:
         self.focus = [names for names in self.focus if len(names)]
 
     def draw(self, batch_size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of pairs (B,) and labels (B,), equal where the name is."""
+        """Draw indices of pairs (B,) and labels (B,), which are equal for equal names."""
         focused = int(FOCUS_SHARE * batch_size) if self.focus else 0
         labels = rng.choice(len(self.names), size=batch_size - focused, p=self.name_weights)
         if focused:
@@ -140,7 +141,7 @@ class PairSampler:
 
 
 def caption(pair: Pair, rng: np.random.Generator) -> str:
-    """One of the many ways to say what the drawing shows."""
+    """One of many possible captions of the drawing."""
     choice = rng.random()
     kind = kind_of(pair.subgroup) if pair.subgroup else None
     if choice < 0.04 and kind:
@@ -157,7 +158,7 @@ def caption(pair: Pair, rng: np.random.Generator) -> str:
 
 
 def kind_of(subgroup: str) -> str:
-    """A subgroup in natural words: "animal-mammal" is "mammal", "food-prepared" is "prepared food"."""
+    """Write a subgroup in natural words: "animal-mammal" is "mammal", "food-prepared" is "prepared food"."""
     head, *rest = subgroup.replace("-other", "").split("-")
     if rest and (f"{head}-" in BARE_KINDS or subgroup in BARE_KINDS):
         return " ".join(rest)

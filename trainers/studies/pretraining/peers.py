@@ -1,7 +1,7 @@
 """Processes that train one model together, each on its share of every batch.
 
-On a few busy CPU cores one thread per process is faster than threads within one: they meet three times in a step
-instead of at every operation, and none waits for another that the system has set aside.
+On a few busy CPU cores one thread per process is faster than threads within one process: processes meet three times
+in a step instead of at every operation, and none waits for another that the system has suspended.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Peers:
-    """This process's place among `count`; alone by default, and then nothing is exchanged."""
+    """This process's place among `count` processes; by default it is alone, and nothing is exchanged."""
 
     rank: int = 0
     count: int = 1
 
     def share(self, size: int) -> slice:
-        """The rows of a batch of `size` that are this process's.
+        """The slice of this process's rows in a batch of `size`.
 
         Raises:
             ValueError: if the batch does not divide evenly.
@@ -37,7 +37,7 @@ class Peers:
         return slice(self.rank * rows, (self.rank + 1) * rows)
 
     def gather(self, own: Tensor) -> Tensor:
-        """All peers' rows in order: (B / count, D) -> (B, D); gradients flow to this process's own."""
+        """All peers' rows in order: (B / count, D) -> (B, D); gradients flow to this process's own rows."""
         if self.count == 1:
             return own
         rows = [torch.empty_like(own) for _ in range(self.count)]
@@ -46,7 +46,7 @@ class Peers:
         return torch.cat(rows)
 
     def shared(self, parameter: Tensor) -> Tensor:
-        """A parameter that every peer applies to the whole batch: its gradient is divided among them."""
+        """Wrap a parameter that every peer applies to the whole batch, so that its gradient is divided among them."""
         return parameter / self.count + parameter.detach() * (1 - 1 / self.count)
 
     def sum_gradients(self, model: nn.Module) -> None:
@@ -62,7 +62,7 @@ class Peers:
             start += gradient.numel()
 
     def agree(self, value: float) -> float:
-        """The first process's value, such as its clock."""
+        """Broadcast the first process's value, such as its clock, to all."""
         if self.count == 1:
             return value
         told = torch.tensor([value], dtype=torch.float64)
@@ -71,10 +71,10 @@ class Peers:
 
 
 def run_peers(work: Callable[[Peers], None], count: int) -> None:
-    """Run `work`, which must be picklable, in `count` processes with one thread each; alone, in this one.
+    """Run `work`, which must be picklable, in `count` processes with one thread each; a single one runs right here.
 
     Raises:
-        torch.multiprocessing.ProcessRaisedException: if one of them fails; the others are ended.
+        torch.multiprocessing.ProcessRaisedException: if a process fails; the others are ended.
     """
     if count == 1:
         work(Peers())

@@ -3,8 +3,8 @@
     python -m trainers.studies.pretraining.pretrain_mini --pairs DIR --out DIR
         [--steps N] [--minutes M] [--resume FILE] [--processes P]
 
-The pairs are images.npy and pairs.jsonl as `datasets_fewshot.mini.recipe` assembles them. The folder that comes
-out follows open_clip's local-dir convention. What was run, and how long it took, is in its training.json.
+The pairs are images.npy and pairs.jsonl as `datasets_fewshot.mini.recipe` assembles them. The output folder follows
+open_clip's local-dir convention; its training.json records the settings and the time taken.
 
 The shipped model was made with --steps 25000 --minutes 78 --processes 2 on 2 CPU cores that did other work as well:
 1.96 million pairs; a run against the clock ends elsewhere on another machine. On Linux set MALLOC_MMAP_MAX_=0 and
@@ -77,19 +77,19 @@ WEIGHTS_FILE = "open_clip_model.safetensors"
 
 
 def write_vocabulary(folder: Path) -> None:
-    """Cut CLIP's own byte-pair merges to the most frequent ones."""
+    """Write CLIP's own byte-pair merges, cut to the most frequent ones."""
     lines = gzip.decompress(Path(default_bpe()).read_bytes()).decode("utf-8").split("\n")
     text = "\n".join(lines[: 1 + MERGES])  # the first line is a header; a trailing newline would add an empty merge
     (folder / VOCABULARY_FILE).write_bytes(gzip.compress(text.encode("utf-8"), mtime=0))
 
 
 def read_vocabulary(folder: Path) -> SimpleTokenizer:
-    """The tokenizer over the cut merges."""
+    """Make the tokenizer of the cut merges."""
     return SimpleTokenizer(bpe_path=str(folder / VOCABULARY_FILE), context_length=CONTEXT_LENGTH)
 
 
 def build_model(seed: int) -> CLIP:
-    """The untrained model, with a patch dropout that its training sets; the shipped configuration has none."""
+    """Build the untrained model with a patch dropout that training sets; the shipped configuration has none."""
     torch.manual_seed(seed)
     model = CLIP(**MODEL_CONFIG)
     model.visual.patch_dropout = PatchDropout(0.0)
@@ -97,12 +97,12 @@ def build_model(seed: int) -> CLIP:
 
 
 def patch_dropout_at(progress: float) -> float:
-    """Share of patches left out: half at first, for speed, and none at the end, as the model is used."""
+    """Share of patches left out: half at first, for speed, and none at the end, as in use."""
     return 0.5 if progress < 0.4 else 0.25 if progress < 0.75 else 0.0
 
 
 def drawing_loss(model: CLIP, batch: PairBatch, progress: float, peers: Peers) -> Tensor:
-    """Contrastive loss of one batch at the patch dropout of this moment."""
+    """Contrastive loss of one batch at the patch dropout of this point of the run."""
     assert isinstance(model.visual.patch_dropout, PatchDropout)
     model.visual.patch_dropout.prob = patch_dropout_at(progress)
     with torch.no_grad():
@@ -113,7 +113,7 @@ def drawing_loss(model: CLIP, batch: PairBatch, progress: float, peers: Peers) -
 
 
 class DrawingBatches:
-    """step -> batch; the same step always gives the same pairs, captions and (under its seed) views."""
+    """Map step -> batch; a step always gives the same pairs, captions and (under its seed) views."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class DrawingBatches:
 
 
 def shortened(tokens: Tensor) -> Tensor:
-    """Captions (B, L) cut after their longest one, at most LONGEST_CAPTION; a cut caption keeps its end of text."""
+    """Cut captions (B, L) after the longest one, to at most LONGEST_CAPTION; a cut caption keeps its end of text."""
     end = int(tokens.max())
     longest = int(tokens.argmax(dim=1).max()) + 1
     cut = tokens[:, : min(longest, LONGEST_CAPTION)].clone()
@@ -182,7 +182,7 @@ def export(model: CLIP, folder: Path, record: dict[str, object]) -> None:
 
 
 def write_checksums(folder: Path) -> None:
-    """SHA-256 of every data file below `folder`, in the form that `sha256sum -c` reads."""
+    """Write SHA-256 of every data file below `folder`, in the form that `sha256sum -c` reads."""
     files = sorted(
         p
         for p in folder.rglob("*")
@@ -195,7 +195,7 @@ def write_checksums(folder: Path) -> None:
 def training_record(
     run: ContrastiveRun, config: ContrastiveConfig, pairs: int, accuracy: dict[str, float], peers: Peers
 ) -> dict[str, object]:
-    """What was run and on what, with at most 100 points of the loss curve."""
+    """The settings and data of the run, with at most 100 points of the loss curve."""
     thinned = run.curve[:: max(1, -(-len(run.curve) // 100))]
     return {
         "steps": run.step,
@@ -216,11 +216,11 @@ def training_record(
 
 
 def pretrain(args: argparse.Namespace, peers: Peers) -> None:
-    """Train as the command line asks, in this process's share, and leave the model's folder behind."""
+    """Train as the command line asks, as one of the processes, and write the model's folder."""
     config = ContrastiveConfig(steps=args.steps, minutes=args.minutes, seed=args.seed)
     tokenizer = read_vocabulary(args.out)
     images, pairs = read_pairs(args.pairs)
-    images = np.ascontiguousarray(images)  # random rows of a memory map would wait for the disk
+    images = np.ascontiguousarray(images)  # in memory, because random rows of a memory map would wait for the disk
     train_rows, dev_rows = hold_out(pairs, args.seed)
 
     def report(run: ContrastiveRun, averaged: CLIP, event: Event) -> None:
