@@ -88,6 +88,16 @@ class OptionFacts:
     help: str  # whole sentences; empty for a field of a plain dataclass
     allowed: str  # the range of its numbers in words; empty where the type says all
 
+    @property
+    def takes(self) -> str:
+        """The type with the range: "a whole number, 1 or more"."""
+        return ", ".join(part for part in (self.type, self.allowed) if part)
+
+    @property
+    def sentences(self) -> str:
+        """All of it but name and default: "Learnt tokens. Takes a whole number, 1 or more."."""
+        return f"{self.help} Takes {self.takes}.".lstrip()
+
 
 def option(
     default: Value,

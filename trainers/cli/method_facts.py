@@ -28,6 +28,7 @@ from adaptkit import (
 )
 from adaptkit.contract.catalogue import Touches
 from adaptkit.contract.registry import METHODS
+from adaptkit.options import OptionFacts, describe
 from trainers.config.settings import DataclassInstance
 
 ORDER = (*get_args(Touches), "own")
@@ -49,6 +50,7 @@ class MethodFacts:
     paper: str  # arXiv number, or "" where its module names none
     summary: str  # the first line of its module
     options: dict[str, object]  # with their defaults
+    described: list[OptionFacts]  # the same options: what each is, and what it takes
 
 
 class _Shapes(FrozenCLIP):
@@ -110,6 +112,7 @@ def _row(
         paper=number[1] if number else "",
         summary=doc.splitlines()[0] if doc else "",
         options=asdict(options),
+        described=describe(type(options)),
     )
 
 
