@@ -6,11 +6,9 @@ benchmarks/results/. A page that repeats them by hand is wrong a week later.
 
 import dataclasses
 import inspect
-import io
 import json
 import re
 import sys
-import tokenize
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -20,6 +18,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import adaptkit
+from adaptkit.options import describe
 from trainers.cli.method_facts import MethodFacts, method_facts
 
 ROOT = Path(__file__).parent.parent
@@ -153,44 +152,11 @@ def small_options(name: str) -> str:
 
 def options(config: type) -> list[str]:
     """The options of a dataclass as a table; nothing where there are none."""
-    fields = dataclasses.fields(config)
-    if not fields:
+    rows = [(f"`{fact.name}`", f"`{fact.default!r}`", fact.takes, fact.help) for fact in describe(config)]
+    if not rows:
         return []
-    meanings = comments(config)
-    lines = ["## Options", "", "| option | type | default | meaning |", "|---|---|---|---|"]
-    for field in fields:
-        kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
-        kind = (
-            kind.replace("typing.", "") if "Literal" not in str(field.type) else str(field.type).replace("typing.", "")
-        )
-        cells = (f"`{field.name}`", f"`{kind}`", f"`{field.default!r}`", meanings.get(field.name, ""))
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return [*lines, ""]
-
-
-def comments(config: type) -> dict[str, str]:
-    """Field -> the comment behind it, or the lines of comment right above it."""
-    found: dict[str, str] = {}
-    above: list[str] = []
-    for line in inspect.getsource(config).splitlines():
-        text = line.strip()
-        field = re.match(r"(\w+): ", text)
-        comment = comment_of(line)
-        if field:
-            found[field[1]] = comment or " ".join(above)
-        above = [*above, comment] if comment and not field else []
-    return found
-
-
-def comment_of(line: str) -> str:
-    """The comment of a line of Python."""
-    try:
-        for token in tokenize.generate_tokens(io.StringIO(line.strip()).readline):
-            if token.type == tokenize.COMMENT:
-                return token.string.lstrip("# ")
-    except tokenize.TokenError:  # a line of a longer statement
-        pass
-    return ""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return ["## Options", "", "| option | default | takes | meaning |", "|---|---|---|---|", *lines, ""]
 
 
 def results(name: str) -> str:

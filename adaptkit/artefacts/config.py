@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from adaptkit.backbone.weights_source import WeightsSource
+from adaptkit.options import declared, from_plain, make
 
 FORMAT = "adaptkit-adapter"
 FORMAT_VERSION = 1
@@ -136,27 +137,15 @@ def options_from_json(kind: type[Kind], part: Part, place: str) -> Kind:
     """Options of a method or wrapper as its dataclass; options missing in the JSON keep their defaults.
 
     Raises:
-        ArtefactError: if an option is unknown or has a value of another type.
+        ArtefactError: if an option is unknown or has a value that it cannot have.
     """
-    known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(part.options.keys() - known.keys())
+    fields = declared(kind)
+    unknown = sorted(part.options.keys() - fields.keys())
     if unknown:
         raise ArtefactError(
             f"{place} sets {unknown[0]!r}, which is no option of {part.name} here; it may be from a later adaptkit"
         )
-    defaults = kind()
     try:
-        values = {name: _like(value, getattr(defaults, name), name) for name, value in part.options.items()}
-        return kind(**values)
+        return make(kind, {name: from_plain(value, fields[name].hint) for name, value in part.options.items()})
     except (TypeError, ValueError) as error:
         raise ArtefactError(f"{place} has options that {part.name} refuses: {error}") from None
-
-
-def _like(value: Json, default: object, name: str) -> object:
-    """Fit a JSON value to the type of an option: lists become tuples, and 1 becomes 1.0 for a float."""
-    if type(value) is int and type(default) is float:
-        return float(value)
-    like: object = tuple(_like(item, None, name) for item in value) if isinstance(value, list) else value
-    if default is not None and like is not None and type(like) is not type(default):
-        raise TypeError(f"{name} is {value!r}, and {default!r} is an example of what it can be")
-    return like

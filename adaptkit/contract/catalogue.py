@@ -1,12 +1,12 @@
 """A catalogue: what is registered of one kind, by name."""
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Generic, Literal, TypeVar, get_args
 
 from adaptkit.contract.plugins import load_plugins
+from adaptkit.options import near
 
 # Where a plugin touches CLIP: its tokens before the towers, its weights inside them, its features after them, the texts
 # of its classes, or only at test time.
@@ -94,8 +94,8 @@ class Catalogue(Generic[Kind]):
 def suggestion(word: str, known: Iterable[str]) -> str:
     """What to write in place of an unknown word: the nearest known ones, or all of them."""
     listed: Sequence[str] = list(known)
-    near = difflib.get_close_matches(word, listed, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(listed) or 'none'}"
+    found = near(word, listed)
+    return f"did you mean {' or '.join(found)}?" if found else f"known: {', '.join(listed) or 'none'}"
 
 
 def article(noun: str) -> str:

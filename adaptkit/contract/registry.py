@@ -13,6 +13,8 @@ from adaptkit.contract.catalogue import Catalogue, Touches, article, suggestion
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.objective import Objective, Trained
 from adaptkit.contract.wrapper import MakeInner, MethodWrapper
+from adaptkit.options import make as make_options
+from adaptkit.options import values_of
 
 Method = TypeVar("Method", bound=type[AdaptedCLIP])
 Wrapper = TypeVar("Wrapper", bound=type[MethodWrapper])
@@ -183,8 +185,9 @@ def create_method(
         options: fields of the dataclass, instead of or on top of `config`.
 
     Raises:
-        ValueError: if a name or an option is unknown, the backbone lacks what the method needs, a wrapper cannot
-            stand around what it is given, or there are no classes and what the method learns belongs to classes.
+        ValueError: if a name or an option is unknown, an option cannot have its value, the backbone lacks what the
+            method needs, a wrapper cannot stand around what it is given, or there are no classes and what the method
+            learns belongs to classes.
     """
     entry = METHODS.get(name)
     method, config_type = entry.made_from, entry.config
@@ -200,7 +203,7 @@ def create_method(
     if classnames is None and "encode_text" not in method.provides:
         raise ValueError(f"{name} learns what belongs to classes; give their names in label order as classnames")
     classes = NO_CLASSES if classnames is None else as_class_set(classnames, templates)
-    config = dataclasses.replace(_checked(name, config_type, config), **options)  # type: ignore[type-var]
+    config = _checked(name, config_type, config, **options)
     make: MakeInner = partial(_construct, method, classes=classes, config=config)
     wrappers: list[tuple[str, object]] = []
     for wrapped in reversed(wrap):
@@ -222,7 +225,7 @@ def create_objective(method: AdaptedTowers, objectives: "Sequence[str | tuple[st
             is innermost, need not be named; an objective of image-text pairs stands in its place.
 
     Raises:
-        ValueError: if a name or an option is unknown.
+        ValueError: if a name or an option is unknown, or an option cannot have its value.
     """
     named = [(given, None) if isinstance(given, str) else given for given in objectives]
     labels = not named or issubclass(OBJECTIVES.get(named[-1][0]).made_from.takes, LabelledBatch)
@@ -261,8 +264,11 @@ def _construct_wrapper(
     return wrapper(backbone, make_inner, config)  # type: ignore[arg-type, call-arg]
 
 
-def _checked(name: str, config_type: type, config: object | None) -> object:
+def _checked(name: str, config_type: type, config: object | None, /, **options: object) -> object:
     config = config_type() if config is None else config
     if not isinstance(config, config_type):
         raise ValueError(f"{name} takes its options as {config_type.__name__}, got {type(config).__name__}")
-    return config
+    try:
+        return make_options(type(config), {**values_of(config), **options})
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None

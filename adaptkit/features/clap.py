@@ -14,7 +14,6 @@ Departure (ours): a class without a support image has lambda 1, where the releas
     class names are spaces.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -28,19 +27,21 @@ from adaptkit.classes.templates import IMAGENET_SELECTED
 from adaptkit.contract.method import AdaptedCLIP, Support
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.full_precision import at_least_fp32
+from adaptkit.options import option, options
 
 
-@dataclass(frozen=True)
+@options
 class CLAPConfig:
-    # lambda: of each class; their mean for all classes; 1 for all; or no constraint, which is ZS-LP.
-    multipliers: Literal["class", "mean", "one", "none"] = "class"
-    augment_views: int = 20  # random views of a support image that lambda is computed on; 0: the image as it is
-    # The classes' own templates, or ImageNet's seven selected ones in front of them, as released for ImageNet.
-    template_set: Literal["classes", "imagenet_selected"] = "classes"
-
-    def __post_init__(self) -> None:
-        if self.augment_views < 0:
-            raise ValueError(f"augment_views={self.augment_views}; expected 0 or more")
+    multipliers: Literal["class", "mean", "one", "none"] = option(
+        "class", "Lambda is of each class, their mean for all classes, or 1 for all; none is no constraint (ZS-LP)."
+    )
+    augment_views: int = option(
+        20, "Random views of a support image that lambda is computed on; 0 takes the image as it is.", least=0
+    )
+    template_set: Literal["classes", "imagenet_selected"] = option(
+        "classes",
+        "The classes' own templates, or ImageNet's seven selected ones in front of them, as released for ImageNet.",
+    )
 
 
 @register_method("clap", CLAPConfig, touches="after")

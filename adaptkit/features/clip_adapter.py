@@ -10,7 +10,6 @@ Departure: like the released code, the image adapter is alone by default, and al
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -23,20 +22,19 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.full_precision import at_least_fp32
+from adaptkit.options import option, options
 
 
-@dataclass(frozen=True)
+@options
 class CLIPAdapterConfig:
-    alpha: float = 0.2  # share of the adapted image feature
-    text_alpha: float = 0.0  # share of the adapted class weights; 0: no text adapter, as released
-    reduction: int = 4  # the bottleneck is D // reduction wide
-    last: Literal["relu", "linear"] = "relu"  # what the adapter ends in: the released code's, or the paper's
-
-    def __post_init__(self) -> None:
-        if self.reduction < 1:
-            raise ValueError(
-                f"reduction={self.reduction}; the bottleneck is D // reduction wide, so expected 1 or more"
-            )
+    alpha: float = option(0.2, "Share of the adapted image feature.", least=0, most=1)
+    text_alpha: float = option(
+        0.0, "Share of the adapted class weights; 0 has no text adapter, as released.", least=0, most=1
+    )
+    reduction: int = option(4, "The bottleneck is D // reduction wide.", least=1)
+    last: Literal["relu", "linear"] = option(
+        "relu", "What the adapter ends in: a ReLU as in the released code, or a linear layer as in the paper."
+    )
 
 
 @register_method("clip_adapter", CLIPAdapterConfig, touches="after")

@@ -11,8 +11,6 @@ Departure: like the released code, halving compares the two ends only, so it may
 Departure: the released code calls scikit-learn; this is the same objective in torch (`logistic_regression`).
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,22 +20,23 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Support
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.logistic_regression import fit, objective
+from adaptkit.options import option, options
 
 COARSE_EXPONENTS = (6.0, 4.0, 2.0, 0.0, -2.0, -4.0, -6.0)
 
 
-@dataclass(frozen=True)
+@options
 class LinearProbeConfig:
-    c: float = 1.0  # inverse strength of the penalty where there are no validation images; scikit-learn's C
-    halvings: int = 8  # of the interval of c on a log scale; 0 keeps the best of the coarse grid
-    max_iter: int = 1000  # steps of L-BFGS for each fit
-    tol: float = 1e-4  # largest component of the gradient at which a fit ends
-
-    def __post_init__(self) -> None:
-        if not self.c > 0:
-            raise ValueError(f"c={self.c}; the penalty is |W|^2 / (2 c), so expected more than 0")
-        if self.halvings < 0:
-            raise ValueError(f"halvings={self.halvings}; expected 0 or more")
+    c: float = option(
+        1.0,
+        "Inverse strength of the penalty |W|^2 / (2 c) where there are no validation images; scikit-learn's C.",
+        above=0,
+    )
+    halvings: int = option(
+        8, "Halvings of the interval of c on a log scale; 0 keeps the best of the coarse grid.", least=0
+    )
+    max_iter: int = option(1000, "Steps of L-BFGS for each fit.", least=1)
+    tol: float = option(1e-4, "Largest component of the gradient at which a fit ends.", least=0)
 
 
 @register_method("linear_probe", LinearProbeConfig, touches="after")

@@ -10,7 +10,6 @@ Departure: like the released code, class names keep their underscores unless ask
 Departure: the "enhanced base", a text projection tuned beforehand, is left out: how to tune it is not released.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -24,15 +23,22 @@ from adaptkit.classes.templates import IMAGENET_SELECTED
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.full_precision import at_least_fp32
+from adaptkit.options import option, options
 
 
-@dataclass(frozen=True)
+@options
 class TaskResConfig:
-    alpha: float = 0.5  # scale of the residual
-    underscores: Literal["keep", "replace"] = "keep"  # in class names, as released, or by spaces as elsewhere
-    base: Literal["features", "unit"] = "features"  # text features as they are, as released, or of unit length
-    # The classes' own templates, or ImageNet's seven selected ones in front of them, as released for ImageNet.
-    template_set: Literal["classes", "imagenet_selected"] = "classes"
+    alpha: float = option(0.5, "Scale of the residual.", least=0)
+    underscores: Literal["keep", "replace"] = option(
+        "keep", "Underscores in class names are kept, as released, or replaced by spaces as elsewhere."
+    )
+    base: Literal["features", "unit"] = option(
+        "features", "Text features as they are, as released, or brought to unit length."
+    )
+    template_set: Literal["classes", "imagenet_selected"] = option(
+        "classes",
+        "The classes' own templates, or ImageNet's seven selected ones in front of them, as released for ImageNet.",
+    )
 
 
 @register_method("taskres", TaskResConfig, touches="after")

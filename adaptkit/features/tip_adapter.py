@@ -10,7 +10,6 @@ Departure: the released code searches ImageNet's alpha and beta on the test set;
 Departure: the released code runs in fp16, where exp underflows at large beta; this is fp32.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -25,24 +24,25 @@ from adaptkit.contract.method import AdaptedCLIP, Support
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.full_precision import at_least_fp32
 from adaptkit.layers.support_cache import SearchGrid, SupportCache
+from adaptkit.options import option, options
 
 
-@dataclass(frozen=True)
+@options
 class TipAdapterConfig:
-    alpha: float = 1.17  # share of the cache, until a search; the defaults are those of ImageNet
-    beta: float = 1.0  # sharpness of the cache, until a search
-    search: Literal["validation", "none"] = "validation"  # whether validation images choose alpha and beta
-    alpha_max: float = 3.0  # the search looks from 0.1 to below this
-    beta_max: float = 7.0  # likewise
-    alpha_steps: int = 20
-    beta_steps: int = 200
-    augment_views: int = 10  # random views of a support image in its key; 0: the image as it is
-    template_set: Literal["classes", "imagenet_selected"] = "classes"  # the classes' own templates, or ImageNet's seven
-
-    def __post_init__(self) -> None:
-        for name, least in (("alpha_steps", 1), ("beta_steps", 1), ("augment_views", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)}; expected at least {least}")
+    alpha: float = option(1.17, "Share of the cache, until a search; the default is ImageNet's.", least=0)
+    beta: float = option(1.0, "Sharpness of the cache, until a search; the default is ImageNet's.", least=0)
+    search: Literal["validation", "none"] = option(
+        "validation", "Whether validation images choose alpha and beta, or nothing does."
+    )
+    alpha_max: float = option(3.0, "The search looks for alpha from 0.1 to below this.", above=0)
+    beta_max: float = option(7.0, "The search looks for beta from 0.1 to below this.", above=0)
+    alpha_steps: int = option(20, "Values of alpha that the search tries.", least=1)
+    beta_steps: int = option(200, "Values of beta that the search tries.", least=1)
+    augment_views: int = option(10, "Random views of a support image in its key; 0 takes the image as it is.", least=0)
+    template_set: Literal["classes", "imagenet_selected"] = option(
+        "classes",
+        "The classes' own templates, or ImageNet's seven selected ones in front of them, as released for ImageNet.",
+    )
 
     @property
     def grid(self) -> SearchGrid:

@@ -5,8 +5,6 @@ Radford et al., "Learning Transferable Visual Models From Natural Language Super
 Several templates are an ensemble: normalise each, average, normalise again.
 """
 
-from dataclasses import dataclass
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,9 +13,10 @@ from adaptkit.classes.class_prompts import ClassPrompts
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
+from adaptkit.options import options
 
 
-@dataclass(frozen=True)
+@options
 class ZeroShotConfig:
     """Zero-shot CLIP has no options: its templates belong to the classes."""
 

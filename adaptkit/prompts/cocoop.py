@@ -12,8 +12,6 @@ Departure: like the released code, the meta-net sees the feature normalised; the
 Departure: like the released code, a full stop follows the class name; the paper's formula has none.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,22 +21,17 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.context import LearnedContext, random_context, word_context
+from adaptkit.options import option, options
 
 # Text features (images * classes) that exist at the same time: 256 MB at D=512 in fp32.
 FEATURES_PER_PASS = 2**17
 
 
-@dataclass(frozen=True)
+@options
 class CoCoOpConfig:
-    n_ctx: int = 4  # learnt tokens
-    ctx_init: str = "a photo of a"  # words to start from; they set n_ctx; "" starts from random tokens
-    reduction: int = 16  # the meta-net is D // reduction wide in the middle
-
-    def __post_init__(self) -> None:
-        if self.n_ctx < 1:
-            raise ValueError(f"n_ctx={self.n_ctx}; CoCoOp learns at least 1 token")
-        if self.reduction < 1:
-            raise ValueError(f"reduction={self.reduction}; expected 1 or more")
+    n_ctx: int = option(4, "Learnt tokens.", least=1)
+    ctx_init: str = option("a photo of a", "Words to start from, which set n_ctx; empty starts from random tokens.")
+    reduction: int = option(16, "The meta-net is D // reduction wide in the middle.", least=1)
 
 
 class MetaNet(nn.Module):

@@ -10,7 +10,6 @@ Departure: like the released code, words in `ctx_init` make one context for all 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,18 +19,15 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.context import ClassTokenPosition, LearnedContext, random_context, word_context
+from adaptkit.options import option, options
 
 
-@dataclass(frozen=True)
+@options
 class CoOpConfig:
-    n_ctx: int = 16  # learnt tokens
-    ctx_init: str = ""  # words to start from, such as "a photo of a"; they set n_ctx
-    class_specific: bool = False  # one context per class (CSC) instead of one for all
-    class_token_position: ClassTokenPosition = "end"  # where the class name stands among the learnt tokens
-
-    def __post_init__(self) -> None:
-        if self.n_ctx < 1:
-            raise ValueError(f"n_ctx={self.n_ctx}; CoOp learns at least 1 token")
+    n_ctx: int = option(16, "Learnt tokens.", least=1)
+    ctx_init: str = option("", "Words to start from, which set n_ctx; empty starts from random tokens.")
+    class_specific: bool = option(False, "One context per class (CSC) instead of one for all.")
+    class_token_position: ClassTokenPosition = option("end", "Where the class name stands among the learnt tokens.")
 
 
 @register_method("coop", CoOpConfig, touches="before")

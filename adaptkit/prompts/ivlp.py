@@ -14,7 +14,6 @@ Departure: like the released code, the vision prompts stand behind the patches.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,24 +24,22 @@ from adaptkit.contract.method import AdaptedCLIP, Consumes
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.context import LearnedContext, phrase_context
 from adaptkit.layers.deep_prompts import by_layer, deep_text_prompts, vision_prompts
+from adaptkit.options import option, options
 
 
-@dataclass(frozen=True)
+@options
 class IVLPConfig:
-    n_ctx_text: int = 2  # learnt tokens per text block
-    n_ctx_vision: int = 2  # learnt tokens per vision block; 0 for language prompts alone
-    depth_text: int = 12  # text blocks that get their own tokens, at most as many as the tower has
-    depth_vision: int = 12  # likewise in the vision tower; 0 for language prompts alone
-    ctx_init: str = "a photo of a"  # the words in front of the name; random tokens if they are fewer than n_ctx_text
-
-    def __post_init__(self) -> None:
-        if self.n_ctx_text < 1 or self.depth_text < 1:
-            raise ValueError(
-                f"n_ctx_text={self.n_ctx_text}, depth_text={self.depth_text}; IVLP learns at least 1 text token in 1 "
-                "block; vpt learns vision prompts alone"
-            )
-        if self.n_ctx_vision < 0 or self.depth_vision < 0:
-            raise ValueError(f"n_ctx_vision={self.n_ctx_vision}, depth_vision={self.depth_vision}; expected 0 or more")
+    n_ctx_text: int = option(2, "Learnt tokens per text block; vpt learns vision prompts alone.", least=1)
+    n_ctx_vision: int = option(2, "Learnt tokens per vision block; 0 for language prompts alone.", least=0)
+    depth_text: int = option(12, "Text blocks that get their own tokens, at most as many as the tower has.", least=1)
+    depth_vision: int = option(
+        12,
+        "Vision blocks that get their own tokens, at most as many as the tower has; 0 for language prompts alone.",
+        least=0,
+    )
+    ctx_init: str = option(
+        "a photo of a", "The words in front of the name; random tokens if they are fewer than n_ctx_text."
+    )
 
 
 @register_method("ivlp", IVLPConfig, touches="before")

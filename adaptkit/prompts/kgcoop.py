@@ -9,8 +9,7 @@ Departure: the released code has L_kg = 1/C * sum_c (1 - cos(w_c, w_c^clip)), ha
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,23 +20,20 @@ from adaptkit.classes.class_weights import class_weights
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.context import LearnedContext, random_context, word_context
+from adaptkit.options import option, options
 
 Distance = Literal["cosine", "squared"]
 
 
-@dataclass(frozen=True)
+@options
 class KgCoOpConfig:
-    n_ctx: int = 4  # learnt tokens
-    ctx_init: str = "a photo of a"  # words to start from; they set n_ctx; "" starts from random tokens
-    guidance: float = 8.0  # lambda, the weight of L_kg
-    distance: Distance = "cosine"  # 1 - cosine as released, or the squared distance of the paper, twice as large
-    clip_templates: tuple[str, ...] = ()  # of w_clip; none: the data set's
-
-    def __post_init__(self) -> None:
-        if self.n_ctx < 1:
-            raise ValueError(f"n_ctx={self.n_ctx}; KgCoOp learns at least 1 token")
-        if self.distance not in get_args(Distance):
-            raise ValueError(f"distance {self.distance!r}; expected one of {get_args(Distance)}")
+    n_ctx: int = option(4, "Learnt tokens.", least=1)
+    ctx_init: str = option("a photo of a", "Words to start from, which set n_ctx; empty starts from random tokens.")
+    guidance: float = option(8.0, "The weight lambda of L_kg.", least=0)
+    distance: Distance = option(
+        "cosine", "One minus the cosine as released, or the squared distance of the paper, which is twice as large."
+    )
+    clip_templates: tuple[str, ...] = option((), "Templates of w_clip; where there are none, the data set's.")
 
 
 @register_method("kgcoop", KgCoOpConfig, touches="before")

@@ -14,7 +14,6 @@ Departure: like the released code, the vision prompts stand behind the patches, 
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,17 +24,18 @@ from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.context import LearnedContext, phrase_context
 from adaptkit.layers.deep_prompts import by_layer, deep_text_prompts
+from adaptkit.options import option, options
 
 
-@dataclass(frozen=True)
+@options
 class MaPLeConfig:
-    n_ctx: int = 2  # learnt tokens per text block, and as many vision tokens
-    depth: int = 9  # J, blocks of either tower that get prompts, at most as many as the shorter tower has
-    ctx_init: str = "a photo of a"  # the words in front of the name; random tokens if they are fewer than n_ctx
-
-    def __post_init__(self) -> None:
-        if self.n_ctx < 1 or self.depth < 1:
-            raise ValueError(f"n_ctx={self.n_ctx}, depth={self.depth}; MaPLe learns at least 1 token in 1 block")
+    n_ctx: int = option(2, "Learnt tokens per text block, and as many vision tokens.", least=1)
+    depth: int = option(
+        9, "Blocks J of either tower that get prompts, at most as many as the shorter tower has.", least=1
+    )
+    ctx_init: str = option(
+        "a photo of a", "The words in front of the name; random tokens if they are fewer than n_ctx."
+    )
 
 
 @register_method("maple", MaPLeConfig, touches="before")

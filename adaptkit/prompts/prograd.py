@@ -15,7 +15,6 @@ Departure: like the released code, initial words stand in the last of the n_ctx 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -27,23 +26,20 @@ from adaptkit.classes.class_weights import class_weights
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.context import ClassTokenPosition, LearnedContext, random_context
+from adaptkit.options import option, options
 
 
-@dataclass(frozen=True)
+@options
 class ProGradConfig:
-    n_ctx: int = 16  # learnt tokens, at least as many as the template has words
-    words_init: bool = True  # start from the template's words in front of the name, instead of random tokens
-    template: str = ""  # to start from and for z_0; "": the data set's, the first of several to start from
-    strength: float = 1.0  # lambda, the share of the opposing part that is taken away
-    temperature: float = 1.0  # T
-    class_specific: bool = False  # one context per class (CSC), for random tokens only
-    class_token_position: ClassTokenPosition = "end"  # where the class name stands among the learnt tokens
-
-    def __post_init__(self) -> None:
-        if self.n_ctx < 1:
-            raise ValueError(f"n_ctx={self.n_ctx}; ProGrad learns at least 1 token")
-        if self.temperature <= 0:
-            raise ValueError(f"temperature={self.temperature}; expected more than 0")
+    n_ctx: int = option(16, "Learnt tokens, at least as many as the template has words.", least=1)
+    words_init: bool = option(True, "Start from the template's words in front of the name, instead of random tokens.")
+    template: str = option(
+        "", "The template to start from and for z_0; empty takes the data set's, and starts from the first of several."
+    )
+    strength: float = option(1.0, "Lambda, the share of the opposing part that is taken away.", least=0)
+    temperature: float = option(1.0, "The temperature T of the KL term.", above=0)
+    class_specific: bool = option(False, "One context per class (CSC), for random tokens only.")
+    class_token_position: ClassTokenPosition = option("end", "Where the class name stands among the learnt tokens.")
 
 
 @register_method("prograd", ProGradConfig, touches="before")

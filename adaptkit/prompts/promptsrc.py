@@ -16,7 +16,6 @@ Departure: like the released code, |.| is the mean over all entries of the C and
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -32,6 +31,7 @@ from adaptkit.contract.registry import register_method
 from adaptkit.layers.context import LearnedContext, phrase_context
 from adaptkit.layers.deep_prompts import by_layer, deep_text_prompts, vision_prompts
 from adaptkit.layers.epoch_average import EpochAverage
+from adaptkit.options import option, options
 from adaptkit.towers.vision import embed_patches, encode_patches
 
 Self = TypeVar("Self", bound="PromptSRC")
@@ -40,27 +40,20 @@ Self = TypeVar("Self", bound="PromptSRC")
 TEMPLATES = tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES[:60])
 
 
-@dataclass(frozen=True)
+@options
 class PromptSRCConfig:
-    n_ctx_text: int = 4  # learnt tokens per text block
-    n_ctx_vision: int = 4  # learnt tokens per vision block
-    depth_text: int = 9  # text blocks that get their own tokens, at most as many as the tower has
-    depth_vision: int = 9  # likewise in the vision tower
-    ctx_init: str = "a photo of a"  # the words in front of the name; random tokens if they are fewer than n_ctx_text
-    text_weight: float = 25.0  # lambda_2
-    image_weight: float = 10.0  # lambda_1
-    logits_weight: float = 1.0  # of the KL term
-    average_mean: float = 15.0  # mu, the epoch, counted from 1, that counts most in the average
-    average_std: float = 1.0  # sigma, in epochs
-
-    def __post_init__(self) -> None:
-        if min(self.n_ctx_text, self.n_ctx_vision, self.depth_text, self.depth_vision) < 1:
-            raise ValueError(
-                f"n_ctx_text={self.n_ctx_text}, n_ctx_vision={self.n_ctx_vision}, depth_text={self.depth_text}, "
-                f"depth_vision={self.depth_vision}; PromptSRC learns at least 1 token in 1 block of either tower"
-            )
-        if self.average_std <= 0:
-            raise ValueError(f"average_std={self.average_std}; expected more than 0 epochs")
+    n_ctx_text: int = option(4, "Learnt tokens per text block.", least=1)
+    n_ctx_vision: int = option(4, "Learnt tokens per vision block.", least=1)
+    depth_text: int = option(9, "Text blocks that get their own tokens, at most as many as the tower has.", least=1)
+    depth_vision: int = option(9, "Vision blocks that get their own tokens, at most as many as the tower has.", least=1)
+    ctx_init: str = option(
+        "a photo of a", "The words in front of the name; random tokens if they are fewer than n_ctx_text."
+    )
+    text_weight: float = option(25.0, "The weight lambda_2 of the text features' consistency.", least=0)
+    image_weight: float = option(10.0, "The weight lambda_1 of the image features' consistency.", least=0)
+    logits_weight: float = option(1.0, "The weight of the KL term of the logits.", least=0)
+    average_mean: float = option(15.0, "The epoch mu, counted from 1, that counts most in the average.", least=0)
+    average_std: float = option(1.0, "The width sigma of the average, in epochs.", above=0)
 
 
 @register_method("promptsrc", PromptSRCConfig, touches="before")

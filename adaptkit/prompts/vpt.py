@@ -11,8 +11,6 @@ Departure: the paper puts the prompts behind the class token; like that code, th
     have no position there, and those of the first block pass the tower's first layer norm.
 """
 
-from dataclasses import dataclass
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -23,17 +21,18 @@ from adaptkit.classes.templates import DEFAULT_TEMPLATE
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.deep_prompts import by_layer, vision_prompts
+from adaptkit.options import option, options
 
 
-@dataclass(frozen=True)
+@options
 class VPTConfig:
-    n_ctx: int = 8  # learnt tokens per block
-    depth: int = 12  # blocks that get their own tokens, at most as many as the tower has; 1 is shallow
-    fixed_templates: tuple[str, ...] = (DEFAULT_TEMPLATE,)  # for every data set; none: the data set's
-
-    def __post_init__(self) -> None:
-        if self.n_ctx < 1 or self.depth < 1:
-            raise ValueError(f"n_ctx={self.n_ctx}, depth={self.depth}; VPT learns at least 1 token in 1 block")
+    n_ctx: int = option(8, "Learnt tokens per block.", least=1)
+    depth: int = option(
+        12, "Blocks that get their own tokens, at most as many as the tower has; 1 is shallow.", least=1
+    )
+    fixed_templates: tuple[str, ...] = option(
+        (DEFAULT_TEMPLATE,), "Templates for every data set; where there are none, the data set's."
+    )
 
 
 @register_method("vpt", VPTConfig, touches="before")

@@ -16,7 +16,7 @@ Departure: Houlsby's adapters start near zero and train the layer norms too; our
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, TypeVar
 
 import torch
@@ -29,6 +29,7 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Consumes
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.block_view import BlockView, chosen_layers, require_text_blocks
+from adaptkit.options import option, options
 from adaptkit.towers.block import Block
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower
@@ -36,24 +37,24 @@ from adaptkit.towers.vision import VisionTower
 Tower = TypeVar("Tower", TextTower, VisionTower)
 
 
-@dataclass(frozen=True)
+@options
 class AdapterConfig:
-    form: Literal["parallel", "serial"] = "parallel"  # beside the MLP, or behind attention and MLP
-    bottleneck: int = 64  # width between the two layers
-    activation: Literal["relu", "gelu"] = "relu"
-    scale: float = 0.1  # of what is added
-    dropout: float = 0.1  # behind the activation, in training
-    encoder: Literal["both", "text", "vision"] = "both"  # towers with adapters
-    text_blocks: tuple[int, ...] = ()  # blocks with adapters, negative ones from the last; none: all
-    vision_blocks: tuple[int, ...] = ()  # likewise in the vision tower
-    text_noise: TextNoise = "per_class"  # dropout of the words that prompts share: of each class, or once
-    template_set: TemplateSet = "classes"  # the classes' own templates, or "a photo of a {}." for every data set
-
-    def __post_init__(self) -> None:
-        if self.bottleneck < 1:
-            raise ValueError(f"bottleneck={self.bottleneck}; an adapter is at least 1 wide")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout}; expected a share from 0 to below 1")
+    form: Literal["parallel", "serial"] = option("parallel", "Beside the MLP, or behind attention and MLP.")
+    bottleneck: int = option(64, "Width between the two layers of an adapter.", least=1)
+    activation: Literal["relu", "gelu"] = option("relu", "The activation between the two layers.")
+    scale: float = option(0.1, "Scale of what is added.", least=0)
+    dropout: float = option(0.1, "Dropout behind the activation, in training.", least=0, below=1)
+    encoder: Literal["both", "text", "vision"] = option("both", "Towers with adapters.")
+    text_blocks: tuple[int, ...] = option((), "Text blocks with adapters, negative ones from the last; none means all.")
+    vision_blocks: tuple[int, ...] = option(
+        (), "Vision blocks with adapters, negative ones from the last; none means all."
+    )
+    text_noise: TextNoise = option(
+        "per_class", "Dropout of the words that prompts share: of each class, or once for all."
+    )
+    template_set: TemplateSet = option(
+        "classes", 'The classes\' own templates, or "a photo of a {}." for every data set.'
+    )
 
 
 class Bottleneck(nn.Module):

@@ -17,7 +17,7 @@ Departure: "all" blocks are all of them; the released list for ViT-L/14 ends thr
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, TypeVar
 
 import torch.nn.functional as F
@@ -30,6 +30,7 @@ from adaptkit.contract.method import AdaptedCLIP, Consumes
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.block_view import BlockView, chosen_layers, require_text_blocks
 from adaptkit.layers.lora_attention import LoRAAttention, LowRank
+from adaptkit.options import option, options
 from adaptkit.towers.block import Block
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower
@@ -37,28 +38,33 @@ from adaptkit.towers.vision import VisionTower
 Tower = TypeVar("Tower", TextTower, VisionTower)
 
 
-@dataclass(frozen=True)
+@options
 class CLIPLoRAConfig:
-    r: int = 2  # rank of the updates
-    alpha: float = 1.0  # the updates are scaled by alpha / sqrt(r)
-    dropout: float = 0.25  # of the updates' input, in training
-    gradients: Literal["exact", "released"] = "exact"  # with dropout 0: of the function, or the released code's
-    params: tuple[Literal["q", "k", "v", "o"], ...] = ("q", "k", "v")  # projections that are updated
-    encoder: Literal["both", "text", "vision"] = "both"  # towers that are updated
-    text_blocks: tuple[int, ...] = ()  # blocks that are updated, negative ones from the last; none: all
-    vision_blocks: tuple[int, ...] = ()  # likewise in the vision tower
-    text_noise: TextNoise = "per_class"  # dropout of the words that prompts share: as released, or once (half the work)
-    template_set: TemplateSet = "classes"  # the classes' own, or "a photo of a {}." for every data set, as released
+    r: int = option(2, "Rank of the updates.", least=1)
+    alpha: float = option(1.0, "The updates are scaled by alpha / sqrt(r).", least=0)
+    dropout: float = option(0.25, "Dropout of the updates' input, in training.", least=0, below=1)
+    gradients: Literal["exact", "released"] = option(
+        "exact", "With dropout 0, the gradients of the function, or those of the released code."
+    )
+    params: tuple[Literal["q", "k", "v", "o"], ...] = option(("q", "k", "v"), "Projections that are updated.")
+    encoder: Literal["both", "text", "vision"] = option("both", "Towers that are updated.")
+    text_blocks: tuple[int, ...] = option(
+        (), "Text blocks that are updated, negative ones from the last; none means all."
+    )
+    vision_blocks: tuple[int, ...] = option(
+        (), "Vision blocks that are updated, negative ones from the last; none means all."
+    )
+    text_noise: TextNoise = option(
+        "per_class",
+        "Dropout of the words that prompts share: of each class as released, or once, which is half the work.",
+    )
+    template_set: TemplateSet = option(
+        "classes", 'The classes\' own templates, or "a photo of a {}." for every data set, as released.'
+    )
 
     def __post_init__(self) -> None:
-        if self.r < 1:
-            raise ValueError(f"r={self.r}; CLIP-LoRA's updates have at least rank 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout}; expected a share from 0 to below 1")
-        if self.gradients not in ("exact", "released"):
-            raise ValueError(f"gradients={self.gradients!r}; expected 'exact' or 'released'")
-        if not self.params or not set(self.params) <= set("qkvo"):
-            raise ValueError(f"params={self.params}; expected some of q, k, v and o")
+        if not self.params:
+            raise ValueError("params=(); name one or more of q, k, v and o")
 
 
 @register_method("clip_lora", CLIPLoRAConfig, touches="inside")

@@ -12,7 +12,6 @@ model's loss are left out. Prompt tuners are refused, and so are targets that a 
 
 import copy
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -26,6 +25,7 @@ from adaptkit.contract.method import AdaptedCLIP, Consumes
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.block_view import require_text_blocks
 from adaptkit.layers.split_towers import SplitTower, give_own_memory
+from adaptkit.options import option, options
 
 if TYPE_CHECKING:  # The import takes seconds, and few users need it.
     import peft
@@ -34,18 +34,24 @@ if TYPE_CHECKING:  # The import takes seconds, and few users need it.
 PACKED_LAYERS = {"attn", "in_proj", "in_proj_weight", "in_proj_bias"}
 
 
-@dataclass(frozen=True)
+@options
 class PEFTConfig:
-    # A PEFT config as JSON, the content of its adapter_config.json; `peft_settings` makes it from a config object.
-    settings: str = '{"peft_type": "LORA", "r": 4, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"]}'
-    encoder: Literal["both", "text", "vision"] = "both"  # towers that PEFT sees
-    text_noise: TextNoise = "per_class"  # dropout of the words that prompts share: of each class, or once
-    template_set: TemplateSet = "classes"  # the classes' own templates, or "a photo of a {}." for every data set
+    settings: str = option(
+        '{"peft_type": "LORA", "r": 4, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"]}',
+        "A PEFT config as JSON, the content of its adapter_config.json; `peft_settings` makes it from a config object.",
+    )
+    encoder: Literal["both", "text", "vision"] = option("both", "Towers that PEFT sees.")
+    text_noise: TextNoise = option(
+        "per_class", "Dropout of the words that prompts share: of each class, or once for all."
+    )
+    template_set: TemplateSet = option(
+        "classes", 'The classes\' own templates, or "a photo of a {}." for every data set.'
+    )
 
     def __post_init__(self) -> None:
         try:
             settings = json.loads(self.settings)
-        except (TypeError, json.JSONDecodeError) as error:
+        except json.JSONDecodeError as error:
             raise ValueError(f"settings {self.settings!r} is no JSON ({error}); make it with peft_settings") from None
         if not isinstance(settings, dict) or not isinstance(settings.get("peft_type"), str):
             raise ValueError(f'settings {self.settings!r} name no tuner; add a "peft_type", such as "LORA"')

@@ -39,9 +39,9 @@ def test_every_method_and_wrapper_has_a_page_with_all_its_options(generated):
             assert not missing, name
 
 
-def test_an_option_is_explained_by_its_comment(generated):
-    assert "| `n_ctx` | `int` | `16` |" in generated["methods/coop.md"]
-    assert "share of the adapted image feature" in generated["methods/clip_adapter.md"]
+def test_an_option_is_explained_by_what_it_declares(generated):
+    assert "| `n_ctx` | `16` | a whole number, 1 or more | Learnt tokens. |" in generated["methods/coop.md"]
+    assert "Share of the adapted image feature." in generated["methods/clip_adapter.md"]
 
 
 def test_stored_results_stand_on_a_method_s_page(generated):

@@ -188,5 +188,5 @@ def test_a_batch_that_is_smaller_than_the_team_is_refused(matrix):
 
 
 def test_only_one_launcher_and_worker_goes_with_processes():
-    with pytest.raises(ConfigError, match=r"launch.processes is 2: .* workers 1 \(now 4\)"):
+    with pytest.raises(ConfigError, match=r"processes=2; .* workers 1 \(now 4\)"):
         load_bench(overrides=["LAUNCH.PROCESSES", "2", "LAUNCH.WORKERS", "4"])

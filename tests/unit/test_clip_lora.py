@@ -130,7 +130,7 @@ def test_the_default_template_can_take_the_place_of_the_classes_own(tiny_clip, c
     [
         ({"r": 0}, "r=0"),
         ({"dropout": 1.0}, "dropout=1.0"),
-        ({"params": ("q", "mlp")}, "expected some of q, k, v and o"),
+        ({"params": ("q", "mlp")}, "each entry one of q, k, v, o"),
         ({"text_blocks": (3,)}, "text_blocks names block 3; the tower has blocks 0 to 2"),
     ],
 )

@@ -28,6 +28,7 @@ from adaptkit import (
 )
 from adaptkit.contract.catalogue import Touches
 from adaptkit.contract.registry import METHODS
+from adaptkit.options import OptionFacts, describe
 from trainers.config.settings import DataclassInstance
 
 ORDER = (*get_args(Touches), "own")
@@ -51,6 +52,7 @@ class MethodFacts:
     paper: str  # An arXiv number, or "" if its module names none.
     summary: str  # First line of its module's docstring.
     options: dict[str, object]  # Options with their defaults.
+    described: list[OptionFacts]  # The same options with their sentences and the values that each takes.
 
 
 class _Shapes(FrozenCLIP):
@@ -112,6 +114,7 @@ def _row(
         paper=number[1] if number else "",
         summary=doc.splitlines()[0] if doc else "",
         options=asdict(options),
+        described=describe(type(options)),
     )
 
 

@@ -32,8 +32,9 @@ def _methods(args: argparse.Namespace) -> int:
         return OK
     Console().print(methods_table(rows))
     if args.name is not None:
-        for row in rows:  # A method and a wrapper may share a name.
-            print(row.summary, *(f"  {option} = {value!r}" for option, value in row.options.items()), sep="\n")
+        for row in rows:  # a method and a wrapper may share a name
+            lines = (f"  {option.name} = {option.default!r}: {option.sentences}" for option in row.described)
+            print(row.summary, *lines, sep="\n")
     else:
         print(
             "trainable: parameters on ViT-B/16 with 100 classes of 16 shots; wrappers stand around zero_shot there "

@@ -9,11 +9,12 @@ A case on the protocol alone may set what holds for a whole bench, too.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar, get_type_hints
+from typing import TypeAlias, TypeVar
 
 from yacs.config import CfgNode
 
 from adaptkit.contract.registry import list_methods, list_wrappers, method_config, wrapper_config
+from adaptkit.options import Declaration, declared, make
 from trainers.config.settings import (
     BackboneConfig,
     BenchSettings,
@@ -111,7 +112,7 @@ def from_node(config: type[Options], node: CfgNode, section: str = "") -> Option
         ConfigError: if the dataclass refuses the values.
     """
     try:
-        return config(**{entry.name: node[entry.name.upper()] for entry in dataclasses.fields(config)})
+        return make(config, {entry.name: node[entry.name.upper()] for entry in dataclasses.fields(config)})
     except ValueError as error:
         raise ConfigError(f"{section or 'settings'}: {error}") from error
 
@@ -146,7 +147,7 @@ def _read_case(case: object, source: str, schema: Schema) -> _Case:
 
 
 def _checked(content: Mapping[str, object], source: str, schema: Schema) -> CfgNode:
-    top = get_type_hints(BenchSettings) | get_type_hints(RunSettings)
+    top = {**declared(BenchSettings), **declared(RunSettings)}
     node = CfgNode()
     for key, value in content.items():
         if key not in schema:
@@ -154,17 +155,23 @@ def _checked(content: Mapping[str, object], source: str, schema: Schema) -> CfgN
         elif not isinstance(value, dict):
             raise ConfigError(f"{key} is {value!r} {source}; expected a section of KEY: value pairs")
         else:
-            hints = get_type_hints(schema[key])
-            node[key] = CfgNode({k: _checked_value(k, v, hints, source, prefix=f"{key}.") for k, v in value.items()})
+            known = declared(schema[key])
+            node[key] = CfgNode({k: _checked_value(k, v, known, source, prefix=f"{key}.") for k, v in value.items()})
     return node
 
 
 def _checked_value(
-    key: str, value: object, hints: Mapping[str, object], source: str, prefix: str = "", sections: Sequence[str] = ()
+    key: str,
+    value: object,
+    known: Mapping[str, Declaration],
+    source: str,
+    prefix: str = "",
+    sections: Sequence[str] = (),
 ) -> object:
-    names = [*(name.upper() for name in hints), *sections]
-    if not isinstance(key, str) or key.lower() not in hints or key != key.upper():
+    names = [*(name.upper() for name in known), *sections]
+    if not isinstance(key, str) or key.lower() not in known or key != key.upper():
         raise ConfigError(f"there is no setting {prefix}{key} ({source}); {nearest(str(key), names, prefix)}")
-    fitted = fit(value, hints[key.lower()], f"{prefix}{key}", source)
+    declaration = known[key.lower()]
+    fitted = fit(value, declaration.hint, f"{prefix}{key}", source, declaration.limits)
     # yacs reads a string as a Python literal wherever it can ("007", "None"): in quotes it stays a string.
     return repr(fitted) if isinstance(fitted, str) else fitted

@@ -112,9 +112,9 @@ def _runs(
         "WRAP": WRAP_SIGN.join(settings.wrap),
     }
     axes = from_node(RunSettings, resolve([*recipe, *later], cell, schema))
-    for key, values, least in (("SHOTS", axes.shots, 1), ("SEEDS", axes.seeds, 0)):
-        if not values or min(values) < least or len(set(values)) < len(values):
-            raise ConfigError(f"{key} is {list(values)}; expected different whole numbers from {least} on")
+    for key, values in (("SHOTS", axes.shots), ("SEEDS", axes.seeds)):
+        if not values or len(set(values)) < len(values):
+            raise ConfigError(f"{key} is {list(values)}; expected one or more different whole numbers")
     runs = []
     for shots in axes.shots:
         node = resolve([*recipe, *later], {**cell, "SHOTS": shots}, schema)

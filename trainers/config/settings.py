@@ -3,6 +3,7 @@
 from dataclasses import Field, dataclass, field
 from typing import ClassVar, Literal, Protocol
 
+from adaptkit.options import option, options
 from trainers.feeding.views import ViewConfig
 from trainers.runs.records import WRAP_SIGN
 from trainers.training.optim import OptimConfig
@@ -23,98 +24,117 @@ class DataclassInstance(Protocol):
 Wrap = tuple[tuple[str, DataclassInstance], ...]  # wrappers by name with their options, the outermost first
 
 
-@dataclass(frozen=True)
+@options
 class BackboneConfig:
     """Which frozen CLIP: an open_clip name with a tag or a local file, or the embedded one."""
 
-    name: str = "adaptkit-mini"
-    pretrained: str | None = None  # open_clip's tag, such as "openai"
-    checkpoint: str | None = None  # a local file of weights
+    name: str = option("adaptkit-mini", "An open_clip name, or adaptkit-mini for the embedded model.")
+    pretrained: str | None = option(None, 'The tag of open_clip\'s weights, such as "openai".')
+    checkpoint: str | None = option(None, "A local file of weights.")
 
 
-@dataclass(frozen=True)
+@options
 class DataConfig:
     """Where images come from and how shots are drawn."""
 
-    root: str | None = None  # the folder that holds the papers' data sets; the embedded ones need none
-    # None takes the split that the data come with; "fallback" builds one where the papers' split file is missing; for
-    # own data it is a split file.
-    split: str | None = None
-    draw: str = "coop"  # whose few-shot draw
-    workers: int = 0  # processes that decode images; the results do not depend on it
-    own: tuple[str, ...] = ()  # own data: folders, tables or shards, each a data set of the suite "own"
-    classnames: str | None = None  # a file of names for the classes of own data
-    skip_bad: bool = False  # leave unreadable images of own data out, and say so
-    templates: tuple[str, ...] = ()  # sentences with one {} instead of the data sets' own templates
-    families: tuple[str, ...] = ()  # drawing families to learn from in domain_generalization on embedded data
+    root: str | None = option(None, "The folder that holds the papers' data sets; the embedded ones need none.")
+    split: str | None = option(
+        None,
+        'Null takes the split that the data come with, and "fallback" builds one where the papers\' split file is '
+        "missing; for own data it is a split file.",
+    )
+    draw: str = option("coop", "Whose few-shot draw is taken.")
+    workers: int = option(0, "Processes that decode images; the results do not depend on it.", least=0)
+    own: tuple[str, ...] = option(
+        (), 'Own data: folders, tables or shards, each of them a data set of the suite "own".'
+    )
+    classnames: str | None = option(None, "A file of names for the classes of own data.")
+    skip_bad: bool = option(False, "Leave unreadable images of own data out, and say so.")
+    templates: tuple[str, ...] = option((), "Sentences with one {} instead of the data sets' own templates.")
+    families: tuple[str, ...] = option((), "Drawing families to learn from in domain_generalization on embedded data.")
 
 
-@dataclass(frozen=True)
+@options
 class CheckpointConfig:
     """How often a training is written down, so that one that is killed goes on from there; the result is the same."""
 
-    seconds: float = 60.0  # between two checkpoints; 0: not by the clock
-    steps: int = 0  # between two checkpoints; 0: not by steps
-
-    def __post_init__(self) -> None:
-        for name in ("seconds", "steps"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"checkpoint.{name} is {getattr(self, name)}; expected 0 (off) or more")
+    seconds: float = option(60.0, "Seconds between two checkpoints; 0 does not go by the clock.", least=0)
+    steps: int = option(0, "Steps between two checkpoints; 0 does not go by steps.", least=0)
 
 
-@dataclass(frozen=True)
+@options
 class LaunchConfig:
     """Where runs are computed. Their results do not depend on it."""
 
-    launcher: Literal["local", "ray", "slurm"] = "local"
-    # That share the runs; 0: on CUDA one per device; on CPU as many as its cores have room for, if the runs are many.
-    workers: int = 0
-    processes: int = 1  # that train one run together, each on its rows of every batch; for methods fed with images
-    cpus: int = 0  # of a worker on ray and slurm; 0: as many as it has threads
-    gpus: float = 1.0  # of a worker on ray and slurm, where the runs are on CUDA; on ray it may be a share
-    address: str = ""  # of a Ray cluster; "auto": the one this machine is part of; empty: one of this machine alone
-    partition: str = ""  # of Slurm; empty: the cluster's default
-    minutes: int = 240  # that Slurm gives a worker; another then goes on
-    cluster: Literal["slurm", "local"] = "slurm"  # "local" tries the slurm launcher out on this machine
+    launcher: Literal["local", "ray", "slurm"] = option("local", "What starts the workers.")
+    workers: int = option(
+        0,
+        "Workers that share the runs; 0 takes one per device on CUDA, and on CPU as many as its cores have room for, "
+        "if the runs are many.",
+        least=0,
+    )
+    processes: int = option(
+        1,
+        "Processes that train one run together, each on its rows of every batch, for methods fed with images.",
+        least=1,
+    )
+    cpus: int = option(0, "CPUs of a worker on ray and slurm; 0 takes as many as it has threads.", least=0)
+    gpus: float = option(
+        1.0, "GPUs of a worker on ray and slurm, where the runs are on CUDA; on ray it may be a share.", least=0
+    )
+    address: str = option(
+        "",
+        'The address of a Ray cluster; "auto" is the one this machine is part of, and empty is one of this machine '
+        "alone.",
+    )
+    partition: str = option("", "The partition of Slurm; empty takes the cluster's default.")
+    minutes: int = option(240, "Minutes that Slurm gives a worker; another then goes on.", least=1)
+    cluster: Literal["slurm", "local"] = option(
+        "slurm", 'Where the slurm launcher sends its workers; "local" tries it out on this machine.'
+    )
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 0), ("processes", 1), ("cpus", 0), ("gpus", 0), ("minutes", 1)):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"launch.{name} is {getattr(self, name)}; expected at least {least}")
         if self.processes > 1 and (self.launcher != "local" or self.workers > 1):
             raise ValueError(
-                f"launch.processes is {self.processes}: they do one run after another on this machine, so the launcher "
+                f"processes={self.processes}; they do one run after another on this machine, so the launcher "
                 f"has to be local (now {self.launcher}) and workers 1 (now {self.workers or 1})"
             )
 
 
-@dataclass(frozen=True)
+@options
 class BenchSettings:
     """What holds for a whole bench."""
 
-    protocol: str = "base_to_novel"
-    suite: str = "mini"
-    methods: tuple[str, ...] = ("zero_shot", "coop")
-    wrap: tuple[str, ...] = ()  # wrappers around every method, the outermost first
-    datasets: tuple[str, ...] = ()  # that are learnt from; none: all of the suite
-    targets: tuple[str, ...] = ()  # where cross_dataset and domain_generalization test; none: the other data sets
-    recipe: Recipe = "default"  # "paper" lays the settings of the published tables over the methods' own
-    selection: Selection = "validation"  # "oracle" lets methods choose hyper-parameters on the test images, and says so
-    device: str = "auto"  # "auto" takes the first CUDA device if there is one
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the towers; learnt tensors stay fp32; auto: bf16 on CUDA
-    threads: int = 0  # of the CPU; 0: one for a small backbone, else as many as torch takes
+    protocol: str = option("base_to_novel", "What is learnt from and what is tested on.")
+    suite: str = option("mini", "The suite of data sets: mini is embedded, paper needs DATA.ROOT.")
+    methods: tuple[str, ...] = option(("zero_shot", "coop"), 'The methods, or "all".')
+    wrap: tuple[str, ...] = option((), "Wrappers around every method, the outermost first.")
+    datasets: tuple[str, ...] = option((), "Data sets that are learnt from; none means all of the suite.")
+    targets: tuple[str, ...] = option(
+        (), "Where cross_dataset and domain_generalization test; none means the other data sets."
+    )
+    recipe: Recipe = option(
+        "default", 'The methods\' own settings; "paper" lays the settings of the published tables over them.'
+    )
+    selection: Selection = option(
+        "validation",
+        'Methods choose hyper-parameters on validation images; "oracle" lets them use the test images, and says so.',
+    )
+    device: str = option("auto", 'The device of torch; "auto" takes the first CUDA device if there is one.')
+    precision: Literal["auto", "fp32", "bf16"] = option(
+        "auto", 'The precision of the towers; learnt tensors stay fp32, and "auto" is bf16 on CUDA.'
+    )
+    threads: int = option(
+        0, "Threads of the CPU; 0 takes one for a small backbone, and else as many as torch takes.", least=0
+    )
 
-    def __post_init__(self) -> None:
-        if self.threads < 0:
-            raise ValueError(f"threads is {self.threads}; expected 0 (chosen by the backbone's size) or more")
 
-
-@dataclass(frozen=True)
+@options
 class RunSettings:
     """What a case may change besides the optimiser, the views and a method's options."""
 
-    shots: tuple[int, ...] = (16,)  # training images per class
-    seeds: tuple[int, ...] = (1, 2, 3)
+    shots: tuple[int, ...] = option((16,), "Training images per class.", least=1)
+    seeds: tuple[int, ...] = option((1, 2, 3), "Seeds of the drawn images and of the training.", least=0)
 
 
 @dataclass(frozen=True)

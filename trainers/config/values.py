@@ -1,61 +1,41 @@
 """Single values of a configuration: fitted to their declared types, or refused with the nearest valid names."""
 
-import difflib
-import types
+import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias, Union, get_args, get_origin
+from typing import TypeAlias, get_args, get_origin
+
+from adaptkit.options import Limits, from_plain, near, problem
 
 Scalar: TypeAlias = "str | int | float | bool"
 Condition: TypeAlias = "Mapping[str, Scalar]"
-
-WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 class ConfigError(ValueError):
     """A setting that cannot be; the message is for the user."""
 
 
-def fit(value: object, hint: object, key: str, source: str) -> object:
+def fit(value: object, hint: object, key: str, source: str, limits: Limits | None = None) -> object:
     """The value as the annotation declares it: 1 and "1e-5" are floats where a float is declared, lists are tuples.
 
     Raises:
         ConfigError: names the key, the value, its source and what was expected.
     """
-    try:
-        return _fit(value, hint)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{key} is {value!r} {source}; expected {_describe(hint)}") from None
+    fitted = _from_yaml(value, hint)
+    wrong = problem(fitted, hint, limits)
+    if wrong is not None:
+        raise ConfigError(f"{key} is {value!r} {source}; {wrong}")
+    return fitted
 
 
-def _fit(value: object, hint: object) -> object:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return _fit(value, inner)
-    if origin is Literal:
-        if value not in arguments or isinstance(value, bool):
-            raise ValueError
-        return value
-    if origin is tuple:
-        return tuple(_fit(item, arguments[0]) for item in (value if isinstance(value, list | tuple) else [value]))
-    if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        return float(value)  # YAML reads 1e-5, without a full stop, as text
-    if hint in WORDS and type(value) is hint:
-        return value
-    raise TypeError
-
-
-def _describe(hint: object) -> str:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return " or ".join("null" if argument is type(None) else _describe(argument) for argument in arguments)
-    if origin is Literal:
-        return "one of " + ", ".join(str(argument) for argument in arguments)
-    if origin is tuple:
-        return f"a list, each entry {_describe(arguments[0])}"
-    return WORDS.get(hint, str(hint)) if isinstance(hint, type) else str(hint)
+def _from_yaml(value: object, hint: object) -> object:
+    """A value as YAML has it: a list of one may be written without brackets, and 1e-5 is text without a full stop."""
+    if get_origin(hint) is tuple:
+        listed = value if isinstance(value, list | tuple) else [value]
+        return tuple(_from_yaml(entry, get_args(hint)[0]) for entry in listed)
+    if isinstance(value, str) and problem(value, hint) and not problem(0.0, hint):  # no text, and a float would do
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return from_plain(value, hint)
 
 
 def check_name(key: str, name: str, valid: Sequence[str]) -> None:
@@ -67,9 +47,9 @@ def check_name(key: str, name: str, valid: Sequence[str]) -> None:
 def nearest(name: str, valid: Sequence[str], prefix: str = "") -> str:
     """ "did you mean a or b?" with up to three near names, or all valid ones where none is near."""
     by_folded = {candidate.lower(): prefix + candidate for candidate in valid}
-    near = difflib.get_close_matches(name.lower(), list(by_folded), n=3, cutoff=0.5)
-    if near:
-        return f"did you mean {' or '.join(by_folded[folded] for folded in near)}?"
+    found = near(name.lower(), by_folded)
+    if found:
+        return f"did you mean {' or '.join(by_folded[folded] for folded in found)}?"
     return f"known: {', '.join(by_folded[folded] for folded in sorted(by_folded)) or 'none'}"
 
 

@@ -4,33 +4,31 @@ Every view has its own seed, so it is the same tensor whether a loader draws it 
 is encoded in advance for a method that trains on features; neither the process nor the order of drawing matters.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from adaptkit.options import option, options
 from trainers.compute.seeds import derived_seed
 
 Augment = Literal["exact", "pool", "none"]
 PAPERS_MIN_AREA = 0.08  # smallest area of the random crops in CoOp's training code
 
 
-@dataclass(frozen=True)
+@options
 class ViewConfig:
     """How training images vary from epoch to epoch."""
 
-    # "exact" shows a new random view in every epoch, as the papers do. "pool" draws from `n_views` fixed random views
-    # of each image, an approximation. "none" shows the image as a test image is shown.
-    augment: Augment = "exact"
-    n_views: int = 10  # read by "pool"
-    min_area: float = PAPERS_MIN_AREA  # the smallest crop of a random view, as a share of the image's area
-
-    def __post_init__(self) -> None:
-        if self.n_views < 1:
-            raise ValueError(f"views.n_views is {self.n_views}; expected at least 1")
-        if not 0 < self.min_area <= 1:
-            raise ValueError(f"views.min_area is {self.min_area}; expected more than 0 and at most 1")
+    augment: Augment = option(
+        "exact",
+        "A new random view in every epoch, as the papers do; pool draws from `n_views` fixed random views of each "
+        "image, an approximation; none shows the image as a test image is shown.",
+    )
+    n_views: int = option(10, 'Fixed random views of each image, read by "pool".', least=1)
+    min_area: float = option(
+        PAPERS_MIN_AREA, "The smallest crop of a random view, as a share of the image's area.", above=0, most=1
+    )
 
     def count(self, epochs: int) -> int:
         """How many different views of an image a training of so many epochs can show: V."""

@@ -10,61 +10,50 @@ behind a linear warm-up where `warmup_share` asks for one.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch.nn import Parameter
 
+from adaptkit.options import option, options
 
-@dataclass(frozen=True)
+
+@options
 class OptimConfig:
     """How the learnt tensors are stepped; the defaults are the papers' recipe."""
 
-    name: Literal["sgd", "adam", "adamw"] = "sgd"
-    lr: float = 0.002  # the rate after the warm-up
-    momentum: float = 0.9  # read by sgd
-    weight_decay: float = 5e-4  # on every learnt tensor, unless its method takes none
-    adam_eps: float = 1e-8  # read by adam and adamw
-    epochs: int = 200
-    steps: int = 0  # where not 0: train for so many steps, whatever `epochs` says; the last epoch may be cut
-    batch_size: int = 32
-    drop_last: bool = True  # drop a short last batch, unless it is the only one
-    lr_scheduler: Literal["cosine", "constant", "cosine_steps"] = "cosine"
-    min_lr: float = 0.0  # where cosine_steps ends
-    warmup_epochs: int = 1  # of cosine and constant; 0 starts at `lr`
-    warmup_type: Literal["constant", "linear"] = "constant"
-    warmup_cons_lr: float = 1e-5  # the rate of a constant warm-up
-    warmup_min_lr: float = 1e-5  # the rate of epoch 0 in a linear warm-up
-    warmup_share: float = 0.0  # of all steps, in a linear warm-up of cosine_steps
-    clip_norm: float = 0.0  # largest norm of all gradients together; 0: they are not clipped
-    warmup_recount: bool = True  # False: the warm-up's epochs count as epochs of the cosine
+    name: Literal["sgd", "adam", "adamw"] = option("sgd", "The optimiser.")
+    lr: float = option(0.002, "The learning rate after the warm-up.", above=0)
+    momentum: float = option(0.9, "The momentum of sgd.", least=0)
+    weight_decay: float = option(5e-4, "The decay of every learnt tensor, unless its method takes none.", least=0)
+    adam_eps: float = option(1e-8, "The epsilon of adam and adamw.", least=0)
+    epochs: int = option(200, "Passes over the training images.", least=0)
+    steps: int = option(
+        0,
+        "Where it is not 0, train for so many steps, whatever `epochs` says; the last epoch may be cut.",
+        least=0,
+    )
+    batch_size: int = option(32, "Images of a step.", least=1)
+    drop_last: bool = option(True, "Drop a short last batch, unless it is the only one.")
+    lr_scheduler: Literal["cosine", "constant", "cosine_steps"] = option(
+        "cosine", "How the rate falls: along a cosine by epochs, not at all, or along a cosine by steps."
+    )
+    min_lr: float = option(0.0, "The rate where cosine_steps ends.", least=0)
+    warmup_epochs: int = option(1, "Epochs of warm-up of cosine and constant; 0 starts at `lr`.", least=0)
+    warmup_type: Literal["constant", "linear"] = option("constant", "Whether the rate stays or rises in the warm-up.")
+    warmup_cons_lr: float = option(1e-5, "The rate of a constant warm-up.", least=0)
+    warmup_min_lr: float = option(1e-5, "The rate of epoch 0 in a linear warm-up.", least=0)
+    warmup_share: float = option(0.0, "The share of all steps in a linear warm-up of cosine_steps.", least=0, below=1)
+    clip_norm: float = option(0.0, "The largest norm of all gradients together; 0 does not clip them.", least=0)
+    warmup_recount: bool = option(
+        True, "Count the cosine's epochs after the warm-up; otherwise its epochs count as epochs of the cosine."
+    )
 
     def __post_init__(self) -> None:
-        for name in ("lr", "batch_size"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"optim.{name} is {getattr(self, name)}; expected more than 0")
-        for name in (
-            "momentum",
-            "weight_decay",
-            "adam_eps",
-            "epochs",
-            "steps",
-            "min_lr",
-            "warmup_epochs",
-            "warmup_cons_lr",
-            "warmup_min_lr",
-            "warmup_share",
-            "clip_norm",
-        ):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"optim.{name} is {getattr(self, name)}; expected 0 or more")
-        if self.warmup_share >= 1:
-            raise ValueError(f"optim.warmup_share is {self.warmup_share}; expected a share of the steps below 1")
         if not self.warmup_recount and self.warmup_epochs >= self.epochs > 0:
             raise ValueError(
-                f"optim.warmup_epochs is {self.warmup_epochs} and optim.epochs is {self.epochs}: without "
-                "warmup_recount no epoch is left for the cosine; lower warmup_epochs"
+                f"warmup_epochs={self.warmup_epochs} and epochs={self.epochs}; without warmup_recount no epoch is "
+                "left for the cosine, lower warmup_epochs"
             )
 
     def epoch_count(self, n_batches: int) -> int:

@@ -1,9 +1,10 @@
 """The options of DAS."""
 
-from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from dataclasses import replace
+from typing import Literal
 
 from adaptkit.contract.architecture import Architecture
+from adaptkit.options import option, options
 from adaptkit.wrappers.das.blocks import Init, Kept, SkipForm
 from adaptkit.wrappers.das.gates import Advantage
 from adaptkit.wrappers.das.stand_ins import stand_ins_file
@@ -11,71 +12,72 @@ from adaptkit.wrappers.das.stand_ins import stand_ins_file
 Select = Literal["search", "greedy", "random", "first", "last", "given"]
 
 
-@dataclass(frozen=True)
+@options
 class DASConfig:
-    skip_vision: int = 2  # blocks of the image tower that are skipped
-    skip_text: int = 2  # likewise of the text tower; saves work where texts are encoded, none per image
-    encoder: Literal["both", "vision", "text"] = "both"  # towers that are changed at all
-    # Which blocks: searched; those whose skipping alone costs least, untrained; drawn; the first; the last; the given.
-    select: Select = "search"
-    vision_blocks: tuple[int, ...] = ()  # read by "given": as many as skip_vision
-    text_blocks: tuple[int, ...] = ()  # likewise
-    draw: int = 0  # seed of "random"
-    skip_bottleneck_vision: int = 192  # width inside the adapter of a skipped block
-    skip_bottleneck_text: int = 128
-    kept_bottleneck_vision: int = 64  # width inside an adapter beside a kept block
-    kept_bottleneck_text: int = 32
-    kept: Kept = "mlp"  # adapters beside a kept block: one at its MLP, one at its attention too as in ViLT, or none
-    # Of Up: zero, so that an adapter starts as nothing; N(0, 0.02^2), as published; or "fitted": zero beside kept ones,
-    # and in the place of a skipped block the nearest linear copy of it on the training images (das_fit.py).
-    # "distilled": so in the text tower, and in the image tower from the file `stand_ins` (das_stand_ins.py),
-    # whose gates a search goes on from.
-    init: Init = "zero"
-    # What `adaptkit das distill` wrote, or "adaptkit-mini" for the one that comes with that backbone.
-    stand_ins: str = field(default="", metadata={"file": stand_ins_file})
-    skip_form: SkipForm = "input"  # x + A(x), or x + LN(x) + A(x) as released for LLaVA
-    scale: float = 1.0  # s
-    distill: float = 0.0  # weight in the loss of the drift from the towers as loaded (das_drift.py; ours)
-    search_steps: int = 0  # of the search; 0: 250 for each shot, from 500 to 2000
-    search_batch: int = 32  # images of a step
-    search_lr: float = 5e-4  # AdamW's, falling to 0 along a cosine
-    search_weight_decay: float = 0.01  # on all but biases and layer norms
-    searches: int = 3  # from different seeds; their gates are averaged
-    reward_images: Literal["held_out", "val"] = "held_out"  # a quarter of the training images, or validation images
-    reward_start: float = 1 / 3  # share of the steps before the first reward
-    reward_every: int = 5  # steps from reward to reward
-    reward_batch: int = 64  # images of a reward
-    candidates: int = 3  # different sub-networks that are compared in a reward
-    advantage: Advantage = "standardised"  # of a reward: over the standard deviation, or R - mean R as published
-    eta: float = 0.1  # step of the gates; 1 as published
+    skip_vision: int = option(2, "Blocks of the image tower that are skipped.", least=0)
+    skip_text: int = option(
+        2, "Blocks of the text tower that are skipped; it saves work where texts are encoded, none per image.", least=0
+    )
+    encoder: Literal["both", "vision", "text"] = option("both", "Towers that are changed at all.")
+    select: Select = option(
+        "search",
+        "Which blocks are skipped: searched ones, those whose skipping alone costs least (untrained), drawn ones, the "
+        "first, the last, or the given.",
+    )
+    vision_blocks: tuple[int, ...] = option(
+        (), 'Blocks of the image tower that "given" skips, as many as skip_vision.', least=0
+    )
+    text_blocks: tuple[int, ...] = option(
+        (), 'Blocks of the text tower that "given" skips, as many as skip_text.', least=0
+    )
+    draw: int = option(0, 'The seed of "random".', least=0)
+    skip_bottleneck_vision: int = option(
+        192, "Width inside the adapter of a skipped block of the image tower.", least=1
+    )
+    skip_bottleneck_text: int = option(128, "Width inside the adapter of a skipped block of the text tower.", least=1)
+    kept_bottleneck_vision: int = option(64, "Width inside an adapter beside a kept block of the image tower.", least=1)
+    kept_bottleneck_text: int = option(32, "Width inside an adapter beside a kept block of the text tower.", least=1)
+    kept: Kept = option(
+        "mlp", "Adapters beside a kept block: one at its MLP, one at its attention too as in ViLT, or none."
+    )
+    init: Init = option(
+        "zero",
+        'Where Up starts: at zero, so that an adapter starts as nothing; at N(0, 0.02^2), as published; "fitted", zero '
+        "beside kept blocks and in the place of a skipped one its nearest linear copy on the training images; or "
+        '"distilled", so in the text tower, and in the image tower from the file `stand_ins`, whose gates a search '
+        "goes on from.",
+    )
+    stand_ins: str = option(
+        "",
+        'What `adaptkit das distill` wrote, or "adaptkit-mini" for the one that comes with that backbone.',
+        file=stand_ins_file,
+    )
+    skip_form: SkipForm = option("input", "Compute x + A(x), or x + LN(x) + A(x) as released for LLaVA.")
+    scale: float = option(1.0, "The scale s of what an adapter adds.", least=0)
+    distill: float = option(
+        0.0, "Weight in the loss of the drift from the towers as loaded, which is our addition.", least=0
+    )
+    search_steps: int = option(0, "Steps of the search; 0 takes 250 for each shot, from 500 to 2000.", least=0)
+    search_batch: int = option(32, "Images of a step of the search.", least=1)
+    search_lr: float = option(5e-4, "The learning rate of the search's AdamW, falling to 0 along a cosine.", least=0)
+    search_weight_decay: float = option(0.01, "The search's weight decay on all but biases and layer norms.", least=0)
+    searches: int = option(3, "Searches from different seeds, whose gates are averaged.", least=1)
+    reward_images: Literal["held_out", "val"] = option(
+        "held_out", "Images of a reward: a quarter of the training images, or validation images."
+    )
+    reward_start: float = option(1 / 3, "Share of the steps before the first reward.", least=0, most=1)
+    reward_every: int = option(5, "Steps from reward to reward.", least=1)
+    reward_batch: int = option(64, "Images of a reward.", least=1)
+    candidates: int = option(3, "Different sub-networks that are compared in a reward.", least=2)
+    advantage: Advantage = option("standardised", "A reward over the standard deviation, or R - mean R as published.")
+    eta: float = option(0.1, "Step of the gates; it is 1 as published.", least=0)
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("skip_vision", 0),
-            ("skip_text", 0),
-            ("draw", 0),
-            ("skip_bottleneck_vision", 1),
-            ("skip_bottleneck_text", 1),
-            ("kept_bottleneck_vision", 1),
-            ("kept_bottleneck_text", 1),
-            ("search_steps", 0),
-            ("search_batch", 1),
-            ("searches", 1),
-            ("reward_every", 1),
-            ("reward_batch", 1),
-            ("candidates", 2),
-        ):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)}; expected {least} or more")
         if (self.init == "distilled") != bool(self.stand_ins):
             raise ValueError(
                 f"init={self.init!r} with stand_ins={self.stand_ins!r}; init='distilled' and a file of stand-ins "
                 "(`adaptkit das distill` makes one) go together"
             )
-        if self.distill < 0:
-            raise ValueError(f"distill={self.distill}; expected 0 or more")
-        if self.select not in get_args(Select):
-            raise ValueError(f"select={self.select!r}; expected one of {get_args(Select)}")
         for tower, count in (("vision", self.skip_vision), ("text", self.skip_text)):
             if count and self.encoder not in ("both", tower):
                 raise ValueError(

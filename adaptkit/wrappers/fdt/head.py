@@ -8,13 +8,13 @@ queries from x alone, in a space of their own.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adaptkit.options import option, options
 from adaptkit.wrappers.fdt.calibration import calibrate, effective_support, support_size
 from adaptkit.wrappers.fdt.codebook import random_codebook, warm_codebook
 from adaptkit.wrappers.fdt.grounding import Attention, Pooling, activate, capped_exp, combine, unit
@@ -27,36 +27,42 @@ SCALE_START = math.log(1 / 0.07)
 SCRATCH_WIDTH = 128
 
 
-@dataclass(frozen=True)
+@options
 class FDTConfig:
-    n_codes: int = 512  # N
-    weight: float = 1.0  # lambda, of the grounded logits in the sum; 0 leaves the wrapped method as it is
-    own_loss: float = 0.5  # weight of the cross-entropy of the grounded logits alone
-    queries: Literal["clip", "scratch"] = "clip"  # CLIP's projections, changed a little, or the published networks
-    rank: int = 64  # of the learnt change of CLIP's queries; 0: they stay CLIP's
-    attention: Attention = "sparsemax"
-    pooling: Pooling = "max"
-    support: float = 0.1  # share of the codes that an image activates at the start, on average
-    codebook: Literal["shared", "separate"] = "shared"  # one for images and texts, or one each that start equal
-    start: Literal["warm", "random"] = "warm"  # of the codes: class texts and k-means of patches, or N(0, 1)
-    logits: Literal["sum", "grounded"] = "sum"  # the wrapped method's and the grounded, or the grounded alone
-    # Whether the sum's cross-entropy trains the wrapped method too, or it learns by its own loss as if it were alone.
-    coupling: Literal["joint", "separate"] = "joint"
+    n_codes: int = option(512, "Codes N of the codebook.", least=2)
+    weight: float = option(
+        1.0, "Lambda of the grounded logits in the sum; 0 leaves the wrapped method as it is.", least=0
+    )
+    own_loss: float = option(0.5, "Weight of the cross-entropy of the grounded logits alone.", least=0)
+    queries: Literal["clip", "scratch"] = option(
+        "clip", "CLIP's projections, changed a little, or the published networks from scratch."
+    )
+    rank: int = option(64, "Rank of the learnt change of CLIP's queries; 0 leaves them CLIP's.", least=0)
+    attention: Attention = option("sparsemax", "What turns scores into weights of codes.")
+    pooling: Pooling = option("max", "How the scores of patches or words become one score of a code.")
+    support: float = option(
+        0.1, "Share of the codes that an image activates at the start, on average.", above=0, below=1
+    )
+    codebook: Literal["shared", "separate"] = option(
+        "shared", "One codebook for images and texts, or one each that start equal."
+    )
+    start: Literal["warm", "random"] = option(
+        "warm", "Codes start from class texts and k-means of patches, or from N(0, 1)."
+    )
+    logits: Literal["sum", "grounded"] = option(
+        "sum", "The wrapped method's logits and the grounded ones, or the grounded alone."
+    )
+    coupling: Literal["joint", "separate"] = option(
+        "joint",
+        "The sum's cross-entropy trains the wrapped method too, or that learns by its own loss as if it were alone.",
+    )
 
     def __post_init__(self) -> None:
-        if self.n_codes < 2:
-            raise ValueError(f"n_codes={self.n_codes}; a codebook has at least 2 codes")
-        if self.rank < 0 or self.weight < 0 or self.own_loss < 0:
-            raise ValueError(
-                f"rank={self.rank}, weight={self.weight}, own_loss={self.own_loss}; expected 0 or more of each"
-            )
         if self.queries == "scratch" and self.start == "warm":
             raise ValueError(
                 'queries="scratch" and start="warm"; what CLIP\'s space holds says nothing of codes for queries from '
                 'scratch, set start="random"'
             )
-        if not 0 < self.support < 1:
-            raise ValueError(f"support={self.support}; expected a share of the codes between 0 and 1")
 
 
 class GroundingHead(nn.Module):

@@ -13,11 +13,11 @@ Departure: the released code keeps a second logit scale that nothing reads; this
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from adaptkit.options import option, options
 from adaptkit.wrappers.fdt.grounding import Attention, Pooling, activate, capped_exp, combine, pool, token_scores, unit
 from adaptkit.wrappers.fdt.pooled_scores import pooled_scores
 from adaptkit.wrappers.fdt.query import QueryNetwork
@@ -25,18 +25,20 @@ from adaptkit.wrappers.fdt.query import QueryNetwork
 SCALE_START, SCALE_LEAST, SCALE_MOST = math.log(1 / 0.07), 3.0, 6.0  # First, least and largest sigma.
 
 
-@dataclass(frozen=True)
+@options
 class FDTModelConfig:
     """The defaults are the released configuration for CC3M."""
 
-    n_codes: int = 16384  # N
-    dim: int = 512  # d
-    attention: Attention = "sparsemax"
-    pooling: Pooling = "max"
-    temperature: float = 1000.0  # T at the start
-    decay: float = 1.0  # w: T is multiplied by w every `decay_steps` steps; 1 keeps it, the code's comments have 0.3
-    decay_steps: int = 2700
-    least_temperature: float = 0.01
+    n_codes: int = option(16384, "Codes N of the codebook.", least=2)
+    dim: int = option(512, "Width d of a code.", least=1)
+    attention: Attention = option("sparsemax", "What turns scores into weights of codes.")
+    pooling: Pooling = option("max", "How the scores of patches or words become one score of a code.")
+    temperature: float = option(1000.0, "The temperature T at the start.", above=0)
+    decay: float = option(
+        1.0, "The factor w of T every `decay_steps` steps; 1 keeps T, and the code's comments have 0.3.", above=0
+    )
+    decay_steps: int = option(2700, "Steps between two changes of T.", least=1)
+    least_temperature: float = option(0.01, "T falls no lower than this.", least=0)
 
     def temperature_at(self, step: int) -> float:
         """T at an optimiser step, counted from 0; it changes every `decay_steps` steps."""

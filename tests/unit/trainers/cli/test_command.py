@@ -136,13 +136,15 @@ def test_methods_says_of_every_method_what_it_is_and_how_much_it_learns(capsys):
     assert (coop["kind"], coop["trains_on"], coop["needs"], coop["paper"]) == (
         "before", "features", "any backbone", "2109.01134",
     )  # fmt: skip
+    assert coop["options"]["n_ctx"] == coop["described"][0]["default"] == 16
+    assert coop["described"][0]["help"] == "Learnt tokens."
     assert (maple["trains_on"], maple["needs"]) == ("images", "ViT blocks")
 
 
 def test_methods_lists_the_options_of_one(capsys):
     assert main(["methods", "coop"]) == 0
     printed = capsys.readouterr().out
-    assert "n_ctx = 16" in printed
+    assert "n_ctx = 16: Learnt tokens. Takes a whole number, 1 or more." in printed
     assert "8,192" in printed
     assert main(["methods", "cop"]) == 2
     assert "did you mean coop" in capsys.readouterr().err

@@ -103,7 +103,7 @@ def test_short_last_batch_is_dropped_unless_it_is_the_only_one():
 
 
 def test_no_view_is_refused():
-    with pytest.raises(ValueError, match=r"views\.n_views is 0"):
+    with pytest.raises(ValueError, match="n_views=0; expected 1 or more"):
         ViewConfig("pool", n_views=0)
 
 

@@ -67,10 +67,15 @@ def test_nothing_to_learn_is_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lr": 0.0}, r"optim\.lr is 0\.0; expected more than 0"),
-        ({"batch_size": 0}, r"optim\.batch_size is 0"),
-        ({"epochs": -1}, r"optim\.epochs is -1; expected 0 or more"),
-        ({"lr": float("nan")}, r"optim\.lr is nan"),
+        ({"lr": 0.0}, r"lr=0\.0; expected more than 0"),
+        ({"batch_size": 0}, r"batch_size=0; expected 1 or more"),
+        ({"epochs": -1}, r"epochs=-1; expected 0 or more"),
+        ({"lr": float("nan")}, r"lr=nan; expected a finite number"),
+        ({"lr_scheduler": "banana"}, "lr_scheduler='banana'; expected one of cosine, constant, cosine_steps"),
+        ({"name": "adam2"}, "name='adam2'; .* did you mean adam"),
+        ({"warmup_type": "liner"}, "did you mean linear"),
+        ({"epochs": 2.0}, r"epochs=2\.0; expected a whole number"),
+        ({"drop_last": 1}, "drop_last=1; expected true or false"),
         ({"warmup_epochs": 5, "epochs": 5, "warmup_recount": False}, "no epoch is left"),
     ],
 )
@@ -100,7 +105,7 @@ def test_tensors_that_a_method_spares_do_not_decay():
 
 
 def test_a_share_of_warm_up_that_leaves_no_step_is_refused():
-    with pytest.raises(ValueError, match=r"warmup_share is 1\.0"):
+    with pytest.raises(ValueError, match=r"warmup_share=1\.0; expected 0 or more and below 1"):
         OptimConfig(warmup_share=1.0)
-    with pytest.raises(ValueError, match="clip_norm is -1"):
+    with pytest.raises(ValueError, match="clip_norm=-1"):
         OptimConfig(clip_norm=-1.0)

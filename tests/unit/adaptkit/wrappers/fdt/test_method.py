@@ -268,7 +268,7 @@ def test_sigmoid_features_are_a_weighted_mean():
 
 
 def test_options_that_make_no_codebook_are_refused():
-    for options, reason in (({"n_codes": 1}, "at least 2 codes"), ({"rank": -1}, "expected 0 or more")):
+    for options, reason in (({"n_codes": 1}, "expected 2 or more"), ({"rank": -1}, "expected 0 or more")):
         with pytest.raises(ValueError, match=reason):
             FDTConfig(**options)
     with pytest.raises(ValueError, match="support=1"):
