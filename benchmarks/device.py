@@ -9,7 +9,8 @@ from torch import Tensor
 from adaptkit import AdaptedCLIP
 from benchmarks.timing import kept_mb
 from trainers.compute.precision import Precision, autocast
-from trainers.training.optim import OptimConfig, build_optimizer
+from trainers.config.training import OptimConfig
+from trainers.training.optim import build_optimizer
 
 Step = Callable[[], object]
 WARM_UP = 3  # number of warm-up steps

@@ -8,9 +8,9 @@ from tests.conftest import CLASSES
 from tests.models import consumed
 from trainers.compute.seeds import seeded
 from trainers.config.settings import CheckpointConfig
+from trainers.config.training import OptimConfig
 from trainers.training.checkpoints import Checkpoints
 from trainers.training.few_shot import train
-from trainers.training.optim import OptimConfig
 
 EVERY_STEP = CheckpointConfig(seconds=0, steps=1)
 ADAM = OptimConfig(name="adamw", lr=1e-3, epochs=3)

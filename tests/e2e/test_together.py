@@ -22,10 +22,10 @@ from trainers.bench.jobs import choose_launcher, run_all
 from trainers.bench.plan import open_bench, plan
 from trainers.compute.team import ALONE, join_team
 from trainers.config.load import load_bench
+from trainers.config.training import OptimConfig
 from trainers.config.values import ConfigError
 from trainers.runs.records import LEARNT_FILE
 from trainers.training.few_shot import train
-from trainers.training.optim import OptimConfig
 
 WORDS = ["DATASETS", "[emoji_activities]", "METHODS", "[zero_shot, coop, promptsrc, clip_lora]", "SEEDS", "[1]"]
 WORDS += ["SHOTS", "[1]", "OPTIM.EPOCHS", "2", "OPTIM.WARMUP_EPOCHS", "0", "THREADS", "1"]

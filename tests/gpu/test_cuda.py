@@ -14,8 +14,8 @@ from benchmarks.device import GraphStep, TrainStep, memory, waits_for_device
 from benchmarks.models import as_backbone, classnames, random_clip
 from tests.conftest import CLASSES
 from tests.models import build
+from trainers.config.training import OptimConfig
 from trainers.training.few_shot import train
-from trainers.training.optim import OptimConfig
 
 pytestmark = [
     pytest.mark.gpu,

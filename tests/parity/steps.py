@@ -7,7 +7,8 @@ from torch import Tensor
 
 from adaptkit import AdaptedCLIP
 from tests.golden import Golden, batch
-from trainers.training.optim import OptimConfig, build_optimizer
+from trainers.config.training import OptimConfig
+from trainers.training.optim import build_optimizer
 
 Names = Mapping[str, str]  # our learnt tensor -> its name in the released code
 Batches = Callable[[int], tuple[Tensor, Tensor]]  # step -> what the method consumes, labels

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 
 from adaptkit import create_method
 from tests.golden import Golden, batch, tiny_backbone, variants
-from trainers.training.optim import OptimConfig, build_optimizer, learning_rate
+from trainers.config.training import OptimConfig
+from trainers.training.optim import build_optimizer, learning_rate
 
 pytestmark = pytest.mark.usefixtures("dtype")
 

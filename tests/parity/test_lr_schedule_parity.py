@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from trainers.training.optim import OptimConfig, learning_rate
+from trainers.config.training import OptimConfig
+from trainers.training.optim import learning_rate
 
 FIXTURES = Path(__file__).parent / "fixtures" / "lr_schedule"
 MANIFEST = json.loads((FIXTURES / "manifest.json").read_text())

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from adaptkit import create_method
 from tests.golden import Golden, tiny_backbone, variants
 from tests.parity.steps import batches_for, check_gradients, check_steps, load_initial
-from trainers.training.optim import OptimConfig, build_optimizer
+from trainers.config.training import OptimConfig
+from trainers.training.optim import build_optimizer
 
 pytestmark = pytest.mark.usefixtures("dtype")
 

@@ -5,8 +5,8 @@ import torch
 
 from adaptkit import create_method
 from tests.models import build
+from trainers.config.training import OptimConfig
 from trainers.training.few_shot import train
-from trainers.training.optim import OptimConfig
 
 
 def test_without_its_terms_the_loss_is_ivlp_s(tiny_clip, classes, batch):

@@ -24,9 +24,8 @@ from trainers.config.settings import (
     LaunchConfig,
     RunSettings,
 )
+from trainers.config.training import OptimConfig, ViewConfig
 from trainers.config.values import Condition, ConfigError, Scalar, as_tuple, check_name, fit, nearest
-from trainers.feeding.views import ViewConfig
-from trainers.training.optim import OptimConfig
 
 CASE_KEYS = ("PROTOCOL", "DATASET", "METHOD", "WRAP", "SHOTS")
 BENCH_KEYS = {entry.name.upper() for entry in dataclasses.fields(BenchSettings)} | {

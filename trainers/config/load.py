@@ -28,6 +28,7 @@ from trainers.config.layers import Layer, Node, Schema, from_node, make_schema, 
 from trainers.config.settings import (
     EVERY_METHOD,
     OWN_SUITE,
+    WRAP_SIGN,
     BackboneConfig,
     BenchConfig,
     BenchSettings,
@@ -37,11 +38,9 @@ from trainers.config.settings import (
     RunConfig,
     RunSettings,
 )
+from trainers.config.training import OptimConfig, ViewConfig
 from trainers.config.values import ConfigError, Scalar, check_name
-from trainers.feeding.views import ViewConfig
 from trainers.protocols.within_and_across import PROTOCOLS, TRANSFERS
-from trainers.runs.records import WRAP_SIGN
-from trainers.training.optim import OptimConfig
 
 
 def load_bench(config_file: str | Path | None = None, overrides: Sequence[str] = ()) -> BenchConfig:

@@ -4,10 +4,9 @@ from dataclasses import Field, dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 from adaptkit.options import option, options
-from trainers.feeding.views import ViewConfig
-from trainers.runs.records import WRAP_SIGN
-from trainers.training.optim import OptimConfig
+from trainers.config.training import OptimConfig, ViewConfig
 
+WRAP_SIGN = "+"  # Stands between the names of a method and its wrappers, as in "coop+das".
 EVERY_METHOD = "all"  # in METHODS: every method that can take part
 OWN_SUITE = "own"  # the suite of data sets that `DATA.OWN` names
 

@@ -10,10 +10,11 @@ from torch.utils.data import DataLoader
 from adaptkit.backbone.preprocess import PreprocessConfig
 from datasets_fewshot import FewShotDataset, Item
 from trainers.compute.team import ALONE, Team
+from trainers.config.training import ViewConfig
 from trainers.feeding.encoder import ViewImages
 from trainers.feeding.kept_pixels import KeptPixels
 from trainers.feeding.token_table import TokenTable
-from trainers.feeding.views import ViewConfig, batch_bounds, epoch_order
+from trainers.feeding.views import batch_bounds, epoch_order
 
 Batch = tuple[Tensor, Tensor]  # (x, labels): x is the method's input of B rows, labels is (B,) int64
 

@@ -13,9 +13,10 @@ from adaptkit.backbone.preprocess import PreprocessConfig
 from datasets_fewshot import FeatureKey, FeatureStore, FewShotDataset, Item, eval_transform, files_hash, train_transform
 from trainers.compute.precision import Precision, autocast
 from trainers.compute.seeds import seeded
+from trainers.config.training import PAPERS_MIN_AREA, ViewConfig
 from trainers.feeding.kept_pixels import KeptPixels
 from trainers.feeding.token_table import MOST_BYTES, TokenTable, pack, packed_width, unpack
-from trainers.feeding.views import PAPERS_MIN_AREA, ViewConfig, view_seed
+from trainers.feeding.views import view_seed
 
 ENCODE_BATCH = 256  # images per call of the image tower
 VIEWS_PER_DECODE = 8  # random views cut out of an image each time it is decoded

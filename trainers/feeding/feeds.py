@@ -16,11 +16,12 @@ from adaptkit.contract.inputs import Consumes
 from datasets_fewshot import FewShotDataset, Item
 from trainers.compute.team import Team
 from trainers.config.settings import RunConfig
+from trainers.config.training import ViewConfig
 from trainers.evaluation.logits import EVAL_BATCH
 from trainers.feeding.batches import Batch, EncodedBatches, FeatureBatches, ImageBatches, evaluation_batches
 from trainers.feeding.encoder import ImageEncoder, ViewImages
 from trainers.feeding.kept_pixels import KeptPixels
-from trainers.feeding.views import ViewConfig, batch_bounds
+from trainers.feeding.views import batch_bounds
 from trainers.protocols.within_and_across import EvalSet
 
 TOKEN_EVAL_BATCH = 100  # images per test batch of output rows

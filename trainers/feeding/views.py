@@ -4,44 +4,11 @@ Every view has its own seed, so it is the same tensor whether a loader draws it 
 is encoded in advance for a method that trains on features; neither the process nor the order of drawing matters.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from adaptkit.options import option, options
 from trainers.compute.seeds import derived_seed
-
-Augment = Literal["exact", "pool", "none"]
-PAPERS_MIN_AREA = 0.08  # smallest area of the random crops in CoOp's training code
-
-
-@options
-class ViewConfig:
-    """How training images vary from epoch to epoch."""
-
-    augment: Augment = option(
-        "exact",
-        "A new random view in every epoch, as the papers do; pool draws from `n_views` fixed random views of each "
-        "image, an approximation; none shows the image as a test image is shown.",
-    )
-    n_views: int = option(10, 'Fixed random views of each image, read by "pool".', least=1)
-    min_area: float = option(
-        PAPERS_MIN_AREA, "The smallest crop of a random view, as a share of the image's area.", above=0, most=1
-    )
-
-    def count(self, epochs: int) -> int:
-        """How many different views of an image a training of so many epochs can show: V."""
-        return {"exact": max(epochs, 1), "pool": self.n_views, "none": 1}[self.augment]
-
-    def describe(self) -> str:
-        """For records and captions."""
-        if self.augment == "none":
-            return "the image as it is, no augmentation"
-        crop = "" if self.min_area == PAPERS_MIN_AREA else f", crops of {self.min_area:.0%} of the area or more"
-        if self.augment == "pool":
-            return f"pool of {self.n_views} fixed random views per image (an approximation){crop}"
-        return f"a new random view per image and epoch{crop}"
+from trainers.config.training import ViewConfig
 
 
 def view_seed(seed: int, path: str, view: int) -> int:

@@ -18,6 +18,7 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
+from trainers.config.settings import WRAP_SIGN
 from trainers.evaluation.scoring import Bools, ConfidenceBin, Score
 
 SCHEMA_VERSION = 2  # docs/records.md has every version
@@ -29,7 +30,6 @@ ARCHITECTURE_FILE = "architecture.json"  # of a run that skips blocks
 LAST_GOOD_FILE = "last_good.safetensors"  # of a training that diverged
 
 DEPARTURE_MARK = " (recipe: "
-WRAP_SIGN = "+"  # between the names of wrappers, and of a method and its wrappers: "coop+das"
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 

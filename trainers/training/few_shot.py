@@ -12,8 +12,9 @@ from torch import Tensor
 from adaptkit.contract.method import AdaptedCLIP, Support
 from trainers.compute.precision import Precision, autocast
 from trainers.compute.team import ALONE, Team
+from trainers.config.training import OptimConfig
 from trainers.training.checkpoints import Checkpoints
-from trainers.training.optim import OptimConfig, build_optimizer, set_learning_rate, step_learning_rate
+from trainers.training.optim import build_optimizer, set_learning_rate, step_learning_rate
 from trainers.training.state import LastGood, Progress, restore_snapshot, take_snapshot
 
 CHECK_EVERY = 50  # Steps between looks at the losses; each look waits for the device.

@@ -23,13 +23,12 @@ from datasets_fewshot import FewShotDataset, Item, Split, files_hash
 from datasets_fewshot.own.bad_images import find_bad_images
 from datasets_fewshot.own.image_tree import walk_images
 from trainers.compute.seeds import derived_seed, seeded
+from trainers.config.training import OptimConfig, ViewConfig
 from trainers.feeding.batches import ImageBatches, evaluation_batches
-from trainers.feeding.views import ViewConfig
 from trainers.runs.data import Bench
 from trainers.runs.records import Json, run_id
 from trainers.training.checkpoints import Checkpoints
 from trainers.training.few_shot import train
-from trainers.training.optim import OptimConfig
 
 FITTED_IMAGES = 256  # number of images on which the stand-ins are fitted before training
 REWARD_EVERY = 10  # steps between two rewards

@@ -12,8 +12,8 @@ from adaptkit.objectives import CrossEntropy
 from tests.conftest import CLASSES
 from tests.helpers.registrations import forget_registrations
 from tests.models import consumed
+from trainers.config.training import OptimConfig
 from trainers.training.few_shot import train
-from trainers.training.optim import OptimConfig
 
 
 @dataclass(frozen=True)

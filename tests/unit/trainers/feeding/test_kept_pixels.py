@@ -4,9 +4,9 @@ import torch
 
 from adaptkit import FrozenCLIP
 from datasets_fewshot import load_dataset
+from trainers.config.training import ViewConfig
 from trainers.feeding.batches import ImageBatches, evaluation_batches
 from trainers.feeding.kept_pixels import KeptPixels
-from trainers.feeding.views import ViewConfig
 
 
 def test_what_was_not_asked_for_longest_is_decoded_again():

@@ -4,9 +4,10 @@ import torch
 from datasets_fewshot import FeatureStore
 from tests.synthetic import synthetic_dataset
 from trainers.compute.seeds import derived_seed, seeded
+from trainers.config.training import ViewConfig
 from trainers.feeding.batches import FeatureBatches, ImageBatches
 from trainers.feeding.encoder import ImageEncoder, random_view
-from trainers.feeding.views import ViewConfig, batch_bounds, epoch_order, view_seed
+from trainers.feeding.views import batch_bounds, epoch_order, view_seed
 
 CPU = torch.device("cpu")
 MODES = [ViewConfig("exact"), ViewConfig("pool", n_views=3), ViewConfig("none")]

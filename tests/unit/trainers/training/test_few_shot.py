@@ -4,8 +4,9 @@ from torch import Tensor, nn
 
 from adaptkit import AdaptedCLIP, ClassSet, FrozenCLIP, Support, create_method, list_methods
 from tests.models import consumed
+from trainers.config.training import OptimConfig
 from trainers.training.few_shot import DivergedError, train
-from trainers.training.optim import OptimConfig, learning_rate
+from trainers.training.optim import learning_rate
 
 CLASSES = ("cat", "dog", "blue whale")
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from trainers.training.optim import OptimConfig, build_optimizer, learning_rate, set_learning_rate, step_learning_rate
+from trainers.config.training import OptimConfig
+from trainers.training.optim import build_optimizer, learning_rate, set_learning_rate, step_learning_rate
 
 
 def test_cosine_starts_after_the_warm_up_and_never_reaches_zero():
