@@ -108,6 +108,7 @@ def option(
     above: float | None = None,
     below: float | None = None,
     file: Callable[[str], object] | None = None,
+    in_epochs: bool = False,
 ) -> Value:
     """A field of a class of options.
 
@@ -116,8 +117,10 @@ def option(
         least, most: the range of a number, or of every number of a tuple; both ends belong to it.
         above, below: ends that do not belong to it.
         file: for an option that names a file: finds the path. What is in the file then counts for what a run is.
+        in_epochs: the number counts epochs, so it grows and shrinks with the length of a training.
     """
-    metadata = {"help": help, "limits": Limits(least, most, above, below)} | ({"file": file} if file else {})
+    metadata = {"help": help, "limits": Limits(least, most, above, below), "in_epochs": in_epochs}
+    metadata |= {"file": file} if file else {}
     return field(default=default, metadata=metadata)
 
 

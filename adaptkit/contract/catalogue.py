@@ -18,7 +18,7 @@ RESERVED = frozenset(
         *("backbone", "checkpoint", "data", "launch", "optim", "views"),  # sections
         *("datasets", "device", "methods", "objective", "precision", "protocol", "recipe", "seeds", "selection"),
         *("shots", "suite", "targets", "threads", "wrap"),
-        *("dataset", "method", "when"),  # conditions of cases
+        *("consumes", "dataset", "method", "when"),  # conditions of cases
     )
 )
 

@@ -52,8 +52,10 @@ class PromptSRCConfig:
     text_weight: float = option(25.0, "The weight lambda_2 of the text features' consistency.", least=0)
     image_weight: float = option(10.0, "The weight lambda_1 of the image features' consistency.", least=0)
     logits_weight: float = option(1.0, "The weight of the KL term of the logits.", least=0)
-    average_mean: float = option(15.0, "The epoch mu, counted from 1, that counts most in the average.", least=0)
-    average_std: float = option(1.0, "The width sigma of the average, in epochs.", above=0)
+    average_mean: float = option(
+        15.0, "The epoch mu, counted from 1, that counts most in the average.", least=0, in_epochs=True
+    )
+    average_std: float = option(1.0, "The width sigma of the average, in epochs.", above=0, in_epochs=True)
 
 
 @register_method("promptsrc", PromptSRCConfig, touches="before")

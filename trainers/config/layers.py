@@ -27,7 +27,8 @@ from trainers.config.settings import (
 from trainers.config.training import OptimConfig, ViewConfig
 from trainers.config.values import Condition, ConfigError, Scalar, as_tuple, check_name, fit, nearest
 
-CASE_KEYS = ("PROTOCOL", "DATASET", "METHOD", "WRAP", "SHOTS")
+# CONSUMES is the kind of input that the class of a method names: "features", "tokens" or "images".
+CASE_KEYS = ("PROTOCOL", "DATASET", "METHOD", "CONSUMES", "WRAP", "SHOTS")
 BENCH_KEYS = {entry.name.upper() for entry in dataclasses.fields(BenchSettings)} | {
     "BACKBONE",
     "DATA",

@@ -108,6 +108,7 @@ def _runs(
         "PROTOCOL": settings.protocol,
         "DATASET": dataset,
         "METHOD": method,
+        "CONSUMES": method_class(method).consumes,
         "WRAP": WRAP_SIGN.join(settings.wrap),
     }
     axes = from_node(RunSettings, resolve([*recipe, *later], cell, schema))

@@ -5,6 +5,7 @@ steps, with fifty thousand they are days. Here the steps are kept within bounds,
 that a method on features has to encode in advance.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from adaptkit.contract.method import Consumes
@@ -48,9 +49,13 @@ def size_settings(run: RunConfig, images: int, consumes: Consumes) -> dict[str, 
 
 
 def _options_in_epochs(run: RunConfig, ratio: float) -> dict[str, object]:
-    """KEY -> value of the method's options named `average_...`, which count epochs, scaled by `ratio`."""
-    names = [name for name in run.options.__dataclass_fields__ if name.startswith("average_")]
-    return {f"{run.method}.{name}".upper(): getattr(run.options, name) * ratio for name in names}
+    """KEY -> value of the method's options that count epochs, as `option` declares them, scaled by `ratio`."""
+    counted = [entry.name for entry in dataclasses.fields(run.options) if entry.metadata.get("in_epochs")]
+    return {f"{run.method}.{name}".upper(): _scaled(getattr(run.options, name), ratio) for name in counted}
+
+
+def _scaled(epochs: float, ratio: float) -> float:
+    return max(1, round(epochs * ratio)) if isinstance(epochs, int) else epochs * ratio
 
 
 def embedded_settings(method: str) -> dict[str, object]:
