@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adaptkit import FrozenCLIP
-from tests.models import build
+from tests.helpers.models import build
 
 # One, as products are tiny: on busy cores a second thread waits a hundred times longer than it computes.
 torch.set_num_threads(int(os.environ.get("ADAPTKIT_TEST_THREADS", "1")))

@@ -99,7 +99,7 @@ def run(python: str, torch: str, has: Sequence[str], setting: Setting, paths: Se
     variables = {name: value for name, value in os.environ.items() if name not in every_variable()}
     with tempfile.TemporaryDirectory() as folder:
         found, started = Path(folder) / "closeness.json", time.monotonic()
-        command = [python, "-m", "pytest", "-p", "no:xdist", "-p", "tests.closeness", "--closeness", str(found)]
+        command = [python, "-m", "pytest", "-p", "no:xdist", "-p", "tests.helpers.closeness", "--closeness", str(found)]
         session = subprocess.run(
             [*command, "--tb=no", "--no-header", "-W", "ignore", *paths],
             cwd=ROOT,

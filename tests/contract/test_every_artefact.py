@@ -7,7 +7,7 @@ from torch import Tensor
 import adaptkit
 from adaptkit import AdaptedCLIP, FrozenCLIP, Support, create_method, list_methods, list_wrappers
 from tests.conftest import CLASSES
-from tests.models import build, consumed
+from tests.helpers.models import build, consumed
 
 
 @pytest.fixture(scope="module")

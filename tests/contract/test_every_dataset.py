@@ -16,7 +16,7 @@ from datasets_fewshot import (
 from datasets_fewshot.paper_format.facts import facts, imagenet_family_names
 from datasets_fewshot.paper_format.fallback import FALLBACK_SEED
 from datasets_fewshot.paper_format.paper_dataset import FALLBACK_NOTE
-from tests.fake_trees import IMAGENET_VARIANTS, PARTS, make_tree
+from tests.helpers.fake_trees import IMAGENET_VARIANTS, PARTS, make_tree
 
 LAYOUTS = [(name, layout) for name, dataset in PAPER_DATASETS.items() for layout in dataset.layouts]
 WITH_SPLIT_FILE = [(name, layout) for name, layout in LAYOUTS if PAPER_DATASETS[name].split_file]

@@ -12,7 +12,7 @@ from torch import Tensor
 from adaptkit import AdaptedCLIP, FrozenCLIP, Support, create_method, list_methods, method_class, method_config
 from adaptkit.towers.tree_encoder import TreeEncoder
 from tests.conftest import CLASSES
-from tests.models import build, consumed
+from tests.helpers.models import build, consumed
 
 FAMILIES = {"clip_vit": 32, "modified_resnet": 64, "timm_tower": 160, "siglip_style": 160}  # image size in pixels
 NOVEL = ("tabby cat", "violin", "sushi")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adaptkit import AdaptedCLIP, FrozenCLIP, Support, create_method, list_methods
 from tests.conftest import CLASSES
-from tests.models import consumed
+from tests.helpers.models import consumed
 
 LABELS = torch.arange(len(CLASSES))
 # One for each way into CLIP: a token tree, both towers' prompts, layers inside the towers, features.

@@ -5,7 +5,7 @@ import torch
 
 from adaptkit import Support, create_method, list_methods
 from tests.conftest import CLASSES
-from tests.models import consumed
+from tests.helpers.models import consumed
 from trainers.compute.seeds import seeded
 from trainers.config.settings import CheckpointConfig
 from trainers.config.training import OptimConfig

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from adaptkit import Support, create_method, list_methods, list_wrappers, wrapper_class, wrapper_config
-from tests.composition import PAGE, outcome, page, settled
 from tests.conftest import CLASSES
 from tests.contract.test_every_method import NOVEL, train
-from tests.models import consumed
+from tests.helpers.composition import PAGE, outcome, page, settled
+from tests.helpers.models import consumed
 
 PAIRS = [(method, wrapper) for method in list_methods() for wrapper in list_wrappers()]
 
@@ -69,7 +69,9 @@ def test_wrappers_stand_around_each_other(order, method, tiny_clip, examples):
 
 
 def test_the_page_about_composition_says_what_comes_out():
-    assert PAGE.read_text() == page(), "docs/composition.md is out of date; write it with python -m tests.composition"
+    assert PAGE.read_text() == page(), (
+        "docs/composition.md is out of date; write it with python -m tests.helpers.composition"
+    )
 
 
 @pytest.mark.parametrize("name", list_wrappers())

@@ -9,7 +9,7 @@ import trainers.runs.execute
 from adaptkit import AdaptedCLIP, list_methods
 from adaptkit.backbone.tokenizer import Tokenizer
 from datasets_fewshot import FewShotDataset, Item, registry
-from tests.synthetic import NAMES, synthetic_dataset
+from tests.helpers.synthetic import NAMES, synthetic_dataset
 from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
 from trainers.runs.execute import execute

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from datasets_fewshot import PAPER_DATASETS
-from tests.fake_trees import make_tree
+from tests.helpers.fake_trees import make_tree
 
 
 @pytest.fixture(scope="module")

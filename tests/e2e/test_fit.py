@@ -10,7 +10,7 @@ from PIL import Image
 import adaptkit
 from adaptkit.front_door import ENTRY_POINTS
 from tests.e2e.test_cli import run_adaptkit
-from tests.synthetic import NAMES, synthetic_dataset
+from tests.helpers.synthetic import NAMES, synthetic_dataset
 from trainers.cli import main
 
 

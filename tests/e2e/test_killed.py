@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import trainers.bench.plan
 from datasets_fewshot import registry
-from tests.synthetic import synthetic_dataset
+from tests.helpers.synthetic import synthetic_dataset
 from trainers.bench.jobs import performer, run_all
 from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench

@@ -6,7 +6,7 @@ import pytest
 
 from datasets_fewshot import PAPER_DATASETS, list_datasets
 from datasets_fewshot.paper_format.paper_dataset import FALLBACK_NOTE
-from tests.fake_trees import make_tree
+from tests.helpers.fake_trees import make_tree
 from trainers.cli import main
 
 QUICK = ["OPTIM.EPOCHS", "1", "--shots", "1", "--seeds", "1"]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.fake_work import LONGEST, FakeWork, fake_jobs, launched, wait_until
+from tests.helpers.fake_work import LONGEST, FakeWork, fake_jobs, launched, wait_until
 from trainers.bench.jobs import performer, run_all
 from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.records_for_tests import make_record
+from tests.helpers.records import make_record
 from trainers.report.page import page
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from datasets_fewshot import PAPER_DATASETS
-from tests.fake_trees import make_tree
+from tests.helpers.fake_trees import make_tree
 from trainers.cli import main
 
 MINI = ["--backbone", "adaptkit-mini"]

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.fake_work import FakeWork, fake_jobs, launched
+from tests.helpers.fake_work import FakeWork, fake_jobs, launched
 from trainers.launchers import LaunchError
 from trainers.launchers.slurm import Slurm
 

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 
 from adaptkit import create_method
-from tests.models import build, default_dtype
+from tests.helpers.models import build, default_dtype
 from trainers.bench.jobs import choose_launcher, run_all
 from trainers.bench.plan import open_bench, plan
 from trainers.compute.team import ALONE, join_team

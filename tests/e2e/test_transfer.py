@@ -5,7 +5,7 @@ import json
 import pytest
 
 from datasets_fewshot import PAPER_DATASETS
-from tests.fake_trees import make_tree
+from tests.helpers.fake_trees import make_tree
 from trainers.cli import main
 
 QUICK = ["--methods", "zero_shot,coop", "--seeds", "1", "--device", "cpu", "OPTIM.EPOCHS", "1"]

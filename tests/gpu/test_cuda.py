@@ -13,7 +13,7 @@ from adaptkit import AdaptedCLIP, FrozenCLIP, Support, create_method, list_metho
 from benchmarks.device import GraphStep, TrainStep, memory, waits_for_device
 from benchmarks.models import as_backbone, classnames, random_clip
 from tests.conftest import CLASSES
-from tests.models import build
+from tests.helpers.models import build
 from trainers.config.training import OptimConfig
 from trainers.training.few_shot import train
 

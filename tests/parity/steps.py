@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP
-from tests.golden import Golden, batch
+from tests.helpers.golden import Golden, batch
 from trainers.config.training import OptimConfig
 from trainers.training.optim import build_optimizer
 

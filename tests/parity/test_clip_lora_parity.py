@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from adaptkit import create_method
-from tests.golden import Golden, batch, tiny_backbone, variants
+from tests.helpers.golden import Golden, batch, tiny_backbone, variants
 
 pytestmark = pytest.mark.usefixtures("dtype")
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from adaptkit import create_method
-from tests.golden import Golden, batch, tiny_backbone, variants
+from tests.helpers.golden import Golden, batch, tiny_backbone, variants
 from trainers.config.training import OptimConfig
 from trainers.training.optim import build_optimizer, learning_rate
 

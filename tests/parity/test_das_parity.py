@@ -12,7 +12,7 @@ from adaptkit.wrappers.das.blocks import NormedBottleneck, SkipAdapter
 from adaptkit.wrappers.das.config import DASConfig
 from adaptkit.wrappers.das.gates import Gates, advantages, distinct, rewards
 from adaptkit.wrappers.das.search import RewardSearch
-from tests.golden import Golden
+from tests.helpers.golden import Golden
 
 pytestmark = pytest.mark.usefixtures("dtype")
 

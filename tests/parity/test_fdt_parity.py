@@ -8,7 +8,7 @@ from adaptkit.wrappers.fdt.grounding import activate, combine, pool, token_score
 from adaptkit.wrappers.fdt.model import FDTModel, FDTModelConfig
 from adaptkit.wrappers.fdt.query import QueryNetwork
 from adaptkit.wrappers.fdt.sparsemax import sparsemax
-from tests.golden import Golden, variants
+from tests.helpers.golden import Golden, variants
 
 pytestmark = pytest.mark.usefixtures("dtype")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from adaptkit import create_method
-from tests.golden import Golden, tiny_backbone, variants
+from tests.helpers.golden import Golden, tiny_backbone, variants
 from tests.parity.steps import batches_for, check_gradients, check_steps, load_initial
 
 pytestmark = pytest.mark.usefixtures("dtype")

@@ -10,7 +10,7 @@ import torch
 import adaptkit
 from adaptkit import import_official
 from adaptkit.deployment.inert_unpickler import Inert, read_inert
-from tests.golden import Golden, batch, tiny_backbone, tiny_state, variants
+from tests.helpers.golden import Golden, batch, tiny_backbone, tiny_state, variants
 from trainers.cli import main
 
 

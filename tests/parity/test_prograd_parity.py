@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from adaptkit import create_method
-from tests.golden import Golden, tiny_backbone, variants
+from tests.helpers.golden import Golden, tiny_backbone, variants
 from tests.parity.steps import batches_for, check_gradients, check_steps, load_initial
 from trainers.config.training import OptimConfig
 from trainers.training.optim import build_optimizer

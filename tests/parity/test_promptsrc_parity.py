@@ -6,7 +6,7 @@ import torch
 from adaptkit import create_method
 from adaptkit.layers.epoch_average import gaussian_weights
 from adaptkit.prompts.promptsrc import TEMPLATES, mean_template_features
-from tests.golden import Golden, tiny_backbone
+from tests.helpers.golden import Golden, tiny_backbone
 from tests.parity.steps import batches_for, check_gradients, check_steps, load_initial
 from trainers.config.training import OptimConfig
 from trainers.training.optim import build_optimizer, learning_rate, set_learning_rate

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adaptkit import create_method
-from tests.golden import Golden, batch, tiny_backbone, variants
+from tests.helpers.golden import Golden, batch, tiny_backbone, variants
 
 pytestmark = pytest.mark.usefixtures("dtype")
 

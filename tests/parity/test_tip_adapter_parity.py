@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from adaptkit import Support, create_method
 from adaptkit.layers.support_cache import SearchGrid, SupportCache
-from tests.golden import Golden, batch, tiny_backbone, variants
+from tests.helpers.golden import Golden, batch, tiny_backbone, variants
 
 pytestmark = pytest.mark.usefixtures("dtype")
 

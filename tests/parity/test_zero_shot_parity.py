@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from adaptkit import create_method, templates_for
 from adaptkit.classes.templates import IMAGENET_SELECTED
-from tests.golden import Golden, batch, tiny_backbone, variants
+from tests.helpers.golden import Golden, batch, tiny_backbone, variants
 
 pytestmark = pytest.mark.usefixtures("dtype")
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from tests.closeness import Closeness, share_of_tolerance
+from tests.helpers.closeness import Closeness, share_of_tolerance
 from tests.other_processors import Outcome, Setting, list_near, run, table
 
 

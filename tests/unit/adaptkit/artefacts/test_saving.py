@@ -15,8 +15,8 @@ from adaptkit import ArtefactError, Metric, TrainingFacts, create_method, regist
 from adaptkit.artefacts.files import CARD_FILE, CONFIG_FILE, TENSORS_FILE
 from adaptkit.contract.registry import WRAPPERS
 from tests.conftest import CLASSES
-from tests.golden import tiny_backbone
-from tests.models import build
+from tests.helpers.golden import tiny_backbone
+from tests.helpers.models import build
 from tests.unit.adaptkit.contract.test_wrapper import Shift, ShiftConfig
 
 

@@ -8,7 +8,7 @@ from open_clip.model import CustomTextCLIP
 from torch import nn
 
 from adaptkit import as_backbone, create_method
-from tests.models import FAMILIES, TEXT, build, clip_vit
+from tests.helpers.models import FAMILIES, TEXT, build, clip_vit
 from tests.unit.adaptkit.backbone.test_huggingface import clip_model
 
 TOKENS = open_clip.SimpleTokenizer(context_length=TEXT["context_length"])

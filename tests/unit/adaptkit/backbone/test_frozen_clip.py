@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from tests.models import FAMILIES, build
+from tests.helpers.models import FAMILIES, build
 
 
 @pytest.mark.parametrize("family", FAMILIES)

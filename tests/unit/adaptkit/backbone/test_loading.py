@@ -7,7 +7,7 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 
 from adaptkit import list_backbones, list_pretrained, load_backbone
-from tests.golden import tiny_state
+from tests.helpers.golden import tiny_state
 
 SMALL = "ViT-S-32-alt"  # the smallest of open_clip's own CLIP models
 

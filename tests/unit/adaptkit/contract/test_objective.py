@@ -10,8 +10,8 @@ from adaptkit import LabelledBatch, Objective, PairBatch, create_method, create_
 from adaptkit.contract.registry import trained_by
 from adaptkit.objectives import CrossEntropy
 from tests.conftest import CLASSES
+from tests.helpers.models import consumed
 from tests.helpers.registrations import forget_registrations
-from tests.models import consumed
 from trainers.config.training import OptimConfig
 from trainers.training.few_shot import train
 

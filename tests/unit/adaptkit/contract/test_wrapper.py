@@ -9,7 +9,7 @@ from torch import nn
 from adaptkit import MethodWrapper, Support, create_method, list_wrappers, register_wrapper
 from adaptkit.contract.registry import WRAPPERS
 from adaptkit.prompts import PromptSRC
-from tests.models import build
+from tests.helpers.models import build
 
 CLASSES = ("cat", "dog", "snow leopard")
 

@@ -9,7 +9,7 @@ import adaptkit
 from adaptkit import create_method
 from adaptkit.deployment.explanation import draw_relevance, nearest_words, relevance, usual_distance
 from tests.conftest import CLASSES
-from tests.models import build
+from tests.helpers.models import build
 from trainers.cli import main
 
 

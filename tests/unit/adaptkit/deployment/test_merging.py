@@ -7,7 +7,7 @@ import adaptkit
 from adaptkit import create_method
 from adaptkit.deployment.merging import largest_difference, merge, save_backbone
 from tests.conftest import CLASSES
-from tests.golden import tiny_backbone
+from tests.helpers.golden import tiny_backbone
 from trainers.cli import main
 
 

@@ -5,8 +5,8 @@ import torch
 from open_clip.transformer import QuickGELU
 
 from adaptkit.towers.activations import LeanQuickGELU
-from tests.models import build
-from tests.unit.test_flops import kept_bytes
+from tests.helpers.models import build
+from tests.unit.adaptkit.towers.test_flops import kept_bytes
 
 
 def value_and_gradient(activation, x):

@@ -6,7 +6,7 @@ from open_clip.transformer import Attention
 from torch import nn
 
 from adaptkit.towers import attention
-from tests.models import OwnAttention
+from tests.helpers.models import OwnAttention
 
 WIDTH, HEADS = 32, 4
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from adaptkit.towers.block import is_supported_block
-from tests.models import FAMILIES, WITH_VIT_BLOCKS, build
+from tests.helpers.models import FAMILIES, WITH_VIT_BLOCKS, build
 
 IMAGE_SIZE = {"modified_resnet": 64, "timm_tower": 160, "siglip_style": 160}
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}

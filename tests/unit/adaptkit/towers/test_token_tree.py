@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adaptkit.layers.context import prompt_tokens
 from adaptkit.towers.token_tree import PromptTokens, build_tree, pack_rows
-from tests.models import build
+from tests.helpers.models import build
 
 EOS = 9
 

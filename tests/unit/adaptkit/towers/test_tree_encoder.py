@@ -8,8 +8,8 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.layers.context import LearnedContext, prompt_tokens
 from adaptkit.towers.prompt_encoder import FullEncoder
 from adaptkit.towers.tree_encoder import TreeEncoder
-from tests.models import CAUSAL, NOT_CAUSAL, build
-from tests.plain_path import text_features
+from tests.helpers.models import CAUSAL, NOT_CAUSAL, build
+from tests.helpers.plain_path import text_features
 
 NAMES = {
     "ragged": ["cat", "golden retriever", "a very long name for a class of birds (nobody knows why)", "737-200", "x"],

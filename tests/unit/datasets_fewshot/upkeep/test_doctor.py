@@ -8,7 +8,7 @@ from datasets_fewshot.upkeep import doctor
 from datasets_fewshot.upkeep.contact_sheet import contact_sheet
 from datasets_fewshot.upkeep.doctor import examine
 from datasets_fewshot.upkeep.prepare import DOWNLOADERS, prepare
-from tests.fake_trees import make_tree
+from tests.helpers.fake_trees import make_tree
 
 DTD = PAPER_DATASETS["dtd"]
 

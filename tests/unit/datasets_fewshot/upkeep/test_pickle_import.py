@@ -5,7 +5,7 @@ import pytest
 
 from datasets_fewshot import PAPER_DATASETS, Item, SplitError
 from datasets_fewshot.upkeep.pickle_import import import_pickle
-from tests.old_pickles import MODULE, Datum, pickled
+from tests.helpers.old_pickles import MODULE, Datum, pickled
 
 DTD = PAPER_DATASETS["dtd"]
 

@@ -2,7 +2,7 @@ import pytest
 
 import trainers.bench.plan
 from datasets_fewshot import registry
-from tests.synthetic import synthetic_dataset
+from tests.helpers.synthetic import synthetic_dataset
 from trainers.bench.estimates import Estimates, planned_steps, spell
 from trainers.bench.plan import open_bench, plan
 from trainers.cli import main

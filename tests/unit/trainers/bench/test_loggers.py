@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.records_for_tests import make_record
+from tests.helpers.records import make_record
 from trainers.bench.loggers import LOGGERS, metrics, parameters, telling_loggers
 from trainers.launchers import Event
 from trainers.runs.records import run_folder, write_record

@@ -9,8 +9,8 @@ import trainers.feeding.encoder
 import trainers.runs.execute
 from adaptkit import create_method, list_methods, method_class
 from datasets_fewshot import Split, registry
-from tests.models import build
-from tests.synthetic import NAMES, synthetic_dataset
+from tests.helpers.models import build
+from tests.helpers.synthetic import NAMES, synthetic_dataset
 from trainers.bench.jobs import RunsFailedError, performer, refuse_failures, run_all
 from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench

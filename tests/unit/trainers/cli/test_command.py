@@ -9,7 +9,7 @@ import trainers.bench.main
 import trainers.bench.plan
 from adaptkit import list_methods, list_wrappers, method_class
 from datasets_fewshot import registry
-from tests.synthetic import synthetic_dataset
+from tests.helpers.synthetic import synthetic_dataset
 from trainers.cli import main
 from trainers.cli.bench import own_paths
 

@@ -5,8 +5,8 @@ import torch
 
 from datasets_fewshot import PAPER_DATASETS, FeatureKey, FeatureStore, read_split
 from datasets_fewshot.paper_format.facts import facts
-from tests.fake_trees import make_tree
-from tests.old_pickles import Datum, pickled
+from tests.helpers.fake_trees import make_tree
+from tests.helpers.old_pickles import Datum, pickled
 from trainers.cli import data
 
 KEY = FeatureKey("weights", "evaluation", "files", "float32")

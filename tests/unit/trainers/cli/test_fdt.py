@@ -9,8 +9,8 @@ from PIL import Image
 
 import adaptkit
 from adaptkit.fdt import FDTConfig, ground
-from tests.records_for_tests import make_record
-from tests.synthetic import NAMES, synthetic_dataset
+from tests.helpers.records import make_record
+from tests.helpers.synthetic import NAMES, synthetic_dataset
 from trainers.cli import main
 from trainers.studies.fdt.ablations import VARIANTS, markdown, row
 from trainers.studies.fdt.show import candidate_texts, token_cards

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.records_for_tests import make_record
+from tests.helpers.records import make_record
 from trainers.cli import main
 from trainers.report.plots import difference_figure
 from trainers.report.points import points

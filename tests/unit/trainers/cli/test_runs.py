@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.records_for_tests import make_record
+from tests.helpers.records import make_record
 from trainers.cli import main
 from trainers.runs.records import RECORD_FILE, run_folder, write_record, write_text
 

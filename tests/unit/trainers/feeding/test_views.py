@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from datasets_fewshot import FeatureStore
-from tests.synthetic import synthetic_dataset
+from tests.helpers.synthetic import synthetic_dataset
 from trainers.compute.seeds import derived_seed, seeded
 from trainers.config.training import ViewConfig
 from trainers.feeding.batches import FeatureBatches, ImageBatches

@@ -7,7 +7,7 @@ import pytest
 
 from adaptkit import ClassSet, FitResult, list_methods, load_backbone, method_class
 from datasets_fewshot import Item, Split
-from tests.synthetic import synthetic_dataset
+from tests.helpers.synthetic import synthetic_dataset
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
 from trainers.fit.checks import check_images, check_names

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from tests.records_for_tests import make_record
+from tests.helpers.records import make_record
 from trainers.runs.records import (
     RECORD_FILE,
     RecordError,

@@ -9,7 +9,7 @@ from adaptkit import create_method
 from adaptkit.contract.architecture import Choice
 from adaptkit.wrappers import DASConfig
 from datasets_fewshot import Item
-from tests.records_for_tests import make_record
+from tests.helpers.records import make_record
 from trainers.config.load import load_bench
 from trainers.protocols.within_and_across import Task
 from trainers.runs.records import ResultRecord, read_record, write_record

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tests.records_for_tests import make_record, make_score
+from tests.helpers.records import make_record, make_score
 from trainers.tables.aggregate import accuracy_cell, average_cell, by_label, harmonic_cell, pooled_difference
 from trainers.tables.formats import MISSING
 from trainers.tables.tables import base_to_novel_table, cross_dataset_paper_table, few_shot_table, tables

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit import AdaptedCLIP, ClassSet, FrozenCLIP, Support, create_method, list_methods
-from tests.models import consumed
+from tests.helpers.models import consumed
 from trainers.config.training import OptimConfig
 from trainers.training.few_shot import DivergedError, train
 from trainers.training.optim import learning_rate

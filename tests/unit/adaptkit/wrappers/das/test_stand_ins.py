@@ -12,7 +12,7 @@ from adaptkit import Support, create_method
 from adaptkit.wrappers import DASConfig
 from adaptkit.wrappers.das.stand_ins import read_gates, read_stand_ins, write_stand_ins
 from datasets_fewshot import FeatureStore
-from tests.models import build
+from tests.helpers.models import build
 from trainers.config.settings import CheckpointConfig
 from trainers.feeding.encoder import ImageEncoder
 from trainers.runs.data import Bench

@@ -10,7 +10,7 @@ from adaptkit.contract.architecture import Choice
 from adaptkit.towers.linears import use_onednn
 from adaptkit.wrappers import DASConfig
 from adaptkit.wrappers.das.macs import AdapterShape, image_shape, tower_macs
-from tests.models import build
+from tests.helpers.models import build
 
 NAMES = ("cat", "dog", "snow leopard")
 

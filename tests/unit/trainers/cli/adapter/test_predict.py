@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import adaptkit
-from tests.synthetic import NAMES, synthetic_dataset
+from tests.helpers.synthetic import NAMES, synthetic_dataset
 from trainers.cli import main
 from trainers.cli.adapter.predict import image_paths
 

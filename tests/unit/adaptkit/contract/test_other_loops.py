@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from adaptkit import AdaptedCLIP, create_method
 from tests.conftest import CLASSES
-from tests.models import build
+from tests.helpers.models import build
 
 LABELS = torch.arange(len(CLASSES)).repeat(2)[:8]
 

@@ -5,7 +5,7 @@ import torch
 
 from adaptkit import create_method
 from adaptkit.towers import tree_encoder, vision
-from tests.models import build
+from tests.helpers.models import build
 
 
 def test_later_couplings_start_equal_and_learn_apart(tiny_clip, classes, batch):

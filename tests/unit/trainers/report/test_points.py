@@ -1,6 +1,6 @@
 import dataclasses
 
-from tests.records_for_tests import make_record
+from tests.helpers.records import make_record
 from trainers.evaluation.scoring import ConfidenceBin
 from trainers.report.points import figure_groups, points, pooled_bins
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from adaptkit import create_method
-from tests.models import build
+from tests.helpers.models import build
 
 METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc")
 

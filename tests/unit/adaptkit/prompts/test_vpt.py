@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adaptkit import create_method
-from tests.models import build
+from tests.helpers.models import build
 
 
 def test_a_shallow_prompt_has_tokens_in_front_of_the_first_block_only(tiny_clip, classes):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adaptkit import create_method
-from tests.models import build
+from tests.helpers.models import build
 
 
 def test_shallow_language_prompts_from_words_are_zero_shot(tiny_clip, classes, batch):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adaptkit import create_method
-from tests.models import build
+from tests.helpers.models import build
 from trainers.config.training import OptimConfig
 from trainers.training.few_shot import train
 

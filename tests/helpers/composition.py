@@ -1,6 +1,6 @@
 """Try every method under every wrapper; docs/composition.md holds the outcomes.
 
-`python -m tests.composition` writes that page again.
+`python -m tests.helpers.composition` writes that page again.
 """
 
 from dataclasses import dataclass, replace
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from adaptkit import FrozenCLIP, Support, create_method, list_methods, list_wrappers, wrapper_config
 from tests.conftest import CLASSES
-from tests.models import build, consumed
+from tests.helpers.models import build, consumed
 
-PAGE = Path(__file__).parent.parent / "docs" / "composition.md"
+PAGE = Path(__file__).parents[2] / "docs" / "composition.md"
 # Options by wrapper, as suggested by its refusals, to try when the default options are refused.
 ALTERNATIVES: dict[str, dict[str, object]] = {
     "das": {"encoder": "vision", "skip_text": 0},
@@ -22,7 +22,7 @@ ALTERNATIVES: dict[str, dict[str, object]] = {
 HEAD = """# Which wrapper stands around which method
 
 `create_method(method, backbone, classnames, wrap=[...])` and `adaptkit bench --methods METHOD --wrap WRAPPER`.
-This page is written by `python -m tests.composition`; `tests/contract/test_every_wrapper.py` trains, saves and restores
+This page is written by `python -m tests.helpers.composition`; `tests/contract/test_every_wrapper.py` trains, saves and restores
 every pair and fails where the page says something else.
 """
 

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adaptkit import AdaptedCLIP, FrozenCLIP, create_method
 from adaptkit.towers.linears import use_onednn
-from tests.unit.test_flops import kept_bytes
+from tests.unit.adaptkit.towers.test_flops import kept_bytes
 
 NAMES = tuple(open_clip.IMAGENET_CLASSNAMES)  # spread over the list: its first names are longer than most
 VISION = {"image_size": 224, "patch_size": 16, "layers": 12, "width": 768}

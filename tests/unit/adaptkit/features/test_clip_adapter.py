@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adaptkit import create_method
-from tests.models import build
+from tests.helpers.models import build
 
 FEATURES = torch.randn(7, 32, generator=torch.Generator().manual_seed(1))
 

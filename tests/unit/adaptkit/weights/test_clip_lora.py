@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adaptkit import create_method
-from tests.models import FAMILIES, WITH_VIT_BLOCKS, build
+from tests.helpers.models import FAMILIES, WITH_VIT_BLOCKS, build
 
 
 def randomise(method, std=0.2):

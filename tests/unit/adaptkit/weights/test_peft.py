@@ -8,7 +8,7 @@ import torch
 from adaptkit import create_method
 from adaptkit.layers.split_towers import SplitAttention
 from adaptkit.weights import peft_settings
-from tests.models import build
+from tests.helpers.models import build
 
 peft = pytest.importorskip("peft")
 TARGETS = ["q_proj", "v_proj", "c_fc"]

@@ -5,7 +5,7 @@ import torch
 
 from adaptkit import create_method, templates_for
 from adaptkit.classes.templates import IMAGENET_SELECTED
-from tests.models import build
+from tests.helpers.models import build
 
 FEATURES = torch.randn(7, 32, generator=torch.Generator().manual_seed(1))
 

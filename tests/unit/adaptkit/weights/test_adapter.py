@@ -6,7 +6,7 @@ from torch import nn
 
 from adaptkit import create_method
 from adaptkit.towers.block import run_block
-from tests.models import FAMILIES, WITH_VIT_BLOCKS, build
+from tests.helpers.models import FAMILIES, WITH_VIT_BLOCKS, build
 
 
 def randomise(method):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from adaptkit import Support, create_method
 from adaptkit.layers.support_cache import SearchGrid
-from tests.models import build
+from tests.helpers.models import build
 
 GENERATOR = torch.Generator().manual_seed(1)
 SUPPORT = Support(torch.randn(15, 32, generator=GENERATOR), torch.arange(15) % 5)

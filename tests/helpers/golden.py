@@ -15,7 +15,7 @@ from torch import Tensor
 
 from adaptkit import FrozenCLIP, load_backbone
 
-FIXTURES = Path(__file__).parent / "parity" / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "parity" / "fixtures"
 
 
 @cache

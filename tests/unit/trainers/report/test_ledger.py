@@ -1,7 +1,7 @@
 import pytest
 
 from datasets_fewshot.paper_format.paper_dataset import FALLBACK_NOTE
-from tests.records_for_tests import make_record
+from tests.helpers.records import make_record
 from trainers.report.cells import ledger_csv
 from trainers.report.ledger import ledger, ledger_tables, seed_noise
 from trainers.report.publications import published_rows

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.models import CAUSAL, WITH_VIT_BLOCKS, build
+from tests.helpers.models import CAUSAL, WITH_VIT_BLOCKS, build
 
 TEXTS = ["a cat", "a photo of a golden retriever in the snow.", "737-200"]
 

@@ -1,6 +1,6 @@
 """A plugin for pytest that writes down how each test ended and how near it came to a tolerance.
 
-    python -m pytest -p tests.closeness --closeness FILE ...
+    python -m pytest -p tests.helpers.closeness --closeness FILE ...
 
 Of all that a test compares with `torch.testing.assert_close`, FILE has the largest difference as a share of what is
 allowed; what is compared otherwise, and what has to be equal, is not in there.

@@ -9,7 +9,7 @@ import pytest
 
 from datasets_fewshot.store import claims
 from datasets_fewshot.store.claims import Claim
-from tests.fake_work import FakeWork, fake_jobs, launched
+from tests.helpers.fake_work import FakeWork, fake_jobs, launched
 from trainers.launchers import InProcess, LaunchError, Local, Place
 from trainers.launchers.base import CLAIM_FILE, FAILED_FILE, ordered
 from trainers.launchers.ray import Ray
