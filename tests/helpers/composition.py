@@ -22,8 +22,8 @@ ALTERNATIVES: dict[str, dict[str, object]] = {
 HEAD = """# Which wrapper stands around which method
 
 `create_method(method, backbone, classnames, wrap=[...])` and `adaptkit bench --methods METHOD --wrap WRAPPER`.
-This page is written by `python -m tests.helpers.composition`; `tests/contract/test_every_wrapper.py` trains, saves and restores
-every pair and fails where the page says something else.
+This page is written by `python -m tests.helpers.composition`; `tests/contract/test_every_wrapper.py` trains, saves and
+restores every pair and fails where the page says something else.
 """
 
 
