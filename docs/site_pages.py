@@ -5,46 +5,79 @@ benchmarks/results/. A page that repeats them by hand is wrong a week later.
 """
 
 import dataclasses
+import html
 import inspect
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 from statistics import mean
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 import adaptkit
+from adaptkit.contract.registry import METHODS
 from adaptkit.options import describe
 from trainers.cli.method_facts import MethodFacts, method_facts
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = Path(__file__).parent / "examples"
 RESULTS = ROOT / "benchmarks" / "results" / "base_to_novel.json"
+PLOTS = ROOT / "benchmarks" / "results" / "plots"
 ENCODED = {
     "images": "images",
     "features": "backbone.encode_image(images)",
     "tokens": "backbone.encode_tokens(images)",
 }
+TOUCHES = {
+    "before": "Before the towers: prompts",
+    "inside": "Inside the towers: weights",
+    "after": "After the towers: features",
+    "class_side": "On the side of the classes: texts",
+    "test_time": "At test time: unlabelled images",
+    None: "Elsewhere",
+}
+# What a page that other Markdown readers show as well writes for a picture beside docs/, and where the site has it.
+PICTURES, PICTURES_HERE = "(../benchmarks/results/plots/", "(plots/"
+MARKDOWN_SIGNS = re.compile(r"([\\*_{}\[\]<>#|])")
+PAGE_WIDTH = 92  # letters of a line of code
+VERBATIM = re.compile(r"(`[^`]+`|https?://[^\s;,)]+|arXiv:\d{4}\.\d{4,5})")
+DEPARTURE = re.compile(r"Departure(?P<whose> \(ours\))?: (?P<text>.*)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Give the generated pages their places in the navigation."""
     sections = {title: entries for entry in config.nav or [] for title, entries in entry.items()}
-    sections["Methods"].extend({name: f"methods/{name}.md"} for name in adaptkit.list_methods())
+    sections["Methods"].extend({title: own} for title, own in methods_by_place().items())
     sections["Wrappers"].extend({name: f"wrappers/{name}.md"} for name in adaptkit.list_wrappers())
     sections["Examples"].extend({title_of(path): f"examples/{path.stem}.md"} for path in example_files())
     return config
 
 
+def methods_by_place() -> dict[str, list[dict[str, str]]]:
+    """Where a method touches CLIP -> the pages of the methods that do so."""
+    grouped: dict[str, list[dict[str, str]]] = {title: [] for title in TOUCHES.values()}
+    for name in adaptkit.list_methods():
+        grouped[TOUCHES[METHODS.get(name).touches]].append({name: f"methods/{name}.md"})
+    return {title: pages for title, pages in grouped.items() if pages}
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated pages."""
+    """Add the generated pages, and the pictures of the results."""
     for place, text in generated_pages().items():
         files.append(File.generated(config, place, content=text))
+    for picture in PLOTS.glob("*.svg"):
+        files.append(File.generated(config, f"plots/{picture.name}", abs_src_path=str(picture)))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Have links to pictures of the results point to their copies on the site."""
+    return markdown.replace(PICTURES, PICTURES_HERE)
 
 
 def generated_pages() -> dict[str, str]:
@@ -65,7 +98,7 @@ def method_page(name: str, facts: MethodFacts) -> str:
             "",
             f"{facts.summary}",
             "",
-            f"| enters CLIP through | {facts.kind} |",
+            f"| touches CLIP | {TOUCHES[METHODS.get(name).touches].lower()} |",
             "|---|---|",
             f"| trains on | {facts.trains_on} |",
             f"| needs | {facts.needs} |",
@@ -74,10 +107,7 @@ def method_page(name: str, facts: MethodFacts) -> str:
             "",
             "## What it computes",
             "",
-            "```text",
-            module_doc(adaptkit.method_class(name)),
-            "```",
-            "",
+            *what_it_computes(adaptkit.method_class(name)),
             "## Use",
             "",
             *use(name, facts.trains_on),
@@ -106,18 +136,71 @@ def wrapper_page(name: str) -> str:
             "",
             "A wrapper stands around a method; [the table](../composition.md) says around which.",
             "",
-            "```text",
-            module_doc(adaptkit.wrapper_class(name)),
-            "```",
-            "",
+            *what_it_computes(adaptkit.wrapper_class(name)),
             *options(adaptkit.wrapper_config(name)),
         ]
     )
 
 
-def module_doc(thing: type) -> str:
-    """The docstring of the module that a class stands in."""
-    return inspect.cleandoc(sys.modules[thing.__module__].__doc__ or "")
+def what_it_computes(thing: type) -> list[str]:
+    """The docstring of the module that a class stands in, less its first line, as Markdown."""
+    doc = inspect.cleandoc(sys.modules[thing.__module__].__doc__ or "")
+    return docstring_as_markdown(doc.partition("\n")[2])
+
+
+def docstring_as_markdown(doc: str) -> list[str]:
+    """Paragraphs as prose, indented lines as equations, and "Departure:" lines as a list of their own."""
+    blocks: list[tuple[str, list[str]]] = []
+    last = ""
+    for line in doc.splitlines():
+        departure = DEPARTURE.match(line)
+        if departure:
+            whose, text = departure["whose"], departure["text"]
+            blocks.append(("departure", [f"Ours alone: {text}" if whose else text[:1].upper() + text[1:]]))
+            last = "departure"
+            continue
+        kind = "" if not line.strip() else "prose" if not line.startswith("    ") else "equation"
+        if kind == "equation" and last == "departure":  # its second line
+            kind = "departure"
+        if kind and kind != last:
+            blocks.append((kind, []))
+        if kind:
+            blocks[-1][1].append(line)
+        last = kind
+    departures = [lines for kind, lines in blocks if kind == "departure"]
+    made: list[str] = []
+    for kind, lines in blocks:
+        if kind != "departure":
+            made += [prose(lines) if kind == "prose" else equation(lines), ""]
+    if departures:
+        made += ["### Where it departs from the paper", "", *(f"- {prose(lines)}" for lines in departures), ""]
+    return made
+
+
+def prose(lines: Iterable[str]) -> str:
+    """Lines as one paragraph that Markdown leaves as it is, its arXiv numbers and addresses as links."""
+    parts = VERBATIM.split(" ".join(line.strip() for line in lines))
+    return "".join(
+        _verbatim(part) if place % 2 else MARKDOWN_SIGNS.sub(_escaped, part) for place, part in enumerate(parts)
+    )
+
+
+def _escaped(sign: re.Match[str]) -> str:
+    return html.escape(sign[1]) if sign[1] in "<>" else f"\\{sign[1]}"
+
+
+def _verbatim(part: str) -> str:
+    if part.startswith("arXiv:"):
+        return f"[{part}](https://arxiv.org/abs/{part.removeprefix('arXiv:')})"
+    return part if part.startswith("`") else f"<{part}>"
+
+
+def equation(lines: Iterable[str]) -> str:
+    """Lines as they stand, in a block that wraps; gaps that line up remarks shrink where there is no room for them."""
+    text = inspect.cleandoc("\n".join(lines))
+    if max(map(len, text.splitlines())) > PAGE_WIDTH:
+        text = re.sub(" {4,}", "   ", text)
+    return f'<pre class="equation"><code>{html.escape(text, quote=False)}</code></pre>'
 
 
 def use(name: str, trains_on: str) -> list[str]:
@@ -131,8 +214,10 @@ def use(name: str, trains_on: str) -> list[str]:
         f'method = adaptkit.create_method("{name}", backbone, ["corgi", "husky", "wolf"]{small_options(name)})',
         "images, labels = torch.rand(6, 3, 48, 48), torch.arange(6) % 3",
         f"x = {ENCODED[trains_on]}",
-        "method.prepare(adaptkit.Support(x, labels))  # for the methods that look at all training images first",
-        "method.backward(x, labels)  # gradients of one batch; step method.learnt_parameters() with any optimiser",
+        "# for the methods that look at all training images first",
+        "method.prepare(adaptkit.Support(x, labels))",
+        "# gradients of one batch; step method.learnt_parameters() with any optimiser",
+        "method.backward(x, labels)",
         "print(method(images).shape)  # logits (6, 3)",
         "```",
         "",
