@@ -5,16 +5,16 @@ benchmarks/results/. A page that repeats them by hand is wrong a week later.
 """
 
 import dataclasses
-import html
 import inspect
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from statistics import mean
 
+from docstring_markdown import docstring_as_markdown  # beside this file, where mkdocs looks for it
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -43,10 +43,6 @@ TOUCHES = {
 }
 # What a page that other Markdown readers show as well writes for a picture beside docs/, and where the site has it.
 PICTURES, PICTURES_HERE = "(../benchmarks/results/plots/", "(plots/"
-MARKDOWN_SIGNS = re.compile(r"([\\*_{}\[\]<>#|])")
-PAGE_WIDTH = 92  # letters of a line of code
-VERBATIM = re.compile(r"(`[^`]+`|https?://[^\s;,)]+|arXiv:\d{4}\.\d{4,5})")
-DEPARTURE = re.compile(r"Departure(?P<whose> \(ours\))?: (?P<text>.*)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -146,61 +142,6 @@ def what_it_computes(thing: type) -> list[str]:
     """The docstring of the module that a class stands in, less its first line, as Markdown."""
     doc = inspect.cleandoc(sys.modules[thing.__module__].__doc__ or "")
     return docstring_as_markdown(doc.partition("\n")[2])
-
-
-def docstring_as_markdown(doc: str) -> list[str]:
-    """Paragraphs as prose, indented lines as equations, and "Departure:" lines as a list of their own."""
-    blocks: list[tuple[str, list[str]]] = []
-    last = ""
-    for line in doc.splitlines():
-        departure = DEPARTURE.match(line)
-        if departure:
-            whose, text = departure["whose"], departure["text"]
-            blocks.append(("departure", [f"Ours alone: {text}" if whose else text[:1].upper() + text[1:]]))
-            last = "departure"
-            continue
-        kind = "" if not line.strip() else "prose" if not line.startswith("    ") else "equation"
-        if kind == "equation" and last == "departure":  # its second line
-            kind = "departure"
-        if kind and kind != last:
-            blocks.append((kind, []))
-        if kind:
-            blocks[-1][1].append(line)
-        last = kind
-    departures = [lines for kind, lines in blocks if kind == "departure"]
-    made: list[str] = []
-    for kind, lines in blocks:
-        if kind != "departure":
-            made += [prose(lines) if kind == "prose" else equation(lines), ""]
-    if departures:
-        made += ["### Where it departs from the paper", "", *(f"- {prose(lines)}" for lines in departures), ""]
-    return made
-
-
-def prose(lines: Iterable[str]) -> str:
-    """Lines as one paragraph that Markdown leaves as it is, its arXiv numbers and addresses as links."""
-    parts = VERBATIM.split(" ".join(line.strip() for line in lines))
-    return "".join(
-        _verbatim(part) if place % 2 else MARKDOWN_SIGNS.sub(_escaped, part) for place, part in enumerate(parts)
-    )
-
-
-def _escaped(sign: re.Match[str]) -> str:
-    return html.escape(sign[1]) if sign[1] in "<>" else f"\\{sign[1]}"
-
-
-def _verbatim(part: str) -> str:
-    if part.startswith("arXiv:"):
-        return f"[{part}](https://arxiv.org/abs/{part.removeprefix('arXiv:')})"
-    return part if part.startswith("`") else f"<{part}>"
-
-
-def equation(lines: Iterable[str]) -> str:
-    """Lines as they stand, in a block that wraps; gaps that line up remarks shrink where there is no room for them."""
-    text = inspect.cleandoc("\n".join(lines))
-    if max(map(len, text.splitlines())) > PAGE_WIDTH:
-        text = re.sub(" {4,}", "   ", text)
-    return f'<pre class="equation"><code>{html.escape(text, quote=False)}</code></pre>'
 
 
 def use(name: str, trains_on: str) -> list[str]:
