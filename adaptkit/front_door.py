@@ -119,6 +119,12 @@ def fit(
         ValueError: if the data, a name or a setting is wrong; before any training.
         FileNotFoundError: if `data` does not exist.
         ImportError: if no trainer is installed, or a package of the user's is imported under its name.
+
+    Example:
+        ```python
+        result = adaptkit.fit("taskres", "photos", "my_adapter", overrides=("OPTIM.STEPS", "20"))
+        print(result.summary())
+        ```
     """
     return _trainer()(
         method,

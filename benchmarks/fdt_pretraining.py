@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import PatchDropout
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -44,7 +44,7 @@ from trainers.studies.pretraining.contrastive import (
 from trainers.studies.pretraining.contrastive_fdt import CLIPWithFDT, fdt_loss
 from trainers.studies.pretraining.mini_augment import random_views
 from trainers.studies.pretraining.mini_pairs import NAME_TEMPLATES
-from trainers.studies.pretraining.pretrain_mini import IMAGE_SIZE, PREPROCESS_CONFIG, build_model, shortened
+from trainers.studies.pretraining.pretrain_mini import IMAGE_SIZE, build_model, shortened
 
 DATASETS = [name for name in MINI_DATASETS if name not in ("emoji_subgroups", "fashion_mnist")]
 BATCH = 128
@@ -102,8 +102,7 @@ def counted_macs(loss: Callable[[], Tensor]) -> int:
 @torch.no_grad()
 def evaluate(encode_image: Encoder, encode_text: Encoder, tokenizer: SimpleTokenizer) -> dict[str, object]:
     """Zero-shot top-1 by data set, and recalls over the drawings and names of all emoji, all in percent."""
-    p = PREPROCESS_CONFIG
-    transform = eval_transform(IMAGE_SIZE, p["mean"], p["std"], p["interpolation"], p["resize_mode"])
+    transform = eval_transform(IMAGE_SIZE)  # CLIP's own, as in PREPROCESS_CONFIG of the embedded model
     zero_shot, pools = {}, []
     for dataset in map(load_dataset, DATASETS):
         texts = [TEMPLATE.format(name.replace("_", " ")) for name in dataset.classnames]
@@ -154,7 +153,7 @@ def main() -> None:
 
     torch.manual_seed(0)
     batch = pairs(0)
-    models: dict[str, tuple[Callable[[], nn.Module], Callable[..., Tensor]]] = {
+    models: dict[str, tuple[Callable[[], CLIP | CLIPWithFDT], Callable[..., Tensor]]] = {
         "clip": (clip, clip_step_loss),
         "clip+fdt": (with_fdt, functools.partial(fdt_loss, steps=args.steps)),
     }
@@ -169,13 +168,15 @@ def main() -> None:
         start = time.process_time()
         run = train_contrastive(model, pairs, config, loss, last)
         seconds, last = time.process_time() - start, last.eval()
-        encode_image: Encoder = last.encode_image
-        encode_text: Encoder = functools.partial(encode_short_text, last)
         if isinstance(last, CLIPWithFDT):
             T = FDT.temperature_at(args.steps)
-            encode_image, encode_text = (
-                functools.partial(e, temperature=T) for e in (last.encode_image, last.encode_text)
+            scores = evaluate(
+                functools.partial(last.encode_image, temperature=T),
+                functools.partial(last.encode_text, temperature=T),
+                tokenizer,
             )
+        else:
+            scores = evaluate(last.encode_image, functools.partial(encode_short_text, last), tokenizer)
         result[name] = {
             "macs_per_step": macs[name],
             "steps": steps,
@@ -184,7 +185,7 @@ def main() -> None:
             "cpu_seconds": round(seconds, 1),
             "parameters": sum(weight.numel() for weight in last.parameters()),
             "loss_curve": [[step, round(value, 4)] for step, value in run.curve],
-            **evaluate(encode_image, encode_text, tokenizer),
+            **scores,
         }
         print(name, json.dumps(result[name]), flush=True)
     facts = {

@@ -75,10 +75,12 @@ def main() -> None:
     args = parser.parse_args()
     found = by_label(args.runs) | by_label([args.control], " (optimiser of fdt)")
     wanted = dict.fromkeys(label for pair in PAIRS for label in pair)
+    methods = {label: summary(found[label]) for label in wanted if label in found}
+    comparisons = {f"{a} -> {b}": comparison(found[a], found[b]) for a, b in PAIRS if a in found and b in found}
     result = {
         "backbone_weights": str(next(iter(found["fdt"].values())).identity["weights"]),
-        "methods": {label: summary(found[label]) for label in wanted if label in found},
-        "comparisons": {f"{a} -> {b}": comparison(found[a], found[b]) for a, b in PAIRS if a in found and b in found},
+        "methods": methods,
+        "comparisons": comparisons,
         "runs": [
             {"label": label, "dataset": dataset, "seed": seed, "run_id": record.run_id}
             | {score.name: score.accuracy for score in record.scores}
@@ -87,9 +89,9 @@ def main() -> None:
         ],
     }
     write_text(args.out, json.dumps(result, indent=1) + "\n")
-    for label, numbers in result["methods"].items():
+    for label, numbers in methods.items():
         print(f"| {label} | {numbers['base']:.2f} | {numbers['new']:.2f} | {numbers['h']:.2f} |")
-    for name, entry in result["comparisons"].items():
+    for name, entry in comparisons.items():
         print(f"{name}: {entry['difference_of_h']:+.2f} ± {entry['standard_error']:.2f} ({entry['pairs']} pairs)")
 
 

@@ -65,7 +65,7 @@ def cell(right: Tensor) -> Cell:
 def image_features(backbone: FrozenCLIP, dataset: FewShotDataset, items: Sequence[Item]) -> Tensor:
     """Features (N, D) of the items' images."""
     cfg = backbone.preprocess_cfg
-    transform = eval_transform(cfg.image_size, cfg.mean, cfg.std, cfg.interpolation, cfg.resize_mode)
+    transform = eval_transform(cfg.image_size[0], cfg.mean, cfg.std, cfg.interpolation, cfg.resize_mode)
     return backbone.encode_image(torch.stack([transform(dataset.load(item)) for item in items]))
 
 

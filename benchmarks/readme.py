@@ -1,55 +1,72 @@
-"""Put measured results into README.md, between its markers; a number there comes from a file here and nowhere else.
+"""Put what is measured, and what the code says of itself, between the markers of README.md and of pages in docs/.
 
 adaptkit bench --out runs
 python -m benchmarks.readme --runs runs
 
-The bench's table is the file that `adaptkit bench` wrote, of which the README has the averages and notes, and the
-figures are those of `adaptkit report --plots`; without --runs they are the ones that were taken over before.
+A number there comes from a file in benchmarks/results/ and nowhere else. The bench's table is the file that
+`adaptkit bench` wrote, and the figures are those of `adaptkit report --plots`; without --runs they are the ones that
+were taken over before. The rows of methods come from the registry, and the ladder of folders from their docstrings.
 """
 
 import argparse
+import ast
+import configparser
 import json
 import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from adaptkit import list_methods, method_class
-from datasets_fewshot import MINI_DATASETS
 from trainers.report.plots import draw_plots
 from trainers.runs.records import ResultRecord, read_records
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+AVERAGE = "| average of "
+PAGE_WIDTH = 92  # letters of a line of code
 FIGURES = {
     "difference": "Difference from zero-shot in H, per data set and on average",
     "scatter": "Accuracy on base classes against novel classes, on average",
     "reliability": "Reliability on base classes, all data sets together",
 }
+Sections = Mapping[str, Callable[[], str]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Put measured results into README.md.")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, help="take the table and figures over from this folder of runs")
     runs = parser.parse_args().runs
     if runs is not None:
         take_over(runs)
-    sections = {
-        "bench": bench_section(),
-        "zero_shot": zero_shot_section(),
-        "speed": speed_section(),
-        "methods": methods_section(),
-    }
-    text = (ROOT / "README.md").read_text()
+    for page in PAGES:
+        (ROOT / page).write_text(refreshed(page))
+
+
+def refreshed(page: str) -> str:
+    """The text of a page with its sections as the files and the code are now."""
+    return filled((ROOT / page).read_text(), PAGES[page], page)
+
+
+def filled(text: str, sections: Sections, page: str) -> str:
+    """The text with every section between its markers.
+
+    Raises:
+        ValueError: if a section has no markers.
+    """
     for name, section in sections.items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        if not pattern.search(text):
-            raise ValueError(f"README.md has no markers <!-- {name} --> ... <!-- /{name} -->")
-        text = pattern.sub(lambda match, body=section: f"{match[1]}\n{body.strip()}\n\n{match[2]}", text)
-    (ROOT / "README.md").write_text(text)
+        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, found, rest = text.partition(start)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise ValueError(f"{page} has no markers <!-- {name} --> ... <!-- /{name} -->")
+        text = f"{before}{start}\n{section().strip()}\n\n{end}{after}"
+    return text
 
 
 def take_over(runs: Path) -> None:
@@ -74,23 +91,59 @@ def time_taken(records: Sequence[ResultRecord]) -> dict[str, object]:
     }
 
 
-def bench_section() -> str:
-    """The averages that `adaptkit bench` wrote, their notes folded away, and the figures of `adaptkit report`."""
-    lines = (RESULTS / "base_to_novel.md").read_text().replace("### ", "#### ").splitlines()
-    of_one_dataset = tuple(f"| {name} |" for name in MINI_DATASETS)
-    notes = [line for line in lines if line.startswith("- ")]
-    tables = [line for line in lines if line not in notes and not line.startswith(of_one_dataset)]
+def bench_lines() -> list[str]:
+    """The file that `adaptkit bench` wrote."""
+    return (RESULTS / "base_to_novel.md").read_text().splitlines()
+
+
+def time_section() -> str:
     took = json.loads((RESULTS / "base_to_novel_time.json").read_text())
-    time = f"All {took['runs']} runs took {took['minutes']} minutes on {took['cores']} CPU cores."
+    return f"All {took['runs']} runs took {took['minutes']} minutes on {took['cores']} CPU cores."
+
+
+def averages_section() -> str:
+    """A row per method: base, novel and H on average, without the columns that are the same in every row."""
+    rows = [_cells(line) for line in bench_lines() if line.startswith(AVERAGE)]
+    average, images = rows[0][0], rows[0][6]
+    lines = ["| method | base | novel | H | seeds | s/run |", "|---|---|---|---|---|---|"]
+    lines += ["| " + " | ".join((row[1], *row[3:6], *row[7:])) + " |" for row in rows]
+    caption = f"Accuracy in percent, {average} data sets, {images} test images of base and novel classes."
+    return "\n".join([caption, "", *lines])
+
+
+def differences_section() -> str:
+    """What `adaptkit bench` printed below its table: differences from zero-shot, data sets of equal shots pooled."""
+    lines = bench_lines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("### Difference"))
+    return "\n".join(lines[start + 1 :])
+
+
+def datasets_section() -> str:
+    """The rows of single data sets."""
+    lines = bench_lines()
+    table = [line for line in lines[: lines.index("", 3)] if line.startswith("|") and not line.startswith(AVERAGE)]
+    return "\n".join(table)
+
+
+def notes_section() -> str:
+    """What a reader of the numbers has to know: settings that are not the papers', and methods that are left out."""
+    lines = bench_lines()
+    end = next(number for number, line in enumerate(lines) if line.startswith("### Difference"))
+    return "\n".join(line for line in lines[:end] if line.startswith("- "))
+
+
+def figures_section() -> str:
+    """The figures of `adaptkit report`, as docs/results.md names them."""
     figures = [
-        f"![{text}](benchmarks/results/plots/base_to_novel_{kind}.svg)"
+        f"![{text}](../benchmarks/results/plots/base_to_novel_{kind}.svg)"
         for kind, text in FIGURES.items()
         if (RESULTS / "plots" / f"base_to_novel_{kind}.svg").is_file()
     ]
-    folded = ["<details><summary>What the numbers are, and which settings are not the papers'</summary>", ""]
-    folded += [*notes, "", "</details>"]
-    text = re.sub("\n{3,}", "\n\n", "\n".join(tables).strip())
-    return "\n\n".join([time, text, *figures, "\n".join(folded)])
+    return "\n\n".join(figures)
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
 def zero_shot_section() -> str:
@@ -135,6 +188,60 @@ def methods_section() -> str:
         lines.append(f"| `{name}` | {what} | {method_class(name).consumes} |")
     return "\n".join(lines)
 
+
+def ladder(package: str) -> str:
+    """The folders of a package as a drawing, from the top of its import contract down, each with its docstring."""
+    rows = list(ladder_rows(package))
+    start = max(len(name) for name, _ in rows) + 2
+    lines: list[str] = []
+    for name, text in rows:
+        lines += textwrap.wrap(text, PAGE_WIDTH, initial_indent=f"{name:<{start}}", subsequent_indent=" " * start)
+    return "\n".join(["```text", *lines, "```"])
+
+
+def ladder_rows(package: str) -> Iterator[tuple[str, str]]:
+    """Name, indented by its depth, and the first line of its `__init__`, of a package and of every folder in it."""
+    yield f"{package}/", folder_doc(ROOT / package)
+    for name in layers(package):
+        for folder in (ROOT / package / name, *sorted((ROOT / package / name).rglob("*"))):
+            if (folder / "__init__.py").is_file():
+                depth = len(folder.relative_to(ROOT).parts) - 1
+                yield f"{'    ' * depth}{folder.name}/", folder_doc(folder)
+
+
+def layers(package: str) -> list[str]:
+    """The layers of a package's import contract in setup.cfg, the top first."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    section = next(
+        config[name]
+        for name in config.sections()
+        if name.startswith("importlinter:contract:") and config[name].get("containers", "").split() == [package]
+    )
+    return re.findall(r"\w+", section["layers"])
+
+
+def folder_doc(folder: Path) -> str:
+    """The first line of the docstring of a folder's `__init__`."""
+    doc = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+    return doc.partition("\n")[0]
+
+
+PAGES: Mapping[str, Sections] = {
+    "README.md": {"averages": averages_section},
+    "docs/results.md": {
+        "time": time_section,
+        "averages": averages_section,
+        "figures": figures_section,
+        "differences": differences_section,
+        "datasets": datasets_section,
+        "notes": notes_section,
+        "zero_shot": zero_shot_section,
+    },
+    "docs/speed.md": {"speed": speed_section},
+    "docs/methods.md": {"methods": methods_section},
+    "docs/architecture.md": {name: partial(ladder, name) for name in ("adaptkit", "trainers", "datasets_fewshot")},
+}
 
 if __name__ == "__main__":
     main()

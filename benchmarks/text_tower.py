@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import open_clip
 import torch
+from open_clip.model import CLIP
 
 from adaptkit import ClassSet, FrozenCLIP
 from adaptkit.layers.context import LearnedContext
@@ -23,7 +24,7 @@ N_CTX = 16
 PART = 100  # number of classes that the plain path runs at once
 
 
-def plain_step(model: torch.nn.Module, names: list[str], ctx: torch.Tensor) -> Callable[[], torch.Tensor]:
+def plain_step(model: CLIP, names: list[str], ctx: torch.Tensor) -> Callable[[], torch.Tensor]:
     """Make the released code's step: assemble all prompts, run all positions, read off the end."""
     tokens = open_clip.tokenize([" ".join(["X"] * N_CTX) + f" {name}." for name in names])
     embedded = model.token_embedding(tokens).detach()

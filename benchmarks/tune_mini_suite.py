@@ -67,20 +67,22 @@ def main() -> None:
         result = {"weights": weights, "zero_shot": baseline, "methods": {}}
     for method in methods:
         rates, epochs = GRIDS[method]
-        rows = []
+        means: dict[float, float] = {}
+        rows: list[dict[str, object]] = []
         for lr in rates:
             by_dataset, same = accuracies(method, {"OPTIM.LR": lr, "OPTIM.EPOCHS": epochs}, args.runs)
             if same != weights:
                 raise SystemExit("the embedded model changed meanwhile; start again")
-            rows.append({"lr": lr, "epochs": epochs, "mean": fmean(by_dataset.values()), "accuracy": by_dataset})
-            print(f"{method} lr {lr:g} epochs {epochs}: {rows[-1]['mean']:.2f}", flush=True)
-        best = max(row["mean"] for row in rows)
-        chosen = next(row for row in rows if row["mean"] >= best - NOISE)
-        result["methods"][method] = {"chosen": {key: chosen[key] for key in ("lr", "epochs", "mean")}, "grid": rows}
+            means[lr] = fmean(by_dataset.values())
+            rows.append({"lr": lr, "epochs": epochs, "mean": means[lr], "accuracy": by_dataset})
+            print(f"{method} lr {lr:g} epochs {epochs}: {means[lr]:.2f}", flush=True)
+        best = max(means.values())
+        chosen = next(lr for lr in rates if means[lr] >= best - NOISE)
+        result["methods"][method] = {"chosen": {"lr": chosen, "epochs": epochs, "mean": means[chosen]}, "grid": rows}
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(result, indent=1) + "\n")
         print(
-            f"{method}: lr {chosen['lr']:g}, {epochs} epochs, {chosen['mean']:.2f} % (best {best:.2f} %, zero-shot "
+            f"{method}: lr {chosen:g}, {epochs} epochs, {means[chosen]:.2f} % (best {best:.2f} %, zero-shot "
             f"{fmean(baseline.values()):.2f} %)",
             flush=True,
         )

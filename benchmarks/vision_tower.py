@@ -7,10 +7,11 @@ and their gradients, against the obvious path in which every row goes through ev
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import open_clip
 import torch
+from open_clip.transformer import VisionTransformer
 
 from adaptkit import FrozenCLIP
 from adaptkit.towers.linears import onednn_helps
@@ -18,7 +19,7 @@ from benchmarks.text_tower import under
 from benchmarks.timing import Comparison, Cost, Step, compared, gflop, kept_mb, medians, write
 
 
-def plain_prompts(visual: torch.nn.Module, images: torch.Tensor, prompts: dict[int, torch.Tensor]) -> torch.Tensor:
+def plain_prompts(visual: VisionTransformer, images: torch.Tensor, prompts: Mapping[int, torch.Tensor]) -> torch.Tensor:
     """Run the tower with prompts behind the patches, replaced before their block; all rows go through every block."""
     x = visual.conv1(images).flatten(2).transpose(1, 2)
     x = torch.cat([visual.class_embedding.expand(len(x), 1, -1), x], dim=1) + visual.positional_embedding

@@ -14,37 +14,66 @@ from importlib import resources
 from pathlib import Path
 from statistics import mean
 
+from docstring_markdown import docstring_as_markdown  # beside this file, where mkdocs looks for it
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 import adaptkit
+from adaptkit.contract.registry import METHODS
 from adaptkit.options import describe
 from trainers.cli.method_facts import MethodFacts, method_facts
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = Path(__file__).parent / "examples"
 RESULTS = ROOT / "benchmarks" / "results" / "base_to_novel.json"
+PLOTS = ROOT / "benchmarks" / "results" / "plots"
 ENCODED = {
     "images": "images",
     "features": "backbone.encode_image(images)",
     "tokens": "backbone.encode_tokens(images)",
 }
+TOUCHES = {
+    "before": "Before the towers: prompts",
+    "inside": "Inside the towers: weights",
+    "after": "After the towers: features",
+    "class_side": "On the side of the classes: texts",
+    "test_time": "At test time: unlabelled images",
+    None: "Elsewhere",
+}
+# What a page that other Markdown readers show as well writes for a picture beside docs/, and where the site has it.
+PICTURES, PICTURES_HERE = "(../benchmarks/results/plots/", "(plots/"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Give the generated pages their places in the navigation."""
     sections = {title: entries for entry in config.nav or [] for title, entries in entry.items()}
-    sections["Methods"].extend({name: f"methods/{name}.md"} for name in adaptkit.list_methods())
+    sections["Methods"].extend({title: own} for title, own in methods_by_place().items())
     sections["Wrappers"].extend({name: f"wrappers/{name}.md"} for name in adaptkit.list_wrappers())
     sections["Examples"].extend({title_of(path): f"examples/{path.stem}.md"} for path in example_files())
     return config
 
 
+def methods_by_place() -> dict[str, list[dict[str, str]]]:
+    """Where a method touches CLIP -> the pages of the methods that do so."""
+    grouped: dict[str, list[dict[str, str]]] = {title: [] for title in TOUCHES.values()}
+    for name in adaptkit.list_methods():
+        grouped[TOUCHES[METHODS.get(name).touches]].append({name: f"methods/{name}.md"})
+    return {title: pages for title, pages in grouped.items() if pages}
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated pages."""
+    """Add the generated pages, and the pictures of the results."""
     for place, text in generated_pages().items():
         files.append(File.generated(config, place, content=text))
+    for picture in PLOTS.glob("*.svg"):
+        files.append(File.generated(config, f"plots/{picture.name}", abs_src_path=str(picture)))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Have links to pictures of the results point to their copies on the site."""
+    return markdown.replace(PICTURES, PICTURES_HERE)
 
 
 def generated_pages() -> dict[str, str]:
@@ -65,7 +94,7 @@ def method_page(name: str, facts: MethodFacts) -> str:
             "",
             f"{facts.summary}",
             "",
-            f"| enters CLIP through | {facts.kind} |",
+            f"| touches CLIP | {TOUCHES[METHODS.get(name).touches].lower()} |",
             "|---|---|",
             f"| trains on | {facts.trains_on} |",
             f"| needs | {facts.needs} |",
@@ -74,10 +103,7 @@ def method_page(name: str, facts: MethodFacts) -> str:
             "",
             "## What it computes",
             "",
-            "```text",
-            module_doc(adaptkit.method_class(name)),
-            "```",
-            "",
+            *what_it_computes(adaptkit.method_class(name)),
             "## Use",
             "",
             *use(name, facts.trains_on),
@@ -106,18 +132,16 @@ def wrapper_page(name: str) -> str:
             "",
             "A wrapper stands around a method; [the table](../composition.md) says around which.",
             "",
-            "```text",
-            module_doc(adaptkit.wrapper_class(name)),
-            "```",
-            "",
+            *what_it_computes(adaptkit.wrapper_class(name)),
             *options(adaptkit.wrapper_config(name)),
         ]
     )
 
 
-def module_doc(thing: type) -> str:
-    """The docstring of the module that a class stands in."""
-    return inspect.cleandoc(sys.modules[thing.__module__].__doc__ or "")
+def what_it_computes(thing: type) -> list[str]:
+    """The docstring of the module that a class stands in, less its first line, as Markdown."""
+    doc = inspect.cleandoc(sys.modules[thing.__module__].__doc__ or "")
+    return docstring_as_markdown(doc.partition("\n")[2])
 
 
 def use(name: str, trains_on: str) -> list[str]:
@@ -131,8 +155,10 @@ def use(name: str, trains_on: str) -> list[str]:
         f'method = adaptkit.create_method("{name}", backbone, ["corgi", "husky", "wolf"]{small_options(name)})',
         "images, labels = torch.rand(6, 3, 48, 48), torch.arange(6) % 3",
         f"x = {ENCODED[trains_on]}",
-        "method.prepare(adaptkit.Support(x, labels))  # for the methods that look at all training images first",
-        "method.backward(x, labels)  # gradients of one batch; step method.learnt_parameters() with any optimiser",
+        "# for the methods that look at all training images first",
+        "method.prepare(adaptkit.Support(x, labels))",
+        "# gradients of one batch; step method.learnt_parameters() with any optimiser",
+        "method.backward(x, labels)",
         "print(method(images).shape)  # logits (6, 3)",
         "```",
         "",

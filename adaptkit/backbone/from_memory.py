@@ -35,6 +35,13 @@ def as_backbone(
     Raises:
         ValueError: if the model has no two towers that open_clip's modules can compute, needs a tokenizer, or is a
             PEFT model that cannot be merged into plain weights.
+
+    Example:
+        ```python
+        model = open_clip.create_model("ViT-B-32", load_weights=False)  # yours, with your weights
+        backbone = adaptkit.as_backbone(model, name="mine")
+        text_features = backbone.encode_text(["a photo of a corgi."])  # (1, D)
+        ```
     """
     if isinstance(model, FrozenCLIP):
         return model

@@ -23,7 +23,13 @@ _PRECISIONS = {torch.float32: "fp32", torch.float64: "fp32", torch.float16: "fp1
 
 
 def list_backbones(pattern: str = "*") -> list[str]:
-    """Names for `load_backbone`, filtered by a shell pattern ("ViT-B*"); any `hf-hub:` name works as well."""
+    """Names for `load_backbone`, filtered by a shell pattern ("ViT-B*"); any `hf-hub:` name works as well.
+
+    Example:
+        ```python
+        print(adaptkit.list_backbones("ViT-B*"))  # ['ViT-B-16', 'ViT-B-16-SigLIP', ...]
+        ```
+    """
     return [name for name in (MINI, *open_clip.list_models()) if fnmatch(name, pattern)]
 
 
@@ -32,6 +38,11 @@ def list_pretrained(name: str) -> list[str]:
 
     Raises:
         ValueError: if the name is unknown.
+
+    Example:
+        ```python
+        assert "openai" in adaptkit.list_pretrained("ViT-B-16")
+        ```
     """
     return [] if name == MINI else open_clip.list_pretrained_tags_by_model(_known_name(name))
 
@@ -56,6 +67,12 @@ def load_backbone(
     Raises:
         FileNotFoundError: if the checkpoint does not exist.
         ValueError: if the name or tag is unknown, no weights or two are named, or the weights do not fit the model.
+
+    Example:
+        ```python
+        backbone = adaptkit.load_backbone("adaptkit-mini")
+        text_features = backbone.encode_text(["a photo of a corgi."])  # (1, D)
+        ```
     """
     if dtype not in _PRECISIONS:
         raise ValueError(f"dtype {dtype} is not supported; use one of {', '.join(map(str, _PRECISIONS))}")

@@ -12,6 +12,14 @@ def class_weights(backbone: FrozenCLIP, classes: ClassSet) -> Tensor:
     """The zero-shot classifier (C, D), unit rows.
 
     One template: the normalised text feature. Several: the mean of the normalised features, normalised again.
+
+    Example:
+        ```python
+        backbone = adaptkit.load_backbone("adaptkit-mini")
+        weights = adaptkit.class_weights(backbone, adaptkit.ClassSet(("corgi", "husky")))  # (2, D)
+        image_features = backbone.encode_image(torch.rand(4, 3, 48, 48))
+        logits = backbone.logits(image_features, weights)  # (4, 2)
+        ```
     """
     per_template = torch.stack(
         [F.normalize(template_features(backbone, classes, template), dim=-1) for template in classes.templates]

@@ -28,5 +28,11 @@ DATASET_TEMPLATES: dict[str, tuple[str, ...]] = {
 
 
 def templates_for(dataset: str) -> tuple[str, ...]:
-    """Templates of a data set, or the default one if it has none of its own."""
+    """Templates of a data set, or the default one if it has none of its own.
+
+    Example:
+        ```python
+        print(adaptkit.templates_for("oxford_pets"))  # ('a photo of a {}, a type of pet.',)
+        ```
+    """
     return DATASET_TEMPLATES.get(dataset, (DEFAULT_TEMPLATE,))

@@ -144,7 +144,15 @@ class AdaptedTowers(nn.Module, ABC):
         return None
 
     def save_pretrained(self, folder: str | Path, training: TrainingFacts | None = None) -> Path:
-        """Write an adapter into a folder: `artefacts.saving.save_pretrained`. `adaptkit.load` reads it."""
+        """Write an adapter into a folder: `artefacts.saving.save_pretrained`. `adaptkit.load` reads it.
+
+        Example:
+            ```python
+            backbone = adaptkit.load_backbone("adaptkit-mini")
+            method = adaptkit.create_method("taskres", backbone, ["corgi", "husky"])
+            method.save_pretrained("my_adapter")
+            ```
+        """
         return saving.save_pretrained(self, folder, training)
 
     def push_to_hub(self, repository: str, training: TrainingFacts | None = None, *, private: bool = False) -> str:

@@ -94,6 +94,14 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
         Raises:
             TypeError: if what is learnt belongs to the classes it was learnt on; nothing changes then.
             ValueError: if a name is blank or too long; nothing changes then.
+
+        Example:
+            ```python
+            backbone = adaptkit.load_backbone("adaptkit-mini")
+            method = adaptkit.create_method("clip_adapter", backbone, ["corgi", "husky"])
+            method.set_classes(["tabby cat", "violin", "sushi"])
+            assert method(torch.rand(4, 3, 48, 48)).shape == (4, 3)
+            ```
         """
         if self.bound_to_classes is not None:
             raise TypeError(self.bound_to_classes)
@@ -187,5 +195,14 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
         return self.class_weights() if self._kept_weights is None else self._kept_weights
 
     def predict(self, images: Images, topk: int = 5, batch_size: int = 64) -> list[Prediction]:
-        """Classify preprocessed images (B, 3, H, W), paths, PIL images, or one of these: `prediction.predict`."""
+        """Classify preprocessed images (B, 3, H, W), paths, PIL images, or one of these: `prediction.predict`.
+
+        Example:
+            ```python
+            backbone = adaptkit.load_backbone("adaptkit-mini")
+            method = adaptkit.create_method("zero_shot", backbone, ["corgi", "husky"])
+            for prediction in method.predict(["photo.jpg"]):
+                print(prediction.label, prediction.probability)
+            ```
+        """
         return predict(self, images, topk, batch_size)

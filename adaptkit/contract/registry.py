@@ -36,6 +36,30 @@ def register_method(name: str, config: type, *, touches: Touches | None = None) 
 
     Raises:
         ValueError: if the name is taken or reserved, or is a wrapper's with other options.
+
+    Example:
+        ```python
+        @dataclass(frozen=True)
+        class ScaledConfig:
+            factor: float = 1.0  # of the logits
+
+        @adaptkit.register_method("scaled", ScaledConfig, touches="after")
+        class Scaled(adaptkit.AdaptedCLIP):
+            consumes = "features"
+
+            def __init__(self, backbone, classes, config):
+                super().__init__(backbone, classes)
+                self.factor = torch.nn.Parameter(torch.tensor(config.factor))
+                self.text_features = adaptkit.class_weights(backbone, classes)  # (C, D)
+
+            def logits(self, image_features):
+                return self.factor * self.backbone.logits(image_features, self.text_features)
+
+            def loss(self, image_features, labels):
+                return torch.nn.functional.cross_entropy(self.logits(image_features), labels)
+
+        method = adaptkit.create_method("scaled", adaptkit.load_backbone("adaptkit-mini"), ["corgi", "husky"])
+        ```
     """
 
     def register(method: Method) -> Method:
@@ -51,6 +75,27 @@ def register_wrapper(name: str, config: type) -> Callable[[Wrapper], Wrapper]:
 
     Raises:
         ValueError: if the name is taken, reserved or an objective's, or is a method's with other options.
+
+    Example:
+        ```python
+        @dataclass(frozen=True)
+        class ShiftedConfig:
+            shift: float = 1.0  # of the logits
+
+        @adaptkit.register_wrapper("shifted", ShiftedConfig)
+        class Shifted(adaptkit.MethodWrapper):
+            withholds = frozenset({"class_weights"})  # they would not give these logits
+
+            def __init__(self, backbone, make_inner, config):
+                super().__init__(backbone, make_inner(backbone))
+                self.shift = config.shift
+
+            def logits(self, x):
+                return super().logits(x) + self.shift
+
+        backbone = adaptkit.load_backbone("adaptkit-mini")
+        method = adaptkit.create_method("zero_shot", backbone, ["corgi", "husky"], wrap=["shifted"])
+        ```
     """
 
     def register(wrapper: Wrapper) -> Wrapper:
@@ -96,7 +141,13 @@ def _keep_apart(name: str, *catalogues: Catalogue) -> None:
 
 
 def list_methods() -> list[str]:
-    """Names of all methods, sorted; those of installed plugins are among them."""
+    """Names of all methods, sorted; those of installed plugins are among them.
+
+    Example:
+        ```python
+        assert "coop" in adaptkit.list_methods()
+        ```
+    """
     return METHODS.names()
 
 
@@ -119,7 +170,13 @@ def method_config(name: str) -> type:
 
 
 def list_wrappers() -> list[str]:
-    """Names of all wrappers, sorted; those of installed plugins are among them."""
+    """Names of all wrappers, sorted; those of installed plugins are among them.
+
+    Example:
+        ```python
+        assert "das" in adaptkit.list_wrappers()
+        ```
+    """
     return WRAPPERS.names()
 
 
@@ -142,7 +199,13 @@ def wrapper_config(name: str) -> type:
 
 
 def list_objectives() -> list[str]:
-    """Names of all objectives, sorted; those of installed plugins are among them."""
+    """Names of all objectives, sorted; those of installed plugins are among them.
+
+    Example:
+        ```python
+        assert "cross_entropy" in adaptkit.list_objectives()
+        ```
+    """
     return OBJECTIVES.names()
 
 
@@ -188,6 +251,13 @@ def create_method(
         ValueError: if a name or an option is unknown, an option cannot have its value, the backbone lacks what the
             method needs, a wrapper cannot stand around what it is given, or there are no classes and what the method
             learns belongs to classes.
+
+    Example:
+        ```python
+        backbone = adaptkit.load_backbone("adaptkit-mini")
+        method = adaptkit.create_method("coop", backbone, ["corgi", "husky"], n_ctx=4, wrap=["fdt"])
+        logits = method(torch.rand(4, 3, 48, 48))  # (4, 2)
+        ```
     """
     entry = METHODS.get(name)
     method, config_type = entry.made_from, entry.config

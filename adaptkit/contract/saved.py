@@ -37,6 +37,14 @@ def load(
         FileNotFoundError: if nothing is there.
         ArtefactError: if what is there is damaged, from a later version, or learnt on other weights.
         ValueError: if the backbone cannot be loaded by its name, or its checkpoint or a device is given with it.
+
+    Example:
+        ```python
+        backbone = adaptkit.load_backbone("adaptkit-mini")
+        adaptkit.create_method("coop", backbone, ["corgi", "husky"], n_ctx=4).save_pretrained("my_adapter")
+        method = adaptkit.load("my_adapter")
+        method.set_classes(["tabby cat", "violin"])
+        ```
     """
     files = read_files(place)
     config = ArtefactConfig.from_json(files.config, files.place)

@@ -59,6 +59,15 @@ def import_official(
     Raises:
         FileNotFoundError: if the file does not exist.
         ValueError: if it is no checkpoint of these methods, or was trained on another backbone.
+
+    Example:
+        ```python
+        backbone = adaptkit.load_backbone("adaptkit-mini")
+        context = torch.randn(4, backbone.text_width)  # what CoOp's released code saves, in little
+        torch.save({"state_dict": {"ctx": context}, "epoch": 50}, "model.pth.tar-50")
+        method = adaptkit.import_official("model.pth.tar-50", backbone, ["corgi", "husky"])
+        assert torch.equal(method.learnt_state()["context.ctx"], context)
+        ```
     """
     content = read_inert(path)
     if not isinstance(content, dict):

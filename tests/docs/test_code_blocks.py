@@ -1,4 +1,4 @@
-"""Every code block of README.md and docs/ runs as it stands, page by page, in a folder with a few photos.
+"""Every code block of README.md, its neighbours and docs/ runs as it stands, page by page, in a folder with photos.
 
 A comment right above a block may say `<!-- parsed only: why -->`, and its `adaptkit` commands are held against the
 command line's parser, or `<!-- not run: why -->`. There is no other way around.
@@ -11,7 +11,7 @@ import pytest
 from tests.docs.pages import blocks_of, commands_of, run_page
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])

@@ -1,14 +1,18 @@
 """The site is built without a warning, and what is generated says what the code says."""
 
 import dataclasses
+import html
 import importlib.util
+import inspect
 import logging
+import re
+import sys
 import types
 from pathlib import Path
 
 import pytest
 
-from adaptkit import list_methods, list_wrappers, method_config, wrapper_config
+from adaptkit import list_methods, list_wrappers, method_class, method_config, wrapper_config
 from tests.docs.pages import run_page
 
 pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install '.[docs]'")
@@ -21,7 +25,9 @@ def site_pages() -> types.ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "docs"))  # as mkdocs does for a hook
+        spec.loader.exec_module(module)
     return module
 
 
@@ -48,6 +54,46 @@ def test_stored_results_stand_on_a_method_s_page(generated):
     assert "| emoji_food | 4 | 3 |" in generated["methods/coop.md"]
 
 
+def test_a_docstring_becomes_prose_equations_and_departures():
+    doc = """
+Au et al., "A_B", arXiv:1234.56789. With `f_p` and f_q:
+    L = |f_q - f_p|  <=  1
+trained by L alone.
+
+Departure: like the released code, L is
+    halved.
+Departure (ours): no f_p.
+"""
+    assert site_pages().docstring_as_markdown(doc) == [
+        'Au et al., "A\\_B", [arXiv:1234.56789](https://arxiv.org/abs/1234.56789). With `f_p` and f\\_q:',
+        "",
+        '<pre class="equation"><code>L = |f_q - f_p|  &lt;=  1</code></pre>',
+        "",
+        "trained by L alone.",
+        "",
+        "### Where it departs from the paper",
+        "",
+        "- Like the released code, L is halved.",
+        "- Ours alone: no f\\_p.",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_no_line_of_a_method_s_docstring_is_lost(name, generated):
+    doc = inspect.cleandoc(sys.modules[method_class(name).__module__].__doc__ or "")
+    words = re.findall(r"\w{3,}", doc.replace("Departure", ""))
+    page = html.unescape(generated[f"methods/{name}.md"]).replace("\\", "")
+    assert [word for word in words if word not in page and word.capitalize() not in page] == []
+
+
+def test_the_navigation_has_every_method_once_below_where_it_touches_clip():
+    grouped = site_pages().methods_by_place()
+    assert sorted(name for pages in grouped.values() for page in pages for name in page) == list_methods()
+    assert {"coop": "methods/coop.md"} in grouped["Before the towers: prompts"]
+    assert {"clip_lora": "methods/clip_lora.md"} in grouped["Inside the towers: weights"]
+
+
 @pytest.mark.parametrize("name", list_methods())
 def test_the_lines_on_a_method_s_page_run(name, generated, world):
     run_page(generated[f"methods/{name}.md"], f"methods/{name}.md", world)
@@ -64,4 +110,7 @@ def test_the_site_is_built_without_a_warning(tmp_path, caplog):
     config.plugins.on_shutdown()
     page = (tmp_path / "methods" / "maple.html").read_text(encoding="utf-8")
     assert "arXiv:2210.03117" in page
+    assert '<pre class="equation">' in page
+    assert (tmp_path / "plots" / "base_to_novel_difference.svg").is_file()
+    assert 'src="plots/base_to_novel_difference.svg"' in (tmp_path / "results.html").read_text(encoding="utf-8")
     assert "fonts.googleapis" not in (tmp_path / "index.html").read_text(encoding="utf-8")

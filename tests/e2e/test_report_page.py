@@ -57,16 +57,20 @@ def opened(browser, file):
     assert [line for line in trouble if line != "data:,"] == []
 
 
+def single_data_sets(shown):
+    return shown.get_by_role("region", name="Data set by data set")
+
+
 def column(shown, name):
-    table = shown.locator("table").first
+    table = single_data_sets(shown).locator("table")
     index = table.locator("thead th").all_inner_texts().index(name)
     return [row.locator("td").nth(index).inner_text() for row in table.locator("tbody tr").all()]
 
 
 def test_a_column_sorts_down_then_up_then_not_at_all(opened):
     first = column(opened, "base")
-    button = opened.get_by_role("columnheader", name="base").first.get_by_role("button")
-    head = opened.get_by_role("columnheader", name="base").first
+    head = single_data_sets(opened).get_by_role("columnheader", name="base")
+    button = head.get_by_role("button")
     button.click()
     assert head.get_attribute("aria-sort") == "descending"
     values = [float(text.split(" ")[0]) for text in column(opened, "base")]
@@ -76,6 +80,14 @@ def test_a_column_sorts_down_then_up_then_not_at_all(opened):
     button.press("Enter")
     assert head.get_attribute("aria-sort") == "none"
     assert column(opened, "base") == first
+
+
+def test_averages_and_figures_stand_before_the_rows_of_single_data_sets(opened):
+    first = opened.locator("main table").first.locator("tbody tr td:first-child")
+    assert set(first.all_inner_texts()) == {"average of 2"}
+    text = opened.locator("main").inner_text()
+    places = [text.index(words) for words in ("average of 2", "Figures", "Data set by data set", "Runs\n")]
+    assert places == sorted(places)
 
 
 def test_a_method_is_switched_off_and_on_again_in_the_figures(opened):

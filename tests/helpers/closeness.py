@@ -59,11 +59,13 @@ class Closeness:
     def watched(self, assert_close: Callable[..., None]) -> Callable[..., None]:
         """`assert_close`, noting the share."""
 
-        def watch(actual: object, expected: object, **options: object) -> None:
+        def watch(
+            actual: object, expected: object, rtol: float | None = None, atol: float | None = None, **options: object
+        ) -> None:
             __tracebackhide__ = True
-            share = share_of_tolerance(actual, expected, options.get("rtol"), options.get("atol"))
+            share = share_of_tolerance(actual, expected, rtol, atol)
             self.shares[self.now] = max(self.shares.get(self.now, 0.0), share)
-            assert_close(actual, expected, **options)
+            assert_close(actual, expected, rtol=rtol, atol=atol, **options)
 
         return watch
 

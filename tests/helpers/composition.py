@@ -52,7 +52,9 @@ def outcome(backbone: FrozenCLIP, method: str, wrapper: str) -> Outcome:
     return Outcome(((wrapper, options),), {}, refusal, works=False)
 
 
-def settled(backbone: FrozenCLIP, method: str, wrap: tuple[tuple[str, object], ...], images: Tensor, labels: Tensor):
+def settled(
+    backbone: FrozenCLIP, method: str, wrap: tuple[tuple[str, object], ...], images: Tensor, labels: Tensor
+) -> tuple[tuple[str, object], ...]:
     """The wrappers' options after a search of two steps and a reward, or unchanged if there is nothing to search."""
     made = create_method(method, backbone, CLASSES, wrap=wrap)
     search = made.search()

@@ -84,8 +84,8 @@ def _write_images(tree: Tree) -> None:
         originals.append(path)
     made = set()
     for rows in tree.lists.values():
-        for path, label, _ in rows:
-            target = tree.image_root / path
+        for place, label, _ in rows:
+            target = tree.image_root / place
             if target.parent not in made:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 made.add(target.parent)

@@ -7,6 +7,7 @@ import open_clip
 import torch
 from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
+from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
 from adaptkit import AdaptedCLIP, FrozenCLIP
@@ -15,43 +16,43 @@ VISION = {"image_size": 32, "patch_size": 8, "layers": 3, "width": 64, "head_wid
 TEXT = {"context_length": 40, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 3}
 
 
-def clip_vit() -> nn.Module:
+def clip_vit() -> CLIP:
     return CLIP(32, VISION, TEXT, quick_gelu=True)
 
 
-def modified_resnet() -> nn.Module:
+def modified_resnet() -> CLIP:
     return CLIP(32, {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}, TEXT, quick_gelu=True)
 
 
-def timm_tower() -> nn.Module:
+def timm_tower() -> CLIP:
     return CLIP(32, {"timm_model_name": "test_vit", "image_size": 160, "timm_pool": "token"}, TEXT)
 
 
-def siglip_style() -> nn.Module:
+def siglip_style() -> CustomTextCLIP:
     text = TEXT | {"no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
     vision = {"timm_model_name": "test_vit", "image_size": 160, "timm_pool": "avg", "timm_proj": "linear"}
     return CustomTextCLIP(32, vision, text, init_logit_bias=-10.0)
 
 
-def coca_style() -> nn.Module:
+def coca_style() -> CoCa:
     text = TEXT | {"embed_cls": True, "output_tokens": True}
     vision = VISION | {"attentional_pool": True, "attn_pooler_queries": 4, "output_tokens": True}
     multimodal = {"context_length": 40, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1}
     return CoCa(32, multimodal, text, vision)
 
 
-def padding_mask() -> nn.Module:
+def padding_mask() -> CustomTextCLIP:
     model = CustomTextCLIP(32, VISION, TEXT | {"no_causal_mask": True, "pool_type": "first"})
     model.text.use_pad_mask = True
     return model
 
 
-def layer_scale() -> nn.Module:
+def layer_scale() -> CustomTextCLIP:
     text = TEXT | {"ls_init_value": 0.5, "proj_bias": True, "pool_type": "eos", "eos_id": 49407}
     return CustomTextCLIP(32, VISION | {"ls_init_value": 0.5}, text)
 
 
-def custom_blocks() -> nn.Module:
+def custom_blocks() -> CLIP:
     options = {"qk_norm": True, "scale_heads": True, "scale_attn_inner": True, "scale_attn": True, "scale_fc": True}
     return CLIP(32, VISION | options, TEXT)
 
@@ -89,7 +90,7 @@ class OwnAttention(nn.Module):
 class OwnBlock(nn.Module):
     """A pre-norm block around `OwnAttention`."""
 
-    def __init__(self, source: nn.Module, with_norms: bool):
+    def __init__(self, source: ResidualAttentionBlock, with_norms: bool):
         super().__init__()
         self.ln_1, self.ln_2, self.mlp = source.ln_1, source.ln_2, source.mlp
         self.attn = OwnAttention(source.attn, with_norms)
@@ -102,7 +103,7 @@ class OwnBlock(nn.Module):
         return x + self.mlp(self.ln_2(x))
 
 
-def own_attention(with_norms: bool = True) -> nn.Module:
+def own_attention(with_norms: bool = True) -> CLIP:
     model = clip_vit()
     for blocks in (model.transformer.resblocks, model.visual.transformer.resblocks):
         for index, block in enumerate(blocks):
@@ -110,7 +111,7 @@ def own_attention(with_norms: bool = True) -> nn.Module:
     return model
 
 
-FAMILIES: dict[str, Callable[[], nn.Module]] = {
+FAMILIES: dict[str, Callable[[], CLIP | CustomTextCLIP | CoCa]] = {
     "clip_vit": clip_vit,
     "modified_resnet": modified_resnet,
     "timm_tower": timm_tower,

@@ -17,6 +17,8 @@ def text_features(
     model = backbone.model
     text = model if isinstance(model, CLIP) else model.text
     rows = []
+    if ctx is None:
+        ctx = torch.empty(0, backbone.text_width)  # no slot is learnt
     for ids, slots in zip(prompts.ids, prompts.slots, strict=True):
         rows.append(
             torch.stack(

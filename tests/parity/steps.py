@@ -38,7 +38,9 @@ def check_gradients(golden: Golden, method: AdaptedCLIP, names: Names, batches: 
     method.backward(*batches(0))
     learnt = method.learnt_parameters()
     for ours, name in names.items():
-        golden.check(f"grad/{name}", learnt[ours].grad)
+        gradient = learnt[ours].grad
+        assert gradient is not None, f"{ours} has no gradient"
+        golden.check(f"grad/{name}", gradient)
     method.zero_grad()
 
 

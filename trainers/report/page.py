@@ -3,7 +3,7 @@
 import html
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import resources
 
 from trainers.report.ledger import ledger
@@ -11,7 +11,7 @@ from trainers.report.points import Point, figure_groups, points
 from trainers.runs.records import Json, ResultRecord, TestScore
 from trainers.tables.aggregate import BASELINE, by_label
 from trainers.tables.formats import Table
-from trainers.tables.tables import tables
+from trainers.tables.tables import AVERAGE, tables
 
 SCRIPTS = ("dom.js", "tables.js", "scales.js", "charts.js", "figures.js", "details.js", "main.js")
 TITLES = {
@@ -50,6 +50,7 @@ def page_data(records: Sequence[ResultRecord]) -> dict[str, Json]:
     for group in figure_groups(records):
         first = group[0]
         labelled = {**by_label(group), **by_label(group, tell_shots=False)}
+        overall, by_dataset = averages_first(tables(group, layout="paper"))
         source = f" from {first.dataset}" if first.protocol == "cross_dataset" else ""
         own: list[Json] = [
             {**asdict(row), "seeds": list(row.seeds), "why": list(row.why)}
@@ -66,7 +67,8 @@ def page_data(records: Sequence[ResultRecord]) -> dict[str, Json]:
                 "precision": first.identity["precision"],
                 "datasets": list[Json](sorted({record.dataset for record in group})),
                 "runs": len(group),
-                "tables": [_table(table, labelled) for table in tables(group, layout="paper")],
+                "tables": [_table(table, labelled) for table in overall],
+                "dataset_tables": [_table(table, labelled) for table in by_dataset],
                 "points": [_point(point) for point in points(group)],
                 "ledger": own,
             }
@@ -78,6 +80,33 @@ def page_data(records: Sequence[ResultRecord]) -> dict[str, Json]:
         "runs": runs,
         "classnames": names.lists,
     }
+
+
+def averages_first(made: Sequence[Table]) -> tuple[list[Table], list[Table]]:
+    """What stands above the figures, and the rows of single data sets below them.
+
+    A table that ends in averages is parted: the averages keep its notes. One without averages is an overview already.
+    """
+    overall: list[Table] = []
+    by_dataset: list[Table] = []
+    for table in made:
+        averages = [number for number, row in enumerate(table.rows) if row[0].startswith(AVERAGE)]
+        if not averages or len(averages) == len(table.rows):
+            overall.append(table)
+            continue
+        singles = [number for number in range(len(table.rows)) if number not in averages]
+        overall.append(_with_rows(table, averages))
+        by_dataset.append(replace(_with_rows(table, singles), notes=()))
+    return overall, by_dataset
+
+
+def _with_rows(table: Table, kept: Sequence[int]) -> Table:
+    """A table with some of its rows; what is best in a section stays so, and lines are drawn where they were."""
+    place = {number: index for index, number in enumerate(kept)}
+    rows = tuple(table.rows[number] for number in kept)
+    best = tuple((place[number], column) for number, column in table.best if number in place)
+    sections = tuple(place[number] for number in table.sections if place.get(number, 0) > 0)
+    return replace(table, rows=rows, best=best, sections=sections)
 
 
 class _ClassNames:

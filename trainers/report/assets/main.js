@@ -82,9 +82,16 @@ function ledgerSection(group) {
     h("ul", { class: "notes plain" }, notes.map((note) => h("li", {}, note)))));
 }
 
+function datasetsSection(group) {
+  if (!group.dataset_tables.length) return null;
+  return h("section", { class: "long", "aria-label": "Data set by data set" },
+    h("div", { class: "head" }, h("h2", {}, "Data set by data set"), h("p", {}, "The rows behind the averages; the notes of their table hold here, too.")),
+    group.dataset_tables.map((table) => recordTable(table, details.many)));
+}
+
 function runsSection(group) {
   const ids = new Set(group.points.flatMap((point) => point.run_ids));
-  for (const table of group.tables) for (const row of table.runs) for (const id of row) ids.add(id);
+  for (const table of [...group.tables, ...group.dataset_tables]) for (const row of table.runs) for (const id of row) ids.add(id);
   const runs = data.runs.filter((run) => ids.has(run.id));
   const place = h("div", {});
   const said = h("p", { "aria-live": "polite" });
@@ -118,10 +125,11 @@ function choose(index) {
   content.setAttribute("role", "tabpanel");
   content.setAttribute("aria-labelledby", `tab-${index}`);
   buttons[index].scrollIntoView({ block: "nearest", inline: "nearest" });
-  content.replaceChildren(
+  content.replaceChildren(...[
     h("section", {}, h("h2", {}, group.title), tiles(group)),
-    h("section", { "aria-label": "Tables" }, group.tables.map((table) => recordTable(table, details.many))),
-    figures(group, data.baseline, details.many), ledgerSection(group), runsSection(group));
+    h("section", { "aria-label": "Averages" }, group.tables.map((table) => recordTable(table, details.many))),
+    figures(group, data.baseline, details.many), datasetsSection(group), ledgerSection(group), runsSection(group),
+  ].filter(Boolean));
 }
 
 choose(0);
