@@ -8,7 +8,7 @@ from adaptkit import list_methods
 from adaptkit.layers.context import prompt_tokens
 from adaptkit.towers.token_tree import build_tree
 from benchmarks.readme import PAGES, ROOT, filled, ladder_rows, layers, refreshed
-from tests.models import build
+from tests.helpers.models import build
 
 PACKAGES = ("adaptkit", "trainers", "datasets_fewshot")
 

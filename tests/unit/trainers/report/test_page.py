@@ -1,6 +1,6 @@
 """What the report's page says first, and what it says below."""
 
-from tests.records_for_tests import make_record
+from tests.helpers.records import make_record
 from trainers.report.page import averages_first, page_data
 from trainers.tables.tables import AVERAGE, tables
 
