@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
+from adaptkit.artefacts.atomic_file import write_text
 from benchmarks.timing import hardware
 from datasets_fewshot import MINI_DATASETS
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
 from trainers.runs.execute import execute
-from trainers.runs.records import ResultRecord, read_record, write_text
+from trainers.runs.records import ResultRecord, read_record
 
 TESTED = "twemoji"
 NEAR, FAR = ("DATA.FAMILIES", "[emojitwo, noto-v1]"), ("DATA.FAMILIES", "[symbola, emojitwo-mono]")

@@ -29,11 +29,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from adaptkit import load_backbone
+from adaptkit.artefacts.atomic_file import write_text
 from adaptkit.fdt import FDTModelConfig
 from datasets_fewshot import MINI_DATASETS, load_dataset
 from datasets_fewshot.images.transforms import eval_transform
 from trainers.runs.environment import hardware, versions
-from trainers.runs.records import write_text
 from trainers.studies.pretraining.contrastive import (
     ContrastiveConfig,
     PairBatch,

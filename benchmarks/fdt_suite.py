@@ -16,8 +16,9 @@ import json
 from pathlib import Path
 from statistics import fmean, stdev
 
+from adaptkit.artefacts.atomic_file import write_text
 from trainers.evaluation.scoring import harmonic_mean
-from trainers.runs.records import ResultRecord, read_records, write_text
+from trainers.runs.records import ResultRecord, read_records
 
 Cell = tuple[str, int]  # (data set, seed)
 PAIRS = (

@@ -29,6 +29,7 @@ import torch
 import trainers.evaluation.logits
 import trainers.runs.execute
 from adaptkit import method_class
+from adaptkit.artefacts.atomic_file import write_text
 from trainers.bench.jobs import performer, run_all
 from trainers.bench.plan import open_bench, plan
 from trainers.compute.team import Trainee
@@ -36,7 +37,6 @@ from trainers.config.load import load_bench
 from trainers.feeding.batches import ImageBatches
 from trainers.feeding.encoder import ImageEncoder
 from trainers.launchers import InProcess
-from trainers.runs.records import write_text
 
 LIMIT = 0.05  # largest share of a run's CPU time
 P = ParamSpec("P")

@@ -148,7 +148,8 @@ def _learnt(folder: Path) -> bytes | None:
 
 def _scores(folder: Path) -> list[tuple[object, ...]]:
     content = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    return [(score["name"], score["hits"], score["nll"], score["ece"]) for score in content["scores"]]
+    scores = [{**score, **score.get("metrics", {})} for score in content["scores"]]  # up to version 2 without "metrics"
+    return [(score["name"], score["hits"], score["nll"], score["ece"]) for score in scores]
 
 
 def main() -> int:

@@ -23,12 +23,12 @@ from trainers.bench.plan import open_bench, probe
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
 from trainers.evaluation.scoring import harmonic_mean
-from trainers.protocols.within_and_across import EvalSet, Task, classnames_of
+from trainers.protocols.task import EvalSet, Sources, Task, classnames_of
 from trainers.runs.data import Bench
 from trainers.runs.execute import execute
 from trainers.runs.identity import make_run
 from trainers.runs.records import read_record
-from trainers.runs.sources import Sources, load_sources
+from trainers.runs.sources import load_sources
 
 DATASETS = ("emoji_animals", "emoji_food", "icons", "openclipart")
 PAIR = "[1, 4]"  # the same everywhere, to compare settings and not blocks

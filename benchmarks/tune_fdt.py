@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
+from adaptkit.artefacts.atomic_file import write_text
 from benchmarks.tune_mini_suite import WITH_VALIDATION
 from datasets_fewshot import FewShotDataset, Item, Split, select_classes
 from datasets_fewshot.store.cache_folder import cache_folder
@@ -21,12 +22,12 @@ from trainers.bench.plan import open_bench, probe
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
 from trainers.evaluation.scoring import harmonic_mean
-from trainers.protocols.within_and_across import EvalSet, Task
+from trainers.protocols.task import EvalSet, Sources, Task
 from trainers.runs.data import Bench
 from trainers.runs.execute import execute
 from trainers.runs.identity import make_run
-from trainers.runs.records import read_record, write_text
-from trainers.runs.sources import Sources, load_sources
+from trainers.runs.records import read_record
+from trainers.runs.sources import load_sources, make_task
 
 SEEDS = [1, 2]
 WEIGHTS, RATES = (0.0, 0.25, 0.5, 1.0), (0.001, 0.003)
@@ -63,7 +64,7 @@ def harmonic_means(method: str, weight: float, rate: float, runs: Path) -> dict[
 
 def halves(settings: RunConfig, sources: Sources, bench: Bench) -> float:
     """The harmonic mean over both halves of the base classes, after learning the first."""
-    dataset, task = sources.datasets[settings.dataset], sources.task(settings)
+    dataset, task = sources.datasets[settings.dataset], make_task(settings, sources)
     half, names = (len(task.classnames) + 1) // 2, task.classnames
     items = select_classes(dataset.split, "base").val
     unseen = replace(dataset, split=Split(dataset.split.train, (), dataset.split.val))  # its test list is all of val

@@ -21,12 +21,13 @@ from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.plan import open_bench, probe
 from trainers.config.load import load_bench
 from trainers.config.settings import WRAP_SIGN, RunConfig
-from trainers.protocols.within_and_across import EvalSet, Task, base_to_novel
+from trainers.protocols.base_to_novel import base_to_novel
+from trainers.protocols.task import EvalSet, Sources, Task
 from trainers.runs.data import Bench
 from trainers.runs.execute import execute
 from trainers.runs.identity import make_run
 from trainers.runs.records import ResultRecord, read_record
-from trainers.runs.sources import Sources, load_sources
+from trainers.runs.sources import load_sources
 
 HELD_OUT = "noto-v1"  # a coloured family, like the test family
 WITH_VALIDATION = [name for name, facts in MINI_DATASETS.items() if facts["val"]]

@@ -4,15 +4,15 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
+from adaptkit.artefacts.atomic_file import Json
 from adaptkit.backbone.weights_source import WeightsSource
 from adaptkit.options import declared, from_plain, make
 
 FORMAT = "adaptkit-adapter"
 FORMAT_VERSION = 1
 
-Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 Kind = TypeVar("Kind")
 
 

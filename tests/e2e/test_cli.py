@@ -35,7 +35,7 @@ def test_table_agrees_with_the_records(finished):
     home, _, answer = finished
     records = [json.loads(path.read_text()) for path in sorted((home / "runs").glob("*/*/*/record.json"))]
     assert [(record["method"], record["seed"]) for record in records] == [("coop", 1), ("coop", 2), ("zero_shot", 0)]
-    base = [record["scores"][0]["accuracy"] for record in records[:2]]
+    base = [record["scores"][0]["metrics"]["accuracy"] for record in records[:2]]
     assert f"{sum(base) / 2:.2f}±" in answer.stdout
     assert all(score["total"] == 10 for record in records for score in record["scores"])
     assert all(record["steps"] == 3 for record in records[:2])

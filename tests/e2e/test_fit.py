@@ -48,8 +48,8 @@ def test_the_summary_is_kept_and_agrees_with_the_record(trained):
     summary = json.loads((home / "mine" / "summary.json").read_text())
     records = [json.loads(path.read_text()) for path in (home / "mine" / "runs").rglob("record.json")]
     scores = {record["method"]: record["scores"][0] for record in records}
-    assert summary["accuracy"] == scores["taskres"]["accuracy"]
-    assert summary["zero_shot_accuracy"] == scores["zero_shot"]["accuracy"]
+    assert summary["accuracy"] == scores["taskres"]["metrics"]["accuracy"]
+    assert summary["zero_shot_accuracy"] == scores["zero_shot"]["metrics"]["accuracy"]
     assert f"{summary['accuracy']:.2f}" in (home / "mine" / "README.md").read_text()
     assert (home / "mine" / "summary.txt").read_text() in answer.stdout
     wrong = scores["taskres"]["total"] - scores["taskres"]["correct"]

@@ -69,7 +69,7 @@ def test_its_method_and_wrapper_are_trained_saved_and_loaded(run, tmp_path):
     assert run("save", str(record.parent), "--out", "adapter").returncode == 0
     shown = run("eval", "adapter", "--data", "emoji_activities")
     assert shown.returncode == 0, shown.stderr
-    assert f"{content['scores'][0]['accuracy']:.2f} %" in shown.stdout
+    assert f"{content['scores'][0]['metrics']['accuracy']:.2f} %" in shown.stdout
 
 
 def test_its_data_set_is_a_suite_of_its_own(run, tmp_path):

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from adaptkit.artefacts.atomic_file import write_text
 from trainers.launchers import Event, Job, Launcher, Place, Tell
-from trainers.runs.records import write_text
 
 LONGEST = 300.0  # seconds that a test waits for an event; speed is never tested
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from adaptkit.artefacts.atomic_file import Json
 from trainers.launchers import Event, Tell
 from trainers.runs.identity import Run
-from trainers.runs.records import Json, ResultRecord, read_record, run_folder
+from trainers.runs.records import ResultRecord, read_record, run_folder
 
 PROJECT = "adaptkit"  # Project in Weights & Biases, unless WANDB_PROJECT names one.
 
@@ -139,8 +140,7 @@ def metrics(record: ResultRecord) -> dict[str, float]:
     """Numbers of a run, under names with a slash as trackers group them."""
     numbers: dict[str, float] = {}
     for score in record.scores:
-        numbers |= {f"accuracy/{score.name}": score.accuracy, f"ece/{score.name}": score.ece}
-        numbers[f"nll/{score.name}"] = score.nll
+        numbers |= {f"{metric}/{score.name}": value for metric, value in score.metrics.items()}
     numbers |= {f"seconds/{phase}": seconds for phase, seconds in record.seconds.items()}
     if record.final_loss is not None:
         numbers["final_loss"] = record.final_loss

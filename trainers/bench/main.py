@@ -17,13 +17,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from adaptkit.artefacts.atomic_file import write_text
 from trainers.bench.jobs import choose_launcher, count_workers, refuse_failures, run_all
 from trainers.bench.loggers import telling_loggers
 from trainers.bench.plan import Plan, open_bench, plan
 from trainers.config.settings import BenchConfig
 from trainers.launchers import Event
 from trainers.runs.identity import Run
-from trainers.runs.records import ResultRecord, read_record, write_text
+from trainers.runs.records import ResultRecord, read_record
 from trainers.tables.aggregate import spell_shots
 from trainers.tables.tables import Table, tables
 
@@ -70,13 +71,13 @@ def bench(
 
 
 def write_tables(made: Sequence[Table], records: Sequence[ResultRecord], out: Path, name: str) -> tuple[Path, Path]:
-    """Write the tables as Markdown, and as JSON with the unrounded accuracies of every run."""
+    """Write the tables as Markdown, and as JSON with the unrounded main metric of every run."""
     markdown, summary = out / f"{name}.md", out / f"{name}.json"
     keys = ("run_id", "dataset", "method", "label", "shots", "seed", "seconds")
     runs = [
         {
             **{key: getattr(record, key) for key in keys},
-            "accuracy": {score.name: score.accuracy for score in record.scores},
+            record.metric: {score.name: record.value(score.name) for score in record.scores},
         }
         for record in records
     ]
@@ -132,7 +133,7 @@ class _Display:
             self.messages.print(f"{who}: failed", soft_wrap=True)
             return
         record = read_record(run.folder)
-        scores = ", ".join(f"{score.name} {score.accuracy:.2f}" for score in record.scores)
+        scores = ", ".join(f"{score.name} {record.value(score.name):.2f}" for score in record.scores)
         self.messages.print(f"{who}: {scores} ({sum(record.seconds.values()):.1f} s)", soft_wrap=True)
 
 

@@ -14,13 +14,14 @@ from trainers.config.settings import BenchConfig, DataclassInstance, RunConfig, 
 from trainers.config.values import ConfigError
 from trainers.feeding.encoder import ImageEncoder
 from trainers.feeding.kept_pixels import KeptPixels
-from trainers.protocols.within_and_across import NEW_NAMES, Task
+from trainers.protocols.registry import get_protocol
+from trainers.protocols.task import Sources, Task
 from trainers.runs.data import Bench
 from trainers.runs.environment import weights_source
 from trainers.runs.identity import Needs, Run, make_run, uses_training
 from trainers.runs.name_lengths import fit_names
 from trainers.runs.records import RecordError, ResultRecord, read_record
-from trainers.runs.sources import Sources, load_sources
+from trainers.runs.sources import load_sources, make_task
 
 Kind = tuple[str, DataclassInstance, Wrap]  # A method, its options and its wrappers.
 
@@ -109,7 +110,7 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
             continue
         draw = (settings.dataset, settings.shots, settings.seed)
         if draw not in tasks:
-            tasks[draw] = sources.task(settings)
+            tasks[draw] = make_task(settings, sources)
         run = make_run(settings, sources.datasets[settings.dataset], tasks[draw], needs, bench)
         runs.setdefault(run.run_id, run)
     finished: dict[str, ResultRecord] = {}
@@ -142,7 +143,7 @@ def probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> Needs | 
             method = create_method(settings.method, bench.backbone, names, settings.options, wrap=settings.wrap)
     except ValueError as error:
         return str(error)
-    if settings.protocol in NEW_NAMES and method.bound_to_classes is not None:
+    if get_protocol(settings.protocol).new_names and method.bound_to_classes is not None:
         return f"it would be tested on names that it has not learnt, and {method.bound_to_classes}"
     if settings.selection == "oracle" and uses_training(method) and "tune" not in method.provides:
         return "it selects no hyper-parameters, so it has no oracle; leave --oracle out"

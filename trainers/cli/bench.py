@@ -17,12 +17,14 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Train and test methods over data sets, shots and seeds, and print the table. Without options: "
         "all methods, base to novel, on the embedded suite. Finished runs are reused.",
     )
-    parser.add_argument("--protocol", help="base_to_novel (default), few_shot, cross_dataset or domain_generalization")
+    parser.add_argument(
+        "--protocol", help="base_to_novel (default), few_shot, cross_dataset, domain_generalization or one of a plugin"
+    )
     parser.add_argument("--suite", help="mini (default, embedded) or paper (needs --root)")
     parser.add_argument("--methods", help="such as zero_shot,coop, or all; `adaptkit methods` lists them")
     parser.add_argument("--wrap", help="wrappers around every method, the outermost first, such as das,fdt")
     parser.add_argument("--datasets", help="to learn from, such as dtd,eurosat; all of the suite by default")
-    parser.add_argument("--targets", help="where cross_dataset and domain_generalization test; by default all others")
+    parser.add_argument("--targets", help="where a protocol of transfer tests; by default on all others")
     parser.add_argument(
         "--recipe",
         help="default, or paper: the settings of the published tables (configs/paper), suite and backbone too",

@@ -141,9 +141,9 @@ def bench_settings(args: argparse.Namespace) -> list[str]:
 
 
 def _search(args: argparse.Namespace) -> int:
+    from adaptkit.artefacts.atomic_file import write_text
     from datasets_fewshot.store.cache_folder import cache_folder
     from trainers.config.load import load_bench
-    from trainers.runs.records import write_text
     from trainers.studies.das.report import drawing
     from trainers.studies.das.search_alone import search_alone
 

@@ -63,8 +63,8 @@ def _add_ablations(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _show(args: argparse.Namespace) -> int:
+    from adaptkit.artefacts.atomic_file import replacing, write_text
     from trainers.cli.adapter.evaluate import labelled_data, part_of
-    from trainers.runs.records import replacing, write_text
     from trainers.studies.fdt.show import page, picture, token_cards
 
     if args.count < 1 or args.images < 1:

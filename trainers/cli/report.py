@@ -36,8 +36,6 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _report(args: argparse.Namespace) -> int:
-    from trainers.runs.records import write_text
-
     form = args.format or (SUFFIXES.get(args.out.suffix.lower()) if args.out else None) or "md"
     if form == "html" and (args.out is None or args.ledger):
         raise ValueError("--format html writes a page: name it with --out PAGE.html, and leave --ledger out")
@@ -46,6 +44,8 @@ def _report(args: argparse.Namespace) -> int:
     if args.out is None:
         print(text, end="")
     else:
+        from adaptkit.artefacts.atomic_file import write_text  # with it comes torch: only where a file is written
+
         write_text(args.out, text)
         print(f"wrote {args.out}", file=sys.stderr)
     if args.plots is not None:

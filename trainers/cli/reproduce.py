@@ -78,9 +78,9 @@ def _ledger(name: str, records: "list[ResultRecord]", out: Path) -> None:
     """Print the ledger and write it beside the records."""
     from rich.console import Console
 
+    from adaptkit.artefacts.atomic_file import write_text
     from trainers.report.cells import ledger_csv
     from trainers.report.ledger import ledger, ledger_tables, verdict_counts
-    from trainers.runs.records import write_text
 
     rows = ledger(records)
     made = ledger_tables(rows)

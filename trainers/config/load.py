@@ -40,7 +40,7 @@ from trainers.config.settings import (
 )
 from trainers.config.training import OptimConfig, ViewConfig
 from trainers.config.values import ConfigError, Scalar, check_name
-from trainers.protocols.within_and_across import PROTOCOLS, TRANSFERS
+from trainers.protocols.registry import EvalProtocol, get_protocol, list_protocols
 
 
 def load_bench(config_file: str | Path | None = None, overrides: Sequence[str] = ()) -> BenchConfig:
@@ -57,8 +57,9 @@ def load_bench(config_file: str | Path | None = None, overrides: Sequence[str] =
     users = [] if config_file is None else [read_layer(read_user_file(config_file), f"in {config_file}", schema)]
     users.append(read_layer(nest(overrides), "on the command line", schema))
     name = from_node(BenchSettings, resolve(users, {}, schema)).protocol
-    check_name("PROTOCOL", name, sorted(PROTOCOLS))
-    protocol = _packaged("protocols", name, schema)
+    check_name("PROTOCOL", name, list_protocols())
+    chosen = get_protocol(name)
+    protocol = _recipe("protocols", name, chosen.module, schema)
     asked = from_node(BenchSettings, resolve([protocol, *users], {"PROTOCOL": name}, schema))
     methods = _methods(asked.methods)
     papers = _paper_recipes(methods, name, schema) if asked.recipe == "paper" else {}
@@ -68,16 +69,18 @@ def load_bench(config_file: str | Path | None = None, overrides: Sequence[str] =
     node = resolve([*shared, suite, *users], {"PROTOCOL": name}, schema)
     data = _data(node)
     settings = dataclasses.replace(from_node(BenchSettings, node), methods=methods)
-    settings = _with_datasets(dataclasses.replace(settings, suite=OWN_SUITE if data.own else settings.suite), data)
-    if settings.selection == "oracle" and name != "few_shot":
-        raise ConfigError(f"SELECTION is 'oracle', which is for few_shot, not for {name}; leave it out")
+    settings = dataclasses.replace(settings, suite=OWN_SUITE if data.own else settings.suite)
+    settings = _with_datasets(settings, data, chosen)
+    if settings.selection == "oracle" and not chosen.oracle:
+        able = " and ".join(other for other in list_protocols() if get_protocol(other).oracle)
+        raise ConfigError(f"SELECTION is 'oracle', which is for {able}, not for {name}; leave it out")
     for wrapper in settings.wrap:
         check_name("WRAP", wrapper, list_wrappers())
-    wrappers = [_recipe("wrappers", wrapper, wrapper_class(wrapper), schema) for wrapper in settings.wrap]
+    wrappers = [_recipe("wrappers", wrapper, wrapper_class(wrapper).__module__, schema) for wrapper in settings.wrap]
     later = [suite.without_training() if papers else suite, *users]
     recipes = {
         method: [
-            _recipe("methods", method, method_class(method), schema),
+            _recipe("methods", method, method_class(method).__module__, schema),
             *wrappers,
             protocol,
             papers.get(method, Layer()),
@@ -164,9 +167,9 @@ def _packaged(kind: Kind, name: str, schema: Schema) -> Layer:
     return read_layer(read_packaged(kind, name), f"in {packaged_source(kind, name)}", schema)
 
 
-def _recipe(kind: Kind, name: str, registered: type, schema: Schema) -> Layer:
-    source = f"in {packaged_source(kind, name)} of {registered.__module__.partition('.')[0]}"
-    return read_layer(read_recipe(kind, name, registered.__module__), source, schema)
+def _recipe(kind: Kind, name: str, module: str, schema: Schema) -> Layer:
+    source = f"in {packaged_source(kind, name)} of {module.partition('.')[0]}"
+    return read_layer(read_recipe(kind, name, module), source, schema)
 
 
 def _methods(asked: tuple[str, ...]) -> tuple[str, ...]:
@@ -252,16 +255,17 @@ def own_name(path: str) -> str:
     return place.stem if place.is_file() else place.name
 
 
-def _with_datasets(settings: BenchSettings, data: DataConfig) -> BenchSettings:
+def _with_datasets(settings: BenchSettings, data: DataConfig, protocol: EvalProtocol) -> BenchSettings:
     known = [own_name(path) for path in data.own] if data.own else list_datasets(settings.suite)
     if len(set(known)) < len(known):
         twice = next(name for name in known if known.count(name) > 1)
         raise ConfigError(f"DATA.OWN names two data sets called {twice!r}; rename a folder, or run them one by one")
-    targets = known if settings.protocol == "cross_dataset" else settings.targets
-    if settings.targets and settings.protocol not in TRANSFERS:
-        raise ConfigError(f"TARGETS is for {' and '.join(TRANSFERS)}, not for {settings.protocol}; leave it out")
+    targets = known if protocol.targets == "suite" else settings.targets
+    if settings.targets and protocol.targets == "none":
+        able = " and ".join(name for name in list_protocols() if get_protocol(name).targets != "none")
+        raise ConfigError(f"TARGETS is for {able}, not for {protocol.name}; leave it out")
     for key, named in (("DATASETS", settings.datasets), ("TARGETS", settings.targets)):
-        for name in named if key == "DATASETS" or settings.protocol == "cross_dataset" else ():
+        for name in named if key == "DATASETS" or protocol.targets == "suite" else ():
             _check_dataset(key, name, known, settings.suite)
     datasets = tuple(dict.fromkeys(settings.datasets)) or tuple(known)
     return dataclasses.replace(settings, datasets=datasets, targets=tuple(dict.fromkeys(settings.targets or targets)))

@@ -22,7 +22,7 @@ from trainers.feeding.batches import Batch, EncodedBatches, FeatureBatches, Imag
 from trainers.feeding.encoder import ImageEncoder, ViewImages
 from trainers.feeding.kept_pixels import KeptPixels
 from trainers.feeding.views import batch_bounds
-from trainers.protocols.within_and_across import EvalSet
+from trainers.protocols.task import EvalSet
 
 TOKEN_EVAL_BATCH = 100  # images per test batch of output rows
 IMAGE_EVAL_BATCH = 100  # images per test batch, as in the papers' code

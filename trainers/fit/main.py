@@ -18,6 +18,7 @@ from trainers.evaluation.logits import predict
 from trainers.fit.checks import check_images, check_names
 from trainers.fit.defaults import default_shots, embedded_settings, size_settings
 from trainers.fit.report import confusions, worst_images, write_sheet, write_summary
+from trainers.protocols.few_shot import FEW_SHOT
 from trainers.runs.adapter import load_run
 from trainers.runs.data import Bench
 from trainers.runs.execute import execute
@@ -55,7 +56,7 @@ def fit(
     notes = list(check_images(dataset))
     drawn = shots or default_shots(_training_counts(dataset))
     fixed: dict[str, object] = {
-        "PROTOCOL": "few_shot",
+        "PROTOCOL": FEW_SHOT.name,
         "METHODS": list(dict.fromkeys(("zero_shot", method))),
         "SHOTS": [drawn],
         "SEEDS": [seed],
@@ -144,6 +145,7 @@ def _result(
     items = [test.items[place] for place in worst]
     write_sheet(test.dataset, items, logits[worst], folder)
     (score,) = record.scores
+    assert score.interval is not None  # few_shot classifies
     return FitResult(
         method=method,
         folder=folder,

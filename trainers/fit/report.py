@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from adaptkit import Confusion, FitResult
+from adaptkit.artefacts.atomic_file import replacing, write_text
 from datasets_fewshot import FewShotDataset, Item
 from datasets_fewshot.upkeep.contact_sheet import captioned_sheet
 from trainers.evaluation.scoring import Floats, Ints, log_probabilities
-from trainers.runs.records import replacing, write_text
 
 CONFUSIONS = 5
 WORST_IMAGES = 16

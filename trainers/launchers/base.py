@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from adaptkit.artefacts.atomic_file import write_text
 from datasets_fewshot.store.claims import Claim
-from trainers.runs.records import write_text
 
 CLAIM_FILE = ".claim"
 FAILED_FILE = "failed.json"  # holds the error and the name of the command

@@ -5,9 +5,10 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 
+from trainers.protocols.registry import get_protocol
 from trainers.report.ledger import LedgerRow
 from trainers.runs.records import ResultRecord
-from trainers.tables.aggregate import Cell, accuracy_cell, by_label, harmonic_cell
+from trainers.tables.aggregate import Cell, by_label, harmonic_cell, metric_cell
 from trainers.tables.tables import groups
 
 HEADERS = (
@@ -17,7 +18,7 @@ HEADERS = (
 
 
 def cells_csv(records: Sequence[ResultRecord]) -> str:
-    """CSV with one line per data set, method, shots and test; in base_to_novel H is a test, without a spread."""
+    """CSV with one line per data set, method, shots and test; H is a test, without a spread, where there is one."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADERS)
@@ -34,14 +35,15 @@ def _lines(label: str, here: Sequence[ResultRecord]) -> Iterator[tuple[object, .
     identity = first.identity
     seconds = sum(sum(record.seconds.values()) for record in here) / len(here)
     head = (first.protocol, first.suite, first.backbone, identity["weights"], identity["precision"], first.dataset)
-    cells: dict[str, Cell | None] = {score.name: accuracy_cell(here, score.name) for score in first.scores}
+    cells: dict[str, Cell | None] = {score.name: metric_cell(here, score.name) for score in first.scores}
     for test, cell in cells.items():
         assert cell is not None
         seeds, images = " ".join(map(str, cell.seeds)), first.score(test).total
         rest = (cell.mean, cell.std, seeds, images, first.trainable_parameters, seconds)
         yield (*head, label, first.shots, test, *rest)
-    if first.protocol == "base_to_novel":
-        h = harmonic_cell(cells["base"], cells["new"])
+    protocol = get_protocol(first.protocol)
+    if protocol.harmonic:
+        h = harmonic_cell(*(cells[test] for test in protocol.harmonic))
         yield (*head, label, first.shots, "H", h, "", seeds, "", first.trainable_parameters, seconds)
 
 

@@ -14,6 +14,7 @@ from statistics import stdev
 from typing import Literal, get_args
 
 from trainers.evaluation.scoring import harmonic_mean
+from trainers.protocols.registry import get_protocol
 from trainers.report.publications import AVERAGE, PublishedRow, published_places, rows_to_compare
 from trainers.runs.records import ResultRecord
 from trainers.tables.aggregate import by_label
@@ -57,8 +58,8 @@ class LedgerRow:
     method: str
     shots: int
     place: str  # A data set or a test, or "average".
-    measure: str  # "base", "new", "H", "all" or "accuracy".
-    published: float  # Published accuracy in percent.
+    measure: str  # A test that every data set has, "H", or the main metric where tests bear names of targets.
+    published: float  # The published number in percent.
     variant: str
     source: str
     verified: bool  # True if the published number was read in its source.
@@ -85,7 +86,7 @@ def _rows_of(own: Sequence[ResultRecord], label: str, shots: int) -> Iterator[Le
     if first.label != first.method:  # No paper has our wrappers.
         return
     for row in rows_to_compare(first.protocol, first.method, plain_name(first.backbone)):
-        if row.shots != shots and first.protocol == "few_shot":
+        if row.shots != shots and get_protocol(first.protocol).layout == "shots":
             continue
         for place, measures in row.values.items():
             if place != AVERAGE and first.suite != PAPER_SUITE:
@@ -107,7 +108,7 @@ def _records_at(own: Sequence[ResultRecord], place: str) -> list[ResultRecord]:
     """The records behind a number at a place."""
     if place == AVERAGE:
         return list(own)
-    if own[0].protocol in ("base_to_novel", "few_shot"):
+    if get_protocol(own[0].protocol).tests:
         return [record for record in own if record.dataset == place]
     return [record for record in own if any(score.name == place for score in record.scores)]
 
@@ -117,14 +118,15 @@ def _ours(here: Sequence[ResultRecord], place: str, measure: str) -> Ours | None
     if not here:
         return None
     if measure == "H":
-        base, new = _ours(here, place, "base"), _ours(here, place, "new")
+        pair = get_protocol(here[0].protocol).harmonic
+        base, new = (_ours(here, place, test) for test in pair) if pair else (None, None)
         if base is None or new is None:
             return None
         by_seed = {seed: harmonic_mean(base.by_seed[seed], new.by_seed[seed]) for seed in base.by_seed}
         return Ours(harmonic_mean(base.mean, new.mean), by_seed)
     per_dataset: dict[str, dict[int, float]] = {}
     for record in here:
-        per_dataset.setdefault(record.dataset, {})[record.seed] = _accuracy(record, place, measure)
+        per_dataset.setdefault(record.dataset, {})[record.seed] = _value(record, place, measure)
     seeds = set(next(iter(per_dataset.values())))
     if any(set(own) != seeds for own in per_dataset.values()):
         return None
@@ -132,12 +134,13 @@ def _ours(here: Sequence[ResultRecord], place: str, measure: str) -> Ours | None
     return Ours(math.fsum(by_seed.values()) / len(by_seed), by_seed)
 
 
-def _accuracy(record: ResultRecord, place: str, measure: str) -> float:
-    if measure != "accuracy":
-        return record.score(measure).accuracy
+def _value(record: ResultRecord, place: str, measure: str) -> float:
+    """What a record has of a measure at a place: of a test that every data set has, or of the place's own test."""
+    if get_protocol(record.protocol).tests:
+        return record.value(measure)
     if place != AVERAGE:
-        return record.score(place).accuracy
-    targets = [score.accuracy for score in record.scores if score.name != record.dataset]
+        return record.value(place)
+    targets = [record.value(score.name) for score in record.scores if score.name != record.dataset]
     return math.fsum(targets) / len(targets)
 
 
@@ -244,7 +247,7 @@ def ledger_tables(rows: Sequence[LedgerRow]) -> list[Table]:
                 row.method,
                 row.place,
                 str(row.shots),
-                {"new": "novel"}.get(row.measure, row.measure),
+                get_protocol(protocol).label(row.measure),
                 f"{row.published:.2f}{'' if row.verified else ' †'} [{sources.index(row.source) + 1}]",
                 MISSING if row.ours is None else f"{row.ours:.2f}" + ("" if row.std is None else f" ± {row.std:.2f}"),
                 MISSING if row.difference is None else f"{row.difference:+.2f}",

@@ -6,20 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib import resources
 
+from trainers.protocols.registry import EvalProtocol, get_protocol
 from trainers.report.ledger import ledger
 from trainers.report.points import Point, figure_groups, points
 from trainers.runs.records import Json, ResultRecord, TestScore
 from trainers.tables.aggregate import BASELINE, by_label
 from trainers.tables.formats import Table
-from trainers.tables.tables import AVERAGE, tables
+from trainers.tables.layouts import AVERAGE
+from trainers.tables.tables import tables
 
 SCRIPTS = ("dom.js", "tables.js", "scales.js", "charts.js", "figures.js", "details.js", "main.js")
-TITLES = {
-    "base_to_novel": "Base to novel",
-    "few_shot": "Few shot",
-    "cross_dataset": "Cross-data-set",
-    "domain_generalization": "Domain generalisation",
-}
 
 
 def page(records: Sequence[ResultRecord]) -> str:
@@ -47,11 +43,14 @@ def page_data(records: Sequence[ResultRecord]) -> dict[str, Json]:
     runs: list[Json] = [_run(record, names) for record in records]
     rows = ledger(records)
     groups: list[Json] = []
+    words: dict[str, Json] = {}
     for group in figure_groups(records):
         first = group[0]
         labelled = {**by_label(group), **by_label(group, tell_shots=False)}
+        protocol = get_protocol(first.protocol)
+        words |= _words(protocol)
         overall, by_dataset = averages_first(tables(group, layout="paper"))
-        source = f" from {first.dataset}" if first.protocol == "cross_dataset" else ""
+        source = f" from {first.dataset}" if protocol.layout == "sources" else ""
         own: list[Json] = [
             {**asdict(row), "seeds": list(row.seeds), "why": list(row.why)}
             for row in rows
@@ -59,8 +58,10 @@ def page_data(records: Sequence[ResultRecord]) -> dict[str, Json]:
         ]
         groups.append(
             {
-                "title": TITLES.get(first.protocol, first.protocol) + source,
+                "title": protocol.title + source,
                 "protocol": first.protocol,
+                "pair": list[Json](protocol.harmonic) if protocol.harmonic else None,
+                "places": "data set" if protocol.tests else "test",
                 "suite": first.suite,
                 "backbone": first.backbone,
                 "weights": str(first.identity["weights"])[:12],
@@ -77,9 +78,17 @@ def page_data(records: Sequence[ResultRecord]) -> dict[str, Json]:
         "baseline": BASELINE,
         "finished": max(record.finished for record in records),
         "groups": groups,
+        "words": words,
         "runs": runs,
         "classnames": names.lists,
     }
+
+
+def _words(protocol: EvalProtocol) -> dict[str, Json]:
+    """What the page calls the measures of a protocol's figures; its only test goes by the name of what it measures."""
+    if len(protocol.tests) == 1:
+        return dict.fromkeys(protocol.tests, protocol.metric)
+    return dict(protocol.tests)
 
 
 def averages_first(made: Sequence[Table]) -> tuple[list[Table], list[Table]]:
@@ -167,6 +176,7 @@ def _run(record: ResultRecord, names: _ClassNames) -> Json:
         "hardware": dict(record.hardware),
         "finished": record.finished,
         "notes": list(record.notes),
+        "metric": record.metric,
         "scores": [_score(score, names) for score in record.scores],
     }
 
@@ -174,12 +184,10 @@ def _run(record: ResultRecord, names: _ClassNames) -> Json:
 def _score(score: TestScore, names: _ClassNames) -> Json:
     return {
         "name": score.name,
-        "accuracy": score.accuracy,
+        "metrics": dict(score.metrics),
         "correct": score.correct,
         "total": score.total,
-        "interval": list(score.interval),
-        "ece": score.ece,
-        "nll": score.nll,
+        "interval": None if score.interval is None else list(score.interval),
         "items_hash": score.items_hash[:12],
         "classnames": names.place(score.classnames),
         "per_class": [None if value is None else round(value, 1) for value in score.per_class],

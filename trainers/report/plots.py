@@ -1,15 +1,17 @@
 """The page's figures as PNG and SVG through matplotlib: the same points, for papers and readmes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import cycle
 from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainers.evaluation.scoring import harmonic_mean
+from trainers.protocols.registry import EvalProtocol, get_protocol
 from trainers.report.points import Point, figure_groups, points
 from trainers.report.publications import AVERAGE
-from trainers.runs.records import ResultRecord, replacing
+from trainers.runs.records import ResultRecord
 from trainers.tables.aggregate import BASELINE
 
 if TYPE_CHECKING:
@@ -41,13 +43,13 @@ def draw_plots(records: Sequence[ResultRecord], folder: Path, formats: Sequence[
     written: list[Path] = []
     names: list[str] = []
     for group in figure_groups(records):
-        first = group[0]
-        name = first.protocol + (f"_from_{first.dataset}" if first.protocol == "cross_dataset" else "")
+        first, protocol = group[0], get_protocol(group[0].protocol)
+        name = protocol.name + (f"_from_{first.dataset}" if protocol.layout == "sources" else "")
         name = name if name not in names else f"{name}_{first.suite}_{first.backbone}_{first.identity['precision']}"
         names.append(name)
         chosen = points(group)
         looks = _looks(chosen)
-        for kind, size, draw in _figures(first.protocol):
+        for kind, size, draw in _figures(protocol):
             with style.context(STYLE):
                 figure = Figure(size(chosen), layout="constrained")
                 if draw(figure, chosen, looks):
@@ -58,18 +60,20 @@ def draw_plots(records: Sequence[ResultRecord], folder: Path, formats: Sequence[
 Size = Callable[[Sequence[Point]], tuple[float, float]]
 
 
-def _figures(protocol: str) -> list[tuple[str, Size, Draw]]:
+def _figures(protocol: EvalProtocol) -> list[tuple[str, Size, Draw]]:
     """Kind, size in inches and drawing of every figure in a protocol."""
     square: Size = lambda chosen: (4.6, 3.8)  # noqa: E731
     made: list[tuple[str, Size, Draw]] = [("difference", _bars_size, difference_figure)]
-    if protocol == "base_to_novel":
-        made.append(("scatter", square, _base_novel))
-    if protocol == "few_shot":
+    if protocol.harmonic:
+        made.append(("scatter", square, partial(_base_novel, *protocol.harmonic)))
+    if protocol.layout == "shots":
         made.append(("curves", square, _curves))
     return [*made, ("cost", square, _cost), ("reliability", _small_size, _reliability)]
 
 
 def _save(figure: "Figure", stem: Path, formats: Sequence[str]) -> list[Path]:
+    from adaptkit.artefacts.atomic_file import replacing  # with it comes torch: only where a file is written
+
     paths = []
     for form in formats:
         path = stem.with_name(f"{stem.name}.{form}")
@@ -163,9 +167,9 @@ def _difference_map(
     axes.set_title(f"difference from {BASELINE} in {words}, percentage points", fontsize=9, loc="left")
 
 
-def _base_novel(figure: "Figure", chosen: Sequence[Point], looks: Looks) -> bool:
-    base = {point.label: point for point in chosen if point.place == AVERAGE and point.measure == "base"}
-    new = {point.label: point for point in chosen if point.place == AVERAGE and point.measure == "new"}
+def _base_novel(of_base: str, of_new: str, figure: "Figure", chosen: Sequence[Point], looks: Looks) -> bool:
+    base = {point.label: point for point in chosen if point.place == AVERAGE and point.measure == of_base}
+    new = {point.label: point for point in chosen if point.place == AVERAGE and point.measure == of_new}
     both = [label for label in base if label in new]
     if not both:
         return False
@@ -202,7 +206,7 @@ def _curves(figure: "Figure", chosen: Sequence[Point], looks: Looks) -> bool:
         )  # fmt: skip
     axes.set_xticks(shots, [str(count) for count in shots])
     axes.minorticks_off()
-    axes.set(xlabel="training images per class", ylabel="accuracy on average, %")
+    axes.set(xlabel="training images per class", ylabel=f"{average[0].metric} on average, %")
     figure.legend(loc="outside upper left", ncols=3)
     return True
 
@@ -259,4 +263,4 @@ def _name(axes: "Axes", text: str, x: float, y: float) -> None:
 
 
 def _words(point: Point) -> str:
-    return point.measure if point.measure == "H" else "accuracy"
+    return point.measure if point.measure == "H" else point.metric

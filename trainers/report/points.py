@@ -5,14 +5,12 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from trainers.evaluation.scoring import ConfidenceBin
+from trainers.protocols.registry import get_protocol
 from trainers.report.publications import AVERAGE
 from trainers.runs.records import ResultRecord
-from trainers.tables.aggregate import Cell, accuracy_cell, average_cell, by_dataset, by_label, harmonic_cell
-from trainers.tables.tables import groups, test_names
-
-# The other protocols have accuracies only.
-MEASURES = {"base_to_novel": ("base", "new", "H"), "few_shot": ("all",)}
-ACCURACY = "accuracy"
+from trainers.tables.aggregate import Cell, average_cell, by_dataset, by_label, harmonic_cell, metric_cell
+from trainers.tables.layouts import test_names
+from trainers.tables.tables import groups
 
 
 @dataclass(frozen=True)
@@ -22,8 +20,9 @@ class Point:
     label: str
     # None if every data set has its own number of shots, or shots tell nothing apart.
     shots: int | None
-    place: str  # A data set, a test (in transfer protocols) or "average".
-    measure: str
+    place: str  # A data set, a test (where tests bear names of targets) or "average".
+    measure: str  # A test that every data set has, H, or the main metric where tests are places.
+    metric: str  # What the number is of, such as accuracy.
     mean: float  # Mean in percent.
     std: float | None  # Population deviation over seeds; None for H.
     seeds: tuple[int, ...]
@@ -34,10 +33,10 @@ class Point:
 
 
 def figure_groups(records: Sequence[ResultRecord]) -> list[list[ResultRecord]]:
-    """Records that share figures: those in one table, and in cross_dataset those with one source of learning."""
+    """Records that share figures: those in one table, and those with one source where every source has a table."""
     made: list[list[ResultRecord]] = []
     for group in groups(records):
-        if group[0].protocol == "cross_dataset":
+        if get_protocol(group[0].protocol).layout == "sources":
             made += by_dataset(group).values()
         else:
             made.append(group)
@@ -46,37 +45,39 @@ def figure_groups(records: Sequence[ResultRecord]) -> list[list[ResultRecord]]:
 
 def points(group: Sequence[ResultRecord]) -> list[Point]:
     """All numbers of a group, averages first; missing numbers are left out."""
-    few_shot = group[0].protocol == "few_shot"
+    protocol = get_protocol(group[0].protocol)
+    has_curves = protocol.layout == "shots"
     datasets = sorted({record.dataset for record in group})
     made: list[Point] = []
-    for label, own in by_label(group, tell_shots=not few_shot).items():
-        for shots in sorted({record.shots for record in own}) if few_shot else [None]:
+    for label, own in by_label(group, tell_shots=not has_curves).items():
+        for shots in sorted({record.shots for record in own}) if has_curves else [None]:
             here = [record for record in own if shots in (None, record.shots)]
-            made += _points_of(_blank(label, shots), here, datasets)
+            made += _points_of(_blank(label, shots, protocol.metric), here, datasets)
     return made
 
 
-def _blank(label: str, shots: int | None) -> Point:
+def _blank(label: str, shots: int | None, metric: str) -> Point:
     """A point with the fields that all points of a method share; the caller fills in the rest."""
-    return Point(label, shots, AVERAGE, "", 0.0, None, (), 0.0, 0, (), ())
+    return Point(label, shots, AVERAGE, "", metric, 0.0, None, (), 0.0, 0, (), ())
 
 
 def _points_of(blank: Point, own: Sequence[ResultRecord], datasets: Sequence[str]) -> Iterator[Point]:
-    protocol = own[0].protocol
+    protocol = get_protocol(own[0].protocol)
     per_dataset = by_dataset(own)
-    if protocol in MEASURES:
+    if protocol.tests:
         for place in (AVERAGE, *datasets):
             here = own if place == AVERAGE else per_dataset.get(place, [])
             cells: dict[str, Cell | None] = {}
-            for measure in MEASURES[protocol][:2]:
+            for measure in protocol.tests:
                 if place == AVERAGE:
                     cells[measure] = average_cell(per_dataset, datasets, measure)
                 else:
-                    cells[measure] = accuracy_cell(here, measure)
+                    cells[measure] = metric_cell(here, measure)
                 yield from _point(blank, place, measure, cells[measure], here, (measure,))
-            h = harmonic_cell(cells["base"], cells["new"]) if "base" in cells else None
-            if h is not None and cells["base"] is not None:
-                yield from _point(blank, place, "H", Cell(h, 0.0, cells["base"].seeds), here, ())
+            first, second = (cells[test] for test in protocol.harmonic) if protocol.harmonic else (None, None)
+            h = harmonic_cell(first, second)
+            if h is not None and first is not None:
+                yield from _point(blank, place, "H", Cell(h, 0.0, first.seeds), here, ())
         return
     tests = test_names(own)
     targets = [test for test in tests if test not in datasets] or tests
@@ -84,7 +85,7 @@ def _points_of(blank: Point, own: Sequence[ResultRecord], datasets: Sequence[str
         here = [record for record in own if all(any(s.name == name for s in record.scores) for name in names)]
         learnt_from = sorted({record.dataset for record in here})
         cell = average_cell(by_dataset(here), learnt_from, *names)
-        yield from _point(blank, place, ACCURACY, cell, here, names)
+        yield from _point(blank, place, protocol.metric, cell, here, names)
 
 
 def _point(

@@ -84,7 +84,9 @@ def training_facts(record: ResultRecord) -> TrainingFacts:
         dataset=record.dataset,
         shots=record.shots,
         metrics=tuple(
-            Metric(score.name, score.accuracy, score.total, len(score.classnames)) for score in record.scores
+            Metric(score.name, score.accuracy, score.total, len(score.classnames))
+            for score in record.scores
+            if "accuracy" in score.metrics
         ),
         protocol=record.protocol,
         seed=None if record.deterministic else record.seed,

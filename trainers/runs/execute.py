@@ -11,6 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP, ClassSet, Support, create_method
+from adaptkit.artefacts.atomic_file import replacing, write_text
 from adaptkit.contract.architecture import Architecture
 from datasets_fewshot import items_hash
 from trainers.compute.clock import Clock
@@ -19,7 +20,8 @@ from trainers.compute.team import ALONE
 from trainers.config.settings import RunConfig, Wrap
 from trainers.evaluation.logits import predict
 from trainers.evaluation.scoring import score
-from trainers.protocols.within_and_across import EvalSet
+from trainers.protocols.registry import get_protocol
+from trainers.protocols.task import EvalSet
 from trainers.runs.data import Bench
 from trainers.runs.environment import hardware, peak_memory_mb, versions
 from trainers.runs.identity import Run, notes_of
@@ -30,10 +32,8 @@ from trainers.runs.records import (
     SCHEMA_VERSION,
     ResultRecord,
     TestScore,
-    replacing,
     test_score,
     write_record,
-    write_text,
 )
 from trainers.runs.search import find_architecture
 from trainers.training.checkpoints import Checkpoints, discard_checkpoints
@@ -206,4 +206,5 @@ def _record(
         finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         notes=notes_of(run),
         architecture=None if architecture is None else json.loads(architecture.to_json()),
+        metric=get_protocol(config.protocol).metric,
     )

@@ -6,12 +6,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from adaptkit import AdaptedCLIP
+from adaptkit.artefacts.atomic_file import Json
 from adaptkit.contract.method import Consumes
 from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
 from trainers.config.settings import OWN_SUITE, DataclassInstance, RunConfig
-from trainers.protocols.within_and_across import Task
+from trainers.protocols.task import Task
 from trainers.runs.data import Bench
-from trainers.runs.records import Json, run_folder, run_id
+from trainers.runs.records import run_folder, run_id
 
 # The usual draw; a run with another draw names it and is a different run.
 PROTOCOL_DRAW = "coop"

@@ -71,18 +71,19 @@ def short_record(record: ResultRecord) -> dict[str, Json]:
         "backbone": record.backbone,
         "shots": record.shots,
         "seed": record.seed,
-        "accuracy": {score.name: score.accuracy for score in record.scores},
+        record.metric: {score.name: record.value(score.name) for score in record.scores},
         "seconds": round(sum(record.seconds.values()), 2),
         "finished": record.finished,
     }
 
 
 def text_table(records: Sequence[ResultRecord]) -> str:
-    """A line per run, in columns; base_to_novel and few_shot show all accuracies, the others the first ones."""
-    headers = ("id", "protocol", "data set", "method", "shots", "seed", "accuracy in percent", "s", "finished")
+    """A line per run, in columns; of more than two tests the first ones are shown."""
+    metrics = " or ".join(dict.fromkeys(record.metric for record in records)) or "accuracy"
+    headers = ("id", "protocol", "data set", "method", "shots", "seed", f"{metrics} in percent", "s", "finished")
     rows = [headers]
     for record in records:
-        scores = [f"{score.name} {score.accuracy:.2f}" for score in record.scores[:2]]
+        scores = [f"{score.name} {record.value(score.name):.2f}" for score in record.scores[:2]]
         more = [f"and {len(record.scores) - 2} more"] if len(record.scores) > 2 else []
         seed = "any" if record.deterministic else str(record.seed)
         seconds = f"{sum(record.seconds.values()):.1f}"
@@ -122,10 +123,14 @@ def describe(record: ResultRecord, folder: Path) -> str:
 
 
 def _score_lines(score: TestScore) -> list[str]:
+    if score.correct is None or score.interval is None:  # nothing was classified
+        values = ", ".join(f"{name} {value:.2f}" for name, value in score.metrics.items())
+        return [f"{score.name}: {values} ({score.total} tested)", f"  items {score.items_hash[:12]}"]
     interval = "{:.2f} .. {:.2f}".format(*score.interval)
+    ece, nll = score.metrics["ece"], score.metrics["nll"]
     lines = [
         f"{score.name}: {score.accuracy:.2f} % ({score.correct} of {score.total}; 95 % interval {interval})",
-        f"  calibration error {score.ece:.2f} %, log-likelihood {-score.nll:.4f}, items {score.items_hash[:12]}",
+        f"  calibration error {ece:.2f} %, log-likelihood {-nll:.4f}, items {score.items_hash[:12]}",
     ]
     known = [(value, name) for name, value in zip(score.classnames, score.per_class, strict=True) if value is not None]
     worst = ", ".join(f"{name} {value:.0f} %" for value, name in sorted(known)[:SHOWN_CLASSES])
@@ -139,15 +144,14 @@ class TestDifference:
     __test__ = False  # Keeps pytest from collecting it.
 
     name: str
-    accuracy: tuple[float, float]  # In percent.
-    ece: tuple[float, float]  # In percent.
-    nll: tuple[float, float]  # In nats.
-    # Images that only one of them got right; None if the images differ.
+    metrics: dict[str, tuple[float, float]]  # Those that both have, the main one first.
+    other_items: bool  # True if they were tested on different items.
+    # Images that only one of them got right; None if that is not known.
     only_right_in: tuple[int, int] | None
 
     def __str__(self) -> str:
-        left, right = self.accuracy
-        images = "other test images"
+        left, right = next(iter(self.metrics.values()))
+        images = "other test images" if self.other_items else "nothing was classified"
         if self.only_right_in is not None:
             images = "right in the first alone {}, in the second alone {}".format(*self.only_right_in)
         return f"{self.name}: {left:.2f} -> {right:.2f} ({right - left:+.2f}); {images}"
@@ -181,7 +185,11 @@ def difference(left: ResultRecord, right: ResultRecord) -> RunDifference:
     pairs = {key: (sides[0].get(key), sides[1].get(key)) for key in dict.fromkeys([*sides[0], *sides[1]])}
     settings = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
     shared = [score.name for score in left.scores if any(other.name == score.name for other in right.scores)]
-    tests = tuple(_test_difference(left.score(name), right.score(name)) for name in shared)
+    tests = tuple(
+        _test_difference(left.score(name), right.score(name), left.metric)
+        for name in shared
+        if left.metric == right.metric
+    )
     return RunDifference((left.run_id, right.run_id), settings, tests)
 
 
@@ -205,10 +213,11 @@ def _flat(content: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
     return flat
 
 
-def _test_difference(left: TestScore, right: TestScore) -> TestDifference:
+def _test_difference(left: TestScore, right: TestScore, metric: str) -> TestDifference:
     alone = None
-    if left.items_hash == right.items_hash:
+    if left.items_hash == right.items_hash and left.hits is not None and right.hits is not None:
         hits, others = left.right(), right.right()
         alone = int(np.sum(hits & ~others)), int(np.sum(~hits & others))
-    accuracy, ece, nll = (left.accuracy, right.accuracy), (left.ece, right.ece), (left.nll, right.nll)
-    return TestDifference(left.name, accuracy, ece, nll, alone)
+    names = [metric, *(name for name in left.metrics if name in right.metrics and name != metric)]
+    metrics = {name: (left.metrics[name], right.metrics[name]) for name in names}
+    return TestDifference(left.name, metrics, left.items_hash != right.items_hash, alone)

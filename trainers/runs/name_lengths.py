@@ -11,7 +11,7 @@ from adaptkit import ClassSet, FrozenCLIP
 from adaptkit.classes.templates import DEFAULT_TEMPLATE
 from datasets_fewshot import FewShotDataset, Split
 from trainers.config.settings import BenchConfig
-from trainers.runs.sources import Sources
+from trainers.protocols.task import Sources
 
 
 def fit_names(sources: Sources, config: BenchConfig, backbone: FrozenCLIP) -> Sources:

@@ -5,13 +5,9 @@ all, the record last: a folder with a record is a finished run.
 """
 
 import base64
-import errno
 import hashlib
 import json
-import os
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Set
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -20,8 +16,9 @@ import numpy as np
 
 from trainers.config.settings import WRAP_SIGN
 from trainers.evaluation.scoring import Bools, ConfidenceBin, Score
+from trainers.runs.old_records import OLD_VERSIONS, as_version_3
 
-SCHEMA_VERSION = 2  # docs/records.md has every version
+SCHEMA_VERSION = 3  # docs/records.md has every version
 # Enters every run's id. Raise it with any change to the code that changes what a run computes.
 RESULTS_VERSION = 1
 RECORD_FILE = "record.json"
@@ -31,8 +28,7 @@ LAST_GOOD_FILE = "last_good.safetensors"  # of a training that diverged
 
 DEPARTURE_MARK = " (recipe: "
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-
+# As `adaptkit.artefacts.atomic_file` has it; to import that package is to wait for torch, and records are read without.
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
 
@@ -45,25 +41,34 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True)
 class TestScore:
-    """How a model did on one set of test images."""
+    """How a model did on one test. What belongs to classification is None or empty where nothing is classified."""
 
     __test__ = False  # not a test case, whatever pytest makes of the name
 
     name: str  # "base", "new", "all", or a data set or domain
-    accuracy: float  # percent
-    correct: int
-    total: int
-    interval: tuple[float, float]  # 95 %, percent
-    ece: float  # percent
-    nll: float  # nats
-    classnames: tuple[str, ...]  # C
-    per_class: tuple[float | None, ...]  # percent, C; None without test images
+    metrics: dict[str, float]  # of classification "accuracy" and "ece" in percent, "nll" in nats
+    total: int  # test images, or queries
     items_hash: str  # of the test items
-    bins: tuple[ConfidenceBin, ...]  # 15, by rising confidence; none in records of version 1
-    hits: str  # which images were right: N bits, packed, base64
+    correct: int | None = None
+    interval: tuple[float, float] | None = None  # of the accuracy, 95 %, percent
+    classnames: tuple[str, ...] = ()  # C
+    per_class: tuple[float | None, ...] = ()  # accuracy in percent, C; None without test images
+    bins: tuple[ConfidenceBin, ...] = ()  # 15, by rising confidence; none in records of version 1
+    hits: str | None = None  # which images were right: N bits, packed, base64
+
+    @property
+    def accuracy(self) -> float:
+        """Percent of the test images that were classified right."""
+        return self.metrics["accuracy"]
 
     def right(self) -> Bools:
-        """Which images were right: (N,)."""
+        """Which images were right: (N,).
+
+        Raises:
+            ValueError: if nothing was classified.
+        """
+        if self.hits is None:
+            raise ValueError(f"test {self.name!r} classifies nothing, so no image is right or wrong")
         packed = np.frombuffer(base64.b64decode(self.hits), dtype=np.uint8)
         return np.unpackbits(packed, count=self.total).astype(np.bool_)
 
@@ -98,6 +103,7 @@ class ResultRecord:
     finished: str  # UTC, ISO 8601
     notes: tuple[str, ...]
     architecture: dict[str, Json] | None = None  # which blocks were skipped, as architecture.json says it
+    metric: str = "accuracy"  # the main one of every test, as the protocol has it
 
     @property
     def label(self) -> str:
@@ -107,6 +113,10 @@ class ResultRecord:
     def score(self, name: str) -> TestScore:
         """The score of that name."""
         return next(score for score in self.scores if score.name == name)
+
+    def value(self, test: str) -> float:
+        """The main metric of a test."""
+        return self.score(test).metrics[self.metric]
 
     @property
     def departures(self) -> tuple[str, ...]:
@@ -139,54 +149,25 @@ def run_folder(out: Path, identity: Mapping[str, Json]) -> Path:
 
 
 def test_score(name: str, score: Score, classnames: tuple[str, ...], items_hash: str) -> TestScore:
-    """A score in the form that a record keeps."""
+    """A score of classification in the form that a record keeps."""
     return TestScore(
         name=name,
-        accuracy=score.accuracy,
-        correct=score.correct,
+        metrics={"accuracy": score.accuracy, "ece": score.ece, "nll": score.nll},
         total=score.total,
+        items_hash=items_hash,
+        correct=score.correct,
         interval=score.interval,
-        ece=score.ece,
-        nll=score.nll,
         classnames=classnames,
         per_class=tuple(None if np.isnan(value) else value for value in score.per_class),
-        items_hash=items_hash,
         bins=score.bins,
         hits=base64.b64encode(np.packbits(score.hits).tobytes()).decode("ascii"),
     )
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path to write to; it takes the place of `path` at the end, or vanishes if anything fails.
-
-    Raises:
-        OSError: if it cannot be written; where the disk is full, the message says which file and what to do.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
-        reason = f"{os.strerror(error.errno)}; make room and start again, what is finished is kept"
-        raise OSError(error.errno, reason, str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
 def write_record(record: ResultRecord, folder: Path) -> None:
     """Write a record into its run's folder."""
+    from adaptkit.artefacts.atomic_file import write_text
+
     write_text(folder / RECORD_FILE, record_as_json(record) + "\n")
 
 
@@ -207,9 +188,9 @@ def read_record(folder: Path) -> ResultRecord:
     try:
         content = json.loads(text)
         version = content["schema_version"]
-        if version not in (1, SCHEMA_VERSION):
+        if version not in (*OLD_VERSIONS, SCHEMA_VERSION):
             raise RecordError(f"{path} has schema {version}; this version reads 1 to {SCHEMA_VERSION}")
-        record = _record_from_json(_as_version_2(content) if version == 1 else content)
+        record = _record_from_json(as_version_3(content))
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise RecordError(f"{path} is no record ({error!r}); remove it to have the run computed again") from error
     if record.run_id != run_id(record.identity):
@@ -223,12 +204,6 @@ def _record_from_json(content: dict) -> ResultRecord:
         score["bins"] = [ConfidenceBin(**one) for one in score["bins"]]
         scores.append(_from_json(TestScore, SCORE_FIELDS, score))
     return _from_json(ResultRecord, RECORD_FIELDS, {"architecture": None, **content, "scores": scores})
-
-
-def _as_version_2(content: dict) -> dict:
-    """A record of version 1 says nothing of confidence bins and of where the weights came from."""
-    scores = [{**score, "bins": []} for score in content["scores"]]
-    return {**content, "schema_version": SCHEMA_VERSION, "pretrained": "", "scores": scores}
 
 
 def _from_json(make: Callable[..., Kind], names: Set[str], content: dict) -> Kind:

@@ -20,7 +20,7 @@ from trainers.compute.precision import Precision, autocast
 from trainers.compute.seeds import derived_seed, seeded
 from trainers.config.settings import DataclassInstance, RunConfig, Wrap
 from trainers.feeding.batches import Batch
-from trainers.protocols.within_and_across import Task
+from trainers.protocols.task import Task
 from trainers.runs.data import Bench
 from trainers.training.few_shot import Batches
 

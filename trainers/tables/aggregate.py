@@ -90,9 +90,9 @@ def _several(choices: Iterable[tuple[Hashable, Hashable]]) -> bool:
     return any(seen.setdefault(place, value) != value for place, value in choices)
 
 
-def accuracy_cell(records: Iterable[ResultRecord], *tests: str) -> Cell | None:
-    """Accuracy in percent over the seeds of one method on one data set, the mean of the tests; None without records."""
-    by_seed = {record.seed: _mean_accuracy(record, tests) for record in records}
+def metric_cell(records: Iterable[ResultRecord], *tests: str) -> Cell | None:
+    """The main metric over the seeds of one method on one data set, the mean of the tests; None without records."""
+    by_seed = {record.seed: _mean(record, tests) for record in records}
     return _cell(by_seed) if by_seed else None
 
 
@@ -101,15 +101,15 @@ def _cell(by_seed: Mapping[int, float]) -> Cell:
     return Cell(fmean(values), pstdev(values), tuple(sorted(by_seed)))
 
 
-def _mean_accuracy(record: ResultRecord, tests: Sequence[str]) -> float:
-    return fmean(record.score(test).accuracy for test in tests)
+def _mean(record: ResultRecord, tests: Sequence[str]) -> float:
+    return fmean(record.value(test) for test in tests)
 
 
 def average_cell(
     per_dataset: Mapping[str, Sequence[ResultRecord]], datasets: Sequence[str], *tests: str
 ) -> Cell | None:
     """Mean over all the data sets and tests, spread over seeds; None unless every data set has the same seeds."""
-    values = [{r.seed: _mean_accuracy(r, tests) for r in per_dataset.get(name, ())} for name in datasets]
+    values = [{r.seed: _mean(r, tests) for r in per_dataset.get(name, ())} for name in datasets]
     seeds = set(values[0]) if values else set()
     if not seeds or any(set(own) != seeds for own in values):
         return None
@@ -131,17 +131,19 @@ def pooled_difference(
     estimated from the differences per seed.
 
     Returns:
-        None if no data set is in both, or our data sets have different seeds.
+        None if no data set is in both, our data sets have different seeds, or nothing was classified.
     """
     per_seed: dict[int, list[np.ndarray]] = {}  # seed -> difference per image, data set by data set
     datasets = [name for name in dict.fromkeys(r.dataset for r in ours) if any(b.dataset == name for b in baseline)]
     for name in datasets:
         reference = [record.score(test) for record in baseline if record.dataset == name]
+        if any(score.hits is None for score in reference):
+            return None
         expected = np.mean([score.right() for score in reference], axis=0)
         for record in ours:
             if record.dataset == name:
                 score = record.score(test)
-                if score.items_hash != reference[0].items_hash:
+                if score.hits is None or score.items_hash != reference[0].items_hash:
                     return None
                 per_seed.setdefault(record.seed, []).append(score.right() - expected)
     if not datasets or any(len(parts) != len(datasets) for parts in per_seed.values()):

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 import adaptkit
+from adaptkit.artefacts.atomic_file import Json, replacing
 from trainers.config.settings import CheckpointConfig
-from trainers.runs.records import Json, replacing
 
 KEPT = 2  # The newest, and the one before in case of damage.
 CHECKPOINTS = "checkpoints"  # Folder of the checkpoints in a run's folder.

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from adaptkit.artefacts.atomic_file import Json
 from adaptkit.contract.method import AdaptedCLIP
 from trainers.compute.team import Team
-from trainers.runs.records import Json
 from trainers.training.checkpoints import Snapshot
 
 

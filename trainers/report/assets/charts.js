@@ -1,12 +1,12 @@
 // The figures. Each takes the points that are chosen and gives an element, or says what is missing.
 
 const PLACE = (place) => (place === "average" ? "average" : place);
-const NOVEL = { new: "novel", all: "accuracy", accuracy: "accuracy", base: "base", H: "H" };
+const WORD = (measure) => data.words[measure] || measure;
 
 function pointText(point, more = "") {
   const shots = point.shots === null ? "" : `, ${point.shots} shots`;
   const seeds = point.seeds.length > 1 ? `${point.seeds.length} seeds` : point.seeds[0] === 0 ? "no seed matters" : `seed ${point.seeds[0]}`;
-  return `${point.label}${shots}\n${PLACE(point.place)}, ${NOVEL[point.measure]} ${spread(point)} %\n${more}${seeds}`;
+  return `${point.label}${shots}\n${PLACE(point.place)}, ${WORD(point.measure)} ${spread(point)} %\n${more}${seeds}`;
 }
 
 // Horizontal bars from zero: every method less the baseline, place by place.
@@ -58,9 +58,9 @@ function differenceBars(points, look, baseline, width, open) {
 }
 
 // Accuracy on base classes against novel ones; dashed curves have equal harmonic means.
-function baseNovel(points, look, width, open) {
-  const base = points.filter((point) => point.measure === "base");
-  const pairs = base.map((point) => [point, points.find((one) => one.measure === "new" && one.label === point.label)]).filter(([, novel]) => novel);
+function baseNovel(points, [ofBase, ofNovel], look, width, open) {
+  const base = points.filter((point) => point.measure === ofBase);
+  const pairs = base.map((point) => [point, points.find((one) => one.measure === ofNovel && one.label === point.label)]).filter(([, novel]) => novel);
   if (!pairs.length) return empty("No pair of base and novel accuracies", "Some runs of this data set are missing.");
   const area = frame({ width, height: Math.min(380, Math.max(300, width * 0.75)) }, "Accuracy on base classes against accuracy on novel classes");
   const xs = percentRange(pairs.flatMap(([point]) => [point.mean - (point.std || 0), point.mean + (point.std || 0)]), 2);

@@ -27,7 +27,7 @@ function makeDetails(data) {
   function one(run, back) {
     const seed = run.seed === null ? "no seed matters" : `${run.shots} shots, seed ${run.seed}`;
     showDialog(`${run.label} on ${run.dataset}`, `${run.protocol}, ${seed}`, [
-      run.scores.map((score) => scoreBlock(score, data.classnames)), times(run), facts(run),
+      run.scores.map((score) => scoreBlock(score, run.metric, data.classnames)), times(run), facts(run),
       run.notes.length ? [h("h4", {}, "Notes"), h("ul", { style: "margin:0;padding-left:20px" }, run.notes.map((note) => h("li", {}, note)))] : null,
       h("h4", {}, "Settings"), h("pre", { tabindex: "0", "aria-label": "Settings" }, JSON.stringify(run.settings, null, 1)),
     ], back);
@@ -37,12 +37,13 @@ function makeDetails(data) {
 }
 
 function runTable(runs, open) {
-  const columns = [["data set", true], ["method", true], ["shots"], ["seed"], ["accuracy, %"], ["calibration error, %"], ["seconds"], ["finished", true]]
+  const metrics = [...new Set(runs.map((run) => run.metric))].join(" or ");
+  const columns = [["data set", true], ["method", true], ["shots"], ["seed"], [`${metrics}, %`], ["calibration error, %"], ["seconds"], ["finished", true]]
     .map(([text, words]) => ({ text, words: Boolean(words) }));
   const rows = runs.map((run) => {
     const seed = run.seed === null ? "any" : String(run.seed);
-    const accuracies = run.scores.map((score) => fixed(score.accuracy)).slice(0, 3).join(" / ") + (run.scores.length > 3 ? " …" : "");
-    const eces = run.scores.map((score) => fixed(score.ece, 1)).slice(0, 3).join(" / ") + (run.scores.length > 3 ? " …" : "");
+    const accuracies = run.scores.map((score) => fixed(score.metrics[run.metric])).slice(0, 3).join(" / ") + (run.scores.length > 3 ? " …" : "");
+    const eces = run.scores.map((score) => fixed(score.metrics.ece, 1)).slice(0, 3).join(" / ") + (run.scores.length > 3 ? " …" : "");
     const seconds = Object.values(run.seconds).reduce((sum, value) => sum + value, 0);
     const texts = [run.dataset, run.label, String(run.shots), seed, accuracies, eces, fixed(seconds, 1), run.finished.slice(0, 16).replace("T", " ")];
     const name = h("button", { type: "button", class: "row", "aria-label": `${run.label} on ${run.dataset}, ${run.shots} shots, seed ${seed}: details`, onclick: () => open(run) }, run.label);
@@ -55,16 +56,19 @@ function pairs(entries) {
   return h("dl", {}, entries.filter(([, value]) => value !== null && value !== "").map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 }
 
-function scoreBlock(score, classnames) {
+function scoreBlock(score, metric, classnames) {
+  const head = h("h4", {}, `Test “${WORD(score.name)}”: ${fixed(score.metrics[metric])} %`);
+  const items = ["test items", h("code", {}, score.items_hash)];
+  if (score.correct === null) return [head, pairs([...Object.entries(score.metrics).map(([name, value]) => [name, fixed(value)]), items])];
   const names = classnames[score.classnames];
   const classes = names.map((name, index) => [name, score.per_class[index]]).filter(([, value]) => value !== null).sort((a, b) => a[1] - b[1]);
   const rows = (some) => h("div", { class: "bars" }, some.map(([name, value]) => [h("span", {}, name), h("u", {}, h("i", { style: `width:${value}%` })), h("span", {}, `${fixed(value, 0)} %`)]));
   return [
-    h("h4", {}, `Test “${NOVEL[score.name] || score.name}”: ${fixed(score.accuracy)} %`),
+    head,
     pairs([
       ["right", `${score.correct} of ${score.total} images; 95 % interval ${fixed(score.interval[0])} to ${fixed(score.interval[1])} %`],
-      ["calibration", `expected error ${fixed(score.ece)} %, negative log-likelihood ${fixed(score.nll, 4)}`],
-      ["test items", h("code", {}, score.items_hash)],
+      ["calibration", `expected error ${fixed(score.metrics.ece)} %, negative log-likelihood ${fixed(score.metrics.nll, 4)}`],
+      items,
     ]),
     h("details", { style: "margin-top:6px" }, h("summary", { style: "cursor:pointer;color:var(--soft)" }, `Accuracy of ${classes.length} classes, weakest first`), h("div", { style: "max-height:260px;overflow:auto;margin-top:8px", tabindex: "0" }, rows(classes))),
   ];

@@ -16,7 +16,7 @@ function figures(group, baseline, open) {
   const measures = [...new Set(group.points.map((point) => point.measure))];
   const places = [...new Set(group.points.map((point) => point.place))];
   const shots = [...new Set(group.points.map((point) => point.shots))].filter((count) => count > 0).sort((a, b) => a - b);
-  const fewShot = group.protocol === "few_shot";
+  const byShots = group.points.some((point) => point.shots !== null);
   const chosen = {
     hidden: new Set(),
     measure: measures.includes("H") ? "H" : measures[0],
@@ -27,7 +27,7 @@ function figures(group, baseline, open) {
   const grid = h("div", { class: "figures" });
 
   const shown = (point) => !chosen.hidden.has(point.label);
-  const atShots = (point) => !fewShot || point.shots === 0 || point.label === baseline || point.shots === chosen.shots;
+  const atShots = (point) => !byShots || point.shots === 0 || point.label === baseline || point.shots === chosen.shots;
   const openPoint = (point) => open(`${point.label} on ${PLACE(point.place)}`, point.run_ids);
 
   function card(title, text, drawing, controls = null, wide = false) {
@@ -39,20 +39,20 @@ function figures(group, baseline, open) {
     const visible = group.points.filter(shown);
     const here = visible.filter((point) => point.place === chosen.place);
     const measured = here.filter((point) => point.measure === chosen.measure);
-    const at = fewShot ? `, ${chosen.shots} shots` : "";
+    const at = byShots ? `, ${chosen.shots} shots` : "";
     const where = PLACE(chosen.place);
-    const name = NOVEL[chosen.measure];
-    const plain = chosen.measure === "H" ? here.filter((point) => point.measure === "base") : measured;
+    const name = WORD(chosen.measure);
+    const plain = chosen.measure === "H" ? here.filter((point) => point.measure === group.pair[0]) : measured;
     const wide = Math.max(280, content.clientWidth - 2 * parseFloat(getComputedStyle(content).paddingLeft) - 26);
     const half = window.innerWidth > 860 ? (wide + 26 - 16) / 2 - 26 : wide;
     const cards = [];
-    cards.push(card(`Against ${baseline}`, `${name}, every ${["base_to_novel", "few_shot"].includes(group.protocol) ? "data set" : "test"}${at}${chosen.measure === "H" ? "" : "; whiskers are one standard deviation over seeds"}`,
+    cards.push(card(`Against ${baseline}`, `${name}, every ${group.places}${at}${chosen.measure === "H" ? "" : "; whiskers are one standard deviation over seeds"}`,
       differenceBars(visible.filter((point) => point.measure === chosen.measure && atShots(point)), look, baseline, wide, openPoint), null, true));
-    if (group.protocol === "base_to_novel") cards.push(card("Base and novel", `${where}; dashed curves have equal H`, baseNovel(here, look, half, openPoint)));
-    if (fewShot) cards.push(card("Few-shot curves", where, curves(measured, look, baseline, half, openPoint)));
+    if (group.pair) cards.push(card("Base and novel", `${where}; dashed curves have equal H`, baseNovel(here, group.pair, look, half, openPoint)));
+    if (byShots) cards.push(card("Few-shot curves", where, curves(measured, look, baseline, half, openPoint)));
     cards.push(card("Accuracy against cost", `${where}, ${name}${at}`, cost(measured.filter(atShots), look, chosen.quantity, half, openPoint),
       select("cost", [["seconds", "seconds"], ["parameters", "parameters"]], chosen.quantity, (value) => { chosen.quantity = value; draw(); })));
-    cards.push(card("Reliability", `${where}, ${NOVEL[plain[0]?.measure || chosen.measure]}${at}: how often a confidence is right; paler bars hold fewer images`,
+    cards.push(card("Reliability", `${where}, ${WORD(plain[0]?.measure || chosen.measure)}${at}: how often a confidence is right; paler bars hold fewer images`,
       reliability(plain.filter(atShots), look, openPoint), null, cards.length === 3));
     grid.replaceChildren(...cards);
   }
@@ -68,7 +68,7 @@ function figures(group, baseline, open) {
   const choose = (key, convert = String) => (value) => { chosen[key] = convert(value); draw(); };
   const controls = [
     select("data set", places.map((place) => [place, PLACE(place)]), chosen.place, choose("place")),
-    measures.length > 1 ? select("measure", measures.map((measure) => [measure, NOVEL[measure]]), chosen.measure, choose("measure")) : null,
+    measures.length > 1 ? select("measure", measures.map((measure) => [measure, WORD(measure)]), chosen.measure, choose("measure")) : null,
     shots.length > 1 ? select("shots", shots.map((count) => [String(count), String(count)]), String(chosen.shots), choose("shots", Number)) : null,
   ];
   draw();

@@ -38,10 +38,10 @@ document.getElementById("facts").textContent = `${one(data.runs.length, "run")},
 function tiles(group) {
   const labels = new Set(group.points.map((point) => point.label));
   const averages = group.points.filter((point) => point.place === "average");
-  const measure = group.protocol === "base_to_novel" ? "H" : averages[0]?.measure;
+  const measure = group.pair ? "H" : averages[0]?.measure;
   const ranked = averages.filter((point) => point.measure === measure).sort((a, b) => b.mean - a.mean);
   const best = ranked[0];
-  const name = measure === "H" ? "H on average" : "accuracy on average";
+  const name = `${WORD(measure)} on average`;
   const entries = [
     [one(group.runs, "run"), `of ${one(labels.size, "method")}`],
     [one(group.datasets.length, "data set"), `suite ${group.suite}`],
@@ -66,7 +66,7 @@ function ledgerSection(group) {
   const reasons = [...new Set(group.ledger.map((row) => row.why.join("; ")).filter(Boolean))];
   const rows = group.ledger.map((row) => {
     const ours = row.ours === null ? MISSING : fixed(row.ours) + (row.std === null ? "" : ` ± ${fixed(row.std)}`);
-    const texts = [row.method, PLACE(row.place), String(row.shots), NOVEL[row.measure], fixed(row.published), ours,
+    const texts = [row.method, PLACE(row.place), String(row.shots), WORD(row.measure), fixed(row.published), ours,
       row.difference === null ? MISSING : signed(row.difference), row.verdict, row.why.length ? letter(reasons.indexOf(row.why.join("; "))) : ""];
     const published = [texts[4], row.verified ? null : h("abbr", { title: "recalled: no source of this number was read" }, " †"), h("sup", {}, ` ${sources.indexOf(row.source) + 1}`)];
     const kind = row.verdict.startsWith("within") ? "within" : row.verdict.startsWith("outside") ? "outside" : row.verdict.replace(" ", "-");

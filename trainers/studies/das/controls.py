@@ -14,6 +14,7 @@ from statistics import fmean, pstdev
 from rich.console import Console
 
 from adaptkit import FrozenCLIP
+from adaptkit.artefacts.atomic_file import write_text
 from adaptkit.wrappers import DASConfig
 from trainers.bench.jobs import choose_launcher, refuse_failures, run_all
 from trainers.bench.plan import Plan, open_bench, plan
@@ -21,7 +22,7 @@ from trainers.config.load import load_bench
 from trainers.config.settings import BenchConfig
 from trainers.evaluation.scoring import harmonic_mean
 from trainers.launchers import Event
-from trainers.runs.records import ResultRecord, write_text
+from trainers.runs.records import ResultRecord
 from trainers.studies.das.latency import Latency, measure_latencies
 
 DAS = "das"

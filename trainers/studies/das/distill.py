@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP, Support, create_method
+from adaptkit.artefacts.atomic_file import Json
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.wrappers import DAS, DASConfig
 from adaptkit.wrappers.das.search import RewardSearch
@@ -26,7 +27,7 @@ from trainers.compute.seeds import derived_seed, seeded
 from trainers.config.training import OptimConfig, ViewConfig
 from trainers.feeding.batches import ImageBatches, evaluation_batches
 from trainers.runs.data import Bench
-from trainers.runs.records import Json, run_id
+from trainers.runs.records import run_id
 from trainers.training.checkpoints import Checkpoints
 from trainers.training.few_shot import train
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from trainers.runs.records import replacing
+from adaptkit.artefacts.atomic_file import replacing
 from trainers.studies.das.controls import NAME, ControlRow
 
 FORMATS = ("png", "svg")

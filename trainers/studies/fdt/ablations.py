@@ -12,12 +12,14 @@ from statistics import fmean, stdev
 
 from rich.console import Console
 
+from adaptkit.artefacts.atomic_file import write_text
 from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
 from trainers.config.values import ConfigError, check_name
 from trainers.evaluation.scoring import harmonic_mean
+from trainers.protocols.base_to_novel import BASE_TO_NOVEL
 from trainers.runs.execute import execute
-from trainers.runs.records import ResultRecord, write_text
+from trainers.runs.records import ResultRecord
 
 VARIANTS: dict[str, dict[str, object]] = {
     "default": {},
@@ -85,9 +87,9 @@ def variant_records(
     method: str, variant: dict[str, object], overrides: Sequence[str], out: Path, cache: Path, name: str
 ) -> list[ResultRecord]:
     """The records of one variant on all data sets and seeds, by data set and seed."""
-    words = ["PROTOCOL", "base_to_novel", "METHODS", f"[{method}]", "WRAP", "[fdt]", *overrides]
+    words = ["PROTOCOL", BASE_TO_NOVEL.name, "METHODS", f"[{method}]", "WRAP", "[fdt]", *overrides]
     config = load_bench(None, [*words, *(word for key, value in variant.items() for word in (key, str(value)))])
-    if any(run.protocol != "base_to_novel" for run in config.runs):
+    if any(run.protocol != BASE_TO_NOVEL.name for run in config.runs):
         raise ConfigError("ablations are base to novel; leave PROTOCOL out")
     bench = open_bench(config, out, cache)
     todo, messages = plan(config, bench), Console(stderr=True, highlight=False)

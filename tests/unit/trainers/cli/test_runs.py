@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from adaptkit.artefacts.atomic_file import write_text
 from tests.helpers.records import make_record
 from trainers.cli import main
-from trainers.runs.records import RECORD_FILE, run_folder, write_record, write_text
+from trainers.runs.records import RECORD_FILE, run_folder, write_record
 
 BASE = ("--protocol", "base_to_novel")
 

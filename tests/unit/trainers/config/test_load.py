@@ -9,7 +9,7 @@ from datasets_fewshot import list_datasets
 from tests.helpers.registrations import forget_registrations
 from trainers.config.load import load_bench
 from trainers.config.values import ConfigError, fit
-from trainers.protocols.within_and_across import PROTOCOLS
+from trainers.protocols.registry import list_protocols
 
 PAPER = ("SUITE", "paper", "DATASETS", "[dtd]")
 
@@ -145,7 +145,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("suite", ["mini", "paper"])
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", list_protocols())
 def test_packaged_files_fit_every_method(suite, protocol):
     bench = load_bench(overrides=["SUITE", suite, "PROTOCOL", protocol, "METHODS", f"[{', '.join(list_methods())}]"])
     assert {run.method for run in bench.runs} == set(list_methods())

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from trainers.config.load import load_bench
-from trainers.protocols.within_and_across import PROTOCOLS
+from trainers.protocols.registry import list_protocols
 
 FOLDER = Path(str(resources.files("configs"))) / "paper"
 METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc")
@@ -21,7 +21,7 @@ def content(recipe):
 
 def runs(recipe):
     """Of the recipe's own protocol, or of any where there is none of that name yet."""
-    protocol = [] if content(recipe)["PROTOCOL"] in PROTOCOLS else ["PROTOCOL", "few_shot"]
+    protocol = [] if content(recipe)["PROTOCOL"] in list_protocols() else ["PROTOCOL", "few_shot"]
     return load_bench(FOLDER / f"{recipe}.yaml", protocol).runs
 
 
@@ -45,7 +45,7 @@ def test_a_recipe_opens_with_its_source_and_its_command(recipe):
     assert f"--config configs/paper/{recipe}.yaml" in text
 
 
-@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if content(recipe)["PROTOCOL"] in PROTOCOLS])
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if content(recipe)["PROTOCOL"] in list_protocols()])
 def test_a_method_s_own_file_says_the_same(recipe):
     assert {departure for run in runs(recipe) for departure in run.departures} == set()
 

@@ -2,7 +2,8 @@
 
 from tests.helpers.records import make_record
 from trainers.report.page import averages_first, page_data
-from trainers.tables.tables import AVERAGE, tables
+from trainers.tables.layouts import AVERAGE
+from trainers.tables.tables import tables
 
 
 def records():

@@ -9,11 +9,11 @@ from trainers.config.files import packaged_names
 from trainers.config.load import load_bench
 from trainers.config.settings import BackboneConfig
 from trainers.evaluation.scoring import harmonic_mean
-from trainers.protocols.within_and_across import PROTOCOLS
+from trainers.protocols.registry import list_protocols
 from trainers.report.paper_tables import PAPER_TABLES, paper_table
 from trainers.report.publications import AVERAGE, published_places, published_rows
 
-ROWS = [row for protocol in PROTOCOLS for row in published_rows(protocol)]
+ROWS = [row for protocol in list_protocols() for row in published_rows(protocol)]
 
 
 def test_every_row_is_of_a_method_and_of_places_that_exist():

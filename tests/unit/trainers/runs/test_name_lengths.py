@@ -6,8 +6,8 @@ from adaptkit import load_backbone
 from datasets_fewshot import FewShotDataset, Item, Split
 from datasets_fewshot.paper_format.facts import facts
 from trainers.config.load import load_bench
+from trainers.protocols.task import Sources
 from trainers.runs.name_lengths import fit_names, fitting_words
-from trainers.runs.sources import Sources
 
 ROADSTER = "2009 Bugatti Veyron 16.4 Convertible"
 

@@ -7,13 +7,12 @@ from tests.helpers.records import make_record
 from trainers.runs.records import (
     RECORD_FILE,
     RecordError,
+    TestScore,
     read_record,
     read_records,
-    replacing,
     run_folder,
     run_id,
     write_record,
-    write_text,
 )
 
 
@@ -75,43 +74,17 @@ def test_a_record_of_another_kind_is_refused(tmp_path, change, message):
         read_record(tmp_path)
 
 
-def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    write_text(tmp_path / "table.md", "old")
-    with pytest.raises(KeyboardInterrupt):
-        write_half(tmp_path / "table.md")
-    assert [path.name for path in tmp_path.iterdir()] == ["table.md"]
-    assert (tmp_path / "table.md").read_text() == "old"
-
-
-def write_half(path):
-    with replacing(path) as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
-
-
-def test_a_write_replaces_in_one_step(tmp_path):
-    path = tmp_path / "new" / "table.md"
-    write_text(path, "one")
-    write_text(path, "two")
-    assert path.read_text() == "two"
-    assert [entry.name for entry in path.parent.iterdir()] == ["table.md"]
-
-
-def test_a_record_of_version_1_is_read_without_what_it_did_not_say(tmp_path):
-    record = make_record(base=65.0)
+def test_a_score_that_classifies_nothing_reads_back_equal(tmp_path):
+    found = TestScore("image_to_text", {"recall@1": 40.0, "recall@5": 65.5}, total=200, items_hash="hash")
+    record = dataclasses.replace(make_record(), scores=(found,), metric="recall@1")
     write_record(record, tmp_path)
-    content = json.loads((tmp_path / RECORD_FILE).read_text())
-    content["schema_version"] = 1
-    del content["pretrained"]
-    for score in content["scores"]:
-        del score["bins"]
-    write_text(tmp_path / RECORD_FILE, json.dumps(content))
-    read = read_record(tmp_path)
-    assert read.score("base").accuracy == 65.0
-    assert (read.pretrained, read.score("base").bins) == ("", ())
+    assert read_record(tmp_path) == record
+    assert read_record(tmp_path).value("image_to_text") == 40.0
+    with pytest.raises(ValueError, match="'image_to_text' classifies nothing"):
+        found.right()
 
 
 def test_a_record_of_a_later_version_is_refused(tmp_path):
-    write_record(dataclasses.replace(make_record(), schema_version=3), tmp_path)
-    with pytest.raises(RecordError, match="has schema 3; this version reads 1 to 2"):
+    write_record(dataclasses.replace(make_record(), schema_version=4), tmp_path)
+    with pytest.raises(RecordError, match="has schema 4; this version reads 1 to 3"):
         read_record(tmp_path)

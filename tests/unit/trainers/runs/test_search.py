@@ -11,7 +11,7 @@ from adaptkit.wrappers import DASConfig
 from datasets_fewshot import Item
 from tests.helpers.records import make_record
 from trainers.config.load import load_bench
-from trainers.protocols.within_and_across import Task
+from trainers.protocols.task import Task
 from trainers.runs.records import ResultRecord, read_record, write_record
 from trainers.runs.search import adamw, split_for_rewards, train_step
 from trainers.studies.das.controls import control_configs, summarise
@@ -78,7 +78,8 @@ def with_skips(blocks, base, new, **changes) -> ResultRecord:
     plan = {"vision": {"depth": 6, "skipped": blocks}, "text": {"depth": 3, "skipped": []}}
     architecture = {**plan, "macs": {"image": 70, "image_as_loaded": 100}}
     one = make_record()
-    scores = (replace(one.scores[0], name="base", accuracy=base), replace(one.scores[0], name="new", accuracy=new))
+    accuracies = {"base": base, "new": new}
+    scores = tuple(replace(one.scores[0], name=name, metrics={"accuracy": accuracies[name]}) for name in accuracies)
     return replace(one, scores=scores, architecture=architecture, **changes)
 
 

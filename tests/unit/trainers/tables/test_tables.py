@@ -6,9 +6,13 @@ import pytest
 from rich.console import Console
 
 from tests.helpers.records import make_record, make_score
-from trainers.tables.aggregate import accuracy_cell, average_cell, by_label, harmonic_cell, pooled_difference
+from trainers.protocols.base_to_novel import BASE_TO_NOVEL
+from trainers.protocols.cross_dataset import CROSS_DATASET
+from trainers.protocols.few_shot import FEW_SHOT
+from trainers.tables.aggregate import average_cell, by_label, harmonic_cell, metric_cell, pooled_difference
 from trainers.tables.formats import MISSING
-from trainers.tables.tables import base_to_novel_table, cross_dataset_paper_table, few_shot_table, tables
+from trainers.tables.layouts import table_by_shots, table_by_tests, wide_table_from_source
+from trainers.tables.tables import tables
 
 
 def cells_of(table, first, second):
@@ -17,7 +21,7 @@ def cells_of(table, first, second):
 
 def test_mean_and_population_std_over_seeds():
     records = [make_record(seed=seed, base=base) for seed, base in ((1, 50.0), (2, 60.0), (3, 70.0))]
-    cell = accuracy_cell(records, "base")
+    cell = metric_cell(records, "base")
     assert cell.mean == 60.0
     assert cell.std == pytest.approx(np.std([50, 60, 70]))
     assert cell.seeds == (1, 2, 3)
@@ -39,20 +43,20 @@ def test_average_spread_is_of_the_averages_per_seed():
 
 
 def test_missing_data_set_shows_and_empties_the_average():
-    table = base_to_novel_table([make_record(dataset="a")], ["a", "b"])
+    table = table_by_tests(BASE_TO_NOVEL, [make_record(dataset="a")], ["a", "b"])
     assert cells_of(table, "b", "coop")[2:] == (MISSING,) * 7
     assert cells_of(table, "average of 2", "coop")[3:6] == (MISSING,) * 3
 
 
 def test_missing_seed_shows_and_empties_the_average():
     records = [make_record(dataset="a", seed=1), make_record(dataset="a", seed=2), make_record(dataset="b", seed=1)]
-    table = base_to_novel_table(records, ["a", "b"])
+    table = table_by_tests(BASE_TO_NOVEL, records, ["a", "b"])
     assert cells_of(table, "b", "coop")[7] == "1"
     assert cells_of(table, "average of 2", "coop")[3] == MISSING
 
 
 def test_zero_shot_stands_for_every_seed():
-    table = base_to_novel_table([make_record(method="zero_shot", seed=0, shots=0)], ["a"])
+    table = table_by_tests(BASE_TO_NOVEL, [make_record(method="zero_shot", seed=0, shots=0)], ["a"])
     row = cells_of(table, "a", "zero_shot")
     assert row[2] == "0"
     assert row[7] == "any"
@@ -75,7 +79,7 @@ def test_data_sets_may_have_shots_of_their_own():
 def test_few_shot_table_has_a_column_per_number_of_shots():
     records = [make_record(protocol="few_shot", shots=shots, base=base) for shots, base in ((1, 40.0), (2, 50.0))]
     records.append(make_record(protocol="few_shot", method="zero_shot", shots=0, seed=0, base=30.0))
-    table = few_shot_table(records, ["a"])
+    table = table_by_shots(FEW_SHOT, records, ["a"])
     assert table.headers[2:5] == ("0 shots", "1 shot", "2 shots")
     assert cells_of(table, "a", "coop")[2:5] == (MISSING, "40.00", "50.00")
     assert cells_of(table, "a", "zero_shot")[2:5] == ("30.00", MISSING, MISSING)
@@ -110,7 +114,7 @@ def test_pooling_refuses_other_test_images():
 
 def test_departures_from_the_recipe_are_told_with_their_data_sets():
     records = [make_record(dataset="a", notes=("OPTIM.EPOCHS is 5 (recipe: 200)",)), make_record(dataset="b")]
-    notes = base_to_novel_table(records, ["a", "b"]).notes
+    notes = table_by_tests(BASE_TO_NOVEL, records, ["a", "b"]).notes
     assert "coop on a: OPTIM.EPOCHS is 5 (recipe: 200)" in notes
 
 
@@ -122,7 +126,7 @@ def test_what_records_say_of_their_data_is_told_once_for_all_methods():
     ]
     records.append(make_record(dataset="c"))
     records.append(make_record(dataset="c", method="zero_shot", seed=0))
-    notes = base_to_novel_table(records, ["a", "b", "c"]).notes
+    notes = table_by_tests(BASE_TO_NOVEL, records, ["a", "b", "c"]).notes
     assert [note for note in notes if "fallback" in note] == ["zero_shot; coop on a, b: fallback split"]
 
 
@@ -142,7 +146,7 @@ def test_protocols_and_backbones_get_tables_of_their_own():
 def test_terminal_table_names_a_data_set_once():
     records = [make_record(), make_record(method="zero_shot", seed=0, shots=0)]
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(base_to_novel_table(records, ["a"]).rich())
+    console.print(table_by_tests(BASE_TO_NOVEL, records, ["a"]).rich())
     lines = console.export_text().splitlines()
     assert sum("average of 1" in line for line in lines) == 1
     assert max(map(len, lines)) <= 80
@@ -188,7 +192,7 @@ def two_methods():
 
 
 def test_the_best_of_a_data_set_is_bold_in_every_form():
-    table = base_to_novel_table(two_methods(), ["a"])
+    table = table_by_tests(BASE_TO_NOVEL, two_methods(), ["a"])
     assert "| a | coop | 16 | **60.00** | 40.00 | 48.00 |" in table.markdown()
     assert "| a | kgcoop | 16 | 50.00 | **70.00** | **58.33** |" in table.markdown()
     assert r"a & coop & 16 & \textbf{60.00} & 40.00 & 48.00 &" in table.latex()
@@ -196,24 +200,28 @@ def test_the_best_of_a_data_set_is_bold_in_every_form():
 
 def test_equal_numbers_are_all_best_and_one_alone_is_none():
     ties = [make_record(method="coop", base=60.0), make_record(method="kgcoop", base=60.0)]
-    assert base_to_novel_table(ties, ["a"]).markdown().count("**60.00**") == 4  # on the data set and on average
-    assert "**" not in base_to_novel_table(ties[:1], ["a"]).markdown()
+    assert (
+        table_by_tests(BASE_TO_NOVEL, ties, ["a"]).markdown().count("**60.00**") == 4
+    )  # on the data set and on average
+    assert "**" not in table_by_tests(BASE_TO_NOVEL, ties[:1], ["a"]).markdown()
 
 
 def test_latex_escapes_what_it_would_read():
-    text = base_to_novel_table([make_record(dataset="a_b", seed=seed) for seed in (1, 2)], ["a_b", "c"]).latex()
+    text = table_by_tests(
+        BASE_TO_NOVEL, [make_record(dataset="a_b", seed=seed) for seed in (1, 2)], ["a_b", "c"]
+    ).latex()
     assert r"a\_b & coop & 16 & 50.00 $\pm$ 0.00 &" in text
     assert "c & coop & -- &" in text
 
 
 def test_what_a_full_table_would_have_is_noted():
     records = [make_record(dataset="a", seed=1), make_record(dataset="a", seed=2), make_record(dataset="b", seed=1)]
-    assert base_to_novel_table(records, ["a", "b", "c"]).notes[0] == "missing: coop on b, seed 2; coop on c"
+    assert table_by_tests(BASE_TO_NOVEL, records, ["a", "b", "c"]).notes[0] == "missing: coop on b, seed 2; coop on c"
 
 
 def test_the_papers_have_a_column_per_target_and_their_average_last():
     record = make_record(protocol="cross_dataset", tests={"a": 90.0, "b": 50.0, "c": 40.0})
-    table = cross_dataset_paper_table([record], "a")
+    table = wide_table_from_source(CROSS_DATASET, [record], "a")
     assert table.headers == ("method", "shots", "a (source)", "b", "c", "average of 2")
     assert table.rows == (("coop", "16", "90.00", "50.00", "40.00", "45.00"),)
 
@@ -223,7 +231,7 @@ def test_a_terminal_folds_names_and_never_numbers():
         make_record("emoji_activities", "clip_adapter_xl", seed=seed, base=75.0 + 5 * seed) for seed in (1, 2, 3)
     ]
     console = Console(width=72, record=True, file=io.StringIO())
-    console.print(base_to_novel_table(records, ["emoji_activities"]).rich())
+    console.print(table_by_tests(BASE_TO_NOVEL, records, ["emoji_activities"]).rich())
     printed = console.export_text()
     assert "85.00±4.08" in printed
     assert "50.00±0.00" in printed

@@ -175,7 +175,7 @@ def test_a_finished_run_becomes_an_adapter_that_scores_the_same(tmp_path, capsys
         assert code == 0
         assert record["method"] in line
         card = (tmp_path / record["method"] / "README.md").read_text()
-        assert f"{record['scores'][0]['accuracy']:.2f}" in card
+        assert f"{record['scores'][0]['metrics']['accuracy']:.2f}" in card
         method = adaptkit.load(tmp_path / record["method"])
         assert method.classes.classnames == tuple(record["scores"][0]["classnames"])
         if record["method"] == "kgcoop":

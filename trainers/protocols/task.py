@@ -1,0 +1,62 @@
+"""A task is one training and its tests; sources are the data sets that the tasks of a bench are made from."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from datasets_fewshot import FewShotDataset, Item, Split
+
+Targets = Mapping[str, FewShotDataset]  # name of a test -> where its images lie
+NO_TARGETS: Targets = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """Images to classify among the given names."""
+
+    name: str  # "base" and "new", "all", or the data set or domain
+    dataset: FewShotDataset  # where the images lie
+    items: tuple[Item, ...]
+    classnames: tuple[str, ...]  # C names in label order
+    # Where the classes are some of the training's: their labels there, C of them, so that a method that is bound to its
+    # classes can answer with a part of its logits. Empty elsewhere.
+    learnt_labels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training and its tests. The classes of the training are all that the method sees while it learns."""
+
+    train: tuple[Item, ...]
+    val: tuple[Item, ...]  # at most 4 per class of the training, for methods that tune themselves; may be empty
+    classnames: tuple[str, ...]  # of the training, in label order
+    tests: tuple[EvalSet, ...]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The data sets that a bench names, and how one of them is loaded."""
+
+    datasets: tuple[str, ...]  # that are learnt from
+    targets: tuple[str, ...]  # that are tested on besides
+    load: Callable[..., FewShotDataset]  # (name, **options of its loader) -> data set
+    families: tuple[str, ...] = ()  # drawing families to learn from, in the embedded data
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Data sets by name, and for each of them where else it is tested."""
+
+    datasets: Mapping[str, FewShotDataset]
+    targets: Mapping[str, Targets]  # has no entry for a data set that is tested on its own images alone
+
+
+def load_alone(wanted: Wanted) -> Sources:
+    """Load data sets that are learnt from and tested on their own images."""
+    return Sources({name: wanted.load(name) for name in wanted.datasets}, {})
+
+
+def classnames_of(split: Split) -> tuple[str, ...]:
+    """The class names of the training list in label order, C of them, as the list writes them."""
+    names = {item.label: item.classname for item in split.train}
+    return tuple(names[label] for label in sorted(names))
