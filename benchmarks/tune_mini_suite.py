@@ -20,7 +20,8 @@ from datasets_fewshot.mini.suite import family_of
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.plan import open_bench, probe
 from trainers.config.load import load_bench
-from trainers.config.settings import WRAP_SIGN, RunConfig
+from trainers.config.settings import RunConfig
+from trainers.labels import WRAP_SIGN
 from trainers.protocols.base_to_novel import base_to_novel
 from trainers.protocols.task import EvalSet, Sources, Task
 from trainers.runs.data import Bench

@@ -28,7 +28,6 @@ from trainers.config.layers import Layer, Node, Schema, from_node, make_schema, 
 from trainers.config.settings import (
     EVERY_METHOD,
     OWN_SUITE,
-    WRAP_SIGN,
     BackboneConfig,
     BenchConfig,
     BenchSettings,
@@ -40,6 +39,7 @@ from trainers.config.settings import (
 )
 from trainers.config.training import OptimConfig, ViewConfig
 from trainers.config.values import ConfigError, Scalar, check_name
+from trainers.labels import WRAP_SIGN
 from trainers.protocols.registry import EvalProtocol, get_protocol, list_protocols
 
 

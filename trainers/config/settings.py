@@ -5,8 +5,8 @@ from typing import ClassVar, Literal, Protocol
 
 from adaptkit.options import option, options
 from trainers.config.training import OptimConfig, ViewConfig
+from trainers.labels import WRAP_SIGN
 
-WRAP_SIGN = "+"  # Stands between the names of a method and its wrappers, as in "coop+das".
 EVERY_METHOD = "all"  # in METHODS: every method that can take part
 OWN_SUITE = "own"  # the suite of data sets that `DATA.OWN` names
 

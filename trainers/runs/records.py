@@ -14,8 +14,8 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from trainers.config.settings import WRAP_SIGN
 from trainers.evaluation.scoring import Bools, ConfidenceBin, Score
+from trainers.labels import WRAP_SIGN
 from trainers.runs.old_records import OLD_VERSIONS, as_version_3
 
 SCHEMA_VERSION = 3  # docs/records.md has every version
