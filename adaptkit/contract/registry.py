@@ -13,8 +13,8 @@ from adaptkit.contract.catalogue import Catalogue, Touches, article, suggestion
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.objective import Objective, Trained
 from adaptkit.contract.wrapper import MakeInner, MethodWrapper
+from adaptkit.options import check, values_of
 from adaptkit.options import make as make_options
-from adaptkit.options import values_of
 
 Method = TypeVar("Method", bound=type[AdaptedCLIP])
 Wrapper = TypeVar("Wrapper", bound=type[MethodWrapper])
@@ -339,6 +339,9 @@ def _checked(name: str, config_type: type, config: object | None, /, **options: 
     if not isinstance(config, config_type):
         raise ValueError(f"{name} takes its options as {config_type.__name__}, got {type(config).__name__}")
     try:
-        return make_options(type(config), {**values_of(config), **options})
+        if options:
+            return make_options(type(config), {**values_of(config), **options})
+        check(type(config), values_of(config))
+        return config  # itself: a search finds the options that it settles by what they are
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
