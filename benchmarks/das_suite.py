@@ -22,6 +22,7 @@ from statistics import fmean, stdev
 
 from benchmarks.timing import hardware
 from datasets_fewshot.store.cache_folder import cache_folder
+from trainers.config.overrides import words_as_settings
 from trainers.studies.das.controls import CONTROLS, DAS, NAME, NO_SKIP, RANDOM, ControlRow, run_controls, table
 from trainers.studies.das.plot import draw_controls
 
@@ -47,7 +48,7 @@ def main() -> None:
     others = [int(seed) for seed in args.seeds_of_others.split(",")]
     names = args.controls.split(",")
     suffix = "_distilled" if args.distilled else ""
-    rows = run_controls(None, words, [SKIP], args.runs, cache_folder() / "features", others, names)
+    rows = run_controls(None, words_as_settings(words), [SKIP], args.runs, cache_folder() / "features", others, names)
     goals = judged(rows)
     seeds = {"seeds": args.seeds, "seeds_of_others": args.seeds_of_others}
     content = {"hardware": hardware(), **seeds, "goals": goals, "rows": [asdict(row) for row in rows]}

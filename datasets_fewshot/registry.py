@@ -45,6 +45,11 @@ def suites() -> list[str]:
     return list(dict.fromkeys([*SUITES, *(suite for suite, _ in _LOADERS.values())]))
 
 
+def suite_origin(suite: str) -> str:
+    """The module that registered the first data set of a suite; "" for a suite without data sets."""
+    return next((loader.__module__ for its_suite, loader in _LOADERS.values() if its_suite == suite), "")
+
+
 def _import_plugins() -> None:
     """Import the plugins of other distributions, which register their data sets; a failing module is skipped.
 

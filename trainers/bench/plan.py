@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from adaptkit import ClassSet, create_method, load_backbone
+from adaptkit.contract.registry import trained_by
 from datasets_fewshot import FeatureStore
 from trainers.compute.freed_memory import keep_freed_memory
 from trainers.compute.precision import choose_device, choose_precision, choose_threads
@@ -23,7 +24,7 @@ from trainers.runs.name_lengths import fit_names
 from trainers.runs.records import RecordError, ResultRecord, read_record
 from trainers.runs.sources import load_sources, make_task
 
-Kind = tuple[str, DataclassInstance, Wrap]  # A method, its options and its wrappers.
+Kind = tuple[str, DataclassInstance, Wrap, Wrap]  # A method, its options, its wrappers and its objectives.
 
 PROBE_CLASSES = ("cat", "dog")  # Class names for data that have only one.
 
@@ -99,7 +100,7 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
     left_out: dict[str, str] = {}
     tasks: dict[tuple[str, int, int], Task] = {}
     for settings in sorted(config.runs, key=lambda run: (config.settings.datasets.index(run.dataset), run.seed)):
-        kind = (settings.method, settings.options, settings.wrap)
+        kind = (settings.method, settings.options, settings.wrap, settings.objective)
         if kind not in probed:
             probed[kind] = probe(settings, bench, names)
         needs = probed[kind]
@@ -141,6 +142,8 @@ def probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> Needs | 
     try:
         with seeded(0, bench.backbone.device):
             method = create_method(settings.method, bench.backbone, names, settings.options, wrap=settings.wrap)
+            if uses_training(method):
+                trained_by(method, settings.objective)
     except ValueError as error:
         return str(error)
     if get_protocol(settings.protocol).new_names and method.bound_to_classes is not None:

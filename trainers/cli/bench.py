@@ -1,10 +1,10 @@
 """The verb `adaptkit bench`: methods over data sets, shots and seeds. Heavy imports stay inside the verb."""
 
 import argparse
-import json
 from pathlib import Path
 
 from trainers.cli import das
+from trainers.cli.values import listed_values
 
 OK = 0
 
@@ -23,6 +23,9 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--suite", help="mini (default, embedded) or paper (needs --root)")
     parser.add_argument("--methods", help="such as zero_shot,coop, or all; `adaptkit methods` lists them")
     parser.add_argument("--wrap", help="wrappers around every method, the outermost first, such as das,fdt")
+    parser.add_argument(
+        "--objective", help="what the trainings minimise, the outermost first; by default each method's own loss"
+    )
     parser.add_argument("--datasets", help="to learn from, such as dtd,eurosat; all of the suite by default")
     parser.add_argument("--targets", help="where a protocol of transfer tests; by default on all others")
     parser.add_argument(
@@ -73,21 +76,25 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.set_defaults(run=_bench)
 
 
-def bench_overrides(args: argparse.Namespace) -> list[str]:
-    """The options of `bench` as KEY VALUE pairs; pairs that the user wrote come last and win."""
+def bench_settings(args: argparse.Namespace) -> dict[str, object]:
+    """The options of `bench` as settings; the pairs that the user wrote lie over them."""
     lists = {
         "METHODS": args.methods,
         "WRAP": args.wrap,
+        "OBJECTIVE": args.objective,
         "DATASETS": args.datasets,
         "TARGETS": args.targets,
         "SHOTS": args.shots,
         "SEEDS": args.seeds,
     }
-    words = {
+    values = {
         "PROTOCOL": args.protocol,
         "SUITE": args.suite,
         "DEVICE": args.device,
+        "THREADS": args.threads,
         "LAUNCH.LAUNCHER": args.launcher,
+        "LAUNCH.WORKERS": args.workers,
+        "LAUNCH.PROCESSES": args.processes,
         "BACKBONE.NAME": args.backbone,
         "BACKBONE.PRETRAINED": args.pretrained,
         "BACKBONE.CHECKPOINT": args.checkpoint,
@@ -100,19 +107,8 @@ def bench_overrides(args: argparse.Namespace) -> list[str]:
         "RECIPE": args.recipe,
         "SELECTION": "oracle" if args.oracle else None,
     }
-    pairs: list[str] = []
-    for key, listed in lists.items():
-        if listed is not None:
-            values = [part.strip() for part in listed.split(",") if part.strip()]
-            pairs += [key, json.dumps([int(value) if value.isdigit() else value for value in values])]
-    numbers = {"THREADS": args.threads, "LAUNCH.WORKERS": args.workers, "LAUNCH.PROCESSES": args.processes}
-    for key, number in numbers.items():
-        if number is not None:
-            pairs += [key, str(number)]
-    for key, word in words.items():
-        if word is not None:
-            pairs += [key, json.dumps(word)]
-    return [*pairs, *das.bench_settings(args), *args.overrides]
+    listed = {key: listed_values(written) for key, written in lists.items() if written is not None}
+    return {**listed, **{key: value for key, value in values.items() if value is not None}, **das.bench_settings(args)}
 
 
 def own_paths(written: str) -> list[str]:
@@ -125,7 +121,7 @@ def _bench(args: argparse.Namespace) -> int:
     from trainers.bench.main import bench
     from trainers.config.load import load_bench
 
-    config = load_bench(args.config, bench_overrides(args))
+    config = load_bench(args.config, args.overrides, bench_settings(args))
     if args.dry_run:
         from trainers.bench.dry_run import dry_run
 

@@ -7,6 +7,8 @@ import argparse
 import json
 from pathlib import Path
 
+from trainers.cli.values import listed_values
+
 OK = 0
 
 
@@ -77,33 +79,27 @@ def _add_shared_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as DAS.ENCODER vision")
 
 
-def settings_of(args: argparse.Namespace) -> list[str]:
-    """The options of `search` and `controls` as KEY VALUE pairs, without the number of skipped image blocks."""
-    pairs: list[str] = []
-    for key, listed in (
-        ("METHODS", args.methods),
-        ("DATASETS", args.datasets),
-        ("SHOTS", args.shots),
-        ("SEEDS", args.seeds),
-    ):
-        if listed is not None:
-            pairs += [key, f"[{listed}]"]
-    return [*pairs, *_shared_settings(args, (("PROTOCOL", args.protocol), ("DAS.SKIP_TEXT", args.skip_text)))]
+def settings_of(args: argparse.Namespace) -> dict[str, object]:
+    """The options of `search` and `controls` as settings, without the number of skipped image blocks."""
+    lists = {"METHODS": args.methods, "DATASETS": args.datasets, "SHOTS": args.shots, "SEEDS": args.seeds}
+    listed = {key: listed_values(written) for key, written in lists.items() if written is not None}
+    return _shared_settings(args, {**listed, "PROTOCOL": args.protocol, "DAS.SKIP_TEXT": args.skip_text})
 
 
-def _shared_settings(args: argparse.Namespace, more: tuple[tuple[str, object], ...]) -> list[str]:
-    pairs: list[str] = []
-    for key, value in (
-        *more,
-        ("SUITE", args.suite),
-        ("DATA.ROOT", args.root),
-        ("BACKBONE.NAME", args.backbone),
-        ("BACKBONE.PRETRAINED", args.pretrained),
-        ("DEVICE", args.device),
-    ):
-        if value is not None:
-            pairs += [key, json.dumps(value)]
-    return [*pairs, *args.overrides]
+def _shared_settings(args: argparse.Namespace, more: dict[str, object]) -> dict[str, object]:
+    """Settings of all verbs here, with `more` before them and the pairs that the user wrote over them."""
+    from trainers.config.overrides import words_as_settings
+
+    values = {
+        **more,
+        "SUITE": args.suite,
+        "DATA.ROOT": args.root,
+        "BACKBONE.NAME": args.backbone,
+        "BACKBONE.PRETRAINED": args.pretrained,
+        "DEVICE": args.device,
+    }
+    given = {key: value for key, value in values.items() if value is not None}
+    return {**given, **words_as_settings(args.overrides)}
 
 
 def add_bench_options(bench: argparse.ArgumentParser) -> None:
@@ -114,8 +110,8 @@ def add_bench_options(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--stand-ins", metavar="FILE", help="with --wrap das: start from what `das distill` wrote")
 
 
-def bench_settings(args: argparse.Namespace) -> list[str]:
-    """These options as KEY VALUE pairs.
+def bench_settings(args: argparse.Namespace) -> dict[str, object]:
+    """These options as settings.
 
     Raises:
         ValueError: if an option is given without the wrapper, or the file is no architecture or comes with a number.
@@ -124,20 +120,23 @@ def bench_settings(args: argparse.Namespace) -> list[str]:
     asked = {key: number for key, number in numbers.items() if number is not None}
     if (asked or args.architecture or args.stand_ins) and "das" not in (args.wrap or "").split(","):
         raise ValueError("--skip-vision, --skip-text, --architecture and --stand-ins are for das; add --wrap das")
-    start = ["DAS.INIT", "distilled", "DAS.STAND_INS", json.dumps(args.stand_ins)] if args.stand_ins else []
+    start = {"DAS.INIT": "distilled", "DAS.STAND_INS": args.stand_ins} if args.stand_ins else {}
     if args.architecture is None:
-        return [*start, *(word for key, number in asked.items() for word in (key, str(number)))]
+        return {**start, **asked}
     if asked:
         raise ValueError("--architecture says which blocks are skipped; leave --skip-vision and --skip-text out")
     from adaptkit.contract.architecture import architecture_from_json
 
     path = args.architecture.expanduser()
     vision, text = architecture_from_json(path.read_text(encoding="utf-8"), str(path)).choice
-    return [
-        *start,
-        *("DAS.SELECT", "given", "DAS.SKIP_VISION", str(len(vision)), "DAS.SKIP_TEXT", str(len(text))),
-        *("DAS.VISION_BLOCKS", json.dumps(vision), "DAS.TEXT_BLOCKS", json.dumps(text)),
-    ]
+    return {
+        **start,
+        "DAS.SELECT": "given",
+        "DAS.SKIP_VISION": len(vision),
+        "DAS.SKIP_TEXT": len(text),
+        "DAS.VISION_BLOCKS": vision,
+        "DAS.TEXT_BLOCKS": text,
+    }
 
 
 def _search(args: argparse.Namespace) -> int:
@@ -147,8 +146,8 @@ def _search(args: argparse.Namespace) -> int:
     from trainers.studies.das.report import drawing
     from trainers.studies.das.search_alone import search_alone
 
-    words = ["WRAP", "[das]", *settings_of(args), "DAS.SKIP_VISION", args.skip_vision]
-    architecture = search_alone(load_bench(args.config, words), cache_folder() / "features")
+    settings = {"WRAP": ["das"], **settings_of(args), "DAS.SKIP_VISION": int(args.skip_vision)}
+    architecture = search_alone(load_bench(args.config, settings=settings), cache_folder() / "features")
     write_text(args.out, architecture.to_json())
     print(drawing(architecture))
     print(f"written to {args.out}; `adaptkit bench --wrap das --architecture {args.out}` trains with it")
@@ -163,9 +162,9 @@ def _distill(args: argparse.Namespace) -> int:
     from trainers.studies.das.distill import Distillation, distill_stand_ins, unlabelled_images
 
     images = unlabelled_images(args.images.expanduser(), args.skip_bad)
-    words = ["METHODS", "[zero_shot]", "WRAP", "[das]", "DAS.SKIP_VISION", args.skip_vision]
-    words += ["DATA.WORKERS", str(args.workers), *_shared_settings(args, ())]
-    config = load_bench(args.config, words)
+    fixed = {"METHODS": ["zero_shot"], "WRAP": ["das"], "DAS.SKIP_VISION": int(args.skip_vision)}
+    shared = _shared_settings(args, {**fixed, "DATA.WORKERS": args.workers})
+    config = load_bench(args.config, settings=shared)
     settings = Distillation(args.steps, args.batch_size, args.lr, seed=args.seed)
     ((_, options),) = config.runs[0].wrap
     assert isinstance(options, DASConfig)

@@ -1,9 +1,10 @@
 """The verb `adaptkit reproduce`: one command per published table. Heavy imports stay inside the verb."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from trainers.cli.values import listed_values
 
 if TYPE_CHECKING:
     from trainers.runs.records import ResultRecord
@@ -50,28 +51,21 @@ def _reproduce(args: argparse.Namespace) -> int:
     from trainers.bench.main import bench
     from trainers.config.load import load_bench
 
-    overrides = [*table.overrides(), *_overrides(args)]
-    records = bench(load_bench(None, overrides), args.out, cache_folder() / "features", fresh=args.fresh)
+    config = load_bench(None, args.overrides, {**table.settings(), **_settings(args)})
+    records = bench(config, args.out, cache_folder() / "features", fresh=args.fresh)
     _ledger(args.table, records, args.out)
     return OK
 
 
-def _overrides(args: argparse.Namespace) -> list[str]:
-    """The options as KEY VALUE pairs; pairs that the user wrote come last and win."""
-    pairs: list[str] = []
-    for key, written in (("DATASETS", args.datasets), ("SEEDS", args.seeds), ("SHOTS", args.shots)):
-        if written is not None:
-            values = [part.strip() for part in written.split(",") if part.strip()]
-            pairs += [key, json.dumps([int(value) if value.isdigit() else value for value in values])]
-    words = {"DATA.ROOT": args.root, "DATA.SPLIT": args.split, "DEVICE": args.device}
+def _settings(args: argparse.Namespace) -> dict[str, object]:
+    """The options as settings; the pairs that the user wrote lie over them."""
+    lists = {"DATASETS": args.datasets, "SEEDS": args.seeds, "SHOTS": args.shots}
+    settings: dict[str, object] = {key: listed_values(written) for key, written in lists.items() if written is not None}
+    values = {"DATA.ROOT": args.root, "DATA.SPLIT": args.split, "DEVICE": args.device}
     if args.backbone or args.pretrained or args.checkpoint:  # Another backbone brings its own weights.
-        words["BACKBONE.PRETRAINED"] = args.pretrained
-        pairs += ["BACKBONE.PRETRAINED", "null"] if args.pretrained is None else []
-        words |= {"BACKBONE.NAME": args.backbone, "BACKBONE.CHECKPOINT": args.checkpoint}
-    for key, word in words.items():
-        if word is not None:
-            pairs += [key, json.dumps(word)]
-    return [*pairs, *args.overrides]
+        settings["BACKBONE.PRETRAINED"] = args.pretrained
+        values |= {"BACKBONE.NAME": args.backbone, "BACKBONE.CHECKPOINT": args.checkpoint}
+    return settings | {key: value for key, value in values.items() if value is not None}
 
 
 def _ledger(name: str, records: "list[ResultRecord]", out: Path) -> None:

@@ -1,7 +1,7 @@
-"""Settings as they are written: the packaged YAML files, the user's file, KEY VALUE pairs -> nested dictionaries."""
+"""Settings as files have them: the packaged YAML files, those of plugins, the user's file -> nested dictionaries."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -85,21 +85,3 @@ def parse_yaml(text: str, source: str) -> Mapping[str, object]:
     if not isinstance(content, dict):
         raise ConfigError(f"{source} holds a {type(content).__name__}; expected KEY: value pairs")
     return content
-
-
-def nest(overrides: Sequence[str]) -> Mapping[str, object]:
-    """["OPTIM.LR", "0.1"] -> {"OPTIM": {"LR": 0.1}}."""
-    if len(overrides) % 2:
-        raise ConfigError(f"{overrides[-1]!r} has no value; overrides come in pairs: KEY VALUE")
-    nested: dict[str, object] = {}
-    for key, text in zip(overrides[::2], overrides[1::2], strict=True):
-        section, _, name = key.rpartition(".")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{key} is {text!r}, which is not YAML; put quotes around it") from error
-        inner = nested.setdefault(section, {}) if section else nested
-        if not isinstance(inner, dict):
-            raise ConfigError(f"{section} is set as a whole and as {key}; set one of them")
-        inner[name] = value
-    return nested

@@ -13,7 +13,14 @@ from typing import TypeAlias, TypeVar
 
 from yacs.config import CfgNode
 
-from adaptkit.contract.registry import list_methods, list_wrappers, method_config, wrapper_config
+from adaptkit.contract.registry import (
+    list_methods,
+    list_objectives,
+    list_wrappers,
+    method_config,
+    objective_config,
+    wrapper_config,
+)
 from adaptkit.options import Declaration, declared, make
 from trainers.config.settings import (
     BackboneConfig,
@@ -38,14 +45,26 @@ BENCH_KEYS = {entry.name.upper() for entry in dataclasses.fields(BenchSettings)}
 RUN_KEYS = {entry.name.upper() for entry in dataclasses.fields(RunSettings)}
 
 Options = TypeVar("Options", bound=DataclassInstance)
+
+
+class Node(CfgNode):
+    """Merged settings: upper-case keys, sections as attributes.
+
+    Values are typed when they come here. yacs would read text as a Python literal, and take the name 007 for a number.
+    """
+
+    @classmethod
+    def _decode_cfg_value(cls, value: object) -> object:
+        return value
+
+
 Schema: TypeAlias = "dict[str, type[DataclassInstance]]"
-Node: TypeAlias = CfgNode  # merged settings: upper-case keys, sections as attributes
 
 
 @dataclass(frozen=True)
 class _Case:
     when: dict[str, tuple[Scalar, ...]]
-    then: CfgNode
+    then: Node
 
     def matches(self, run: Condition) -> bool:
         return all(key in run and run[key] in values for key, values in self.when.items())
@@ -55,7 +74,7 @@ class _Case:
 class Layer:
     """Settings that hold everywhere, and cases."""
 
-    node: CfgNode = dataclasses.field(default_factory=CfgNode)
+    node: Node = dataclasses.field(default_factory=Node)
     cases: tuple[_Case, ...] = ()
 
     def without_training(self) -> "Layer":
@@ -69,8 +88,8 @@ class Layer:
         return Layer(_only(self.node, set(keys)))
 
 
-def _only(node: CfgNode, keys: set[str]) -> CfgNode:
-    return CfgNode({key: value for key, value in node.items() if key in keys})
+def _only(node: Node, keys: set[str]) -> Node:
+    return Node({key: value for key, value in node.items() if key in keys})
 
 
 def make_schema() -> Schema:
@@ -84,14 +103,15 @@ def make_schema() -> Schema:
         "LAUNCH": LaunchConfig,
     }
     sections |= {name.upper(): wrapper_config(name) for name in list_wrappers()}
+    sections |= {name.upper(): objective_config(name) for name in list_objectives()}
     return sections | {name.upper(): method_config(name) for name in list_methods()}
 
 
-def resolve(layers: Sequence[Layer], run: Condition, schema: Schema) -> CfgNode:
+def resolve(layers: Sequence[Layer], run: Condition, schema: Schema) -> Node:
     """The defaults under all the layers, later ones winning, with the cases that match the run."""
-    node = CfgNode({**_as_dict(BenchSettings), **_as_dict(RunSettings)})
+    node = Node({**_as_dict(BenchSettings), **_as_dict(RunSettings)})
     for section, config in schema.items():
-        node[section] = CfgNode(_as_dict(config))
+        node[section] = Node(_as_dict(config))
     for layer in layers:
         node.merge_from_other_cfg(layer.node)
         for case in layer.cases:
@@ -105,7 +125,7 @@ def _as_dict(config: type[DataclassInstance]) -> dict[str, object]:
     return {entry.name.upper(): getattr(defaults, entry.name) for entry in dataclasses.fields(config)}
 
 
-def from_node(config: type[Options], node: CfgNode, section: str = "") -> Options:
+def from_node(config: type[Options], node: Node, section: str = "") -> Options:
     """The dataclass that a section, or the top, holds.
 
     Raises:
@@ -146,9 +166,9 @@ def _read_case(case: object, source: str, schema: Schema) -> _Case:
     return _Case(when, _checked(case["THEN"], source, schema))
 
 
-def _checked(content: Mapping[str, object], source: str, schema: Schema) -> CfgNode:
+def _checked(content: Mapping[str, object], source: str, schema: Schema) -> Node:
     top = {**declared(BenchSettings), **declared(RunSettings)}
-    node = CfgNode()
+    node = Node()
     for key, value in content.items():
         if key not in schema:
             node[key] = _checked_value(key, value, top, source, sections=list(schema))
@@ -156,7 +176,7 @@ def _checked(content: Mapping[str, object], source: str, schema: Schema) -> CfgN
             raise ConfigError(f"{key} is {value!r} {source}; expected a section of KEY: value pairs")
         else:
             known = declared(schema[key])
-            node[key] = CfgNode({k: _checked_value(k, v, known, source, prefix=f"{key}.") for k, v in value.items()})
+            node[key] = Node({k: _checked_value(k, v, known, source, prefix=f"{key}.") for k, v in value.items()})
     return node
 
 
@@ -172,6 +192,4 @@ def _checked_value(
     if not isinstance(key, str) or key.lower() not in known or key != key.upper():
         raise ConfigError(f"there is no setting {prefix}{key} ({source}); {nearest(str(key), names, prefix)}")
     declaration = known[key.lower()]
-    fitted = fit(value, declaration.hint, f"{prefix}{key}", source, declaration.limits)
-    # yacs reads a string as a Python literal wherever it can ("007", "None"): in quotes it stays a string.
-    return repr(fitted) if isinstance(fitted, str) else fitted
+    return fit(value, declaration.hint, f"{prefix}{key}", source, declaration.limits)

@@ -2,8 +2,8 @@
 
 The dataclasses are the schema: every field is a key, upper-case, and every method's options stand under the method's
 own upper-case name. Layers are laid over each other, later ones winning:
-    dataclass defaults < methods/<name>.yaml < wrappers/<name>.yaml < protocols/<name>.yaml < suites/<name>.yaml
-    < the user's file < KEY VALUE
+    dataclass defaults < methods/<name>.yaml < wrappers/<name>.yaml < objectives/<name>.yaml < protocols/<name>.yaml
+    < suites/<name>.yaml < the user's file < KEY VALUE
 With `RECIPE paper`, paper/<method>_<protocol>.yaml lies over the protocol, and of the suite only shots and seeds count.
 """
 
@@ -13,11 +13,19 @@ from pathlib import Path
 
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.templates import DEFAULT_TEMPLATE, templates_for
-from adaptkit.contract.registry import list_methods, list_wrappers, method_class, wrapper_class
-from datasets_fewshot import list_datasets, list_draws
+from adaptkit.contract.registry import (
+    CROSS_ENTROPY,
+    list_methods,
+    list_objectives,
+    list_wrappers,
+    method_class,
+    objective_class,
+    wrapper_class,
+)
+from datasets_fewshot import list_datasets, list_draws, suites
+from datasets_fewshot.registry import SUITES, suite_origin
 from trainers.config.files import (
     Kind,
-    nest,
     packaged_names,
     packaged_source,
     read_packaged,
@@ -25,6 +33,7 @@ from trainers.config.files import (
     read_user_file,
 )
 from trainers.config.layers import Layer, Node, Schema, from_node, make_schema, read_layer, resolve
+from trainers.config.overrides import Settings, nested, words_as_settings
 from trainers.config.settings import (
     EVERY_METHOD,
     OWN_SUITE,
@@ -36,6 +45,7 @@ from trainers.config.settings import (
     LaunchConfig,
     RunConfig,
     RunSettings,
+    Wrap,
 )
 from trainers.config.training import OptimConfig, ViewConfig
 from trainers.config.values import ConfigError, Scalar, check_name
@@ -43,19 +53,23 @@ from trainers.labels import WRAP_SIGN
 from trainers.protocols.registry import EvalProtocol, get_protocol, list_protocols
 
 
-def load_bench(config_file: str | Path | None = None, overrides: Sequence[str] = ()) -> BenchConfig:
+def load_bench(
+    config_file: str | Path | None = None, overrides: Sequence[str] = (), settings: Settings | None = None
+) -> BenchConfig:
     """Resolve every run of a bench.
 
     Args:
         config_file: a YAML file of the user's.
-        overrides: KEY VALUE KEY VALUE ..., a value being written as in YAML.
+        overrides: KEY VALUE KEY VALUE ..., as a user writes them; each value is read as YAML.
+        settings: KEY -> value as Python has it, such as "OPTIM.LR" -> 0.1; `overrides` lie over them.
 
     Raises:
         ConfigError: names the key, the value, where it stands and the nearest valid names.
     """
     schema = make_schema()
     users = [] if config_file is None else [read_layer(read_user_file(config_file), f"in {config_file}", schema)]
-    users.append(read_layer(nest(overrides), "on the command line", schema))
+    users.append(read_layer(nested(settings or {}), "on the command line", schema))
+    users.append(read_layer(nested(words_as_settings(overrides)), "on the command line", schema))
     name = from_node(BenchSettings, resolve(users, {}, schema)).protocol
     check_name("PROTOCOL", name, list_protocols())
     chosen = get_protocol(name)
@@ -68,33 +82,39 @@ def load_bench(config_file: str | Path | None = None, overrides: Sequence[str] =
 
     node = resolve([*shared, suite, *users], {"PROTOCOL": name}, schema)
     data = _data(node)
-    settings = dataclasses.replace(from_node(BenchSettings, node), methods=methods)
-    settings = dataclasses.replace(settings, suite=OWN_SUITE if data.own else settings.suite)
-    settings = _with_datasets(settings, data, chosen)
-    if settings.selection == "oracle" and not chosen.oracle:
+    bench = dataclasses.replace(from_node(BenchSettings, node), methods=methods)
+    bench = dataclasses.replace(bench, suite=OWN_SUITE if data.own else bench.suite)
+    bench = _with_datasets(bench, data, chosen)
+    if bench.selection == "oracle" and not chosen.oracle:
         able = " and ".join(other for other in list_protocols() if get_protocol(other).oracle)
         raise ConfigError(f"SELECTION is 'oracle', which is for {able}, not for {name}; leave it out")
-    for wrapper in settings.wrap:
+    for wrapper in bench.wrap:
         check_name("WRAP", wrapper, list_wrappers())
-    wrappers = [_recipe("wrappers", wrapper, wrapper_class(wrapper).__module__, schema) for wrapper in settings.wrap]
+    wrappers = [_recipe("wrappers", wrapper, wrapper_class(wrapper).__module__, schema) for wrapper in bench.wrap]
+    for objective in bench.objective:
+        check_name("OBJECTIVE", objective, list_objectives())
+    objectives = [
+        _recipe("objectives", objective, objective_class(objective).__module__, schema) for objective in bench.objective
+    ]
     later = [suite.without_training() if papers else suite, *users]
     recipes = {
         method: [
             _recipe("methods", method, method_class(method).__module__, schema),
             *wrappers,
+            *objectives,
             protocol,
             papers.get(method, Layer()),
         ]
         for method in methods
     }
     runs: list[RunConfig] = []
-    for dataset in settings.datasets:
-        for method in settings.methods:
-            runs += _runs(recipes[method], later, settings, data, dataset, method, schema)
+    for dataset in bench.datasets:
+        for method in bench.methods:
+            runs += _runs(recipes[method], later, bench, data, dataset, method, schema)
     backbone = from_node(BackboneConfig, node.BACKBONE, "BACKBONE")
     checkpoint = from_node(CheckpointConfig, node.CHECKPOINT, "CHECKPOINT")
     launch = from_node(LaunchConfig, node.LAUNCH, "LAUNCH")
-    return BenchConfig(settings, backbone, data, tuple(runs), checkpoint, launch, EVERY_METHOD in asked.methods)
+    return BenchConfig(bench, backbone, data, tuple(runs), checkpoint, launch, EVERY_METHOD in asked.methods)
 
 
 def _runs(
@@ -122,7 +142,9 @@ def _runs(
     for shots in axes.shots:
         node = resolve([*recipe, *later], {**cell, "SHOTS": shots}, schema)
         original = resolve(recipe, {**cell, "SHOTS": shots}, schema)
-        departures = _differences(original, node, (method, *settings.wrap), settings.recipe == "paper")
+        departures = _differences(
+            original, node, (method, *settings.wrap, *settings.objective), settings.recipe == "paper"
+        )
         if settings.recipe == "paper" and shots not in original.SHOTS:
             departures += (f"SHOTS is {shots} (recipe: {', '.join(map(str, original.SHOTS))})",)
         run = RunConfig(
@@ -138,13 +160,16 @@ def _runs(
             recipe=settings.recipe,
             selection=settings.selection,
             draw=data.draw,
-            wrap=tuple(
-                (name, from_node(schema[name.upper()], node[name.upper()], name.upper())) for name in settings.wrap
-            ),
+            wrap=_with_options(settings.wrap, node, schema),
+            objective=_with_options(tuple(name for name in settings.objective if name != CROSS_ENTROPY), node, schema),
             departures=departures,
         )
         runs += [dataclasses.replace(run, seed=seed) for seed in axes.seeds]
     return runs
+
+
+def _with_options(names: Sequence[str], node: Node, schema: Schema) -> Wrap:
+    return tuple((name, from_node(schema[name.upper()], node[name.upper()], name.upper())) for name in names)
 
 
 def _own_templates(suite: str, dataset: str) -> tuple[str, ...]:
@@ -215,7 +240,7 @@ def _agreed(papers: Mapping[str, Layer], users: Sequence[Layer]) -> Layer:
 
 
 def _backbone_of(layer: Layer) -> str:
-    return " ".join(str(value).strip("'") for value in layer.node.BACKBONE.values())
+    return " ".join(str(value) for value in layer.node.BACKBONE.values())
 
 
 def _suite(node: Node, schema: Schema) -> Layer:
@@ -224,10 +249,18 @@ def _suite(node: Node, schema: Schema) -> Layer:
     Raises:
         ConfigError: if there is no such suite, or own data are asked for and none are named.
     """
-    check_name("SUITE", node.SUITE, packaged_names("suites"))
+    check_name("SUITE", node.SUITE, _suites())
     if node.SUITE == OWN_SUITE and not node.DATA.OWN:
         raise ConfigError(f"SUITE is {OWN_SUITE!r}, and no data are named; give them with --data PATH")
-    return _packaged("suites", OWN_SUITE if node.DATA.OWN else node.SUITE, schema)
+    name = OWN_SUITE if node.DATA.OWN else node.SUITE
+    if name in packaged_names("suites"):
+        return _packaged("suites", name, schema)
+    return _recipe("suites", name, suite_origin(name), schema)
+
+
+def _suites() -> list[str]:
+    """Suites that a bench can run on: our own, the user's data, and those of plugins."""
+    return [*packaged_names("suites"), *(name for name in suites() if name not in SUITES)]
 
 
 def _data(node: Node) -> DataConfig:
@@ -273,7 +306,7 @@ def _with_datasets(settings: BenchSettings, data: DataConfig, protocol: EvalProt
 
 def _check_dataset(key: str, name: str, known: Sequence[str], suite: str) -> None:
     if name not in known and suite != OWN_SUITE:
-        for other in packaged_names("suites"):
+        for other in _suites():
             if other != OWN_SUITE and name in list_datasets(other):
                 raise ConfigError(
                     f"data set {name!r} is not in suite {suite!r}; it is in {other!r}: add --suite {other}"

@@ -20,7 +20,9 @@ class DataclassInstance(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Field[object]]]
 
 
-Wrap = tuple[tuple[str, DataclassInstance], ...]  # wrappers by name with their options, the outermost first
+Wrap = tuple[
+    tuple[str, DataclassInstance], ...
+]  # Wrappers, or objectives, by name with their options, the outermost first.
 
 
 @options
@@ -108,6 +110,9 @@ class BenchSettings:
     suite: str = option("mini", "The suite of data sets: mini is embedded, paper needs DATA.ROOT.")
     methods: tuple[str, ...] = option(("zero_shot", "coop"), 'The methods, or "all".')
     wrap: tuple[str, ...] = option((), "Wrappers around every method, the outermost first.")
+    objective: tuple[str, ...] = option(
+        (), "Objectives that trainings minimise, the outermost first; none is every method's own loss."
+    )
     datasets: tuple[str, ...] = option((), "Data sets that are learnt from; none means all of the suite.")
     targets: tuple[str, ...] = option(
         (), "Where cross_dataset and domain_generalization test; none means the other data sets."
@@ -152,13 +157,14 @@ class RunConfig:
     recipe: Recipe
     selection: Selection
     wrap: Wrap = ()
+    objective: Wrap = ()  # Objectives by name with their options, the outermost first; none is the method's own loss.
     draw: str = "coop"  # whose few-shot draw
     departures: tuple[str, ...] = ()  # where the suite, the user's file or the command line left the recipe
 
     @property
     def label(self) -> str:
-        """The method with its wrappers, the outermost first: "coop+das"."""
-        return WRAP_SIGN.join((self.method, *(name for name, _ in self.wrap)))
+        """The method with its wrappers and objectives, the outermost first: "coop+das"."""
+        return WRAP_SIGN.join((self.method, *(name for name, _ in (*self.wrap, *self.objective))))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """One training on own images, from the folder to a saved and tested adapter: what `adaptkit.fit` and `train` call."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -73,12 +72,12 @@ def fit(
     if backbone == EMBEDDED:
         fixed |= embedded_settings(method)
         notes.append(f"{EMBEDDED} is a small model of drawings and icons; for photographs take a larger backbone")
-    recipe = load_bench(None, [*_pairs(fixed), *overrides])
+    recipe = load_bench(None, overrides, fixed)
     tell(f"{len(dataset.classnames)} classes, {drawn} shots, {len(dataset.split.test)} test images")
     bench = open_bench(recipe, folder / RUNS_FOLDER, cache_folder() / "features")
     check_names(ClassSet(dataset.classnames, recipe.runs[0].templates), bench.backbone)
     fixed |= size_settings(recipe.runs[-1], _images_drawn(dataset, drawn), _consumes(recipe.runs[-1], bench))
-    todo = plan(load_bench(None, [*_pairs(fixed), *overrides]), bench)
+    todo = plan(load_bench(None, overrides, fixed), bench)
     records = [todo.finished.get(run.run_id) or _execute(run, bench, tell) for run in todo.runs]
     run, record = todo.runs[-1], records[-1]
     trained, facts = load_run(run.folder, bench.backbone)
@@ -124,10 +123,6 @@ def _consumes(run: RunConfig, bench: Bench) -> Consumes:
     """What the method consumes, which may depend on its options: it is made for two classes, and thrown away."""
     with seeded(0, bench.backbone.device):
         return create_method(run.method, bench.backbone, ("cat", "dog"), run.options, wrap=run.wrap).consumes
-
-
-def _pairs(settings: dict[str, object]) -> list[str]:
-    return [word for key, value in settings.items() for word in (key, json.dumps(value))]
 
 
 def _result(

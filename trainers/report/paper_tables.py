@@ -1,7 +1,6 @@
 """Published tables that one command runs: their methods, protocols and recipes."""
 
 import difflib
-import json
 from dataclasses import dataclass
 
 from trainers.report.publications import AVERAGE, PublishedRow, published_rows
@@ -25,9 +24,9 @@ class PaperTable:
     def methods(self) -> tuple[str, ...]:
         return ("zero_shot", *self.others, self.method)
 
-    def overrides(self) -> list[str]:
-        """The table as settings of a bench: KEY VALUE pairs."""
-        return ["PROTOCOL", self.protocol, "RECIPE", "paper", "METHODS", json.dumps(self.methods)]
+    def settings(self) -> dict[str, object]:
+        """The table as settings of a bench."""
+        return {"PROTOCOL": self.protocol, "RECIPE": "paper", "METHODS": list(self.methods)}
 
     def published(self) -> list[PublishedRow]:
         """The published lines that our recipe reproduces."""

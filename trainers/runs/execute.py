@@ -13,6 +13,7 @@ from torch import Tensor
 from adaptkit import AdaptedCLIP, ClassSet, Support, create_method
 from adaptkit.artefacts.atomic_file import replacing, write_text
 from adaptkit.contract.architecture import Architecture
+from adaptkit.contract.registry import trained_by
 from datasets_fewshot import items_hash
 from trainers.compute.clock import Clock
 from trainers.compute.seeds import derived_seed, seeded
@@ -95,7 +96,7 @@ def _learn(
         if "prepare" in method.provides:
             support = bench.feed(method).support(method, dataset, items, config)
     with clock.phase("train"):
-        log = _train(method, batches, support, run, bench, on_epoch)
+        log = _train(trained_by(method, config.objective), batches, support, run, bench, on_epoch)
     clock.add("train", log.earlier_seconds)
     return method, log, architecture
 

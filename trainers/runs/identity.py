@@ -77,6 +77,8 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
             "views": asdict(config.views),
         }
         # The record has both, so a run with them is a run of its own.
+        if config.objective:  # Where none is named, a method's own loss is minimised, and an identity says nothing.
+            identity["objective"] = [[name, _said(options)] for name, options in config.objective]
         for key in ("recipe", "selection"):
             if getattr(config, key) in ("paper", "oracle"):
                 identity[key] = getattr(config, key)

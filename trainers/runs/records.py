@@ -129,10 +129,13 @@ RECORD_FIELDS = {field.name for field in fields(ResultRecord)}
 
 
 def method_label(identity: Mapping[str, Json]) -> str:
-    """A run's method with its wrappers, the outermost first: "coop+das"."""
-    wrapped = identity.get("wrap", [])
-    assert isinstance(wrapped, list)
-    return WRAP_SIGN.join([str(identity["method"]), *(str(entry[0]) for entry in wrapped if isinstance(entry, list))])
+    """A run's method with its wrappers and objectives, the outermost first: "coop+das"."""
+    around = [entry for key in ("wrap", "objective") for entry in _listed(identity.get(key))]
+    return WRAP_SIGN.join([str(identity["method"]), *(str(entry[0]) for entry in around if isinstance(entry, list))])
+
+
+def _listed(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
 
 
 def run_id(identity: Mapping[str, Json]) -> str:

@@ -19,6 +19,7 @@ from adaptkit.wrappers import DASConfig
 from trainers.bench.jobs import choose_launcher, refuse_failures, run_all
 from trainers.bench.plan import Plan, open_bench, plan
 from trainers.config.load import load_bench
+from trainers.config.overrides import Settings
 from trainers.config.settings import BenchConfig
 from trainers.evaluation.scoring import harmonic_mean
 from trainers.launchers import Event
@@ -29,12 +30,12 @@ DAS = "das"
 RANDOM = "random"
 NO_SKIP = "no skip"
 DRAWS = 5
-CONTROLS: Mapping[str, Sequence[str]] = {
-    DAS: ("DAS.SELECT", "search"),
-    "greedy": ("DAS.SELECT", "greedy"),
-    "last": ("DAS.SELECT", "last"),
-    "first": ("DAS.SELECT", "first"),
-    **{f"{RANDOM} {draw}": ("DAS.SELECT", RANDOM, "DAS.DRAW", str(draw)) for draw in range(DRAWS)},
+CONTROLS: Mapping[str, Settings] = {
+    DAS: {"DAS.SELECT": "search"},
+    "greedy": {"DAS.SELECT": "greedy"},
+    "last": {"DAS.SELECT": "last"},
+    "first": {"DAS.SELECT": "first"},
+    **{f"{RANDOM} {draw}": {"DAS.SELECT": RANDOM, "DAS.DRAW": draw} for draw in range(DRAWS)},
 }
 NAME = "das_controls"
 
@@ -59,7 +60,7 @@ class ControlRow:
 
 def control_configs(
     config_file: str | None,
-    overrides: Sequence[str],
+    settings: Settings,
     skips: Sequence[int],
     seeds_of_others: Sequence[int] = (),
     names: Sequence[str] = (),
@@ -67,24 +68,25 @@ def control_configs(
     """Make the bench of every control, by its name: "no skip" once, the others for each number of skipped blocks.
 
     Args:
+        settings: settings that hold for all of them.
         seeds_of_others: seeds of all controls but "das" and "no skip"; if empty, the same seeds as theirs.
         names: controls to run beside "no skip"; if empty, all.
     """
-    fewer = ("SEEDS", f"[{', '.join(map(str, seeds_of_others))}]") if seeds_of_others else ()
-    wrapped = ("WRAP", "[das]")
-    configs = {NO_SKIP: load_bench(config_file, [*wrapped, *overrides, "DAS.SKIP_VISION", "0", "DAS.SKIP_TEXT", "0"])}
+    fewer = {"SEEDS": list(seeds_of_others)} if seeds_of_others else {}
+    wrapped = {"WRAP": ["das"], **settings}
+    none_skipped = {**wrapped, "DAS.SKIP_VISION": 0, "DAS.SKIP_TEXT": 0}
+    configs = {NO_SKIP: load_bench(config_file, settings=none_skipped)}
     for skip in skips:
         for name in names or CONTROLS:
-            words = CONTROLS[name]
-            seeds = () if name == DAS else fewer
-            asked = [*wrapped, *overrides, *seeds, *words, "DAS.SKIP_VISION", str(skip)]
-            configs[f"{name}, {skip} skipped"] = load_bench(config_file, asked)
+            seeds = {} if name == DAS else fewer
+            asked = {**wrapped, **seeds, **CONTROLS[name], "DAS.SKIP_VISION": skip}
+            configs[f"{name}, {skip} skipped"] = load_bench(config_file, settings=asked)
     return configs
 
 
 def run_controls(
     config_file: str | None,
-    overrides: Sequence[str],
+    settings: Settings,
     skips: Sequence[int],
     out: Path,
     cache: Path,
@@ -92,7 +94,7 @@ def run_controls(
     names: Sequence[str] = (),
 ) -> list[ControlRow]:
     """Run what is unfinished, then measure, print and write everything, and return the rows."""
-    configs = control_configs(config_file, overrides, skips, seeds_of_others, names)
+    configs = control_configs(config_file, settings, skips, seeds_of_others, names)
     everything = replace(
         next(iter(configs.values())), runs=tuple(run for config in configs.values() for run in config.runs)
     )

@@ -15,6 +15,7 @@ from rich.console import Console
 from adaptkit.artefacts.atomic_file import write_text
 from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
+from trainers.config.overrides import words_as_settings
 from trainers.config.values import ConfigError, check_name
 from trainers.evaluation.scoring import harmonic_mean
 from trainers.protocols.base_to_novel import BASE_TO_NOVEL
@@ -87,8 +88,8 @@ def variant_records(
     method: str, variant: dict[str, object], overrides: Sequence[str], out: Path, cache: Path, name: str
 ) -> list[ResultRecord]:
     """The records of one variant on all data sets and seeds, by data set and seed."""
-    words = ["PROTOCOL", BASE_TO_NOVEL.name, "METHODS", f"[{method}]", "WRAP", "[fdt]", *overrides]
-    config = load_bench(None, [*words, *(word for key, value in variant.items() for word in (key, str(value)))])
+    fixed = {"PROTOCOL": BASE_TO_NOVEL.name, "METHODS": [method], "WRAP": ["fdt"]}
+    config = load_bench(None, settings={**fixed, **words_as_settings(overrides), **variant})
     if any(run.protocol != BASE_TO_NOVEL.name for run in config.runs):
         raise ConfigError("ablations are base to novel; leave PROTOCOL out")
     bench = open_bench(config, out, cache)

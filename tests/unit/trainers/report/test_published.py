@@ -67,7 +67,7 @@ def test_a_table_has_recipes_for_its_methods_and_published_numbers(table):
 
 @pytest.mark.parametrize("table", PAPER_TABLES, ids=lambda table: table.name)
 def test_a_table_s_settings_are_the_recipe_s_on_the_published_backbone(table):
-    config = load_bench(None, table.overrides())
+    config = load_bench(None, settings=table.settings())
     assert config.backbone == BackboneConfig(table.published()[0].backbone, "openai")
     assert config.settings.suite == "paper"
     own = [run for run in config.runs if run.method == table.method]

@@ -58,8 +58,8 @@ def test_a_record_keeps_its_architecture_and_older_ones_have_none(tmp_path):
 
 
 def test_every_control_is_a_bench_of_its_own():
-    few = ["METHODS", "[zero_shot]", "DATASETS", "[emoji_food]"]
-    configs = control_configs(None, [*few, "DAS.SKIP_TEXT", "0", "DAS.ENCODER", "vision"], [1, 2])
+    few = {"METHODS": ["zero_shot"], "DATASETS": ["emoji_food"]}
+    configs = control_configs(None, {**few, "DAS.SKIP_TEXT": 0, "DAS.ENCODER": "vision"}, [1, 2])
     assert len(configs) == 1 + 2 * 9
     options = {name: dict(config.runs[0].wrap)["das"] for name, config in configs.items()}
     assert (options["no skip"].skip_vision, options["no skip"].skip_text) == (0, 0)
@@ -68,7 +68,7 @@ def test_every_control_is_a_bench_of_its_own():
 
 
 def test_the_other_controls_may_have_seeds_of_their_own():
-    configs = control_configs(None, ["METHODS", "[zero_shot]", "DATASETS", "[emoji_food]", "SEEDS", "[1, 2]"], [2], [3])
+    configs = control_configs(None, {"METHODS": ["zero_shot"], "DATASETS": ["emoji_food"], "SEEDS": [1, 2]}, [2], [3])
     seeds = {name: [run.seed for run in config.runs] for name, config in configs.items()}
     assert seeds.pop("no skip") == seeds.pop("das, 2 skipped") == [1, 2]
     assert set(map(tuple, seeds.values())) == {(3,)}
