@@ -12,12 +12,11 @@ from adaptkit.classes.class_weights import class_weights
 from adaptkit.classes.templates import templates_for
 from adaptkit.contract.adapted_towers import AdaptedTowers
 from adaptkit.contract.batches import LabelledBatch, PairBatch
+from adaptkit.contract.creation import create_method, create_objective
 from adaptkit.contract.method import AdaptedCLIP, Support
 from adaptkit.contract.objective import Objective
 from adaptkit.contract.prediction import Prediction
 from adaptkit.contract.registry import (
-    create_method,
-    create_objective,
     list_methods,
     list_objectives,
     list_wrappers,

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from adaptkit.artefacts import saving
 from adaptkit.artefacts.card import TrainingFacts
 from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.inputs import Consumes, convert
 from adaptkit.classes.class_set import ClassSet
-from adaptkit.contract.inputs import Consumes, convert
 
 # Parts of the contract that a method may leave out; `provides` names the ones that it has.
 Part = Literal["prepare", "tune", "class_weights", "backward", "image_tokens", "encode_text"]

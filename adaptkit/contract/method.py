@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.inputs import Consumes
 from adaptkit.classes.class_prompts import keep_texts
 from adaptkit.classes.class_set import ClassSet, as_class_set
 from adaptkit.contract.adapted_towers import AdaptedTowers, MethodSpec, Part
 from adaptkit.contract.architecture import Architecture, ArchitectureSearch
-from adaptkit.contract.inputs import Consumes
 from adaptkit.contract.prediction import Images, Prediction, predict
 
 __all__ = ["AdaptedCLIP", "Consumes", "MethodSpec", "Part", "Support"]

@@ -1,20 +1,12 @@
-"""Methods, wrappers and objectives by name: a decorator registers one, a name and a backbone make one."""
+"""Methods, wrappers and objectives by name: a decorator registers one, and functions list them."""
 
-import dataclasses
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import TypeVar
 
-from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classes.class_set import NO_CLASSES, ClassSet, as_class_set
-from adaptkit.contract.adapted_towers import AdaptedTowers, MethodSpec
-from adaptkit.contract.batches import LabelledBatch
-from adaptkit.contract.catalogue import Catalogue, Touches, article, suggestion
+from adaptkit.contract.catalogue import Catalogue, Touches, article
 from adaptkit.contract.method import AdaptedCLIP
-from adaptkit.contract.objective import Objective, Trained
-from adaptkit.contract.wrapper import MakeInner, MethodWrapper
-from adaptkit.options import check, values_of
-from adaptkit.options import make as make_options
+from adaptkit.contract.objective import Objective
+from adaptkit.contract.wrapper import MethodWrapper
 
 Method = TypeVar("Method", bound=type[AdaptedCLIP])
 Wrapper = TypeVar("Wrapper", bound=type[MethodWrapper])
@@ -225,123 +217,3 @@ def objective_config(name: str) -> type:
         ValueError: if there is no such objective.
     """
     return OBJECTIVES.get(name).config
-
-
-def create_method(
-    name: str,
-    backbone: FrozenCLIP,
-    classnames: Sequence[str] | ClassSet | None,
-    config: object | None = None,
-    *,
-    templates: Sequence[str] | None = None,
-    wrap: "Sequence[str | tuple[str, object]]" = (),
-    **options: object,
-) -> AdaptedCLIP:
-    """A method around a backbone, not trained yet.
-
-    Args:
-        classnames: names in label order, or a `ClassSet`. None makes a method whose adapted towers alone are wanted,
-            as for image-text pairs; `set_classes` gives it classes later.
-        config: the method's options as its dataclass; None for the paper's defaults.
-        templates: sentences with one {} for the name; those of the `ClassSet`, or "a photo of a {}." by default.
-        wrap: wrappers around the method, the outermost first: names, or (name, options as the wrapper's dataclass).
-        options: fields of the dataclass, instead of or on top of `config`.
-
-    Raises:
-        ValueError: if a name or an option is unknown, an option cannot have its value, the backbone lacks what the
-            method needs, a wrapper cannot stand around what it is given, or there are no classes and what the method
-            learns belongs to classes.
-
-    Example:
-        ```python
-        backbone = adaptkit.load_backbone("adaptkit-mini")
-        method = adaptkit.create_method("coop", backbone, ["corgi", "husky"], n_ctx=4, wrap=["fdt"])
-        logits = method(torch.rand(4, 3, 48, 48))  # (4, 2)
-        ```
-    """
-    entry = METHODS.get(name)
-    method, config_type = entry.made_from, entry.config
-    if not isinstance(backbone, FrozenCLIP):
-        raise ValueError(
-            f"{name} needs a FrozenCLIP around the model, got {type(backbone).__name__}; make one with "
-            "load_backbone(name, ...) or, from a model in memory, as_backbone(model)"
-        )
-    known = [field.name for field in dataclasses.fields(config_type)]
-    for option in options:
-        if option not in known:
-            raise ValueError(f"{name} has no option {option!r}; {suggestion(option, known)}")
-    if classnames is None and "encode_text" not in method.provides:
-        raise ValueError(f"{name} learns what belongs to classes; give their names in label order as classnames")
-    classes = NO_CLASSES if classnames is None else as_class_set(classnames, templates)
-    config = _checked(name, config_type, config, **options)
-    make: MakeInner = partial(_construct, method, classes=classes, config=config)
-    wrappers: list[tuple[str, object]] = []
-    for wrapped in reversed(wrap):
-        wrapper, its_config = (wrapped, None) if isinstance(wrapped, str) else wrapped
-        found = WRAPPERS.get(wrapper)
-        wrappers.insert(0, (wrapper, _checked(wrapper, found.config, its_config)))
-        make = partial(_construct_wrapper, found.made_from, make_inner=make, config=wrappers[0][1])
-    made = make(backbone)
-    made.spec = MethodSpec(name, config, tuple(wrappers))
-    return made
-
-
-def create_objective(method: AdaptedTowers, objectives: "Sequence[str | tuple[str, object]]" = ()) -> Objective:
-    """What a training of a method minimises.
-
-    Args:
-        method: the method that is to be trained, as it stands before.
-        objectives: the outermost first: names, or (name, options as the objective's dataclass). Cross-entropy, which
-            is innermost, need not be named; an objective of image-text pairs stands in its place.
-
-    Raises:
-        ValueError: if a name or an option is unknown, or an option cannot have its value.
-    """
-    named = [(given, None) if isinstance(given, str) else given for given in objectives]
-    labels = not named or issubclass(OBJECTIVES.get(named[-1][0]).made_from.takes, LabelledBatch)
-    if labels and CROSS_ENTROPY not in [name for name, _ in named]:
-        named.append((CROSS_ENTROPY, None))
-    objective: Objective | None = None
-    for name, config in reversed(named):
-        entry = OBJECTIVES.get(name)
-        checked = _checked(name, entry.config, config)
-        objective = entry.made_from(method, objective, checked)  # type: ignore[call-arg]
-    assert objective is not None
-    return objective.to(method.device)
-
-
-def trained_by(method: AdaptedCLIP, objectives: "Sequence[str | tuple[str, object]]" = ()) -> AdaptedCLIP:
-    """The method as a trainer steps it: itself where its own loss is minimised, else a view with the objectives' loss.
-
-    What is learnt is learnt in `method`, which is what is tested and saved.
-
-    Raises:
-        ValueError: if an objective is unknown, takes image-text pairs, or cannot train this method.
-    """
-    names = [given if isinstance(given, str) else given[0] for given in objectives]
-    if set(names) <= {CROSS_ENTROPY}:
-        return method
-    return Trained(method, create_objective(method, objectives))
-
-
-def _construct(method: type[AdaptedCLIP], backbone: FrozenCLIP, classes: ClassSet, config: object) -> AdaptedCLIP:
-    return method(backbone, classes, config)  # type: ignore[call-arg]
-
-
-def _construct_wrapper(
-    wrapper: type[MethodWrapper], backbone: FrozenCLIP, make_inner: MakeInner, config: object
-) -> AdaptedCLIP:
-    return wrapper(backbone, make_inner, config)  # type: ignore[arg-type, call-arg]
-
-
-def _checked(name: str, config_type: type, config: object | None, /, **options: object) -> object:
-    config = config_type() if config is None else config
-    if not isinstance(config, config_type):
-        raise ValueError(f"{name} takes its options as {config_type.__name__}, got {type(config).__name__}")
-    try:
-        if options:
-            return make_options(type(config), {**values_of(config), **options})
-        check(type(config), values_of(config))
-        return config  # itself: a search finds the options that it settles by what they are
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None

@@ -14,8 +14,9 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.loading import MINI, load_backbone
 from adaptkit.backbone.weights_source import WeightsSource
 from adaptkit.classes.class_set import NO_CLASSES, ClassSet
+from adaptkit.contract.creation import create_method
 from adaptkit.contract.method import AdaptedCLIP
-from adaptkit.contract.registry import create_method, list_methods, list_wrappers, method_config, wrapper_config
+from adaptkit.contract.registry import list_methods, list_wrappers, method_config, wrapper_config
 
 
 def load(

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.inputs import Consumes, convert
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.architecture import Architecture, ArchitectureSearch
-from adaptkit.contract.inputs import Consumes, convert
 from adaptkit.contract.method import AdaptedCLIP, Support
 
 MakeInner = Callable[[FrozenCLIP], AdaptedCLIP]

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
+from adaptkit.contract.creation import create_method
 from adaptkit.contract.method import AdaptedCLIP
-from adaptkit.contract.registry import create_method
 from adaptkit.deployment.inert_unpickler import read_inert
 
 Tensors = dict[str, Tensor]

@@ -19,7 +19,7 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Support
 from adaptkit.contract.registry import register_method
-from adaptkit.layers.logistic_regression import fit, objective
+from adaptkit.layers.logistic_regression import fit_logistic_regression, objective
 from adaptkit.options import option, options
 
 COARSE_EXPONENTS = (6.0, 4.0, 2.0, 0.0, -2.0, -4.0, -6.0)
@@ -84,7 +84,9 @@ class LinearProbe(AdaptedCLIP):
     def _fit(self, c: float) -> tuple[Tensor, Tensor]:
         if self._support is None:
             raise ValueError("linear_probe has no support set to fit; call prepare before tune")
-        return fit(self._support.x, self._support.labels, len(self.classes), c, self.config.max_iter, self.config.tol)
+        return fit_logistic_regression(
+            self._support.x, self._support.labels, len(self.classes), c, self.config.max_iter, self.config.tol
+        )
 
     @torch.no_grad()
     def _keep(self, c: float, weight: Tensor, bias: Tensor) -> None:

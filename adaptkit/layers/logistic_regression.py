@@ -18,7 +18,7 @@ def objective(weight: Tensor, bias: Tensor, x: Tensor, labels: Tensor, c: float)
 
 
 @torch.enable_grad()
-def fit(
+def fit_logistic_regression(
     x: Tensor, labels: Tensor, n_classes: int, c: float, max_iter: int = 1000, tol: float = 1e-4
 ) -> tuple[Tensor, Tensor]:
     """Fit features (N, D) and labels (N,) -> W (C, D), b (C,), float64.

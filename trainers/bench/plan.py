@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from adaptkit import ClassSet, create_method, load_backbone
-from adaptkit.contract.registry import trained_by
+from adaptkit.contract.creation import trained_by
 from datasets_fewshot import FeatureStore
 from trainers.compute.freed_memory import keep_freed_memory
 from trainers.compute.precision import choose_device, choose_precision, choose_threads
@@ -20,7 +20,7 @@ from trainers.protocols.task import Sources, Task
 from trainers.runs.data import Bench
 from trainers.runs.environment import weights_source
 from trainers.runs.identity import Needs, Run, make_run, uses_training
-from trainers.runs.name_lengths import fit_names
+from trainers.runs.name_lengths import shorten_names
 from trainers.runs.records import RecordError, ResultRecord, read_record
 from trainers.runs.sources import load_sources, make_task
 
@@ -93,7 +93,7 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
     Raises:
         ConfigError: if a named method cannot take part in the protocol, or on this backbone.
     """
-    sources = fit_names(load_sources(config), config, bench.backbone)
+    sources = shorten_names(load_sources(config), config, bench.backbone)
     names = _longest_names(sources, bench)
     probed: dict[Kind, Needs | str] = {}
     runs: dict[str, Run] = {}

@@ -32,7 +32,7 @@ from trainers.config.settings import (
     RunSettings,
 )
 from trainers.config.training import OptimConfig, ViewConfig
-from trainers.config.values import Condition, ConfigError, Scalar, as_tuple, check_name, fit, nearest
+from trainers.config.values import Condition, ConfigError, Scalar, as_declared, as_tuple, check_name, nearest
 
 # CONSUMES is the kind of input that the class of a method names: "features", "tokens" or "images".
 CASE_KEYS = ("PROTOCOL", "DATASET", "METHOD", "CONSUMES", "WRAP", "SHOTS")
@@ -192,4 +192,4 @@ def _checked_value(
     if not isinstance(key, str) or key.lower() not in known or key != key.upper():
         raise ConfigError(f"there is no setting {prefix}{key} ({source}); {nearest(str(key), names, prefix)}")
     declaration = known[key.lower()]
-    return fit(value, declaration.hint, f"{prefix}{key}", source, declaration.limits)
+    return as_declared(value, declaration.hint, f"{prefix}{key}", source, declaration.limits)

@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.templates import DEFAULT_TEMPLATE, templates_for
 from adaptkit.contract.registry import (
     CROSS_ENTROPY,
@@ -22,18 +21,14 @@ from adaptkit.contract.registry import (
     objective_class,
     wrapper_class,
 )
-from datasets_fewshot import list_datasets, list_draws, suites
-from datasets_fewshot.registry import SUITES, suite_origin
+from trainers.config.data_settings import data_settings, suite_layer, with_datasets
 from trainers.config.files import (
-    Kind,
     packaged_names,
-    packaged_source,
-    read_packaged,
-    read_recipe,
     read_user_file,
 )
 from trainers.config.layers import Layer, Node, Schema, from_node, make_schema, read_layer, resolve
 from trainers.config.overrides import Settings, nested, words_as_settings
+from trainers.config.recipes import packaged_layer, recipe_layer
 from trainers.config.settings import (
     EVERY_METHOD,
     OWN_SUITE,
@@ -50,7 +45,7 @@ from trainers.config.settings import (
 from trainers.config.training import OptimConfig, ViewConfig
 from trainers.config.values import ConfigError, Scalar, check_name
 from trainers.labels import WRAP_SIGN
-from trainers.protocols.registry import EvalProtocol, get_protocol, list_protocols
+from trainers.protocols.registry import get_protocol, list_protocols
 
 
 def load_bench(
@@ -73,33 +68,34 @@ def load_bench(
     name = from_node(BenchSettings, resolve(users, {}, schema)).protocol
     check_name("PROTOCOL", name, list_protocols())
     chosen = get_protocol(name)
-    protocol = _recipe("protocols", name, chosen.module, schema)
+    protocol = recipe_layer("protocols", name, chosen.module, schema)
     asked = from_node(BenchSettings, resolve([protocol, *users], {"PROTOCOL": name}, schema))
     methods = _methods(asked.methods)
     papers = _paper_recipes(methods, name, schema) if asked.recipe == "paper" else {}
     shared = [protocol, _agreed(papers, users)] if papers else [protocol]
-    suite = _suite(resolve([*shared, *users], {"PROTOCOL": name}, schema), schema)
+    suite = suite_layer(resolve([*shared, *users], {"PROTOCOL": name}, schema), schema)
 
     node = resolve([*shared, suite, *users], {"PROTOCOL": name}, schema)
-    data = _data(node)
+    data = data_settings(node)
     bench = dataclasses.replace(from_node(BenchSettings, node), methods=methods)
     bench = dataclasses.replace(bench, suite=OWN_SUITE if data.own else bench.suite)
-    bench = _with_datasets(bench, data, chosen)
+    bench = with_datasets(bench, data, chosen)
     if bench.selection == "oracle" and not chosen.oracle:
         able = " and ".join(other for other in list_protocols() if get_protocol(other).oracle)
         raise ConfigError(f"SELECTION is 'oracle', which is for {able}, not for {name}; leave it out")
     for wrapper in bench.wrap:
         check_name("WRAP", wrapper, list_wrappers())
-    wrappers = [_recipe("wrappers", wrapper, wrapper_class(wrapper).__module__, schema) for wrapper in bench.wrap]
+    wrappers = [recipe_layer("wrappers", wrapper, wrapper_class(wrapper).__module__, schema) for wrapper in bench.wrap]
     for objective in bench.objective:
         check_name("OBJECTIVE", objective, list_objectives())
     objectives = [
-        _recipe("objectives", objective, objective_class(objective).__module__, schema) for objective in bench.objective
+        recipe_layer("objectives", objective, objective_class(objective).__module__, schema)
+        for objective in bench.objective
     ]
     later = [suite.without_training() if papers else suite, *users]
     recipes = {
         method: [
-            _recipe("methods", method, method_class(method).__module__, schema),
+            recipe_layer("methods", method, method_class(method).__module__, schema),
             *wrappers,
             *objectives,
             protocol,
@@ -188,15 +184,6 @@ def _differences(recipe: Node, node: Node, plugins: Sequence[str], with_backbone
     )
 
 
-def _packaged(kind: Kind, name: str, schema: Schema) -> Layer:
-    return read_layer(read_packaged(kind, name), f"in {packaged_source(kind, name)}", schema)
-
-
-def _recipe(kind: Kind, name: str, module: str, schema: Schema) -> Layer:
-    source = f"in {packaged_source(kind, name)} of {module.partition('.')[0]}"
-    return read_layer(read_recipe(kind, name, module), source, schema)
-
-
 def _methods(asked: tuple[str, ...]) -> tuple[str, ...]:
     """The names without repetition; "all" stands for every method."""
     if not asked:
@@ -223,7 +210,7 @@ def _paper_recipes(methods: Sequence[str], protocol: str, schema: Schema) -> dic
             f"no recipe of a paper for {', '.join(missing)} in {protocol}; there are recipes for "
             f"{', '.join(there) or 'no method'}: name some of these with --methods, or leave --recipe out"
         )
-    return {method: _packaged("paper", f"{method}_{protocol}", schema) for method in methods}
+    return {method: packaged_layer("paper", f"{method}_{protocol}", schema) for method in methods}
 
 
 def _agreed(papers: Mapping[str, Layer], users: Sequence[Layer]) -> Layer:
@@ -241,74 +228,3 @@ def _agreed(papers: Mapping[str, Layer], users: Sequence[Layer]) -> Layer:
 
 def _backbone_of(layer: Layer) -> str:
     return " ".join(str(value) for value in layer.node.BACKBONE.values())
-
-
-def _suite(node: Node, schema: Schema) -> Layer:
-    """The suite's layer.
-
-    Raises:
-        ConfigError: if there is no such suite, or own data are asked for and none are named.
-    """
-    check_name("SUITE", node.SUITE, _suites())
-    if node.SUITE == OWN_SUITE and not node.DATA.OWN:
-        raise ConfigError(f"SUITE is {OWN_SUITE!r}, and no data are named; give them with --data PATH")
-    name = OWN_SUITE if node.DATA.OWN else node.SUITE
-    if name in packaged_names("suites"):
-        return _packaged("suites", name, schema)
-    return _recipe("suites", name, suite_origin(name), schema)
-
-
-def _suites() -> list[str]:
-    """Suites that a bench can run on: our own, the user's data, and those of plugins."""
-    return [*packaged_names("suites"), *(name for name in suites() if name not in SUITES)]
-
-
-def _data(node: Node) -> DataConfig:
-    data = from_node(DataConfig, node.DATA, "DATA")
-    check_name("DATA.DRAW", data.draw, list_draws())
-    if not data.own:
-        for key, value in (("CLASSNAMES", data.classnames), ("SKIP_BAD", data.skip_bad)):
-            if value:
-                raise ConfigError(f"DATA.{key} is for own data; name them with --data PATH")
-        if data.split not in (None, "fallback"):
-            raise ConfigError(f"DATA.SPLIT is {data.split!r}; use fallback, or a split file together with --data PATH")
-        if data.split and node.SUITE == "mini":
-            raise ConfigError("DATA.SPLIT is 'fallback', but the embedded suite brings its splits; leave it out")
-    if data.templates:
-        try:
-            ClassSet(("cat",), data.templates)
-        except ValueError as error:
-            raise ConfigError(f"DATA.TEMPLATES: {error}") from error
-    return data
-
-
-def own_name(path: str) -> str:
-    """What own data are called: the folder's name, or the file's without its suffix."""
-    place = Path(path).expanduser().resolve()
-    return place.stem if place.is_file() else place.name
-
-
-def _with_datasets(settings: BenchSettings, data: DataConfig, protocol: EvalProtocol) -> BenchSettings:
-    known = [own_name(path) for path in data.own] if data.own else list_datasets(settings.suite)
-    if len(set(known)) < len(known):
-        twice = next(name for name in known if known.count(name) > 1)
-        raise ConfigError(f"DATA.OWN names two data sets called {twice!r}; rename a folder, or run them one by one")
-    targets = known if protocol.targets == "suite" else settings.targets
-    if settings.targets and protocol.targets == "none":
-        able = " and ".join(name for name in list_protocols() if get_protocol(name).targets != "none")
-        raise ConfigError(f"TARGETS is for {able}, not for {protocol.name}; leave it out")
-    for key, named in (("DATASETS", settings.datasets), ("TARGETS", settings.targets)):
-        for name in named if key == "DATASETS" or protocol.targets == "suite" else ():
-            _check_dataset(key, name, known, settings.suite)
-    datasets = tuple(dict.fromkeys(settings.datasets)) or tuple(known)
-    return dataclasses.replace(settings, datasets=datasets, targets=tuple(dict.fromkeys(settings.targets or targets)))
-
-
-def _check_dataset(key: str, name: str, known: Sequence[str], suite: str) -> None:
-    if name not in known and suite != OWN_SUITE:
-        for other in _suites():
-            if other != OWN_SUITE and name in list_datasets(other):
-                raise ConfigError(
-                    f"data set {name!r} is not in suite {suite!r}; it is in {other!r}: add --suite {other}"
-                )
-    check_name(key, name, known)

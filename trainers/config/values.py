@@ -14,7 +14,7 @@ class ConfigError(ValueError):
     """A setting that cannot be; the message is for the user."""
 
 
-def fit(value: object, hint: object, key: str, source: str, limits: Limits | None = None) -> object:
+def as_declared(value: object, hint: object, key: str, source: str, limits: Limits | None = None) -> object:
     """The value as the annotation declares it: 1 and "1e-5" are floats where a float is declared, lists are tuples.
 
     Raises:

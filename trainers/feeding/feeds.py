@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP, FrozenCLIP, Support
-from adaptkit.contract.inputs import Consumes
+from adaptkit.backbone.inputs import Consumes
 from datasets_fewshot import FewShotDataset, Item
 from trainers.compute.team import Team
 from trainers.config.settings import RunConfig

@@ -13,7 +13,7 @@ from torch import Tensor
 from adaptkit import AdaptedCLIP, ClassSet, Support, create_method
 from adaptkit.artefacts.atomic_file import replacing, write_text
 from adaptkit.contract.architecture import Architecture
-from adaptkit.contract.registry import trained_by
+from adaptkit.contract.creation import trained_by
 from datasets_fewshot import items_hash
 from trainers.compute.clock import Clock
 from trainers.compute.seeds import derived_seed, seeded

@@ -14,7 +14,7 @@ from trainers.config.settings import BenchConfig
 from trainers.protocols.task import Sources
 
 
-def fit_names(sources: Sources, config: BenchConfig, backbone: FrozenCLIP) -> Sources:
+def shorten_names(sources: Sources, config: BenchConfig, backbone: FrozenCLIP) -> Sources:
     """The same data sets with names that fit into the prompts of the bench."""
     templates = {
         name: list({template: None for run in config.runs if run.dataset == name for template in run.templates})

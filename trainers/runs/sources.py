@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 from datasets_fewshot import FewShotDataset, load_dataset, load_own_data
-from trainers.config.load import own_name
+from trainers.config.data_settings import own_name
 from trainers.config.settings import BenchConfig, DataConfig, RunConfig
 from trainers.protocols.registry import get_protocol
 from trainers.protocols.task import NO_TARGETS, Sources, Task, Wanted

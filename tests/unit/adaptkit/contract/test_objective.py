@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit import LabelledBatch, Objective, PairBatch, create_method, create_objective, register_objective
-from adaptkit.contract.registry import trained_by
+from adaptkit.contract.creation import trained_by
 from adaptkit.objectives import CrossEntropy
 from tests.conftest import CLASSES
 from tests.helpers.models import consumed

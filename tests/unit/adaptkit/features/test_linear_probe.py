@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adaptkit import Support, create_method
-from adaptkit.layers.logistic_regression import fit
+from adaptkit.layers.logistic_regression import fit_logistic_regression
 
 GENERATOR = torch.Generator().manual_seed(2)
 CENTRES = torch.randn(5, 32, generator=GENERATOR)
@@ -22,7 +22,7 @@ def test_it_starts_without_a_preference_and_fits_the_support_set(tiny_clip, clas
     method = create_method("linear_probe", tiny_clip, classes)
     assert not method.logits(SUPPORT.x).any()
     method.prepare(SUPPORT)
-    weight, bias = fit(SUPPORT.x, SUPPORT.labels, 5, 1.0)
+    weight, bias = fit_logistic_regression(SUPPORT.x, SUPPORT.labels, 5, 1.0)
     torch.testing.assert_close(method.weight.double(), weight, rtol=0, atol=1e-6)
     torch.testing.assert_close(
         method.logits(VALIDATION.x).double(), VALIDATION.x.double() @ weight.T + bias, rtol=1e-4, atol=1e-4
@@ -33,7 +33,7 @@ def released_search(halvings):
     """lpclip's search, written out: the coarse grid, then the two ends of a shrinking interval."""
 
     def right(exponent):
-        weight, bias = fit(SUPPORT.x, SUPPORT.labels, 5, 10.0**exponent)
+        weight, bias = fit_logistic_regression(SUPPORT.x, SUPPORT.labels, 5, 10.0**exponent)
         return int(((VALIDATION.x.double() @ weight.T + bias).argmax(dim=1) == VALIDATION.labels).sum())
 
     coarse = [6, 4, 2, 0, -2, -4, -6]
@@ -54,7 +54,7 @@ def test_the_search_is_the_released_one(tiny_clip, classes, halvings):
     method.prepare(SUPPORT)
     method.tune(VALIDATION)
     assert method.c == pytest.approx(released_search(halvings))
-    weight, _ = fit(SUPPORT.x, SUPPORT.labels, 5, method.c)
+    weight, _ = fit_logistic_regression(SUPPORT.x, SUPPORT.labels, 5, method.c)
     torch.testing.assert_close(method.weight.double(), weight, rtol=1e-4, atol=1e-6)
 
 

@@ -8,7 +8,7 @@ from adaptkit.prompts import CoOp, CoOpConfig
 from datasets_fewshot import list_datasets
 from tests.helpers.registrations import forget_registrations
 from trainers.config.load import load_bench
-from trainers.config.values import ConfigError, fit
+from trainers.config.values import ConfigError, as_declared
 from trainers.protocols.registry import list_protocols
 
 PAPER = ("SUITE", "paper", "DATASETS", "[dtd]")
@@ -164,7 +164,7 @@ def test_packaged_files_fit_every_method(suite, protocol):
     ],
 )
 def test_values_fit_their_declared_types(value, hint, expected):
-    assert fit(value, hint, "KEY", "here") == expected
+    assert as_declared(value, hint, "KEY", "here") == expected
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class Unfit:
 )
 def test_values_of_other_types_are_refused(case):
     with pytest.raises(ConfigError, match=r"KEY is .* here; expected"):
-        fit(case.value, case.hint, "KEY", "here")
+        as_declared(case.value, case.hint, "KEY", "here")
 
 
 def recipe(method, *overrides):

@@ -7,7 +7,7 @@ from datasets_fewshot import FewShotDataset, Item, Split
 from datasets_fewshot.paper_format.facts import facts
 from trainers.config.load import load_bench
 from trainers.protocols.task import Sources
-from trainers.runs.name_lengths import fit_names, fitting_words
+from trainers.runs.name_lengths import fitting_words, shorten_names
 
 ROADSTER = "2009 Bugatti Veyron 16.4 Convertible"
 
@@ -31,11 +31,11 @@ def sources_of(*names: str) -> Sources:
 
 def test_names_that_fit_are_left_alone(mini, config):
     sources = sources_of("2012 Acura RL Sedan", "crème_brûlée")
-    assert fit_names(sources, config, mini) == sources
+    assert shorten_names(sources, config, mini) == sources
 
 
 def test_a_name_that_is_too_long_keeps_its_first_words_and_the_data_set_says_so(mini, config):
-    fitted = fit_names(sources_of(ROADSTER, "crème_brûlée"), config, mini)
+    fitted = shorten_names(sources_of(ROADSTER, "crème_brûlée"), config, mini)
     for dataset in (fitted.datasets["stanford_cars"], fitted.targets["stanford_cars"]["elsewhere"]):
         assert dataset.classnames == ("2009 Bugatti Veyron 16.4", "crème_brûlée")
         assert dataset.split.test[0].classname == "2009 Bugatti Veyron 16.4"
