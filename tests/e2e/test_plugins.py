@@ -74,17 +74,27 @@ def test_its_method_and_wrapper_are_trained_saved_and_loaded(run, tmp_path):
 
 def test_its_objective_trains_a_method_of_ours(run, tmp_path):
     words = ["--datasets", "emoji_activities", "--methods", "zero_shot,coop", "--objective", "push"]
-    answer = run("bench", *words, *SHORT, "OPTIM.EPOCHS", "1", "PUSH.SHARE", "0.3")
+    answer = run("bench", *words, *SHORT, "OPTIM.EPOCHS", "1")
     assert answer.returncode == 0, answer.stderr
     assert "coop+push" in answer.stdout
     identities = [json.loads(path.read_text())["identity"] for path in (tmp_path / "runs").rglob("record.json")]
     assert [one.get("objective") for one in sorted(identities, key=lambda one: one["method"])] == [
-        [["push", {"share": 0.3}]],
+        [["push", {"share": 0.2}]],  # as the YAML of the distribution says
         None,  # Zero-shot learns nothing, so nothing is minimised.
     ]
     refused = run("bench", *words[:2], "--methods", "prograd", "--objective", "push", *SHORT)
     assert refused.returncode == 2
     assert "ProGrad finds its gradients in its own way" in refused.stderr
+
+
+def test_its_protocol_has_a_table(run, tmp_path):
+    words = ["--protocol", "memory", "--datasets", "emoji_activities", "--methods", "zero_shot,coop"]
+    answer = run("bench", *words, "OPTIM.EPOCHS", "1", "DEVICE", "cpu", "THREADS", "1")
+    assert answer.returncode == 0, answer.stderr
+    assert "Memory" in answer.stdout
+    assert "learnt images" in answer.stdout
+    (record,) = (tmp_path / "runs" / "memory" / "emoji_activities").glob("coop-2shots-seed1-*/record.json")
+    assert json.loads(record.read_text())["scores"][0]["name"] == "learnt"
 
 
 def test_its_data_set_is_a_suite_of_its_own(run, tmp_path):

@@ -96,9 +96,13 @@ class ImageEncoder:
         self.kept = None if workers else kept
 
     def test_features(self, dataset: FewShotDataset, items: Sequence[Item]) -> Tensor:
-        """Encode all test images together and return their features: (N, D) fp32 on the CPU, not normalised."""
-        rows = {item.path: row for row, item in enumerate(dataset.split.test)}
-        return self.plain_features(dataset, dataset.split.test)[[rows[item.path] for item in items]]
+        """Features of images that a method is tested on: (N, D) fp32 on the CPU, not normalised.
+
+        Those of a data set's test list are encoded all together, once for every protocol and half of the classes.
+        """
+        every = _together(dataset, items)
+        rows = {item.path: row for row, item in enumerate(every)}
+        return self.plain_features(dataset, every)[[rows[item.path] for item in items]]
 
     def has_test_features(self, dataset: FewShotDataset) -> bool:
         """Whether the features of all test images of a data set are stored already."""
@@ -107,8 +111,9 @@ class ImageEncoder:
 
     def test_tokens(self, dataset: FewShotDataset, items: Sequence[Item]) -> TokenTable | None:
         """Output rows of test images, (N, 1, 1 + P, D_v); None if they would take too much space."""
-        table = self.view_tokens(dataset, dataset.split.test, ViewConfig("none"), 0, 0)
-        rows = {item.path: row for row, item in enumerate(dataset.split.test)}
+        every = _together(dataset, items)
+        table = self.view_tokens(dataset, every, ViewConfig("none"), 0, 0)
+        rows = {item.path: row for row, item in enumerate(every)}
         index = torch.tensor([rows[item.path] for item in items], dtype=torch.int64)
         return None if table is None else TokenTable(table.packed[index], table.width)
 
@@ -216,3 +221,9 @@ class ImageEncoder:
         for pixels in loader:
             with autocast(self.backbone.device, self.precision):
                 yield encode(pixels.to(self.backbone.device, non_blocking=True))
+
+
+def _together(dataset: FewShotDataset, items: Sequence[Item]) -> Sequence[Item]:
+    """The images to encode in one go: the whole test list where it holds them all, else these alone."""
+    listed = {item.path for item in dataset.split.test}
+    return dataset.split.test if all(item.path in listed for item in items) else items

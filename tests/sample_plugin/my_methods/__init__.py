@@ -1,5 +1,5 @@
-"""A distribution of its own with a method, a wrapper, an objective and a data set for adaptkit."""
+"""A distribution of its own with a method, a wrapper, an objective, a protocol and a data set."""
 
-from my_methods import bias, pictures, push, scale
+from my_methods import bias, memory, pictures, push, scale
 
-__all__ = ["bias", "pictures", "push", "scale"]
+__all__ = ["bias", "memory", "pictures", "push", "scale"]
