@@ -75,10 +75,10 @@ def test_controls_are_run_by_one_command_and_drawn(tmp_path, capsys, monkeypatch
     monkeypatch.setattr(controls, "CONTROLS", {"last": controls.CONTROLS["last"]})
     monkeypatch.setattr(latency, "BATCHES", (1, 2))
     assert main(["das", "controls", *ONE, "--skip-vision", "1", *VISION, *QUICK]) == 0
-    content = json.loads((tmp_path / "runs" / "controls.json").read_text())
+    content = json.loads((tmp_path / "runs" / "das_controls.json").read_text())
     assert [row["control"] for row in content["rows"]] == ["no skip", "last, 1 skipped"]
     assert all(len(row["latency"]["seconds"]) == 2 for row in content["rows"])
-    assert all((tmp_path / "runs" / f"controls.{suffix}").stat().st_size > 1000 for suffix in ("png", "svg"))
+    assert all((tmp_path / "runs" / f"das_controls.{suffix}").stat().st_size > 1000 for suffix in ("png", "svg"))
     assert "| last, 1 skipped |" in capsys.readouterr().out
 
 
