@@ -29,6 +29,14 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         option.numprocesses, option.dist = min(MOST_WORKERS, os.cpu_count() or 1), "loadfile"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every test the marker of its folder: `pytest -m parity`."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in ("unit", "contract", "parity", "e2e"):
+            item.add_marker(folder)
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)

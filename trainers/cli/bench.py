@@ -72,7 +72,12 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("--config", metavar="FILE", help="a YAML file of settings, laid over the packaged ones")
     das.add_bench_options(parser)
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY VALUE",
+        help="settings, such as OPTIM.EPOCHS 10; `adaptkit settings` lists all",
+    )
     parser.set_defaults(run=_bench)
 
 

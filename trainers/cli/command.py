@@ -6,13 +6,14 @@ import traceback
 import warnings
 from collections.abc import Sequence
 
-from trainers.cli import backbones, bench, das, data, doctor, fdt, methods, report, reproduce, runs, train
+from trainers.cli import backbones, bench, das, data, doctor, fdt, methods, report, reproduce, runs, settings, train
 from trainers.cli.adapter import convert, evaluate, explain, export, predict, serve
 
 OK, FAILED, STOPPED = 0, 2, 130
 VERBS = (  # Modules with verbs, in the order of the help.
     bench,
     methods,
+    settings,
     backbones,
     train,
     predict,
