@@ -49,7 +49,10 @@ def test_a_plugin_is_listed_and_one_that_fails_is_named_once(run):
     assert answer.returncode == 0, answer.stderr
     rows = {row["name"]: row for row in json.loads(answer.stdout)}
     assert (rows["bias"]["kind"], rows["bias"]["parameters"]) == ("after", 100)
-    assert rows["scale"]["kind"] == "around"
+    assert (rows["scale"]["kind"], rows["push"]["kind"]) == ("around", "objective")
+    listed = run("methods").stdout
+    assert "memory" in listed.partition("protocols: ")[2]
+    assert "pictures" in listed.partition("suites of data sets: ")[2]
     assert answer.stderr.count(BROKEN) == 1
     checked = run("doctor")
     assert checked.returncode == 2

@@ -26,8 +26,9 @@ from adaptkit import (
     wrapper_class,
     wrapper_config,
 )
+from adaptkit.contract.batches import LabelledBatch
 from adaptkit.contract.catalogue import Touches
-from adaptkit.contract.registry import METHODS
+from adaptkit.contract.registry import METHODS, OBJECTIVES
 from adaptkit.options import OptionFacts, describe
 from trainers.config.settings import DataclassInstance
 
@@ -45,7 +46,7 @@ class MethodFacts:
     name: str
     # The place where a method touches CLIP, as registered, such as "before" the towers; "around" for wrappers.
     kind: str
-    trains_on: str  # "features" or "images".
+    trains_on: str  # "features", "tokens" or "images"; of an objective, "labels" or "pairs".
     needs: str  # "ViT blocks" or "any backbone".
     # Trainable parameters on ViT-B/16 with 100 classes of 16 shots; wrappers stand around zero-shot CLIP.
     parameters: int
@@ -81,6 +82,29 @@ def wrapper_facts() -> list[MethodFacts]:
     return [_wrapper_facts(name, vit, resnet) for name in list_wrappers()]
 
 
+def objective_facts() -> list[MethodFacts]:
+    """A row for every registered objective."""
+    rows = []
+    for name in OBJECTIVES.names():
+        entry = OBJECTIVES.get(name)
+        number, summary = _paper_and_summary(entry.made_from)
+        takes = "labels" if entry.made_from.takes is LabelledBatch else "pairs"
+        options = entry.config()
+        rows.append(
+            MethodFacts(
+                name, "objective", takes, "any backbone", 0, number, summary, asdict(options), describe(entry.config)
+            )
+        )
+    return rows
+
+
+def _paper_and_summary(made_from: type) -> tuple[str, str]:
+    """The arXiv number in the docstring of a class's module, or "", and the docstring's first line."""
+    doc = (sys.modules[made_from.__module__].__doc__ or "").strip()
+    number = re.search(r"arXiv:(\d{4}\.\d{4,5})", doc)
+    return number[1] if number else "", doc.splitlines()[0] if doc else ""
+
+
 def _facts(name: str, vit: FrozenCLIP, resnet: FrozenCLIP) -> MethodFacts:
     method = create_method(name, vit, CLASSES)
     if "prepare" in method.provides and method.consumes == "features":
@@ -102,17 +126,15 @@ def _wrapper_facts(name: str, vit: FrozenCLIP, resnet: FrozenCLIP) -> MethodFact
 def _row(
     name: str, kind: str, made_from: type, method: AdaptedCLIP, takes_any_backbone: bool, options: DataclassInstance
 ) -> MethodFacts:
-    module = sys.modules[made_from.__module__]
-    doc = (module.__doc__ or "").strip()
-    number = re.search(r"arXiv:(\d{4}\.\d{4,5})", doc)
+    number, summary = _paper_and_summary(made_from)
     return MethodFacts(
         name=name,
         kind=kind,
         trains_on=method.consumes,
         needs="any backbone" if takes_any_backbone else "ViT blocks",
         parameters=sum(parameter.numel() for parameter in method.learnt_parameters().values()),
-        paper=number[1] if number else "",
-        summary=doc.splitlines()[0] if doc else "",
+        paper=number,
+        summary=summary,
         options=asdict(options),
         described=describe(type(options)),
     )

@@ -9,7 +9,8 @@ OK = 0
 def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `methods` to a command's verbs."""
     parser = verbs.add_parser(
-        "methods", help="list the methods and wrappers: where they touch CLIP, what they need, how much they learn"
+        "methods",
+        help="list what is registered: methods, wrappers and objectives, what they need and how much they learn",
     )
     parser.add_argument("name", nargs="?", help="tell of this one alone, with its options")
     parser.add_argument("--json", action="store_true", help="as JSON, with the options of all")
@@ -21,23 +22,28 @@ def _methods(args: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from adaptkit import list_wrappers, method_config
-    from trainers.cli.method_facts import method_facts, methods_table, wrapper_facts
+    from adaptkit import list_objectives, list_wrappers, method_config
+    from datasets_fewshot import suites
+    from trainers.cli.method_facts import method_facts, methods_table, objective_facts, wrapper_facts
+    from trainers.protocols.registry import list_protocols
 
-    if args.name not in (None, *list_wrappers()):
+    if args.name not in (None, *list_wrappers(), *list_objectives()):
         method_config(args.name)  # Refuses an unknown name, with the nearest ones.
-    rows = [row for row in (*method_facts(), *wrapper_facts()) if args.name in (None, row.name)]
+    every = (*method_facts(), *wrapper_facts(), *objective_facts())
+    rows = [row for row in every if args.name in (None, row.name)]
     if args.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
         return OK
     Console().print(methods_table(rows))
     if args.name is not None:
-        for row in rows:  # a method and a wrapper may share a name
+        for row in rows:  # A method and a wrapper may share a name.
             lines = (f"  {option.name} = {option.default!r}: {option.sentences}" for option in row.described)
             print(row.summary, *lines, sep="\n")
     else:
         print(
             "trainable: parameters on ViT-B/16 with 100 classes of 16 shots; wrappers stand around zero_shot there "
-            "(--wrap). `adaptkit methods NAME` lists the options."
+            "(--wrap), and objectives train any method (--objective). `adaptkit methods NAME` lists the options."
         )
+        print(f"protocols: {', '.join(list_protocols())}")
+        print(f"suites of data sets: {', '.join(suites())}")
     return OK
