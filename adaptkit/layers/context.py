@@ -162,9 +162,12 @@ def random_context(backbone: FrozenCLIP, *shape: int) -> Tensor:
 def word_context(backbone: FrozenCLIP, words: str) -> Tensor:
     """Token embeddings (n_ctx, D_t) of a phrase in fp32; every word has to be one token.
 
+    "_" stands for a space, as in the released configurations ("a_photo_of_a").
+
     Raises:
         ValueError: if there is no word, or a word is not one token of the tokenizer.
     """
+    words = words.replace("_", " ")
     tokens = backbone.tokenizer.words(words)
     n_words = len(words.split())
     if not tokens or len(tokens) != n_words:
@@ -178,13 +181,14 @@ def word_context(backbone: FrozenCLIP, words: str) -> Tensor:
 def phrase_context(backbone: FrozenCLIP, phrase: str, n_ctx: int) -> tuple[Tensor, str]:
     """Learnt tokens (n_ctx, D_t) for a phrase's first words, and the other words, which stay fixed.
 
+    "_" stands for a space, as in the released configurations.
     A phrase of fewer than n_ctx words, or of none, is ignored: the tokens are random and no word is left, as in the
     released code of MaPLe.
 
     Raises:
         ValueError: if one of the first words is not one token of the tokenizer.
     """
-    words = phrase.split()
+    words = phrase.replace("_", " ").split()
     if len(words) < n_ctx:
         return random_context(backbone, n_ctx), ""
     return word_context(backbone, " ".join(words[:n_ctx])), " ".join(words[n_ctx:])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP, FrozenCLIP, Support, create_method, list_methods, method_class, method_config
+from adaptkit.options import declared
 from adaptkit.towers.tree_encoder import TreeEncoder
 from tests.conftest import CLASSES
 from tests.helpers.models import build, consumed
@@ -233,6 +234,16 @@ def test_it_adapts_towers_before_it_has_classes(name, family):
     method.set_classes(CLASSES)
     with torch.no_grad():
         assert torch.equal(method.eval()(images), other.eval()(images))
+
+
+@pytest.mark.parametrize("name", [name for name in list_methods() if "ctx_init" in declared(method_config(name))])
+def test_underscores_in_the_words_to_start_from_are_spaces(name, tiny_clip, batch):
+    images, _ = batch
+    logits = []
+    for words in ("a photo of a", "a_photo_of_a"):
+        torch.manual_seed(0)
+        logits.append(create_method(name, tiny_clip, CLASSES, ctx_init=words).eval()(images))
+    assert torch.equal(*logits)
 
 
 @pytest.mark.parametrize("wrap", [(), ("das",)], ids=["alone", "text_tower_learns"])
