@@ -1,5 +1,6 @@
 """The images that a reader of own data finds, before they are split."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,5 +37,12 @@ class Found:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names in sorted order, which is label order."""
-        return tuple(sorted({image.classname for image in self.images}))
+        """Class names in label order."""
+        return in_label_order(image.classname for image in self.images)
+
+
+def in_label_order(classnames: Iterable[str]) -> tuple[str, ...]:
+    """Different names in label order: by number where all are whole numbers (0, 1, 2, 10), else by letters."""
+    names = set(classnames)
+    by_number = all(name.isdecimal() for name in names)
+    return tuple(sorted(names, key=lambda name: (int(name), name) if by_number else (0, name)))

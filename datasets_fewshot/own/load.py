@@ -10,7 +10,7 @@ from pathlib import Path
 from datasets_fewshot.dataset import FewShotDataset, Item, Split
 from datasets_fewshot.own.auto_split import auto_split
 from datasets_fewshot.own.bad_images import find_bad_images
-from datasets_fewshot.own.found import Found, FoundImage
+from datasets_fewshot.own.found import Found, FoundImage, in_label_order
 from datasets_fewshot.own.hf_folder import is_hf_folder, read_hf_folder
 from datasets_fewshot.own.image_table import TABLE_SUFFIXES, read_table
 from datasets_fewshot.own.image_tree import read_tree
@@ -39,7 +39,7 @@ def load_own_data(
         split: your split file. Without one, the data's own train, val and test parts are used, and without
             those a stratified split is drawn, written beside the data as adaptkit_split.json and used from then on.
         classnames: names for the classes, which otherwise are called after their folders or columns: a sequence in
-            sorted order of classes, a mapping, or a file with either (see `own_names`). A classnames.txt or
+            label order of classes, a mapping, or a file with either (see `own_names`). A classnames.txt or
             classnames.json beside the data is used automatically.
         seed: for drawing a split.
         skip_bad: leave unreadable images out; the data set's notes then say how many.
@@ -98,7 +98,7 @@ def _find(path: Path) -> _Source:
 
 
 def _split_of_parts(images: Sequence[FoundImage]) -> Split:
-    """The split into the data's own parts; classes are numbered in sorted order.
+    """The split into the data's own parts; classes are numbered in label order.
 
     Raises:
         SplitError: if an image is in no part.
@@ -144,7 +144,7 @@ def _without(split: Split, bad: frozenset[str]) -> Split:
 
 
 def _labels(images: Sequence[FoundImage]) -> dict[str, int]:
-    return {name: index for index, name in enumerate(sorted({image.classname for image in images}))}
+    return {name: index for index, name in enumerate(in_label_order(image.classname for image in images))}
 
 
 def _rename(split: Split, names: Mapping[str, str]) -> Split:

@@ -1,10 +1,14 @@
 """Read names for the classes of own data.
 
-Names come in four forms: a sequence in sorted order of classes; a mapping class -> name; a JSON file with either; a
-text file with one line per class, "class<TAB>name" or "class name", or only names in sorted order of classes.
+Names come in four forms: a sequence in label order of classes; a mapping class -> name; a JSON file with either; a
+text file with one line per class, "class<TAB>name" or "class name", or only names in label order of classes.
+
+Label order is by number where all classes are whole numbers, else by letters. A plain list is refused where people may
+have counted on another order: by letters, c10 stands before c2.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,12 +40,25 @@ def read_names(names: Names, home: Path, classes: Sequence[str]) -> dict[str, st
                 f"{where}: {len(names)} names for {len(classes)} classes; give one name each, in this order: "
                 f"{', '.join(classes)}"
             )
+        counted = sorted(classes, key=_with_numbers)
+        if counted != list(classes):
+            first = next(place for place, (one, other) in enumerate(zip(classes, counted, strict=True)) if one != other)
+            raise ValueError(
+                f"{where} is a list of names, and it is not certain whether name {first + 1} belongs to the class "
+                f"{classes[first]!r} (by letters) or {counted[first]!r} (by number); write lines of class<TAB>name, or "
+                "a mapping of class to name"
+            )
         names = dict(zip(classes, names, strict=True))
     if names and not set(names) & set(classes):
         raise ValueError(
             f"{where}: names {', '.join(list(names)[:5])} but the data have the classes {', '.join(classes[:5])}"
         )
     return {name: names.get(name, name) for name in classes}
+
+
+def _with_numbers(name: str) -> list[tuple[int, str]]:
+    """A key that sorts names as people count: c2 before c10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _read_file(path: Path, classes: Sequence[str]) -> Sequence[str] | dict[str, str]:
