@@ -109,6 +109,7 @@ def option(
     below: float | None = None,
     file: Callable[[str], object] | None = None,
     in_epochs: bool = False,
+    added: bool = False,
 ) -> Value:
     """A field of a class of options.
 
@@ -118,8 +119,10 @@ def option(
         above, below: ends that do not belong to it.
         file: for an option that names a file: finds the path. What is in the file then counts for what a run is.
         in_epochs: the number counts epochs, so it grows and shrinks with the length of a training.
+        added: the option is younger than records of its class. At its default a run is what it was before, so the
+            identity of a run does not mention it.
     """
-    metadata = {"help": help, "limits": Limits(least, most, above, below), "in_epochs": in_epochs}
+    metadata = {"help": help, "limits": Limits(least, most, above, below), "in_epochs": in_epochs, "added": added}
     metadata |= {"file": file} if file else {}
     return field(default=default, metadata=metadata)
 

@@ -26,9 +26,15 @@ class OptimConfig:
     )
     batch_size: int = option(32, "Images of a step.", least=1)
     drop_last: bool = option(True, "Drop a short last batch, unless it is the only one.")
-    lr_scheduler: Literal["cosine", "constant", "cosine_steps"] = option(
-        "cosine", "How the rate falls: along a cosine by epochs, not at all, or along a cosine by steps."
+    lr_scheduler: Literal["cosine", "constant", "cosine_steps", "single_step"] = option(
+        "cosine",
+        "How the rate falls: along a cosine by epochs, not at all, along a cosine by steps, or by a factor `gamma` "
+        "after every `stepsize` epochs.",
     )
+    stepsize: int = option(
+        -1, "Epochs between two falls of single_step; 0 or less is the length of the training.", least=-1, added=True
+    )
+    gamma: float = option(0.1, "The factor of single_step on the rate.", above=0, added=True)
     min_lr: float = option(0.0, "The rate where cosine_steps ends.", least=0)
     warmup_epochs: int = option(1, "Epochs of warm-up of cosine and constant; 0 starts at `lr`.", least=0)
     warmup_type: Literal["constant", "linear"] = option("constant", "Whether the rate stays or rises in the warm-up.")

@@ -73,7 +73,7 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
             "val": _fingerprint(task.val, task.classnames),
             "shots": config.shots,
             "seed": config.seed,
-            "optim": asdict(config.optim),
+            "optim": _said(config.optim),
             "views": asdict(config.views),
         }
         # The record has both, so a run with them is a run of its own.
@@ -99,6 +99,8 @@ def _said(options: DataclassInstance) -> dict[str, Json]:
     """Options for an identity: a file by the hash of its content instead of its path, left out if there is no file."""
     said: dict[str, Json] = asdict(options)
     for field in fields(options):
+        if field.metadata.get("added") and getattr(options, field.name) == field.default:
+            said.pop(field.name)
         if find := field.metadata.get("file"):
             name = said.pop(field.name)
             if name:

@@ -4,8 +4,9 @@ The rate is a function of the epoch, so nothing has to be stepped, saved or rest
     epoch < w:  the warm-up's rate
     epoch >= w: LR / 2 * (1 + cos(pi * (epoch - w) / E))
 with w warm-up epochs and E epochs in all. The cosine starts after the warm-up and keeps the period E, so it never ends
-at 0. CLIP-LoRA and Tip-Adapter-F count steps instead: "cosine_steps" goes from LR to `min_lr` over all the steps,
-behind a linear warm-up where `warmup_share` asks for one.
+at 0. Behind the same warm-up, "single_step" is LR * gamma^floor((epoch - w) / stepsize). CLIP-LoRA and Tip-Adapter-F
+count steps instead: "cosine_steps" goes from LR to `min_lr` over all the steps, behind a linear warm-up where
+`warmup_share` asks for one.
 """
 
 import math
@@ -38,6 +39,10 @@ def learning_rate(config: OptimConfig, epoch: int) -> float:
         return config.lr * epoch / warmup if epoch else config.warmup_min_lr
     if config.lr_scheduler == "constant":
         return config.lr
+    if config.lr_scheduler == "single_step":
+        every = config.stepsize if config.stepsize > 0 else max(config.epochs, 1)
+        falls = (epoch - warmup) // every if config.warmup_recount else epoch // every - warmup // every
+        return config.lr * config.gamma**falls
     if config.warmup_recount:
         return config.lr * _half_cosine(epoch - warmup, config.epochs)
     # Without a recount the papers' scheduler applies the cosine's ratio from epoch to epoch, beginning with `lr` at

@@ -10,6 +10,8 @@ from adaptkit.wrappers.das.stand_ins import write_stand_ins
 from tests.unit.adaptkit.wrappers.das.test_stand_ins import das
 from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
+from trainers.config.training import OptimConfig
+from trainers.runs.identity import _said
 
 DAS = ("METHODS", "[zero_shot]", "WRAP", "[das]", "DATASETS", "[emoji_activities]", "SEEDS", "[1]", "DEVICE", "cpu")
 VISION = ("DAS.ENCODER", "vision", "DAS.SKIP_TEXT", "0")
@@ -36,3 +38,9 @@ def test_a_file_that_is_started_from_counts_by_its_content(tmp_path):
     assert str(tmp_path) not in str(one)
     assert "stand_ins" not in identity(tmp_path)["wrap"][0][1]
     assert DASConfig().stand_ins == ""
+
+
+def test_a_younger_option_is_mentioned_only_where_it_is_not_at_its_default():
+    plain, other = OptimConfig(), OptimConfig(gamma=0.5)
+    assert not {"stepsize", "gamma"} & set(_said(plain))
+    assert {name: value for name, value in _said(other).items() if name not in _said(plain)} == {"gamma": 0.5}

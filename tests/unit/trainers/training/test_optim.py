@@ -72,7 +72,10 @@ def test_nothing_to_learn_is_refused():
         ({"batch_size": 0}, r"batch_size=0; expected 1 or more"),
         ({"epochs": -1}, r"epochs=-1; expected 0 or more"),
         ({"lr": float("nan")}, r"lr=nan; expected a finite number"),
-        ({"lr_scheduler": "banana"}, "lr_scheduler='banana'; expected one of cosine, constant, cosine_steps"),
+        (
+            {"lr_scheduler": "banana"},
+            "lr_scheduler='banana'; expected one of cosine, constant, cosine_steps, single_step",
+        ),
         ({"name": "adam2"}, "name='adam2'; .* did you mean adam"),
         ({"warmup_type": "liner"}, "did you mean linear"),
         ({"epochs": 2.0}, r"epochs=2\.0; expected a whole number"),
@@ -110,3 +113,29 @@ def test_a_share_of_warm_up_that_leaves_no_step_is_refused():
         OptimConfig(warmup_share=1.0)
     with pytest.raises(ValueError, match="clip_norm=-1"):
         OptimConfig(clip_norm=-1.0)
+
+
+@pytest.mark.parametrize("recount", [True, False])
+@pytest.mark.parametrize(("stepsize", "warmup"), [(3, 0), (3, 1), (2, 2), (-1, 1), (50, 0)])
+def test_single_step_is_torch_s_step_schedule_behind_the_warm_up(stepsize, warmup, recount):
+    config = OptimConfig(
+        lr=0.1,
+        epochs=9,
+        lr_scheduler="single_step",
+        stepsize=stepsize,
+        gamma=0.5,
+        warmup_epochs=warmup,
+        warmup_cons_lr=1e-5,
+        warmup_recount=recount,
+    )
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    every = stepsize if stepsize > 0 else 9
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=every, gamma=0.5)
+    if not recount:
+        schedule.last_epoch = warmup  # as Dassl sets it
+    expected = [1e-5] * warmup
+    for _ in range(warmup, 9):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert [learning_rate(config, epoch) for epoch in range(9)] == pytest.approx(expected)
