@@ -177,11 +177,7 @@ class FrozenCLIP(nn.Module):
         return self.text_tower is not None and bool(learnt_parameters(self.text_tower))
 
     def require_frozen_text(self, asked_by: str, why: str) -> None:
-        """Refuse a text tower that learns.
-
-        Args:
-            asked_by: name of the method that needs a frozen text tower.
-            why: the reason for that need.
+        """Refuse a text tower that learns, for the method `asked_by`, which needs a frozen one because it `why`.
 
         Raises:
             ValueError: if the text tower learns.
