@@ -63,7 +63,7 @@ class Golden:
         depends on where the gradient of that processor happens to lie. So in float32 this only tells that ours learns
         about the same; that it learns the same is told in float64, at the recording's own rounding.
         """
-        self._compare(name, ours, self.tolerance(name) * (1 if in_float64() else 10))
+        self._compare(name, ours, self.tolerance(name) * (1 if in_float64() else 2))
 
     def _compare(self, name: str, ours: Tensor, atol: float) -> None:
         torch.testing.assert_close(ours.detach(), self.tensors[name].to(ours.dtype), rtol=0, atol=atol)
