@@ -6,13 +6,15 @@
 Of class<TAB>name the name is what prompts and answers say; the order is that of the file.
 """
 
-import json
 import re
 from pathlib import Path
 
 from adaptkit.classes.class_set import ClassSet
+from adaptkit.regular_file import parse_json, read_text
 
 NUMBERED = re.compile(r"(\d+)[ \t,;:.)]+\S")
+WHAT = "file of class names"
+MAX_CLASS_BYTES = 64 * 2**20
 SHOWN = 60  # characters of a line in an error
 
 
@@ -24,7 +26,7 @@ def read_classes(path: str | Path) -> ClassSet:
         ValueError: if it is neither of the forms, or a name is blank; the message names the line.
     """
     path = Path(path).expanduser()
-    text = _read(path)
+    text = read_text(path, WHAT, MAX_CLASS_BYTES)
     if path.suffix.lower() == ".json" or text.lstrip()[:1] in ("[", "{"):
         return _from_json(text, path)
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
@@ -41,15 +43,6 @@ def read_classes(path: str | Path) -> ClassSet:
     if tabbed:
         return ClassSet(tuple(_name(number, line, path) for number, line in lines))
     return ClassSet(tuple(line for _, line in lines))
-
-
-def _read(path: Path) -> str:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}; give one with a class name in every line")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8 text (byte {error.start}); save it as UTF-8") from None
 
 
 def _name(number: int, line: str, path: Path) -> str:
@@ -71,10 +64,7 @@ def _refuse_numbers(lines: list[tuple[int, str]], path: Path) -> None:
 
 
 def _from_json(text: str, path: Path) -> ClassSet:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no valid JSON ({error}); expected a list of class names") from None
+    content = parse_json(text, WHAT, path)
     if isinstance(content, list) and all(isinstance(name, str) for name in content):
         return ClassSet(tuple(content))
     if isinstance(content, dict) and all(isinstance(name, str) for name in content.values()):
