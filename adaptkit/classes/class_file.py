@@ -27,9 +27,10 @@ def read_classes(path: str | Path) -> ClassSet:
     """
     path = Path(path).expanduser()
     text = read_text(path, WHAT, MAX_CLASS_BYTES)
-    if path.suffix.lower() == ".json" or text.lstrip()[:1] in ("[", "{"):
+    bare = text.strip()
+    if path.suffix.lower() == ".json" or bare[:1] + bare[-1:] in ("[]", "{}"):
         return _from_json(text, path)
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    lines = [(number, line.strip(" \r")) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     if not lines:
         raise ValueError(f"{path} has no class name; write one in every line")
     _refuse_numbers(lines, path)
