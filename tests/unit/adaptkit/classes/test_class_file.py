@@ -64,7 +64,7 @@ def test_what_is_no_such_file_is_refused_with_its_reason(tmp_path, content, mess
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="none.txt"):
+    with pytest.raises(FileNotFoundError, match=r"none\.txt"):
         read_classes(tmp_path / "none.txt")
     with pytest.raises(ValueError, match="is a folder"):
         read_classes(tmp_path)
