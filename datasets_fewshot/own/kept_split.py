@@ -21,7 +21,7 @@ LEAST_KNOWN = 0.8  # of a vanished folder's images that a new folder has by name
 
 
 def kept_or_drawn(
-    images: Sequence[FoundImage], file: Path, seed: int, bad: frozenset[str], redraw: bool
+    images: Sequence[FoundImage], file: Path, seed: int, bad: frozenset[str], redraw: bool, keep: bool = True
 ) -> tuple[Split, list[str]]:
     """The split that was drawn earlier, brought up to date, or a new one, and notes on it.
 
@@ -29,6 +29,7 @@ def kept_or_drawn(
         images: the readable ones.
         bad: paths of those that are not, which the kept lists may name.
         redraw: draw a new split in the place of the kept one.
+        keep: write a new split to `file`.
 
     Raises:
         SplitError: if the kept file is damaged, is not ours to replace, or none of its images is there.
@@ -41,6 +42,8 @@ def kept_or_drawn(
     split = auto_split([Item(i.path, label[i.classname], i.classname) for i in images], seed)
     check_split(split, str(file.parent))
     note = f"{DRAWN}: half of each class for training, a fifth for validation, seed {seed}"
+    if not keep:
+        return split, []
     try:
         write_split(split, file, notes=[note])
     except OSError as error:

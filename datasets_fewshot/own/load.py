@@ -33,6 +33,7 @@ def load_own_data(
     encoding: str | None = None,
     redraw: bool = False,
     val_as_test: bool = False,
+    keep_split: bool = True,
 ) -> FewShotDataset:
     """Load your own images as a data set.
 
@@ -54,6 +55,7 @@ def load_own_data(
         encoding: of the table, such as "cp1252"; None recognises UTF-8, UTF-16 and UTF-32.
         redraw: draw the split again and keep the new one.
         val_as_test: test on the val part of data that have no test part.
+        keep_split: write a drawn split beside the data, for the next time.
 
     Raises:
         FileNotFoundError: if there is nothing at `path`.
@@ -84,7 +86,7 @@ def load_own_data(
     elif has_parts:
         lists, more = _split_of_parts(images), []
     else:
-        lists, more = kept_or_drawn(images, source.split_file, seed, checked.bad, redraw)
+        lists, more = kept_or_drawn(images, source.split_file, seed, checked.bad, redraw, keep_split)
     notes += more
     if val_as_test:
         lists = _val_as_test(lists, source.name)
