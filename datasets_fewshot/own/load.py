@@ -12,7 +12,7 @@ from datasets_fewshot.own.checked_images import Checked, check_images
 from datasets_fewshot.own.found import FoundImage, in_label_order
 from datasets_fewshot.own.image_table import TableOptions
 from datasets_fewshot.own.kept_split import kept_or_drawn
-from datasets_fewshot.own.names import read_names
+from datasets_fewshot.own.names import notes_on_names, read_names
 from datasets_fewshot.own.sources import SPLIT_FILE, find_source
 from datasets_fewshot.own.usable import same_names
 from datasets_fewshot.splits.split_files import read_split
@@ -69,6 +69,7 @@ def load_own_data(
     source = find_source(path, TableOptions(path_column, label_column, encoding))
     root, notes = source.found.image_root, list(source.found.notes)
     names = read_names(classnames, source.home, source.found.classes)
+    notes += notes_on_names(classnames, source.home, source.found.classes, names)
     checked = check_images(root, [image.path for image in source.found.images])
     if checked.bad and not skip_bad:
         raise ValueError(_describe_bad(checked.bad) + "; repair or remove them, or leave them out with --skip-bad")

@@ -11,11 +11,6 @@ from datasets_fewshot import SplitError, load_own_data
 CLASSES, SHOTS = ("bear", "camel", "cat"), 5
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("ADAPTKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 def picture(path: Path, color: tuple[int, ...] = (200, 30, 10), mode: str = "RGB") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, (8, 6), color).save(path)

@@ -15,13 +15,6 @@ from datasets_fewshot.own.auto_split import auto_split
 from datasets_fewshot.own.load import SPLIT_FILE
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("ADAPTKIT_CACHE", str(folder))
-    return folder
-
-
 def picture(path: Path, color: tuple[int, ...] = (200, 30, 10), mode: str = "RGB") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, (8, 6), color).save(path)
@@ -293,3 +286,32 @@ def test_a_drawn_split_uses_every_image_once_in_any_order_of_the_list(sizes, see
         assert n_val >= min(1, max(0, size - 2))
     random.shuffle(items)
     assert auto_split(items, seed) == split
+
+
+def test_the_layout_of_clip_benchmark_is_read_with_its_parts_and_names(tmp_path):
+    for part, images in (("train", 24), ("test", 12)):
+        (tmp_path / part).mkdir()
+        for number in range(2):
+            samples = {}
+            for index in range(number, images, 2):
+                image = io.BytesIO()
+                Image.new("RGB", (8, 6), (index, number, 9)).save(image, format="WEBP", lossless=True)
+                samples |= {f"s{index:04d}.webp": image.getvalue(), f"s{index:04d}.cls": str(index % 12).encode()}
+            samples |= {"._s0.webp": b"x"}
+            shard(tmp_path / part / f"{number}.tar", samples)
+    (tmp_path / "classnames.txt").write_text("".join(f"name of {number}\n" for number in range(12)))
+    (tmp_path / "zeroshot_classification_templates.txt").write_text("a photo of a {c}.\na sketch of a {c}.\n")
+    dataset = load_own_data(tmp_path)
+    assert dataset.classnames == tuple(f"name of {number}" for number in range(12))
+    assert [len(part) for part in dataset.split] == [24, 0, 12]
+    assert "the 2 sentences of zeroshot_classification_templates.txt are not read" in dataset.notes[0]
+    assert '--template "a photo of a {}."' in dataset.notes[0]
+    item = next(item for item in dataset.split.test if item.path.endswith("s0007.webp"))
+    assert (item.path, item.label) == ("test/1.tar/s0007.webp", 7)
+    assert dataset.load(item).getpixel((0, 0)) == (7, 1, 9)
+
+
+def test_a_list_of_images_in_a_txt_says_that_tables_end_otherwise(tmp_path):
+    (tmp_path / "list.txt").write_text("img/1.png cat\n")
+    with pytest.raises(SplitError, match=r"line 1 is 'img/1\.png cat'; a \.txt lists shards.*\.csv"):
+        load_own_data(tmp_path / "list.txt")
