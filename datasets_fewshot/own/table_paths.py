@@ -177,7 +177,9 @@ def _describe(change: tuple[Parts, Parts], count: int, unfound: Mapping[str, Par
     )
     if not listed and not actual:
         return f"{count} images were found under names that differ in capitals or endings from the table's"
-    return (
-        f"{count} images were found below {'/'.join(actual) or 'the folder of the table'!r} under the last part of "
-        f"their paths, which begin with {'/'.join(written) or 'no folder'!r} in the table"
-    )
+    before, here = "/".join(written), "/".join(actual)
+    if not actual:
+        return f"{count} paths begin with {before!r}, as on another machine; their images were found beside the table"
+    if not listed:
+        return f"{count} images were found below {here!r}, which their paths in the table leave out"
+    return f"{count} images were found below {here!r}, where their paths in the table have {before!r}"

@@ -86,7 +86,10 @@ UNDERSTOOD = {
     "backslashes": ("path,class\n" + lines("img\\{folder}\\{shot}.png,{name}"), ""),
     "a dot first": ("path,class\n" + lines("./{path},{name}"), ""),
     "another machine": ("path,class\n" + lines("/data/photos/{path},{name}"), "begin with 'data/photos'"),
-    "a drive of Windows": ("path,class\n" + lines("C:\\Users\\me\\img\\{folder}\\{shot}.png,{name}"), "last part"),
+    "a drive of Windows": (
+        "path,class\n" + lines("C:\\Users\\me\\img\\{folder}\\{shot}.png,{name}"),
+        "beside the table",
+    ),
     "a bucket": ("path,class\n" + lines("gs://bucket/{path},{name}"), "begin with 'bucket'"),
     "capitals": ("path,class\n" + lines("IMG/{folder}/{shot}.PNG,{name}"), "capitals"),
     "Label Studio": (
