@@ -1,10 +1,13 @@
 """Build a split by the papers' rule from folders and annotation files, for use without the papers' split file.
 
-The rule is that of CoOp's released code, but the images differ: the papers' depended on the order in which a file
-system lists a folder. Here names are sorted, so that everyone who builds a fallback split gets the same one.
+The rule is that of CoOp's released code. From official lists (annotation files) it gives the papers' own split, list by
+list. From folders it does not: the papers' images depended on the order in which a file system lists a folder. Here
+names are sorted, so that everyone who builds a fallback split gets the same one.
 """
 
+import io
 import random
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import numpy as np
 from datasets_fewshot.dataset import Item, Split
 from datasets_fewshot.images.read import IMAGE_SUFFIXES
 from datasets_fewshot.splits.split_files import group_by_label
+from datasets_fewshot.splits.validation import SplitError
 
 FALLBACK_SEED = 1
 TRAIN_SHARE, VAL_SHARE = 0.5, 0.2
@@ -47,18 +51,25 @@ def folder_items(
 ) -> tuple[Item, ...]:
     """List the images of class folders; labels follow the sorted folders, and image names are sorted.
 
+    A folder without images is no class.
+
     Args:
         classname: function from folder name to class name.
         ignored: folders that are not classes.
     """
     folders = sorted(path.name for path in image_root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    classes = [folder for folder in folders if folder not in ignored]
+    names = {folder: _images_in(image_root / folder) for folder in folders if folder not in ignored}
+    classes = [folder for folder in names if names[folder]]
     return tuple(
         Item(f"{folder}/{name}", label, classname(folder))
         for label, folder in enumerate(classes)
-        for name in sorted(path.name for path in (image_root / folder).iterdir())
-        if Path(name).suffix.lower() in IMAGE_SUFFIXES
+        for name in names[folder]
     )
+
+
+def _images_in(folder: Path) -> list[str]:
+    names = sorted(path.name for path in folder.iterdir())
+    return [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")]
 
 
 def read_mat(path: Path, key: str) -> np.ndarray:
@@ -66,15 +77,19 @@ def read_mat(path: Path, key: str) -> np.ndarray:
 
     Raises:
         ImportError: if scipy is not installed.
-        ValueError: if the file has no such variable.
+        SplitError: if it is no MATLAB file, or has no such variable.
     """
     try:
         from scipy.io import loadmat
     except ImportError as error:
         raise ImportError(f"reading {path} needs scipy; run: pip install scipy") from error
-    content = loadmat(str(path), squeeze_me=True)
+    try:
+        content = loadmat(io.BytesIO(path.read_bytes()), squeeze_me=True)
+    # These are the errors of scipy's reader for files that are cut off, damaged or something else.
+    except (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, NotImplementedError, zlib.error) as error:
+        raise SplitError(f"{path} is no MATLAB file that can be read ({error}); download it again") from error
     if key not in content:
-        raise ValueError(f"{path} has no variable {key!r}; it has {sorted(k for k in content if k[0] != '_')}")
+        raise SplitError(f"{path} has no variable {key!r}; it has {sorted(k for k in content if k[0] != '_')}")
     return np.atleast_1d(content[key])
 
 

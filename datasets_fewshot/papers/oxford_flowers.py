@@ -39,4 +39,5 @@ DATASET = PaperDataset(
     split_file="split_zhou_OxfordFlowers.json",
     split_link=DRIVE + "1Pp0sRXzZFZq15zVOzKjKBu4A9i01nozT",
     fallback=build_fallback,
+    rebuilt_from="imagelabels.mat",
 )

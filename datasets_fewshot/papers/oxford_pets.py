@@ -34,4 +34,5 @@ DATASET = PaperDataset(
     split_file="split_zhou_OxfordPets.json",
     split_link=DRIVE + "1501r8Ber4nNKvmlFVQZ8SeUHTcdTTEqs",
     fallback=build_fallback,
+    rebuilt_from="annotations/trainval.txt and test.txt",
 )

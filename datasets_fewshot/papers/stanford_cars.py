@@ -40,4 +40,5 @@ DATASET = PaperDataset(
     split_file="split_zhou_StanfordCars.json",
     split_link=DRIVE + "1ObCFbaAgVu0I-k_Au-gIUcefirdAuizT",
     fallback=build_fallback,
+    rebuilt_from="its devkit",
 )

@@ -44,4 +44,5 @@ DATASET = PaperDataset(
     split_file="split_zhou_SUN397.json",
     split_link=DRIVE + "1y2RD81BYuiyvebdN-JymPfyWYcd8_MUq",
     fallback=build_fallback,
+    rebuilt_from="Training_01.txt and Testing_01.txt",
 )

@@ -45,4 +45,5 @@ DATASET = PaperDataset(
     split_file="split_zhou_UCF101.json",
     split_link=DRIVE + "1I0S0q91hJfsV9Gf4xDIjgDq4AqBNJb1y",
     fallback=build_fallback,
+    rebuilt_from="ucfTrainTestlist/",
 )
