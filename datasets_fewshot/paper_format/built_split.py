@@ -22,7 +22,7 @@ def rebuild_papers_split(name: str, build: Build, place: Place) -> Split | str:
     try:
         split = build(place, random.Random(FALLBACK_SEED))
         check_split(split, f"the split rebuilt in {place.folder}")
-    except (SplitError, FileNotFoundError, ImportError) as error:
+    except (ValueError, FileNotFoundError, ImportError) as error:
         return str(error)
     if is_papers_split(name, split):
         return split

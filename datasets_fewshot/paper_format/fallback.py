@@ -7,16 +7,21 @@ names are sorted, so that everyone who builds a fallback split gets the same one
 
 import io
 import random
+import struct
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
+from adaptkit.regular_file import read_bytes, read_text, shortened
 from datasets_fewshot.dataset import Item, Split
 from datasets_fewshot.images.read import IMAGE_SUFFIXES
 from datasets_fewshot.splits.split_files import group_by_label
 from datasets_fewshot.splits.validation import SplitError
+
+Row = TypeVar("Row")
 
 FALLBACK_SEED = 1
 TRAIN_SHARE, VAL_SHARE = 0.5, 0.2
@@ -81,12 +86,24 @@ def read_mat(path: Path, key: str) -> np.ndarray:
     """
     try:
         from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
     except ImportError as error:
         raise ImportError(f"reading {path} needs scipy; run: pip install scipy") from error
     try:
-        content = loadmat(io.BytesIO(path.read_bytes()), squeeze_me=True)
+        content = loadmat(io.BytesIO(read_bytes(path, "MATLAB file")), squeeze_me=True)
     # These are the errors of scipy's reader for files that are cut off, damaged or something else.
-    except (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, NotImplementedError, zlib.error) as error:
+    except (
+        MatReadError,
+        ValueError,
+        TypeError,
+        LookupError,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        MemoryError,
+        struct.error,
+        zlib.error,
+    ) as error:
         raise SplitError(f"{path} is no MATLAB file that can be read ({error}); download it again") from error
     if key not in content:
         raise SplitError(f"{path} has no variable {key!r}; it has {sorted(k for k in content if k[0] != '_')}")
@@ -94,5 +111,45 @@ def read_mat(path: Path, key: str) -> np.ndarray:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that are not blank."""
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    """The lines of a text file that are not blank.
+
+    Raises:
+        FileError: if it is no text.
+        SplitError: if it is a web page that was saved in its place.
+    """
+    text = read_text(path, "list")
+    if text.lstrip()[:9].lower().startswith(("<!doctype", "<html", "<head", "<?xml")):
+        raise SplitError(f"{path} is a web page, not the list; download the file itself again")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def counted_from_0(number: str) -> int:
+    """A label that a file counts from 1, counted from 0.
+
+    Raises:
+        ValueError: if it is no whole number from 1.
+    """
+    if not number.isdecimal() or int(number) < 1:
+        raise ValueError(f"{number!r} is no whole number from 1")
+    return int(number) - 1
+
+
+def read_rows(path: Path, parse: Callable[[str], Row], form: str) -> list[Row]:
+    """The parsed lines of a text file that are not blank.
+
+    Args:
+        parse: function of a line; it may raise a ValueError, KeyError or IndexError where the line has another form.
+        form: the form of a line, in words, for errors.
+
+    Raises:
+        SplitError: with the number of the first line that has another form, or if there is no line.
+    """
+    rows = []
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            rows.append(parse(line))
+        except (ValueError, KeyError, IndexError) as error:
+            raise SplitError(f"{path}: line {number} is {shortened(line)!r}; expected {form}") from error
+    if not rows:
+        raise SplitError(f"{path} has no line at all; download it again")
+    return rows

@@ -12,7 +12,7 @@ from datasets_fewshot.paper_format.layouts import Layout, Place, describe_layout
 from datasets_fewshot.paper_format.near_misses import near_misses
 from datasets_fewshot.splits.found_files import find_files
 from datasets_fewshot.splits.split_files import read_split
-from datasets_fewshot.splits.validation import check_split
+from datasets_fewshot.splits.validation import SplitError, UnreadableSplitError, check_split
 
 CHECKED_DRAW = "train 16 1"  # the draw that loading checks; the doctor checks all of them
 DRIVE = "https://drive.google.com/file/d/"
@@ -64,9 +64,7 @@ class PaperDataset:
             raise ValueError(f"split is {split!r}; use 'paper' or 'fallback'")
         place = self.find(root)
         lists = self.read_lists(place, may_fall_back=split == "fallback")
-        return FewShotDataset(
-            self.name, place.image_root, lists.split, (*self.notes, *lists.notes), moved=lists.moved
-        )
+        return FewShotDataset(self.name, place.image_root, lists.split, (*self.notes, *lists.notes), moved=lists.moved)
 
     def find(self, root: Path | None) -> Place:
         """Find the first layout that is present below the root.
@@ -97,7 +95,10 @@ class PaperDataset:
         assert self.fallback is not None, "a data set with a split file has a rule to replace it"
         file = self.split_file_at(place)
         if file is not None:
-            split = read_split(file)
+            try:
+                split = read_split(file)
+            except UnreadableSplitError as error:
+                raise SplitError(f"{error}; download it again from {self.split_link}") from error
             moved = find_files(split, place.image_root, str(file))
             return Lists(split, f"split file {file}", self._differences(split), moved)
         reason = ""

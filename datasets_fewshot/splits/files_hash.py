@@ -8,7 +8,6 @@ from types import MappingProxyType
 from datasets_fewshot.dataset import Item
 from datasets_fewshot.images.archives import member_marks, split_archive
 
-
 NOT_MOVED: Mapping[str, str] = MappingProxyType({})
 
 

@@ -8,7 +8,6 @@ from datasets_fewshot.dataset import Split
 from datasets_fewshot.splits.validation import missing_files, refuse_missing
 
 
-
 def find_files(split: Split, image_root: Path, where: str) -> dict[str, str]:
     """Map path in the lists -> path below `image_root`, for those images that lie elsewhere than the lists say.
 

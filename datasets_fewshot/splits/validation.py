@@ -14,6 +14,10 @@ class SplitError(ValueError):
     """A split breaks a rule; the message names the file, the place in it and the rule."""
 
 
+class UnreadableSplitError(SplitError):
+    """A split file that is no JSON, so that another copy of it is needed."""
+
+
 def parse_items(rows: object, where: str) -> Iterator[Item]:
     """Turn JSON rows [path, label, classname] into items, each checked by itself.
 

@@ -12,7 +12,7 @@ from datasets_fewshot.paper_format.layouts import Place
 from datasets_fewshot.paper_format.paper_dataset import DatasetNotFoundError, PaperDataset
 from datasets_fewshot.papers.suite import PAPER_DATASETS
 from datasets_fewshot.registry import load_dataset
-from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError
+from datasets_fewshot.splits.validation import NAMES_SHOWN
 
 Level = Literal["ok", "differs", "missing", "example"]
 SAMPLES = 3
@@ -68,7 +68,7 @@ def examine(name: str, root: Path | None) -> Report:
     findings = [Finding("ok", _describe_place(place))]
     try:
         lists = paper.read_lists(place)
-    except (DatasetNotFoundError, SplitError, FileNotFoundError, ImportError) as error:
+    except (ValueError, OSError, ImportError) as error:
         return Report(title, (*findings, Finding("missing", str(error))))
     dataset = FewShotDataset(name, place.image_root, lists.split, (*paper.notes, *lists.notes), moved=lists.moved)
     findings.append(Finding("ok", lists.origin))

@@ -13,9 +13,9 @@ from datasets_fewshot import (
     load_dataset,
     select_classes,
 )
+from datasets_fewshot.paper_format.built_split import FALLBACK_NOTE
 from datasets_fewshot.paper_format.facts import facts, imagenet_family_names
 from datasets_fewshot.paper_format.fallback import FALLBACK_SEED
-from datasets_fewshot.paper_format.built_split import FALLBACK_NOTE
 from tests.helpers.fake_trees import IMAGENET_VARIANTS, PARTS, make_tree
 
 LAYOUTS = [(name, layout) for name, dataset in PAPER_DATASETS.items() for layout in dataset.layouts]
@@ -151,7 +151,7 @@ def test_a_folder_called_train_is_no_imagenet_without_a_folder_of_a_wnid(tmp_pat
     for name in ("train/dog/1.jpg", "val/n01440764/1.jpg"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(b"image")
-    with pytest.raises(DatasetNotFoundError, match="train .torchvision., which has no folder n"):
+    with pytest.raises(DatasetNotFoundError, match=r"train \(torchvision\), which has no folder n"):
         load_dataset("imagenet", tmp_path)
     (tmp_path / "train/n01440764").mkdir()
     with pytest.raises(SplitError, match="999 of 1000 wnid folders are missing"):

@@ -34,7 +34,9 @@ def test_what_is_as_in_the_papers_is_said_to_be(tmp_path, monkeypatch):
     make_tree("dtd", tmp_path, DTD.layouts[0])
     monkeypatch.setattr(doctor, "draw_differences", lambda *args: ())
     known = doctor.facts("dtd")
-    monkeypatch.setattr(doctor, "facts", lambda name: type(known)(94, 47, 47, known.classnames, known.draws, known.lists))
+    monkeypatch.setattr(
+        doctor, "facts", lambda name: type(known)(94, 47, 47, known.classnames, known.draws, known.lists)
+    )
     report = examine("dtd", tmp_path)
     assert report.exit_code == 0
     assert "as in the papers" in str(report)
