@@ -5,7 +5,7 @@ import json
 import pytest
 
 from datasets_fewshot import PAPER_DATASETS, list_datasets
-from datasets_fewshot.paper_format.paper_dataset import FALLBACK_NOTE
+from datasets_fewshot.paper_format.built_split import FALLBACK_NOTE
 from tests.helpers.fake_trees import make_tree
 from trainers.cli import main
 

@@ -91,7 +91,6 @@ def _add_cache(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def _list(args: argparse.Namespace) -> int:
     from datasets_fewshot import PAPER_DATASETS, list_datasets, load_dataset, suites
     from datasets_fewshot.paper_format.facts import facts
-    from datasets_fewshot.paper_format.layouts import find_places
 
     for suite in suites():
         print(suite)
@@ -99,14 +98,34 @@ def _list(args: argparse.Namespace) -> int:
             if name in PAPER_DATASETS:
                 known = facts(name)
                 sizes = [len(known.classnames), known.train, known.val, known.test]
-                places = find_places(args.root, PAPER_DATASETS[name].layouts) if args.root else []
-                found = f"in {places[0].folder}" if places else "not found" if args.root else ""
+                if args.root:
+                    sizes, found = _on_disk(name, args.root, sizes)
+                else:
+                    found = ""
             else:
                 dataset = load_dataset(name)
                 sizes = [len(dataset.classnames), *(len(items) for items in dataset.split)]
                 found = ""
             print("  {:<18} {:>4} classes {:>8} train {:>6} val {:>6} test  ".format(name, *sizes) + found)
     return OK
+
+
+def _on_disk(name: str, root: Path, papers: list[int]) -> tuple[list[int], str]:
+    """Sizes of what is below the root, or the papers' where nothing is, and what to say of it."""
+    from datasets_fewshot import PAPER_DATASETS, DatasetNotFoundError
+
+    paper = PAPER_DATASETS[name]
+    try:
+        place = paper.find(root.expanduser())
+    except DatasetNotFoundError:
+        return papers, "not found"
+    try:
+        split = paper.read_lists(place).split
+    except (ValueError, OSError, ImportError):
+        return papers, f"not usable yet, in {place.folder}: adaptkit data doctor {name} --root {root}"
+    sizes = [len({item.label for items in split for item in items}), *(len(items) for items in split)]
+    differs = "" if sizes == papers else " (papers: {} classes, {} train, {} val, {} test)".format(*papers)
+    return sizes, f"in {place.folder}{differs}"
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
-from datasets_fewshot import FewShotDataset, load_dataset, load_own_data
+from datasets_fewshot import PAPER_DATASETS, DatasetNotFoundError, FewShotDataset, load_dataset, load_own_data
 from trainers.config.data_settings import own_name
 from trainers.config.settings import BenchConfig, DataConfig, RunConfig
 from trainers.protocols.registry import get_protocol
 from trainers.protocols.task import NO_TARGETS, Sources, Task, Wanted
+from trainers.runs.task_checks import check_source, check_task
 
 
 def load_sources(config: BenchConfig) -> Sources:
@@ -19,13 +21,43 @@ def load_sources(config: BenchConfig) -> Sources:
     """
     settings, data = config.settings, config.data
     wanted = Wanted(settings.datasets, settings.targets, partial(_load, data), data.families)
-    return get_protocol(settings.protocol).load(wanted)
+    try:
+        sources = get_protocol(settings.protocol).load(wanted)
+    except DatasetNotFoundError as error:
+        raise DatasetNotFoundError(f"{error}{_what_would_run(settings.datasets, data)}") from error
+    for dataset in sources.datasets.values():
+        check_source(dataset)
+    return sources
+
+
+def _what_would_run(names: tuple[str, ...], data: DataConfig) -> str:
+    """Which of the named data sets of the papers are there, and the words that take only these."""
+    root = None if data.root is None else Path(data.root).expanduser()
+    there = [name for name in names if name in PAPER_DATASETS and _is_there(name, root, data)]
+    if root is None or not there or len(there) == len(names):
+        return ""
+    missing = ", ".join(name for name in names if name not in there)
+    return f". Missing: {missing}. The others are there: --datasets {','.join(there)}"
+
+
+def _is_there(name: str, root: Path | None, data: DataConfig) -> bool:
+    try:
+        PAPER_DATASETS[name].load(root, split=data.split or "paper")
+    except (ValueError, OSError, ImportError):
+        return False
+    return True
 
 
 def make_task(run: RunConfig, sources: Sources) -> Task:
-    """What a run trains on and is tested on."""
+    """What a run trains on and is tested on.
+
+    Raises:
+        ValueError: if it has nothing to learn from, nothing to be tested on, or one class to choose from.
+    """
     dataset, targets = sources.datasets[run.dataset], sources.targets.get(run.dataset, NO_TARGETS)
-    return get_protocol(run.protocol).make_task(dataset, run.shots, run.seed, run.draw, targets)
+    task = get_protocol(run.protocol).make_task(dataset, run.shots, run.seed, run.draw, targets)
+    check_task(task, dataset, run.protocol)
+    return task
 
 
 def _load(data: DataConfig, name: str, **options: str) -> FewShotDataset:
