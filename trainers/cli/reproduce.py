@@ -80,7 +80,7 @@ def _ledger(name: str, records: "list[ResultRecord]", out: Path) -> None:
     made = ledger_tables(rows)
     console = Console()
     for table in ledger_tables([row for row in rows if row.verdict != "not run"]):
-        console.print(table.rich())
+        console.print(table.rich(console.width))
         for note in table.notes:
             console.print(f"- {note}", highlight=False, style="dim", soft_wrap=True)
     console.print(f"{name}: {verdict_counts(rows)}")
