@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import re
 
 import numpy as np
 import pytest
@@ -276,11 +277,10 @@ def test_every_protocols_tables_can_be_read_in_a_narrow_terminal(protocol, width
         for row in table.rows:
             numbers = [cell.replace(" ± ", "±").replace(" + ", "+") for cell in row[2:]]
             assert set(numbers) <= words
-        flat = "".join(text.split())
-        assert all(header.replace(" ", "").split("_")[0] in flat for header in table.headers)
+        assert all(re.split("[ _]", header)[0] in text for header in table.headers)
 
 
 def test_a_table_that_fits_is_not_parted():
     (table, *_) = tables(records_of("base_to_novel"))
     assert "further columns" not in printed(table, 80)
-    assert printed(table, 60).count("further columns") == 1
+    assert "further columns" in printed(table, 60)
