@@ -8,6 +8,7 @@ from pathlib import Path
 from datasets_fewshot.dataset import FewShotDataset, Split
 from datasets_fewshot.paper_format.built_split import fallback_split, rebuild_papers_split
 from datasets_fewshot.paper_format.facts import draw_differences, facts
+from datasets_fewshot.paper_format.few_shot_list import listed_notes, with_tests_of
 from datasets_fewshot.paper_format.layouts import Layout, Place, describe_layouts, find_places
 from datasets_fewshot.paper_format.near_misses import near_misses
 from datasets_fewshot.splits.found_files import find_files
@@ -48,22 +49,26 @@ class PaperDataset:
     notes: tuple[str, ...] = ()  # remarks that every record must carry
     is_listed: bool = False  # `official` lists the image folders themselves, so that no file can be missing
 
-    def load(self, root: Path | None, split: str = "paper") -> FewShotDataset:
+    def load(self, root: Path | None, split: str | Path = "paper") -> FewShotDataset:
         """Load the data set from the folder that holds all data sets.
 
         Args:
             split: "paper" for the papers' split, from its file or, where they give the same lists, from the official
                 ones; "fallback" builds one by the papers' rule if neither is there, writes it beside the images and
-                marks the data set.
+                marks the data set; else a split file, whose test images are the data set's own if it lists none.
 
         Raises:
             DatasetNotFoundError: if the images or the papers' split are not found.
             SplitError: if the split breaks a rule or lists images that are not there.
         """
-        if split not in ("paper", "fallback"):
-            raise ValueError(f"split is {split!r}; use 'paper' or 'fallback'")
+        is_file = split not in ("paper", "fallback")
+        if is_file and not Path(split).expanduser().is_file():
+            raise ValueError(f"split is {str(split)!r}; use 'paper', 'fallback' or a split file that is there")
         place = self.find(root)
-        lists = self.read_lists(place, may_fall_back=split == "fallback")
+        if is_file:
+            lists = self._listed(Path(split).expanduser(), place)
+        else:
+            lists = self.read_lists(place, may_fall_back=split == "fallback")
         return FewShotDataset(self.name, place.image_root, lists.split, (*self.notes, *lists.notes), moved=lists.moved)
 
     def find(self, root: Path | None) -> Place:
@@ -114,6 +119,18 @@ class PaperDataset:
         split, notes = fallback_split(self.name, self.fallback, place, name)
         moved = find_files(split, place.image_root, f"the fallback split of {place.folder}")
         return Lists(split, "fallback split", notes, moved)
+
+    def _listed(self, file: Path, place: Place) -> Lists:
+        """The lists of a user's file; where it lists no test images, as a few-shot draw, those of the data set."""
+        listed = read_split(file)
+        if listed.test:
+            moved = find_files(listed, place.image_root, str(file))
+            return Lists(listed, f"split file {file}", self._differences(listed), moved)
+        own = self.read_lists(place)
+        split = with_tests_of(listed, own.split, str(file))
+        moved = find_files(Split(split.train, split.val, ()), place.image_root, str(file))
+        notes = listed_notes(self.name, split, self.layouts[0].images, file.name)
+        return Lists(split, f"few-shot list {file}", (*own.notes, *notes), {**own.moved, **moved})
 
     def split_file_at(self, place: Place) -> Path | None:
         """The papers' split file, if it is in one of its places."""

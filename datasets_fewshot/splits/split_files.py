@@ -37,7 +37,7 @@ def read_split(path: str | Path) -> Split:
     if not isinstance(content, dict):
         raise SplitError(f"{path}: holds a JSON {type(content).__name__}; expected an object with train, val and test")
     missing = [key for key in ("train", "val", "test") if key not in content]
-    unknown = sorted(set(content) - {"train", "val", "test", "notes"})
+    unknown = sorted(set(content) - {"train", "val", "test", "notes", "dataset"})
     if missing or unknown:
         raise SplitError(f"{path}: has keys {sorted(content)}; expected train, val and test")
     lists = [tuple(parse_items(content[key], f"{path}: {key}")) for key in ("train", "val", "test")]
@@ -53,10 +53,17 @@ def read_notes(path: str | Path) -> tuple[str, ...]:
     return tuple(str(note) for note in notes)
 
 
-def write_split(split: Split, path: str | Path, notes: Sequence[str] = ()) -> None:
+def read_dataset_name(path: str | Path) -> str:
+    """The data set that a split file says it is of; "" if it says nothing, as the papers' own files."""
+    content = read_json(path, SPLIT_FILE)
+    return str(content.get("dataset", "")) if isinstance(content, dict) else ""
+
+
+def write_split(split: Split, path: str | Path, notes: Sequence[str] = (), dataset: str = "") -> None:
     """Write a split file that `read_split` reads back equal; the file is never half-written."""
     path = Path(path)
-    content: dict[str, object] = {"notes": list(notes)} if notes else {}
+    content: dict[str, object] = {"dataset": dataset} if dataset else {}
+    content |= {"notes": list(notes)} if notes else {}
     for key, items in zip(("train", "val", "test"), split, strict=True):
         content[key] = [[item.path, item.label, item.classname] for item in items]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -92,7 +92,7 @@ def test_a_missing_image_is_named(tmp_path, name):
 
 @pytest.mark.parametrize("name", list_datasets("paper"))
 def test_an_unknown_option_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match="split is 'official'; use 'paper' or 'fallback'"):
+    with pytest.raises(ValueError, match="split is 'official'; use 'paper', 'fallback' or a split file"):
         load_dataset(name, tmp_path, split="official")
 
 

@@ -57,7 +57,7 @@ def _add_show(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser = verbs.add_parser("show", help="draw a sheet of images with their names and labels")
     parser.add_argument("name", metavar="NAME", help="a data set, or a path to your own data")
     parser.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
-    parser.add_argument("--split", choices=("paper", "fallback"), default="paper", help="of the papers' data sets")
+    parser.add_argument("--split", default="paper", help="of the papers' data sets: paper, fallback or a split file")
     parser.add_argument("--out", type=Path, help="the PNG to write (default: NAME.png)")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images of your own data out")
     parser.add_argument("--pictures", type=int, default=48, help="how many (default: 48)")
@@ -185,7 +185,7 @@ def _import(args: argparse.Namespace) -> int:
     if args.dataset not in PAPER_DATASETS:
         raise ValueError(f"{args.dataset!r} is no data set of the papers; use one of {', '.join(PAPER_DATASETS)}")
     split = import_pickle(args.pickle, PAPER_DATASETS[args.dataset])
-    write_split(split, args.out, notes=[f"imported from {args.pickle.name}"])
+    write_split(split, args.out, notes=[f"imported from {args.pickle.name}"], dataset=args.dataset)
     print(f"wrote {args.out}: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test images")
     return OK
 

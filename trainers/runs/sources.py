@@ -6,6 +6,7 @@ from pathlib import Path
 
 from datasets_fewshot import PAPER_DATASETS, DatasetNotFoundError, FewShotDataset, load_dataset, load_own_data
 from trainers.config.data_settings import own_name
+from trainers.config.listed_split import FALLBACK, listed_split
 from trainers.config.settings import BenchConfig, DataConfig, RunConfig
 from trainers.protocols.registry import get_protocol
 from trainers.protocols.task import NO_TARGETS, Sources, Task, Wanted
@@ -20,7 +21,7 @@ def load_sources(config: BenchConfig) -> Sources:
             FileNotFoundError if they are missing.
     """
     settings, data = config.settings, config.data
-    wanted = Wanted(settings.datasets, settings.targets, partial(_load, data), data.families)
+    wanted = Wanted(settings.datasets, settings.targets, partial(_load, data, settings.datasets), data.families)
     try:
         sources = get_protocol(settings.protocol).load(wanted)
     except DatasetNotFoundError as error:
@@ -33,16 +34,17 @@ def load_sources(config: BenchConfig) -> Sources:
 def _what_would_run(names: tuple[str, ...], data: DataConfig) -> str:
     """Which of the named data sets of the papers are there, and the words that take only these."""
     root = None if data.root is None else Path(data.root).expanduser()
-    there = [name for name in names if name in PAPER_DATASETS and _is_there(name, root, data)]
+    split = FALLBACK if data.split == FALLBACK else "paper"
+    there = [name for name in names if name in PAPER_DATASETS and _is_there(name, root, split)]
     if root is None or not there or len(there) == len(names):
         return ""
     missing = ", ".join(name for name in names if name not in there)
     return f". Missing: {missing}. The others are there: --datasets {','.join(there)}"
 
 
-def _is_there(name: str, root: Path | None, data: DataConfig) -> bool:
+def _is_there(name: str, root: Path | None, split: str) -> bool:
     try:
-        PAPER_DATASETS[name].load(root, split=data.split or "paper")
+        PAPER_DATASETS[name].load(root, split=split)
     except (ValueError, OSError, ImportError):
         return False
     return True
@@ -60,11 +62,14 @@ def make_task(run: RunConfig, sources: Sources) -> Task:
     return task
 
 
-def _load(data: DataConfig, name: str, **options: str) -> FewShotDataset:
+def _load(data: DataConfig, names: tuple[str, ...], name: str, **options: str) -> FewShotDataset:
     if data.own:
         path = next(path for path in data.own if own_name(path) == name)
         own = load_own_data(path, split=data.split, classnames=data.classnames, skip_bad=data.skip_bad)
         return replace(own, name=name)
-    if data.split == "fallback":
-        options = {"split": "fallback", **options}
+    listed = listed_split(data, names)
+    if data.split == FALLBACK:
+        options = {"split": FALLBACK, **options}
+    elif listed is not None and listed.dataset == name:
+        options = {"split": data.split or "", **options}
     return load_dataset(name, data.root, **options)
