@@ -68,7 +68,7 @@ def test_an_imported_list_is_what_its_data_set_learns_from(tmp_path):
     assert (
         main(["data", "import", str(tmp_path / "shot_1-seed_1.pkl"), "--dataset", "eurosat", "--out", str(listed)]) == 0
     )
-    command = ["bench", "--suite", "paper", "--root", str(tmp_path / "data"), "--out", str(out), "--methods", "coop"]
+    command = ["bench", "--suite", "paper", "--root", str(tmp_path / "data"), "--out", str(out), "--methods", "taskres"]
     command += ["--protocol", "few_shot", *QUICK]
     assert main([*command, "--split", str(listed)]) == 2  # the other data sets of the papers are not there
     assert main([*command, "--datasets", "dtd", "--split", str(listed)]) == 2  # the list is of another
