@@ -97,3 +97,26 @@ def test_files_are_read_as_a_folder_of_own_images_is(kind, tmp_path):
     assert ours.mode == "RGB"
     assert ours.tobytes() == load_image(path, "upright").tobytes()
     assert ours.size == load_image(path, "upright").size
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"topk": 0},
+        {"topk": 2.5},
+        {"topk": "3"},
+        {"topk": True},
+        {"reject": 1.01},
+        {"reject": -0.1},
+        {"reject": float("nan")},
+        {"reject": "0.8"},
+        {"scores": "sigmoid"},
+        {"offset": 1.0},
+        {"scores": "independent", "offset": float("inf")},
+        {"scores": "independent", "offset": "a"},
+    ],
+)
+def test_an_answer_that_there_cannot_be_is_refused_with_its_value(method, batch, asked):
+    name, value = list(asked.items())[-1]
+    with pytest.raises(ValueError, match=f"{name}={value!r}".replace("'", ".")):
+        method.predict(batch[0], **asked)
