@@ -47,7 +47,7 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
         self._kept_weights: Tensor | None = None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Preprocessed images (B, 3, H, W) -> logits (B, C), whatever the method consumes."""
+        """Images (B, 3, H, W), preprocessed or uint8 -> logits (B, C), whatever the method consumes."""
         return self.logits(self.consume(images))
 
     @abstractmethod
@@ -195,7 +195,7 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
         return self.class_weights() if self._kept_weights is None else self._kept_weights
 
     def predict(self, images: Images, topk: int = 5, batch_size: int = 64) -> list[Prediction]:
-        """Classify preprocessed images (B, 3, H, W), paths, PIL images, or one of these: `prediction.predict`.
+        """Classify paths, PIL images, arrays, tensors, or one of these: `prediction.predict`.
 
         Example:
             ```python

@@ -13,10 +13,19 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.images import (
+    CHANNELS,
+    Array,
+    check_dtype,
+    check_numbers,
+    picture_of_array,
+    picture_of_tensor,
+    warn_of_pixels,
+)
 from adaptkit.classes.class_set import ClassSet
 
-ImageLike: TypeAlias = str | Path | Image.Image
-Images: TypeAlias = Tensor | ImageLike | Iterable[ImageLike]  # a tensor holds preprocessed images (B, 3, H, W)
+ImageLike: TypeAlias = str | Path | Image.Image | Tensor | Array  # tensors and arrays: see `adaptkit.backbone.images`
+Images: TypeAlias = ImageLike | Iterable[ImageLike]
 
 SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 # What PIL reports of files that are missing, cut off, no images, or absurdly large.
@@ -64,12 +73,14 @@ def predict(method: Classifies, images: Images, topk: int = 5, batch_size: int =
     """Classify images, in order; the method is left in the mode it was in.
 
     Args:
-        images: preprocessed (B, 3, H, W), or paths and PIL images, or one of these.
+        images: one image or several, of any kinds: paths, PIL images, uint8 arrays (H, W, 3), uint8 tensors (3, H, W),
+            or preprocessed floats (3, H, W); arrays and tensors may be stacks. Types: `adaptkit.backbone.images`.
         topk: classes per image; all of them where there are fewer.
         batch_size: images that are in memory at the same time.
 
     Raises:
-        ValueError: if a file cannot be read as an image, or the tensor has another shape.
+        ValueError: if a file cannot be read as an image, an array or tensor has a shape or a type that no image has, or
+            the answers are not finite.
     """
     return list(predictions(method, _batches(method, images, batch_size), topk))
 
@@ -97,6 +108,11 @@ def predictions(method: Classifies, batches: Iterable[Tensor], topk: int) -> Ite
 
 def _ranked(logits: Tensor, names: Sequence[str], topk: int) -> Iterator[Prediction]:
     """Logits (B, C) -> one prediction per row; equal classes keep the order they were given in."""
+    if not logits.isfinite().all():
+        raise ValueError(
+            "the method answers with numbers that are not finite, so there is nothing to rank; its learnt tensors or "
+            "the backbone's weights are damaged, or its training diverged: load another copy, or train again"
+        )
     probabilities = logits.double().softmax(dim=-1).cpu()
     values, places = probabilities.sort(dim=-1, descending=True, stable=True)
     for row, order in zip(values[:, :topk].tolist(), places[:, :topk].tolist(), strict=True):
@@ -107,17 +123,68 @@ def _batches(method: Classifies, images: Images, batch_size: int) -> Iterator[Te
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}; expected at least 1")
     if isinstance(images, Tensor):
-        height, width = method.backbone.preprocess_cfg.image_size
-        if images.ndim != 4 or images.shape[1:] != (3, height, width):
-            raise ValueError(
-                f"images have shape {tuple(images.shape)}; expected (B, 3, {height}, {width}), as "
-                "`method.backbone.preprocess` makes them, or paths or PIL images"
-            )
-        yield from images.split(batch_size)
+        check_dtype(images.dtype)
+    if isinstance(images, Tensor) and images.ndim == 4 and images.is_floating_point():  # as it is, wherever it is
+        if images.device.type != "cpu":
+            check_numbers(images)
+        warn_of_pixels(images)
+        yield from (_of_its_size(method, part) for part in images.split(batch_size) if len(part))
         return
-    remaining = iter([images] if isinstance(images, str | Path | Image.Image) else images)
+    remaining = iter(_one_by_one(images))
     while batch := list(islice(remaining, batch_size)):
-        yield preprocess(method, [read_image(image) for image in batch])
+        yield torch.stack([prepared(method, image) for image in batch])
+
+
+def _one_by_one(images: Images) -> Iterable[ImageLike]:
+    """The images of a list, a stack or an iterator; one image alone is a list of one."""
+    if isinstance(images, np.ndarray):
+        # Three dimensions with channels first are one image, preprocessed or refused, and never three grey ones.
+        is_one = images.ndim < 3 or (images.ndim == 3 and (images.shape[-1] in CHANNELS or len(images) in CHANNELS))
+    else:
+        is_one = isinstance(images, str | Path | Image.Image) or (isinstance(images, Tensor) and images.ndim < 4)
+    if is_one:
+        return [images]  # type: ignore[list-item]
+    if not isinstance(images, Iterable) or isinstance(images, bytes | bytearray | dict):
+        raise ValueError(f"{_kind(images)} is no image; expected paths, PIL images, arrays or tensors, or a list of them")
+    return images  # type: ignore[return-value]
+
+
+def prepared(method: Classifies, image: ImageLike) -> Tensor:
+    """One image of any kind as the backbone takes it: (3, H, W).
+
+    Raises:
+        ValueError: if it cannot be read, or its type, shape or numbers are none of an image.
+    """
+    if isinstance(image, Tensor | np.ndarray) and image.ndim == 4 and len(image) == 1:
+        image = image[0]
+    if isinstance(image, np.ndarray) and image.dtype.kind == "f" and image.ndim == 3 and image.shape[-1] != 3:
+        image = torch.from_numpy(np.ascontiguousarray(image))  # channels first, so preprocessed
+    if isinstance(image, Tensor):
+        check_dtype(image.dtype)
+        if image.is_floating_point():
+            check_numbers(image)
+            return _of_its_size(method, image[None])[0].cpu()
+        image = picture_of_tensor(image)
+    elif isinstance(image, np.ndarray):
+        image = picture_of_array(image)
+    elif not isinstance(image, str | Path | Image.Image):
+        raise ValueError(f"{_kind(image)} is no image; expected a path, a PIL image, an array or a tensor")
+    return method.backbone.preprocess(read_image(image))
+
+
+def _kind(value: object) -> str:
+    return f"{str(value)[:20]!r} ({type(value).__name__})" if isinstance(value, int | float) else type(value).__name__
+
+
+def _of_its_size(method: Classifies, images: Tensor) -> Tensor:
+    """Preprocessed images (B, 3, H, W), if that is the backbone's size."""
+    height, width = method.backbone.preprocess_cfg.image_size
+    if images.shape[1:] != (3, height, width):
+        raise ValueError(
+            f"images have shape {tuple(images.shape)}; expected (B, 3, {height}, {width}), as "
+            "`method.backbone.preprocess` makes them, or paths, PIL images or uint8 pixels of any size"
+        )
+    return images
 
 
 def preprocess(method: Classifies, images: Sequence[Image.Image]) -> Tensor:
