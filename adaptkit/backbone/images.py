@@ -87,7 +87,9 @@ def warn_of_pixels(images: Tensor) -> None:
 def picture_of_tensor(image: Tensor) -> Image.Image:
     """A uint8 tensor (3, H, W), (4, H, W) or (1, H, W) as a PIL image."""
     if image.ndim != 3 or image.shape[0] not in CHANNELS:
-        last = ", with the channels last: use permute(2, 0, 1)" if image.ndim == 3 and image.shape[-1] in CHANNELS else ""
+        last = (
+            ", with the channels last: use permute(2, 0, 1)" if image.ndim == 3 and image.shape[-1] in CHANNELS else ""
+        )
         raise ValueError(f"a uint8 tensor of shape {tuple(image.shape)} is no picture (3, H, W){last}")
     return picture_of_array(image.detach().cpu().permute(1, 2, 0).numpy())
 
@@ -99,7 +101,9 @@ def picture_of_array(pixels: Array) -> Image.Image:
         ValueError: if it has another shape or type, is empty, or holds floats outside of 0 to 1.
     """
     if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] in CHANNELS)) or not pixels.size:
-        first = ", with the channels first: use transpose(1, 2, 0)" if pixels.ndim == 3 and len(pixels) in CHANNELS else ""
+        first = (
+            ", with the channels first: use transpose(1, 2, 0)" if pixels.ndim == 3 and len(pixels) in CHANNELS else ""
+        )
         raise ValueError(f"an array of shape {pixels.shape} and type {pixels.dtype} is no picture (H, W, 3){first}")
     if pixels.dtype.kind == "f":
         if not (pixels.min() >= 0 and pixels.max() <= 1):  # NaN is neither

@@ -145,7 +145,9 @@ def _one_by_one(images: Images) -> Iterable[ImageLike]:
     if is_one:
         return [images]  # type: ignore[list-item]
     if not isinstance(images, Iterable) or isinstance(images, bytes | bytearray | dict):
-        raise ValueError(f"{_kind(images)} is no image; expected paths, PIL images, arrays or tensors, or a list of them")
+        raise ValueError(
+            f"{_kind(images)} is no image; expected paths, PIL images, arrays or tensors, or a list of them"
+        )
     return images  # type: ignore[return-value]
 
 
