@@ -1,10 +1,10 @@
 """Images in memory by their dtype: what is a picture, what is preprocessed already, and what is refused.
 
     PIL image                                        a picture
-    uint8 array (H, W), (H, W, 3) or (H, W, 4)       a picture, 0 to 255, channels last, as PIL, OpenCV and numpy have it
+    uint8 array (H, W), (H, W, 3) or (H, W, 4)       a picture, 0 to 255, channels last, as numpy and PIL have it
     uint8 tensor (3, H, W), also (1, H, W)           a picture, 0 to 255, channels first, as torchvision has it
     float array (H, W, 3), of values from 0 to 1     a picture
-    float tensor or array (3, H, W)                  preprocessed: resized to the backbone's size, less mean, by deviation
+    float tensor or array (3, H, W)                  preprocessed: of the backbone's size, less mean, by deviation
 A picture has any size and goes through the backbone's preprocessing; a stack of B pictures has a dimension in front.
 Other types (bool, whole numbers beside uint8, complex) and numbers that are not finite are refused. A float tensor of
 values from 0 to 1 could be either: it is taken as preprocessed, and `predict` warns of it.
