@@ -3,9 +3,9 @@
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainers.cli import values
 from trainers.cli.adapter.options import add_adapter, open_adapter
 
 if TYPE_CHECKING:
@@ -26,14 +26,22 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Test a saved adapter on labelled images, among the classes that the images have.",
     )
     add_adapter(parser)
-    parser.add_argument("--data", required=True, metavar="DATA", help="a folder of class folders, a table or a name")
-    parser.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
-    parser.add_argument("--classnames", metavar="FILE", help="names for the classes of own images")
+    parser.add_argument(
+        "--data",
+        type=values.path_as_text,
+        required=True,
+        metavar="DATA",
+        help="a folder of class folders, a table or a name",
+    )
+    parser.add_argument("--root", type=values.path, help="the folder that holds the data sets of the papers")
+    parser.add_argument(
+        "--classnames", type=values.path_as_text, metavar="FILE", help="names for the classes of own images"
+    )
     parser.add_argument(
         "--part", choices=("test", "val", "train", "all"), default="test", help="which images (default: test)"
     )
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images of own data out")
-    parser.add_argument("--workers", type=int, default=0, help="processes that decode images (default: 0)")
+    parser.add_argument("--workers", type=values.helpers, default=0, help="processes that decode images (default: 0)")
     parser.add_argument("--json", action="store_true", help="all numbers as JSON, those of every class too")
     parser.set_defaults(run=_eval)
 

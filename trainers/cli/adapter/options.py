@@ -1,8 +1,9 @@
 """Options shared by the verbs on a saved adapter: its name on the command line, and loading it."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from trainers.cli import values
 
 if TYPE_CHECKING:
     from adaptkit import AdaptedCLIP
@@ -10,16 +11,26 @@ if TYPE_CHECKING:
 
 def add_adapter(parser: argparse.ArgumentParser) -> None:
     """Add the adapter and the options of its loading to a parser."""
-    parser.add_argument("adapter", metavar="ADAPTER", help="a folder, a zip archive or hf-hub:owner/name")
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="your copy of the backbone's weights, where it learnt on a file"
+        "adapter", type=values.text, metavar="ADAPTER", help="a folder, a zip archive or hf-hub:owner/name"
     )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
+    parser.add_argument(
+        "--checkpoint",
+        type=values.path,
+        metavar="FILE",
+        help="your copy of the backbone's weights, where it learnt on a file",
+    )
+    parser.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda or cuda:1")
 
 
 def add_classes(parser: argparse.ArgumentParser) -> None:
     """Add the option of class names that replace the adapter's own to a parser."""
-    parser.add_argument("--classes", metavar="A,B,C", help="other class names, such as corgi,husky; no training needed")
+    parser.add_argument(
+        "--classes",
+        type=values.text,
+        metavar="A,B,C",
+        help="other class names, such as corgi,husky; no training needed",
+    )
 
 
 def open_adapter(args: argparse.Namespace) -> "AdaptedCLIP":

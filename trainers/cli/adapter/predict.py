@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainers.cli import values
 from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter
 
 if TYPE_CHECKING:
@@ -29,12 +30,16 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     add_adapter(parser)
     parser.add_argument(
-        "images", nargs="+", metavar="IMAGE", help='files, folders, patterns such as "*.jpg", or - for a list on stdin'
+        "images",
+        type=values.text,
+        nargs="+",
+        metavar="IMAGE",
+        help='files, folders, patterns such as "*.jpg", or - for a list on stdin',
     )
     add_classes(parser)
-    parser.add_argument("--topk", type=int, default=3, help="classes per image (default: 3)")
+    parser.add_argument("--topk", type=values.count, default=3, help="classes per image (default: 3)")
     parser.add_argument("--json", action="store_true", help="JSON, one object per line")
-    parser.add_argument("--batch-size", type=int, default=64, help="images at a time (default: 64)")
+    parser.add_argument("--batch-size", type=values.count, default=64, help="images at a time (default: 64)")
     parser.set_defaults(run=_predict)
 
 
