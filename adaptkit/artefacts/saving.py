@@ -82,7 +82,10 @@ def save_pretrained(method: Savable, folder: str | Path, training: TrainingFacts
     Raises:
         ArtefactError: if a learnt tensor is not finite, or the ingredients of the method are unknown.
         FileExistsError: if `folder` is a file.
+        ValueError: if `folder` is an empty word.
     """
+    if not str(folder).strip():
+        raise ValueError(f'folder={folder!r} is empty; name a folder ("." is the current one)')
     folder = Path(folder).expanduser()
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; give a folder")

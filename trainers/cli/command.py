@@ -83,7 +83,7 @@ class OneLineParser(argparse.ArgumentParser):
     """
 
     def error(self, message: str) -> NoReturn:
-        if message.startswith("argument "):
+        if message.startswith("argument ") and "invalid choice" not in message:
             raise ValueError(f"{message}; `{self.prog} --help` lists the options")
         self.exit(FAILED, f"adaptkit: error: {' '.join(message.split())}; `{self.prog} --help` lists the options\n")
 

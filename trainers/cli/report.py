@@ -24,7 +24,9 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="tables, a page and plots from the records of finished runs",
         description="Tables of finished runs in the papers' layouts, and beside published numbers where there are any.",
     )
-    parser.add_argument("runs", type=values.path, nargs="?", default=Path("runs"), help="folder of runs (default: runs)")
+    parser.add_argument(
+        "runs", type=values.path, nargs="?", default=Path("runs"), help="folder of runs (default: runs)"
+    )
     parser.add_argument("--protocol", type=values.text, help="only this protocol")
     parser.add_argument(
         "--format",

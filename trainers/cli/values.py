@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-MOST_SEED = 2**32 - 1  # numpy's
-MOST_PROCESSES = 1024  # threads or processes; with many more, the operating system ends the command
+from trainers.bounds import MOST_PROCESSES, MOST_SEED
+
 DEVICES = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
 

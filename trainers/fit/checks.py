@@ -10,6 +10,17 @@ NAMES_SHOWN = 5
 FEW_TEST_IMAGES = 30
 
 
+def check_words(**arguments: object) -> None:
+    """Check that no argument is an empty word, which as a path would mean the current folder.
+
+    Raises:
+        ValueError: names the argument.
+    """
+    for name, value in arguments.items():
+        if isinstance(value, str) and not value.strip():
+            raise ValueError(f'{name}={value!r} is empty; name something ("." is the current folder), or leave it out')
+
+
 def check_images(dataset: FewShotDataset) -> tuple[str, ...]:
     """Check the images and return notes for the user on minor problems, such as classes without a test image.
 
