@@ -24,7 +24,8 @@ def words_as_settings(words: Sequence[str]) -> dict[str, object]:
     settings: dict[str, object] = {}
     for key, text in zip(words[::2], words[1::2], strict=True):
         try:
-            settings[key] = yaml.safe_load(text)
+            # YAML has nothing for null, and a user who writes an empty word means an empty text.
+            settings[key] = yaml.safe_load(text) if text.strip() else text
         except yaml.YAMLError as error:
             raise ConfigError(f"{key} is {text!r}, which is not YAML; put quotes around it") from error
     return settings
