@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from trainers.cli.command import build_parser, main
+from trainers.cli.command import build_parser
+from trainers.cli.command import run as main
 
 MAY_BE_ZERO = {  # options for which 0 says something, with what it says
     "--seed": "a seed like any other",
