@@ -67,7 +67,9 @@ def number(
         if not (math.isfinite(value) and inside and (above is None or value > above)):
             ends = [f"{least:g} or more" if least is not None else "", f"at most {most:g}" if most is not None else ""]
             ends.append(f"more than {above:g}" if above is not None else "")
-            raise argparse.ArgumentTypeError(f"{written!r}; expected a number, {' and '.join(filter(None, ends))}")
+            raise argparse.ArgumentTypeError(
+                f"{written!r}; expected a number, {' and '.join(filter(None, ends)) or 'finite'}"
+            )
         return value
 
     return read

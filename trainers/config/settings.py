@@ -45,7 +45,7 @@ class DataConfig:
     split: str | None = option(
         None,
         'Null takes the split that the data come with, and "fallback" builds one where the papers\' split file is '
-        "missing; for own data it is a split file.",
+        "missing; else it is a split file, for own data or for one data set of the papers.",
         filled=True,
     )
     draw: str = option("coop", "Whose few-shot draw is taken.", filled=True)
@@ -57,6 +57,16 @@ class DataConfig:
     )
     classnames: str | None = option(None, "A file of names for the classes of own data.", filled=True)
     skip_bad: bool = option(False, "Leave unreadable images of own data out, and say so.")
+    path_column: str | None = option(
+        None, "The column of image paths in a table of own data; null looks for it.", filled=True
+    )
+    label_column: str | None = option(
+        None, "The column of classes in a table of own data; null looks for it.", filled=True
+    )
+    encoding: str | None = option(
+        None, "The encoding of a table of own data; null recognises UTF-8 and UTF-16.", filled=True
+    )
+    val_as_test: bool = option(False, "Test on the val part of own data that have no test part.")
     templates: tuple[str, ...] = option(
         (), "Sentences with one {} instead of the data sets' own templates.", filled=True
     )
@@ -180,6 +190,7 @@ class RunConfig:
     wrap: Wrap = ()
     objective: Wrap = ()  # Objectives by name with their options, the outermost first; none is the method's own loss.
     draw: str = "coop"  # whose few-shot draw
+    split_file: str = ""  # SHA-256 of the split file that the user gave for a data set of the papers
     departures: tuple[str, ...] = ()  # where the suite, the user's file or the command line left the recipe
 
     @property
