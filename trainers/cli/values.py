@@ -22,6 +22,15 @@ def text(written: str) -> str:
     return written
 
 
+def class_names(written: str) -> str:
+    """Class names with commas, or one name, as it was written: which of the two is for the verb to say."""
+    if not written.strip():
+        raise argparse.ArgumentTypeError(
+            "it is an empty name; give names with commas between them, such as corgi,husky"
+        )
+    return written
+
+
 def path(written: str) -> Path:
     """A file or folder by name; the current folder is ".", and not an empty word."""
     if not written.strip():

@@ -46,7 +46,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     imports.add_argument("--checkpoint", type=values.path, metavar="WEIGHTS", help="or a local file of them")
     imports.add_argument(
         "--classes",
-        type=values.text,
+        type=values.class_names,
         action="append",
         metavar="A,B,C",
         help="the classes in label order; the checkpoint has no names. Repeated, each is one name, commas included",

@@ -30,7 +30,7 @@ def add_classes(parser: argparse.ArgumentParser) -> None:
     """Add the options of class names that replace the adapter's own to a parser."""
     parser.add_argument(
         "--classes",
-        type=values.text,
+        type=values.class_names,
         action="append",
         metavar="A,B,C",
         help="other class names, such as corgi,husky; no training needed. Repeated, each is one name, commas included",
