@@ -84,6 +84,14 @@ def number(
     return read
 
 
+def probability(written: str) -> float:
+    """A probability from 0 to 1."""
+    try:
+        return number(least=0, most=1)(written)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{written!r}; expected a probability from 0 to 1") from None
+
+
 def names(written: str) -> list[str]:
     """ "coop,maple" -> ["coop", "maple"]; at least one."""
     found = [part.strip() for part in written.split(",") if part.strip()]

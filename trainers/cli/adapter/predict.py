@@ -44,7 +44,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--topk", type=values.count, default=3, help="classes per image (default: 3)")
     parser.add_argument(
         "--reject",
-        type=values.number(least=0, most=1),
+        type=values.probability,
         metavar="P",
         help='answer "unknown" where even the best class has a probability below P, such as 0.8',
     )
