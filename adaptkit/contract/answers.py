@@ -136,7 +136,15 @@ def ranked(logits: Tensor, names: tuple[str, ...], answering: Answering, neutral
 
     Args:
         neutral: the last column is the neutral name's, which is no answer.
+
+    Raises:
+        ValueError: if a logit is not finite.
     """
+    if not logits.isfinite().all():
+        raise ValueError(
+            "the method answers with numbers that are not finite, so there is nothing to rank; its learnt tensors or "
+            "the backbone's weights are damaged, or its training diverged: load another copy, or train again"
+        )
     logits = logits.double()
     if answering.scores == "softmax":
         scores = logits.softmax(dim=-1)
