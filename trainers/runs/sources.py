@@ -26,9 +26,23 @@ def load_sources(config: BenchConfig) -> Sources:
 
 
 def make_task(run: RunConfig, sources: Sources) -> Task:
-    """What a run trains on and is tested on."""
+    """What a run trains on and is tested on.
+
+    Raises:
+        ValueError: if a test has no images, or its data set has one class only, so that every answer would be right.
+    """
     dataset, targets = sources.datasets[run.dataset], sources.targets.get(run.dataset, NO_TARGETS)
-    return get_protocol(run.protocol).make_task(dataset, run.shots, run.seed, run.draw, targets)
+    task = get_protocol(run.protocol).make_task(dataset, run.shots, run.seed, run.draw, targets)
+    for test in task.tests:
+        where = f"{run.dataset}, {get_protocol(run.protocol).title.lower()}, test {test.name!r}"
+        if not test.items:
+            raise ValueError(f"{where}: there are no test images, so there is nothing to report; add some")
+        if len(test.dataset.classnames) < 2:
+            raise ValueError(
+                f"{where}: the data set has one class only, {test.classnames[0]!r}, so every answer would be right and "
+                "100 % would say nothing; add a class, or leave the data set out"
+            )
+    return task
 
 
 def _load(data: DataConfig, name: str, **options: str) -> FewShotDataset:
