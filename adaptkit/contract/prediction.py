@@ -6,22 +6,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from adaptkit.contract.answers import Answering, Prediction, TakesNames, needs_neutral, neutral_class, ranked
+from adaptkit.pixels import DAMAGED, prepare_reading, upright
 
 __all__ = ["Images", "Prediction", "predict", "predictions", "preprocess", "read_image"]
 
 ImageLike: TypeAlias = str | Path | Image.Image
 Images: TypeAlias = Tensor | ImageLike | Iterable[ImageLike]  # a tensor holds preprocessed images (B, 3, H, W)
 
-SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
-# What PIL reports of files that are missing, cut off, no images, or absurdly large.
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, Image.DecompressionBombError)
-
+UNREADABLE = DAMAGED  # what PIL reports of files that are missing, cut off, no images, or absurdly large
 
 DEFAULT_ANSWERING = Answering()
 
@@ -108,20 +105,11 @@ def read_image(image: ImageLike) -> Image.Image:
         ValueError: if it cannot be read as an image; the message names the file.
     """
     if isinstance(image, Image.Image):
-        return _upright(image)
+        return upright(image)
+    prepare_reading(image)
     try:
         with Image.open(image) as opened:
             opened.load()
-            return _upright(opened)
+            return upright(opened)
     except UNREADABLE as error:
         raise ValueError(f"cannot read {str(image)!r} as an image ({error})") from error
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    if image.mode in SIXTEEN_BIT_MODES:  # PIL's own conversion clips at 255
-        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
