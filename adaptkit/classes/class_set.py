@@ -68,16 +68,6 @@ class ClassSet:
         return tuple(name.replace("_", " ") for name in self.classnames)
 
 
-def check_template(template: str) -> None:
-    """Check that a template has one {} and no other brace, which `str.format` would read as another field.
-
-    Raises:
-        ValueError: for any other text.
-    """
-    if not isinstance(template, str) or template.count("{}") != 1 or set(template.replace("{}", "")) & set("{}"):
-        raise ValueError(f"template {template!r} needs exactly one {{}} where the class name goes, and no other brace")
-
-
 def _checked_sentences(classnames: Sequence[str], sentences: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     """Sentences of C classes, as tuples."""
     if len(sentences) != len(classnames):
@@ -86,6 +76,16 @@ def _checked_sentences(classnames: Sequence[str], sentences: Sequence[Sequence[s
         if isinstance(own, str) or not own or not all(isinstance(text, str) and text.strip() for text in own):
             raise ValueError(f"class {name!r} has the sentences {own!r}; give it a list of one or more")
     return tuple(tuple(own) for own in sentences)
+
+
+def check_template(template: str) -> None:
+    """Check that a template has one {} and no other brace, which `str.format` would read as another field.
+
+    Raises:
+        ValueError: for any other text.
+    """
+    if not isinstance(template, str) or template.count("{}") != 1 or set(template.replace("{}", "")) & set("{}"):
+        raise ValueError(f"template {template!r} needs exactly one {{}} where the class name goes, and no other brace")
 
 
 class _NoClasses(ClassSet):
