@@ -73,6 +73,11 @@ class Fit(Protocol):
         templates: Sequence[str],
         split: str | Path | None,
         skip_bad: bool,
+        path_column: str | None,
+        label_column: str | None,
+        encoding: str | None,
+        redraw: bool,
+        val_as_test: bool,
         device: str,
         overrides: Sequence[str],
         on_message: Callable[[str], None] | None,
@@ -93,6 +98,11 @@ def fit(
     templates: Sequence[str] = (),
     split: str | Path | None = None,
     skip_bad: bool = False,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    encoding: str | None = None,
+    redraw: bool = False,
+    val_as_test: bool = False,
     device: str = "auto",
     overrides: Sequence[str] = (),
     on_message: Callable[[str], None] | None = None,
@@ -111,6 +121,11 @@ def fit(
         templates: sentences with one {} for the name; none means "a photo of a {}.".
         split: a split file that divides the images.
         skip_bad: leave out unreadable images.
+        path_column: the column of image paths in a table; None looks for a usual name.
+        label_column: the column of classes in a table; None looks for a usual name.
+        encoding: of a table, such as "cp1252"; None recognises UTF-8 and UTF-16.
+        redraw: draw the split again, in the place of the one that was kept.
+        val_as_test: test on the val part of data that have no test part.
         device: "auto", "cpu", "cuda" or "cuda:1".
         overrides: settings as KEY, VALUE, KEY, VALUE, such as ("OPTIM.EPOCHS", "10"); they win over all defaults.
         on_message: a function that is called with lines of progress.
@@ -139,6 +154,11 @@ def fit(
         templates=templates,
         split=split,
         skip_bad=skip_bad,
+        path_column=path_column,
+        label_column=label_column,
+        encoding=encoding,
+        redraw=redraw,
+        val_as_test=val_as_test,
         device=device,
         overrides=overrides,
         on_message=on_message,

@@ -30,8 +30,7 @@ class ClassSet:
         if not self.templates:
             raise ValueError(f"no templates: give at least one, such as {DEFAULT_TEMPLATE!r}")
         for template in self.templates:
-            if template.count("{}") != 1:
-                raise ValueError(f"template {template!r} needs exactly one {{}} where the class name goes")
+            check_template(template)
 
     def __len__(self) -> int:
         return len(self.classnames)
@@ -44,6 +43,16 @@ class ClassSet:
     def readable(self) -> tuple[str, ...]:
         """Class names with spaces for underscores, as prompts say them."""
         return tuple(name.replace("_", " ") for name in self.classnames)
+
+
+def check_template(template: str) -> None:
+    """Check that a template has one {} and no other brace, which `str.format` would read as another field.
+
+    Raises:
+        ValueError: for any other text.
+    """
+    if not isinstance(template, str) or template.count("{}") != 1 or set(template.replace("{}", "")) & set("{}"):
+        raise ValueError(f"template {template!r} needs exactly one {{}} where the class name goes, and no other brace")
 
 
 class _NoClasses(ClassSet):

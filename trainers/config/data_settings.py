@@ -40,8 +40,8 @@ def data_settings(node: Node) -> DataConfig:
     data = from_node(DataConfig, node.DATA, "DATA")
     check_name("DATA.DRAW", data.draw, list_draws())
     if not data.own:
-        for key, value in (("CLASSNAMES", data.classnames), ("SKIP_BAD", data.skip_bad)):
-            if value:
+        for key in ("CLASSNAMES", "SKIP_BAD", "PATH_COLUMN", "LABEL_COLUMN", "ENCODING", "VAL_AS_TEST"):
+            if getattr(data, key.lower()):
                 raise ConfigError(f"DATA.{key} is for own data; name them with --data PATH")
         if data.split and node.SUITE == "mini":
             raise ConfigError(

@@ -5,12 +5,14 @@ from functools import partial
 from pathlib import Path
 
 from datasets_fewshot import PAPER_DATASETS, DatasetNotFoundError, FewShotDataset, load_dataset, load_own_data
+from datasets_fewshot.own.usable import check_usable
 from trainers.config.data_settings import own_name
 from trainers.config.listed_split import FALLBACK, listed_split
 from trainers.config.settings import BenchConfig, DataConfig, RunConfig
 from trainers.protocols.registry import get_protocol
 from trainers.protocols.task import NO_TARGETS, Sources, Task, Wanted
-from trainers.runs.task_checks import check_source, check_task
+
+ZERO_SHOT = "zero_shot"  # the method that learns nothing of images
 
 
 def load_sources(config: BenchConfig) -> Sources:
@@ -26,9 +28,23 @@ def load_sources(config: BenchConfig) -> Sources:
         sources = get_protocol(settings.protocol).load(wanted)
     except DatasetNotFoundError as error:
         raise DatasetNotFoundError(f"{error}{_what_would_run(settings.datasets, data)}") from error
-    for dataset in sources.datasets.values():
-        check_source(dataset)
+    if not data.own:
+        for dataset in sources.datasets.values():
+            _check_source(dataset)
     return sources
+
+
+def _check_source(dataset: FewShotDataset) -> None:
+    """Check that there is something to learn from; own data have checks of their own.
+
+    Raises:
+        ValueError: if the data set has no training images, or one class only.
+    """
+    if not dataset.split.train:
+        raise ValueError(f"{dataset.name} has no training images ({dataset.image_root}); learn from another data set")
+    if len({item.label for item in dataset.split.train}) == 1:
+        only = dataset.split.train[0].classname
+        raise ValueError(f"{dataset.name} has training images of one class only, {only!r}; complete the data set")
 
 
 def _what_would_run(names: tuple[str, ...], data: DataConfig) -> str:
@@ -51,25 +67,81 @@ def _is_there(name: str, root: Path | None, split: str) -> bool:
 
 
 def make_task(run: RunConfig, sources: Sources) -> Task:
-    """What a run trains on and is tested on.
-
-    Raises:
-        ValueError: if it has nothing to learn from, nothing to be tested on, or one class to choose from.
-    """
+    """What a run trains on and is tested on."""
     dataset, targets = sources.datasets[run.dataset], sources.targets.get(run.dataset, NO_TARGETS)
-    task = get_protocol(run.protocol).make_task(dataset, run.shots, run.seed, run.draw, targets)
-    check_task(task, dataset, run.protocol)
-    return task
+    return get_protocol(run.protocol).make_task(dataset, run.shots, run.seed, run.draw, targets)
 
 
 def _load(data: DataConfig, names: tuple[str, ...], name: str, **options: str) -> FewShotDataset:
     if data.own:
         path = next(path for path in data.own if own_name(path) == name)
-        own = load_own_data(path, split=data.split, classnames=data.classnames, skip_bad=data.skip_bad)
-        return replace(own, name=name)
+        return replace(_load_own(data, path), name=name)
     listed = listed_split(data, names)
     if data.split == FALLBACK:
         options = {"split": FALLBACK, **options}
     elif listed is not None and listed.dataset == name:
         options = {"split": data.split or "", **options}
     return load_dataset(name, data.root, **options)
+
+
+def _load_own(data: DataConfig, path: str, redraw: bool = False) -> FewShotDataset:
+    return load_own_data(
+        path,
+        split=data.split,
+        classnames=data.classnames,
+        skip_bad=data.skip_bad,
+        path_column=data.path_column,
+        label_column=data.label_column,
+        encoding=data.encoding,
+        val_as_test=data.val_as_test,
+        redraw=redraw,
+    )
+
+
+def redraw_own(data: DataConfig) -> None:
+    """Draw the splits of own data again; whoever loads them later finds the new ones.
+
+    Raises:
+        ValueError: if data are not what they should be, or their split is not drawn.
+    """
+    for path in data.own:
+        _load_own(data, path, redraw=True)
+
+
+def check_own(config: BenchConfig, sources: Sources) -> tuple[str, ...]:
+    """Check own data before anything is computed, and return notes on them for the user.
+
+    Raises:
+        ValueError: if a data set has one class only, two classes of one name, or no images to learn from or test on.
+    """
+    if not config.data.own:
+        return ()
+    training = any(run.method != ZERO_SHOT for run in config.runs)
+    needs = {name: (dataset, training) for name, dataset in sources.datasets.items()}
+    for targets in sources.targets.values():
+        needs |= {name: (dataset, False) for name, dataset in targets.items() if name not in needs}
+    notes = []
+    for name, (dataset, learnt) in needs.items():
+        notes += [f"{name}: {note}" for note in (*dataset.notes, *check_usable(dataset, learnt))]
+    return tuple(dict.fromkeys(notes))
+
+
+def check_tests(task: Task, dataset: str) -> tuple[str, ...]:
+    """Check that every test has images, and return a note on those with one class, the half of two.
+
+    Raises:
+        ValueError: names the test without images.
+    """
+    notes = []
+    for test in task.tests:
+        if not test.items:
+            raise ValueError(
+                f"{dataset}: the test {test.name!r} has no images; add some of {', '.join(test.classnames[:5])}, or "
+                "take --protocol few_shot, which tests all classes together"
+            )
+        if len(test.classnames) < 2:
+            notes.append(
+                f"{dataset}: the test {test.name!r} has one class, {test.classnames[0]!r}, and every answer is right; "
+                "add classes, or take --protocol few_shot, which tests all classes together"
+            )
+    return tuple(notes)

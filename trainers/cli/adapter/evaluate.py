@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainers.cli.adapter.options import add_adapter, open_adapter
+from trainers.cli.own_data import add_table_options, table_options
 
 if TYPE_CHECKING:
     from adaptkit import AdaptedCLIP
@@ -33,6 +34,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--part", choices=("test", "val", "train", "all"), default="test", help="which images (default: test)"
     )
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images of own data out")
+    add_table_options(parser)
     parser.add_argument("--workers", type=int, default=0, help="processes that decode images (default: 0)")
     parser.add_argument("--json", action="store_true", help="all numbers as JSON, those of every class too")
     parser.set_defaults(run=_eval)
@@ -56,7 +58,7 @@ def labelled_data(args: argparse.Namespace) -> "FewShotDataset":
 
     if args.data in list_datasets():
         return load_dataset(args.data, args.root)
-    return load_own_data(args.data, classnames=args.classnames, skip_bad=args.skip_bad)
+    return load_own_data(args.data, classnames=args.classnames, skip_bad=args.skip_bad, **table_options(args))
 
 
 def part_of(dataset: "FewShotDataset", part: str) -> "tuple[Item, ...]":
