@@ -4,8 +4,8 @@ Training lives above this package, and nothing here imports upwards. A distribut
 metadata, under the entry point group of this name; `fit` looks it up when it is called.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
@@ -39,6 +39,7 @@ class FitResult:
     confusions: tuple[Confusion, ...]  # The most frequent first.
     worst_images: tuple[Path, ...]  # Misclassified test images, the most confident first.
     notes: tuple[str, ...]
+    metrics: Mapping[str, object] = field(default_factory=dict)  # All numbers of the test, as in summary.json.
 
     def summary(self) -> str:
         """The result in a few lines for people."""
@@ -46,13 +47,25 @@ class FitResult:
         low, high = self.interval
         lines = [
             f"accuracy {self.accuracy:.1f} % (95 %: {low:.1f} to {high:.1f}) of {self.test_images} test images, "
-            f"{difference:+.1f} against zero-shot ({self.zero_shot_accuracy:.1f} %)"
+            f"{difference:+.1f} against zero-shot ({self.zero_shot_accuracy:.1f} %)",
+            *self._beside_accuracy(),
         ]
         if self.confusions:
             lines.append("most often confused:")
             lines += [f"  {c.true} taken for {c.taken_for}: {c.images}" for c in self.confusions]
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
+
+    def _beside_accuracy(self) -> list[str]:
+        """What accuracy hides where classes differ in size: the baseline of the most frequent one, and means."""
+        majority, macro = self.metrics.get("majority"), self.metrics.get("macro")
+        if not isinstance(majority, Mapping) or not isinstance(macro, Mapping):
+            return []
+        return [
+            f"always answering {majority['name']!r}, the most frequent class, is right for "
+            f"{majority['accuracy']:.1f} %",
+            f"balanced accuracy {self.metrics['balanced_accuracy']:.1f} %, macro F1 {macro['f1']:.1f} %",
+        ]
 
 
 class Fit(Protocol):

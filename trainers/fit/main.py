@@ -14,7 +14,9 @@ from trainers.bench.plan import open_bench, plan
 from trainers.compute.seeds import seeded
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
+from trainers.evaluation.judgement_files import metrics, write_judgement
 from trainers.evaluation.logits import predict
+from trainers.evaluation.metrics import judge
 from trainers.fit.checks import check_names
 from trainers.fit.defaults import default_shots, embedded_settings, size_settings
 from trainers.fit.report import confusions, worst_images, write_sheet, write_summary
@@ -161,6 +163,8 @@ def _result(
     worst = worst_images(logits, labels)
     items = [test.items[place] for place in worst]
     write_sheet(test.dataset, items, logits[worst], folder)
+    judgement = judge(logits, labels, test.classnames)
+    write_judgement(judgement, folder)
     (score,) = record.scores
     assert score.interval is not None  # few_shot classifies
     return FitResult(
@@ -174,4 +178,5 @@ def _result(
         confusions=confusions(logits, labels, test.classnames),
         worst_images=tuple(test.dataset.path(item) for item in items),
         notes=notes,
+        metrics=metrics(judgement),
     )

@@ -11,6 +11,7 @@ from trainers.config.listed_split import FALLBACK, listed_split
 from trainers.config.settings import BenchConfig, DataConfig, RunConfig
 from trainers.protocols.registry import get_protocol
 from trainers.protocols.task import NO_TARGETS, Sources, Task, Wanted
+from trainers.runs.task_checks import check_source, check_task
 
 ZERO_SHOT = "zero_shot"  # the method that learns nothing of images
 
@@ -28,23 +29,10 @@ def load_sources(config: BenchConfig) -> Sources:
         sources = get_protocol(settings.protocol).load(wanted)
     except DatasetNotFoundError as error:
         raise DatasetNotFoundError(f"{error}{_what_would_run(settings.datasets, data)}") from error
-    if not data.own:
+    if not config.data.own:  # `check_own` asks more of those
         for dataset in sources.datasets.values():
-            _check_source(dataset)
+            check_source(dataset)
     return sources
-
-
-def _check_source(dataset: FewShotDataset) -> None:
-    """Check that there is something to learn from; own data have checks of their own.
-
-    Raises:
-        ValueError: if the data set has no training images, or one class only.
-    """
-    if not dataset.split.train:
-        raise ValueError(f"{dataset.name} has no training images ({dataset.image_root}); learn from another data set")
-    if len({item.label for item in dataset.split.train}) == 1:
-        only = dataset.split.train[0].classname
-        raise ValueError(f"{dataset.name} has training images of one class only, {only!r}; complete the data set")
 
 
 def _what_would_run(names: tuple[str, ...], data: DataConfig) -> str:
@@ -67,9 +55,15 @@ def _is_there(name: str, root: Path | None, split: str) -> bool:
 
 
 def make_task(run: RunConfig, sources: Sources) -> Task:
-    """What a run trains on and is tested on."""
+    """What a run trains on and is tested on.
+
+    Raises:
+        ValueError: if it has nothing to learn from, nothing to be tested on, or one class to choose from.
+    """
     dataset, targets = sources.datasets[run.dataset], sources.targets.get(run.dataset, NO_TARGETS)
-    return get_protocol(run.protocol).make_task(dataset, run.shots, run.seed, run.draw, targets)
+    task = get_protocol(run.protocol).make_task(dataset, run.shots, run.seed, run.draw, targets)
+    check_task(task, dataset, run.protocol)
+    return task
 
 
 def _load(data: DataConfig, names: tuple[str, ...], name: str, **options: str) -> FewShotDataset:
@@ -123,25 +117,6 @@ def check_own(config: BenchConfig, sources: Sources) -> tuple[str, ...]:
     notes = []
     for name, (dataset, learnt) in needs.items():
         notes += [f"{name}: {note}" for note in (*dataset.notes, *check_usable(dataset, learnt))]
+        if learnt:
+            check_source(dataset)
     return tuple(dict.fromkeys(notes))
-
-
-def check_tests(task: Task, dataset: str) -> tuple[str, ...]:
-    """Check that every test has images, and return a note on those with one class, the half of two.
-
-    Raises:
-        ValueError: names the test without images.
-    """
-    notes = []
-    for test in task.tests:
-        if not test.items:
-            raise ValueError(
-                f"{dataset}: the test {test.name!r} has no images; add some of {', '.join(test.classnames[:5])}, or "
-                "take --protocol few_shot, which tests all classes together"
-            )
-        if len(test.classnames) < 2:
-            notes.append(
-                f"{dataset}: the test {test.name!r} has one class, {test.classnames[0]!r}, and every answer is right; "
-                "add classes, or take --protocol few_shot, which tests all classes together"
-            )
-    return tuple(notes)
