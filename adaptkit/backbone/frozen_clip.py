@@ -22,8 +22,9 @@ from adaptkit.towers.prompt_encoder import FullEncoder, prompt_encoder
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.token_tree import PromptTokens
 from adaptkit.towers.tree_encoder import TreeEncoder
-from adaptkit.towers.views import context_length_of, learnt_parameters, text_tower_of, vision_tower_of
+from adaptkit.towers.views import context_length_of, learnt_parameters, text_tower_of
 from adaptkit.towers.vision import VisionTower
+from adaptkit.towers.vision_views import vision_tower_of, why_no_vision_tower
 
 Self = TypeVar("Self", bound="FrozenCLIP")
 
@@ -148,9 +149,9 @@ class FrozenCLIP(nn.Module):
         """
         if self.vision_tower is None:
             raise ValueError(
-                f"{asked_by} needs an image tower with the blocks of a CLIP vision transformer, and {self.name} has a "
-                f"{type(self.model.visual).__name__}; use a ViT backbone such as ViT-B-16, or a method that works on "
-                "features or text prompts"
+                f"{asked_by} needs an image tower with the blocks of a vision transformer, and {self.name} has a "
+                f"{why_no_vision_tower(self.model.visual)}; use a ViT backbone such as ViT-B-16, or a method that "
+                "works on features or text prompts"
             )
         return self.vision_tower
 

@@ -1,13 +1,12 @@
-"""The towers of an open_clip model as `TextTower` and `VisionTower`, or None for towers of another kind."""
+"""The text tower of an open_clip model as a `TextTower`, or None for one of another kind; what both towers learn."""
 
 from dataclasses import fields
 
 from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
-from open_clip.transformer import TextTransformer, VisionTransformer
+from open_clip.transformer import TextTransformer
 from torch import nn
 
-from adaptkit.towers.block import is_supported_block
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower
 
@@ -44,23 +43,6 @@ def text_tower_of(model: CLIP | CustomTextCLIP | CoCa) -> TextTower | None:
         class_embedding=text.cls_emb,
         pad_id=text.pad_id if hides_padding else None,
         pads_from_the_front=not text.correct_cls_mask,
-    )
-
-
-def vision_tower_of(visual: nn.Module) -> VisionTower | None:
-    """The parts of the image tower, or None if it is no vision transformer that pools its class token."""
-    if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None or visual.pool_type != "tok":
-        return None
-    if not all(is_supported_block(block) for block in visual.transformer.resblocks):
-        return None
-    return VisionTower(
-        conv1=visual.conv1,
-        class_embedding=visual.class_embedding,
-        positional_embedding=visual.positional_embedding,
-        ln_pre=visual.ln_pre,
-        blocks=visual.transformer.resblocks,
-        ln_post=visual.ln_post,
-        projection=visual.proj,
     )
 
 
