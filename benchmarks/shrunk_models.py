@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from unittest import mock
 
 import open_clip
@@ -19,10 +20,13 @@ from open_clip.model import CLIP, CustomTextCLIP
 from timm.models.vitamin import VitCfg, VitConvCfg
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 WIDTH, HEADS, LAYERS, SIDE, D = 64, 2, 3, 4, 32
-WORDS = "a photo of cat dog in the snow .".split()
+WORDS = ["a", "photo", "of", "cat", "dog", "in", "the", "snow", "."]
 VOCABULARY = 49408
-VIT = {"embed_dim": WIDTH, "depth": LAYERS, "num_heads": HEADS}
+VIT: dict[str, object] = {"embed_dim": WIDTH, "depth": LAYERS, "num_heads": HEADS}
 VITAMIN = VitCfg(
     embed_dim=(8, 16, WIDTH),
     depths=(1, 1, 1),
@@ -123,12 +127,13 @@ def _small_hugging_face(text: dict) -> Iterator[None]:
     config = transformers.AutoConfig.for_model(kind, vocab_size=100, **TEXT_CONFIGS[kind])
     if POSITIONS[kind]:
         config.max_position_embeddings = POSITIONS[kind]
-    with mock.patch.object(transformers.AutoConfig, "from_pretrained", lambda *_, **__: config):
+    with mock.patch.object(transformers.AutoConfig, "from_pretrained", return_value=config):
         yield
 
 
 def _kind_of_text(text: dict) -> str:
-    return next(kind for mark, kind in (("roberta", "roberta"), ("nllb", "m2m_100"), ("mt5", "mt5")) if mark in text["hf_model_name"])
+    kinds = {"roberta": "roberta", "nllb": "m2m_100", "mt5": "mt5"}
+    return next(kind for mark, kind in kinds.items() if mark in text["hf_model_name"])
 
 
 def _tokenizer(text: dict) -> Callable[..., Tensor]:
@@ -143,10 +148,10 @@ def _tokenizer(text: dict) -> Callable[..., Tensor]:
         return open_clip.tokenizer.HFTokenizer(folder, context_length=length)
 
 
-def word_tokenizer(specials: list[str], vocabulary: list[str]) -> object:
+def word_tokenizer(specials: list[str], vocabulary: list[str]) -> "PreTrainedTokenizerFast":
     """A tokenizer of Hugging Face with a few words; `specials` are [start,] padding and end."""
+    import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
 
     ids = {word: number for number, word in enumerate(vocabulary)}
     inner = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
@@ -155,4 +160,6 @@ def word_tokenizer(specials: list[str], vocabulary: list[str]) -> object:
     inner.post_processor = processors.TemplateProcessing(
         single=" ".join([*start, "$A", end]), special_tokens=[(word, ids[word]) for word in (*start, end)]
     )
-    return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", eos_token=end, unk_token="<unk>")
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", eos_token=end, unk_token="<unk>"
+    )

@@ -17,8 +17,8 @@ from adaptkit.towers.linears import linear
 
 Projection = tuple[Tensor, Tensor | None]  # Weight (D, D) and bias (D,).
 
-# Norms of queries and keys (per head), a scale (heads, 1, 1), a norm in front of `out_proj`, and how positions enter the
-# attention, see `timm_blocks.Positions`.
+# Norms of queries and keys (per head), a scale (heads, 1, 1), a norm in front of `out_proj`, and how positions enter,
+# see `timm_blocks.Positions`.
 OPTIONAL_PARTS = ("ln_q", "ln_k", "head_scale", "ln_inner", "positions")
 
 
@@ -26,9 +26,13 @@ class AttentionLayer(Protocol):
     """The attributes that every attention layer here has."""
 
     num_heads: int
-    in_proj_weight: Tensor  # (3D, D)
-    in_proj_bias: Tensor | None  # (3D,)
     out_proj: nn.Linear
+
+    @property
+    def in_proj_weight(self) -> Tensor: ...  # (3D, D)
+
+    @property
+    def in_proj_bias(self) -> Tensor | None: ...  # (3D,)
 
 
 def is_supported(attn: object) -> bool:

@@ -7,7 +7,8 @@ attention. Blocks with other parts are refused by `whats_wrong`.
 Letters: N images, H heads, L queries, S keys, d width of a head, D width of the tower, P patches.
 """
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import timm.models.eva as timm_eva
 import timm.models.vision_transformer as timm_vit
@@ -17,8 +18,10 @@ import torch.nn.functional as F
 from timm.layers import apply_rot_embed_cat
 from torch import Tensor, nn
 
-from adaptkit.towers.attention import Projection
+from adaptkit.towers.attention import AttentionLayer, Projection
 from adaptkit.towers.block import run_block
+
+Timm = Any  # A module of timm's, whose attributes `whats_wrong` has checked.
 
 POST_NORM = timm_eva.EvaBlockPostNorm
 BLOCKS = (timm_vit.Block, timm_eva.EvaBlock, POST_NORM, timm_relpos.RelPosBlock)
@@ -53,7 +56,7 @@ class RotaryPositions(nn.Module):
         by_halves: whether the pairs to rotate are the halves of a head, or neighbours.
     """
 
-    def __init__(self, rope: nn.Module, grid: tuple[int, int], n_prefix: int, by_halves: bool):
+    def __init__(self, rope: Timm, grid: tuple[int, int], n_prefix: int, by_halves: bool):
         super().__init__()
         self.rope, self.grid, self.n_prefix = rope, grid, n_prefix
         self.options = {"half": True} if by_halves else {}
@@ -80,7 +83,7 @@ class RelativePositions(nn.Module):
         table: timm's relative position bias or network.
     """
 
-    def __init__(self, table: nn.Module):
+    def __init__(self, table: Timm):
         super().__init__()
         self.table = table
 
@@ -98,7 +101,7 @@ class PackedAttention(nn.Module):
         source: the layer; EVA's have biases of queries and values alone.
     """
 
-    def __init__(self, source: nn.Module, positions: nn.Module | None):
+    def __init__(self, source: Timm, positions: nn.Module | None):
         super().__init__()
         self.qkv, self.out_proj, self.num_heads, self.positions = source.qkv, source.proj, source.num_heads, positions
         self.q_bias, self.v_bias = getattr(source, "q_bias", None), getattr(source, "v_bias", None)
@@ -126,7 +129,7 @@ class PackedAttention(nn.Module):
 class ApartAttention(nn.Module):
     """A timm attention layer with one layer each for queries, keys and values."""
 
-    def __init__(self, source: nn.Module, positions: nn.Module | None):
+    def __init__(self, source: Timm, positions: nn.Module | None):
         super().__init__()
         self.q_proj, self.k_proj, self.v_proj = source.q_proj, source.k_proj, source.v_proj
         self.out_proj, self.num_heads, self.positions = source.proj, source.num_heads, positions
@@ -181,7 +184,14 @@ class TimmBlock(nn.Module):
         positions: how positions enter its attention, or None.
     """
 
-    def __init__(self, source: nn.Module, positions: nn.Module | None):
+    ln_1: Callable[[Tensor], Tensor]
+    attn: AttentionLayer
+    ln_2: Callable[[Tensor], Tensor]
+    mlp: nn.Module
+    ls_1: nn.Module | None
+    ls_2: nn.Module | None
+
+    def __init__(self, source: Timm, positions: nn.Module | None):
         super().__init__()
         norms = source.norm1, source.norm2
         is_post = type(source) is POST_NORM
@@ -196,7 +206,7 @@ class TimmBlock(nn.Module):
         return run_block(self, x, attn_mask)
 
 
-def whats_wrong(block: nn.Module) -> str:
+def whats_wrong(block: Timm) -> str:
     """What keeps `TimmBlock` from computing the same as a block; empty if nothing does."""
     if type(block) not in BLOCKS:
         return f"its blocks are timm's {type(block).__name__}"
@@ -213,14 +223,14 @@ def whats_wrong(block: nn.Module) -> str:
     return ""
 
 
-def _add_norms(attn: nn.Module, source: nn.Module) -> None:
+def _add_norms(attn: nn.Module, source: Timm) -> None:
     """Give a layer the norms of queries, keys and output that its source has."""
     for name, part in (("ln_q", "q_norm"), ("ln_k", "k_norm"), ("ln_inner", "norm")):
         norm = getattr(source, part, None)
         setattr(attn, name, None if isinstance(norm, nn.Identity) else norm)
 
 
-def _scale(block: nn.Module, number: str) -> nn.Module | None:
+def _scale(block: Timm, number: str) -> nn.Module | None:
     """The scale of a block's first or second update, which timm keeps as a layer or, in EVA, as a parameter."""
     gamma = getattr(block, f"gamma_{number}", None)
     layer = getattr(block, f"ls{number}", None) if gamma is None else ChannelScale(gamma)

@@ -14,7 +14,7 @@ from torch import nn
 
 from adaptkit.towers.block import is_supported_block
 from adaptkit.towers.pooling import AttentionPool, PatchMean
-from adaptkit.towers.timm_blocks import RelativePositions, RotaryPositions, TimmBlock, whats_wrong
+from adaptkit.towers.timm_blocks import RelativePositions, RotaryPositions, Timm, TimmBlock, whats_wrong
 from adaptkit.towers.vision import VisionTower
 
 TRUNKS = (timm_vit.VisionTransformer, timm_eva.Eva, timm_relpos.VisionTransformerRelPos)
@@ -71,7 +71,7 @@ def _of_open_clip(visual: VisionTransformer) -> VisionTower | str:
 
 
 def _of_timm(visual: TimmModel) -> VisionTower | str:
-    trunk = visual.trunk
+    trunk: Timm = visual.trunk
     kind = f"timm's {type(trunk).__name__}"
     if type(trunk) not in TRUNKS:
         return f"{kind}, which is no plain vision transformer: it has no single row of blocks over the same tokens"
@@ -105,7 +105,7 @@ def _of_timm(visual: TimmModel) -> VisionTower | str:
     )
 
 
-def _pool_of_timm(trunk: nn.Module) -> PatchMean | AttentionPool | str | None:
+def _pool_of_timm(trunk: Timm) -> PatchMean | AttentionPool | str | None:
     """The pool of a timm tower, or what it does instead."""
     n_prefix, pool = trunk.num_prefix_tokens, getattr(trunk, "attn_pool", None)
     with_prefix = getattr(trunk, "pool_include_prefix", False)
@@ -121,7 +121,7 @@ def _pool_of_timm(trunk: nn.Module) -> PatchMean | AttentionPool | str | None:
     return f"which pools its rows by {trunk.global_pool!r}"
 
 
-def _shared_positions(trunk: nn.Module) -> nn.Module | None:
+def _shared_positions(trunk: Timm) -> nn.Module | None:
     """How positions enter the attention of all blocks alike, or None."""
     shared = getattr(trunk, "shared_rel_pos", None)
     if shared is not None:
@@ -134,6 +134,6 @@ def _shared_positions(trunk: nn.Module) -> nn.Module | None:
     return RotaryPositions(rope, grid, attn.num_prefix_tokens, getattr(attn, "rotate_half", False))
 
 
-def _positions_of(block: nn.Module, shared: nn.Module | None) -> nn.Module | None:
+def _positions_of(block: Timm, shared: nn.Module | None) -> nn.Module | None:
     own = getattr(block.attn, "rel_pos", None)
     return shared if own is None else RelativePositions(own)
