@@ -65,7 +65,7 @@ def shrunk_model(name: str) -> tuple[CLIP | CustomTextCLIP | CoCa, Callable[...,
     with torch.random.fork_rng():
         torch.manual_seed(0)
         with _small_trunk(vision), _small_hugging_face(text):
-            model = kind(**{**config, "embed_dim": D, "vision_cfg": vision, "text_cfg": text})
+            model = kind(**{**config, "embed_dim": _embed_dim(vision), "vision_cfg": vision, "text_cfg": text})
         perturb(model)
     return model.eval(), _tokenizer(text)
 
@@ -77,6 +77,11 @@ def perturb(model: nn.Module) -> None:
         if weight.ndim:
             spread = weight.std() if weight.numel() > 1 and weight.std() > 0 else torch.tensor(0.1)
             weight.add_(torch.randn_like(weight) * spread)
+
+
+def _embed_dim(vision: dict) -> int:
+    """The joint width, which is the image tower's own where nothing projects its features."""
+    return WIDTH if vision.get("timm_proj") == "none" else D
 
 
 def _has_own_text(config: dict) -> bool:

@@ -3,12 +3,15 @@
 from dataclasses import fields
 
 from open_clip.coca_model import CoCa
+from open_clip.hf_model import HFTextEncoder
 from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.transformer import TextTransformer
-from torch import nn
+from torch import Tensor, nn
 
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower
+
+UNLIMITED = 77  # open_clip's own limit for a text tower that has none, because its positions are relative (mT5)
 
 
 def text_tower_of(model: CLIP | CustomTextCLIP | CoCa) -> TextTower | None:
@@ -47,9 +50,24 @@ def text_tower_of(model: CLIP | CustomTextCLIP | CoCa) -> TextTower | None:
 
 
 def context_length_of(model: CLIP | CustomTextCLIP | CoCa) -> int:
-    """Number of positions of the text tower, of any kind."""
+    """Number of tokens that the text tower takes, of any kind."""
     text = getattr(model, "text", None)
-    return text.context_length if isinstance(text, TextTransformer) else model.context_length
+    if not isinstance(text, HFTextEncoder):
+        return text.context_length if isinstance(text, TextTransformer) else model.context_length
+    for name, layer in text.transformer.named_modules():
+        # RoBERTa counts positions from behind the padding id, so that its first entries belong to no token.
+        if name.endswith("position_embeddings") and getattr(layer, "padding_idx", None) is not None:
+            return layer.num_embeddings - layer.padding_idx - 1
+    return text.context_length or UNLIMITED
+
+
+def without_common_padding(model: CLIP | CustomTextCLIP | CoCa, tokens: Tensor) -> Tensor:
+    """Token ids (N, L) up to the last that is no padding in a text, for a tower that hides padding from all others."""
+    text = getattr(model, "text", None)
+    if not isinstance(text, HFTextEncoder):
+        return tokens
+    real = (tokens != text.config.pad_token_id).any(dim=0)
+    return tokens[:, : int(real.nonzero().max()) + 1] if real.any() else tokens[:, :1]
 
 
 def learnt_parameters(tower: TextTower | VisionTower) -> list[nn.Parameter]:
