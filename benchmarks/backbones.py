@@ -177,15 +177,14 @@ def _of_text(tower: TextTower) -> Sequence[str]:
 
 def _of_block(block: object) -> Sequence[str]:
     attn, mlp = getattr(block, "attn", None), getattr(block, "mlp", nn.Identity())
-    activation = next(
-        (layer for layer in mlp.modules() if "GELU" in type(layer).__name__ or "SiLU" in str(layer)), None
-    )
+    activations = (layer for layer in mlp.modules() if type(layer).__name__.endswith(("GELU", "GELUTanh", "SiLU")))
+    activation = next((str(layer) for layer in activations), "")
     parts = [name for name in ("ln_q", "ln_inner", "positions") if getattr(attn, name, None) is not None]
     biases = getattr(attn, "in_proj_bias", None)
     return [
         f"{type(attn).__name__} {'with' if biases is not None else 'without'} biases",
         *(f"{part} {type(getattr(attn, part)).__name__}" for part in parts),
-        f"MLP {type(mlp).__name__} {activation}",
+        f"MLP {type(mlp).__name__} {activation}".strip(),
         *(f"{part} {type(getattr(block, part)).__name__}" for part in ("ls_1", "ln_1") if getattr(block, part, None)),
     ]
 

@@ -197,8 +197,8 @@ class FrozenCLIP(nn.Module):
     def _require_text_tower(self) -> TextTower:
         if self.text_tower is None:
             raise ValueError(
-                f"{self.name} has Hugging Face's {type(self.model.text.transformer).__name__} as text tower, which takes "
-                "token ids only: learnt text prompts need one of open_clip's own text transformers"
+                f"{self.name} has Hugging Face's {type(self.model.text.transformer).__name__} as text tower, which "
+                "takes token ids only: learnt text prompts need one of open_clip's own text transformers"
             )
         return self.text_tower
 
