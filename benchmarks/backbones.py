@@ -19,7 +19,16 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from adaptkit import FrozenCLIP, Support, create_method, list_backbones, list_methods, list_wrappers, wrapper_config
+from adaptkit import (
+    FrozenCLIP,
+    Support,
+    create_method,
+    list_backbones,
+    list_methods,
+    list_wrappers,
+    method_config,
+    wrapper_config,
+)
 from adaptkit.backbone.loading import MINI
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower
@@ -124,7 +133,7 @@ def _learn(backbone: FrozenCLIP, name: str, options: Mapping[str, object], image
     torch.manual_seed(0)
     labels = torch.arange(len(images)) % len(CLASSES)
     if name in list_methods():
-        method = create_method(name, backbone, CLASSES, **options)
+        method = create_method(name, backbone, CLASSES, method_config(name)(**options))
     else:
         method = create_method("zero_shot", backbone, CLASSES, wrap=[(name, wrapper_config(name)(**options))])
     x = method.consume(images)

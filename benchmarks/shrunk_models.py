@@ -47,8 +47,15 @@ TRUNKS: dict[str, dict[str, object]] = {
 }
 TEXT_CONFIGS: dict[str, dict[str, object]] = {
     "roberta": {"hidden_size": WIDTH, "intermediate_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": HEADS},
-    "m2m_100": {"d_model": WIDTH, "encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": HEADS}
-    | {"decoder_attention_heads": HEADS, "encoder_ffn_dim": WIDTH, "decoder_ffn_dim": WIDTH},
+    "m2m_100": {
+        "d_model": WIDTH,
+        "encoder_layers": 2,
+        "decoder_layers": 1,
+        "encoder_attention_heads": HEADS,
+        "decoder_attention_heads": HEADS,
+        "encoder_ffn_dim": WIDTH,
+        "decoder_ffn_dim": WIDTH,
+    },
     "mt5": {"d_model": WIDTH, "d_kv": WIDTH // HEADS, "d_ff": WIDTH, "num_layers": 2, "num_heads": HEADS},
 }
 POSITIONS = {"roberta": 514, "m2m_100": 1024, "mt5": None}
@@ -66,17 +73,18 @@ def shrunk_model(name: str) -> tuple[CLIP | CustomTextCLIP | CoCa, Callable[...,
         torch.manual_seed(0)
         with _small_trunk(vision), _small_hugging_face(text):
             model = kind(**{**config, "embed_dim": _embed_dim(vision), "vision_cfg": vision, "text_cfg": text})
-        perturb(model)
+        redraw(model)
     return model.eval(), _tokenizer(text)
 
 
 @torch.no_grad()
-def perturb(model: nn.Module) -> None:
-    """Move every weight by as much as it spreads, and those that are all alike by a tenth, from torch's generator."""
+def redraw(model: nn.Module) -> None:
+    """Draw every weight so that each layer matters, from torch's generator: matrices anew, vectors around themselves."""
     for weight in model.parameters():
-        if weight.ndim:
-            spread = weight.std() if weight.numel() > 1 and weight.std() > 0 else torch.tensor(0.1)
-            weight.add_(torch.randn_like(weight) * spread)
+        if weight.ndim > 1:
+            weight.normal_(std=weight[0].numel() ** -0.5)
+        elif weight.ndim == 1:
+            weight.add_(0.2 * torch.randn_like(weight))
 
 
 def _embed_dim(vision: dict) -> int:

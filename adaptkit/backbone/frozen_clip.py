@@ -264,7 +264,8 @@ class FrozenCLIP(nn.Module):
             return torch.zeros(0, self.embed_dim, dtype=self.dtype, device=self.device)
         tokens = texts if isinstance(texts, Tensor) else self.tokenize(texts)
         if self.text_tower is None:
-            return self.model.encode_text(without_common_padding(self.model, tokens).to(self.device))
+            tokens = without_common_padding(self.model, tokens).to(self.device)
+            return self.model.encode_text(tokens, normalize=False)
         return self.prompt_encoder(self._fixed_prompts(tokens))()[0]
 
     def embed_tokens(self, tokens: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from open_clip.model import CLIP, build_model_from_openai_state_dict, convert_to
 from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.image_size import ImageSize, set_image_size
 from adaptkit.backbone.weight_files import OPENAI_MARKS, is_openai_format, read_state_dict
 from adaptkit.backbone.weights_source import WeightsSource
 
@@ -53,6 +54,7 @@ def load_backbone(
     checkpoint: str | Path | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    image_size: ImageSize | None = None,
 ) -> FrozenCLIP:
     """Load a frozen CLIP model.
 
@@ -63,10 +65,13 @@ def load_backbone(
         pretrained: an open_clip tag ("openai"; see `list_pretrained`), or "random" for seeded random weights.
         checkpoint: a local file of weights: .safetensors, .pt, .pth, .bin or an OpenAI archive; no code in it runs.
         dtype: dtype of the weights; prefer float32 with autocast to half-precision weights.
+        image_size: side of the images in pixels, or height and width, if not the model's own: positions are
+            interpolated. It has to be a multiple of the patch.
 
     Raises:
         FileNotFoundError: if the checkpoint does not exist.
-        ValueError: if the name or tag is unknown, no weights or two are named, or the weights do not fit the model.
+        ValueError: if the name or tag is unknown, no weights or two are named, the weights do not fit the model, or
+            it cannot take images of that size.
 
     Example:
         ```python
@@ -94,8 +99,10 @@ def load_backbone(
         model, tokenizer = _load_tag(_known_name(name), pretrained, _PRECISIONS[dtype])
     if dtype == torch.float64:
         model.double()
+    resized = None if image_size is None else set_image_size(model, image_size)
     backbone = FrozenCLIP(model, tokenizer, name).to(device)
-    backbone.source = WeightsSource(name, pretrained, Path(checkpoint).name if checkpoint is not None else None)
+    file = Path(checkpoint).name if checkpoint is not None else None
+    backbone.source = WeightsSource(name, pretrained, file, resized)
     return backbone
 
 

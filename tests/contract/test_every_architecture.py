@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from unittest import mock
 
 import pytest
 import torch
@@ -13,9 +14,41 @@ from benchmarks.backbones import CLASSES, TOLERANCE, WORKS, attempt, errors, fea
 from benchmarks.shrunk_models import shrunk_model
 from benchmarks.timing import RESULTS
 
-# One name of each kind; a test below compares their features with those of all names.
-WITH_BLOCKS = ("ViT-B-32",)
-WITHOUT_BLOCKS = ("RN50", "convnext_tiny", "swin_base_patch4_window7_224", "MobileCLIP-S1")
+# One name of each kind of image tower and text tower; a test below compares their features with those of all names.
+IMAGE_TOWERS = (
+    "ViT-B-16",
+    "ViT-M-16-alt",
+    "ViT-bigG-14-CLIPA",
+    "coca_base",
+    "EVA01-g-14",
+    "EVA02-B-16",
+    "EVA02-E-14",
+    "MobileCLIP2-B",
+    "MobileCLIP2-L-14",
+    "PE-Core-B-16",
+    "PE-Core-bigG-14-448",
+    "ViT-B-16-SigLIP2",
+    "nllb-clip-base-siglip",
+    "vit_medium_patch16_gap_256",
+    "vit_relpos_medium_patch16_cls_224",
+    "ViTamin-B",
+    "ViTamin-XL-256",
+)
+OTHER_TEXT_TOWERS = (
+    "coca_roberta-ViT-B-32",
+    "coca_ViT-B-32",
+    "mt5-base-ViT-B-32",
+    "nllb-clip-base",
+    "roberta-ViT-B-32",
+    "ViT-B-16-quickgelu",
+    "ViT-B-16-SigLIP",
+    "ViT-B-32-SigLIP2-256",
+    "ViT-bigG-14-worldwide",
+    "ViT-H-14-worldwide-quickgelu",
+    "ViT-SO400M-16-SigLIP-i18n-256",
+)
+WITHOUT_BLOCKS = ("RN50", "RN50-quickgelu", "convnext_base", "swin_base_patch4_window7_224", "MobileCLIP2-S0")
+EVERY_KIND = IMAGE_TOWERS + OTHER_TEXT_TOWERS + WITHOUT_BLOCKS
 IN_IMAGE_TOWER = ("adapter", "clip_lora", "das", "ivlp", "maple", "peft", "promptsrc", "vpt")
 
 
@@ -35,11 +68,11 @@ def known_features() -> dict[str, tuple[str, ...]]:
     return {one["name"]: tuple(one["features"]) for one in found}
 
 
-@pytest.mark.parametrize("name", WITH_BLOCKS + WITHOUT_BLOCKS)
+@pytest.mark.parametrize("name", EVERY_KIND)
 def test_features_equal_open_clip_s_own(name):
     backbone = backbone_of(name)
     assert max(errors(backbone, images_for(backbone))) < TOLERANCE
-    assert backbone.has_vit_blocks == (name in WITH_BLOCKS)
+    assert backbone.has_vit_blocks == (name not in WITHOUT_BLOCKS)
 
 
 def obvious_path(backbone: FrozenCLIP, images: torch.Tensor, prompts: dict[int, torch.Tensor]) -> torch.Tensor:
@@ -60,34 +93,39 @@ def obvious_path(backbone: FrozenCLIP, images: torch.Tensor, prompts: dict[int, 
     x, options = taken["x"], {key: value for key, value in taken["kwargs"].items() if value is not None}
     if "rope" in options:  # No rotation for prompts: sine 0, cosine 1.
         sines, cosines = options["rope"].chunk(2, dim=-1)
-        options["rope"] = torch.cat(
-            [nn.functional.pad(sines, (0, 0, 0, n)), nn.functional.pad(cosines, (0, 0, 0, n), value=1)], -1
-        )
+        padded = nn.functional.pad(sines, (0, 0, 0, n)), nn.functional.pad(cosines, (0, 0, 0, n), value=1)
+        options["rope"] = torch.cat(padded, dim=-1)
+    if options.get("shared_rel_pos") is not None:  # No number for a way to or from a prompt.
+        options["shared_rel_pos"] = nn.functional.pad(options["shared_rel_pos"], (0, n, 0, n))
     x = torch.cat([x, tower.ln_pre(prompts[0]).expand(len(x), -1, -1)], dim=1)
     for layer, block in enumerate(blocks):
         if layer > 0 and layer in prompts:
             x = torch.cat([x[:, :-n], prompts[layer].expand(len(x), -1, -1)], dim=1)
-        x = block(x, **options)
+        own = getattr(block.attn, "rel_pos", None)
+        if own is None:
+            x = block(x, **options)
+        else:
+            bias = nn.functional.pad(own.get_bias(), (0, n, 0, n))
+            with mock.patch.object(own, "get_bias", return_value=bias):
+                x = block(x, **options)
     x = x[:, :n_rows]
     if hasattr(visual, "trunk"):
         return visual.head(visual.trunk.forward_head(visual.trunk.norm(x)))
     return visual._pool(x)[0] @ visual.proj
 
 
-@pytest.mark.parametrize("name", WITH_BLOCKS)
+@pytest.mark.parametrize("name", IMAGE_TOWERS)
 def test_prompts_equal_the_obvious_path(name):
     backbone = backbone_of(name)
     images, tower = images_for(backbone), backbone.vision_tower
     prompts = {layer: torch.randn(2, tower.width, dtype=torch.float64) for layer in range(tower.depth)}
     with torch.no_grad():
-        if any(isinstance(getattr(block.attn, "positions", None), RelativePositions) for block in tower.blocks):
-            pytest.skip("the library's blocks add a number for every pair of rows and refuse more rows")
         ours, plain = backbone.encode_image(images, prompts), backbone.encode_image(images)
         torch.testing.assert_close(ours, obvious_path(backbone, images, prompts), rtol=1e-9, atol=1e-9)
     assert (ours - plain).norm() > 1e-3 * plain.norm()
 
 
-@pytest.mark.parametrize("name", WITH_BLOCKS)
+@pytest.mark.parametrize("name", IMAGE_TOWERS)
 def test_the_first_row_projected_is_the_image_feature_to_the_last_bit(name):
     backbone = backbone_of(name)
     images, tower = images_for(backbone), backbone.vision_tower
@@ -97,7 +135,7 @@ def test_the_first_row_projected_is_the_image_feature_to_the_last_bit(name):
         assert torch.equal(backbone.project_tokens(rows[:, 0]), backbone.encode_image(images))
 
 
-@pytest.mark.parametrize("name", WITH_BLOCKS)
+@pytest.mark.parametrize("name", IMAGE_TOWERS)
 def test_updates_folded_into_the_weights_give_the_library_s_own_tower_the_same_features(name):
     backbone = backbone_of(name)
     images = images_for(backbone)
@@ -113,7 +151,7 @@ def test_updates_folded_into_the_weights_give_the_library_s_own_tower_the_same_f
 
 
 @pytest.mark.parametrize("method", IN_IMAGE_TOWER)
-@pytest.mark.parametrize("name", WITH_BLOCKS)
+@pytest.mark.parametrize("name", IMAGE_TOWERS)
 def test_methods_in_the_image_tower_learn_or_want_another_text_tower(name, method):
     backbone = backbone_of(name)
     reason = attempt(backbone, method, images_for(backbone, 4))
@@ -121,7 +159,7 @@ def test_methods_in_the_image_tower_learn_or_want_another_text_tower(name, metho
 
 
 @pytest.mark.parametrize("method", ["clip_lora", "adapter", "peft"])
-@pytest.mark.parametrize("name", WITH_BLOCKS)
+@pytest.mark.parametrize("name", IMAGE_TOWERS)
 def test_layers_that_learn_start_as_zero_shot(name, method):
     backbone = backbone_of(name)
     images = images_for(backbone)
@@ -141,16 +179,16 @@ def test_towers_without_blocks_are_refused_with_the_reason(name):
 
 def test_every_name_has_the_features_of_one_that_is_tested_here():
     known = known_features()
-    tested = {known[name] for name in WITH_BLOCKS + WITHOUT_BLOCKS}
+    tested = {known[name] for name in EVERY_KIND}
     assert {name: kind for name, kind in known.items() if kind not in tested} == {}
-    for name in WITH_BLOCKS + WITHOUT_BLOCKS:
+    for name in EVERY_KIND:
         assert features(backbone_of(name)) == known[name]
 
 
 def test_rotations_and_relative_positions_are_among_what_is_tested():
     kinds = {
         type(getattr(block.attn, "positions", None))
-        for name in WITH_BLOCKS
+        for name in IMAGE_TOWERS
         for block in backbone_of(name).vision_tower.blocks
     }
     assert {RotaryPositions, RelativePositions} < kinds

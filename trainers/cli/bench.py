@@ -42,6 +42,9 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--backbone", help="an open_clip name (default: adaptkit-mini, embedded)")
     parser.add_argument("--pretrained", help="the tag of the backbone's weights, such as openai")
     parser.add_argument("--checkpoint", help="a local file with the backbone's weights")
+    parser.add_argument(
+        "--image-size", type=int, metavar="PIXELS", help="the side of the images, if not the backbone's own"
+    )
     parser.add_argument("--root", help="the folder that holds the data sets of the papers")
     parser.add_argument(
         "--split", help="fallback: build a split where the papers' file is missing; with --data, a split file"
@@ -103,6 +106,7 @@ def bench_settings(args: argparse.Namespace) -> dict[str, object]:
         "BACKBONE.NAME": args.backbone,
         "BACKBONE.PRETRAINED": args.pretrained,
         "BACKBONE.CHECKPOINT": args.checkpoint,
+        "BACKBONE.IMAGE_SIZE": args.image_size,
         "DATA.ROOT": args.root,
         "DATA.SPLIT": args.split,
         "DATA.OWN": args.data and [path for written in args.data for path in own_paths(written)],

@@ -28,6 +28,9 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("--pretrained", help="the tag of the backbone's weights, such as openai")
     parser.add_argument("--checkpoint", help="a local file with the backbone's weights")
+    parser.add_argument(
+        "--image-size", type=int, metavar="PIXELS", help="the side of the images, if not the backbone's own"
+    )
     parser.add_argument("--classnames", metavar="FILE", help="names for the classes")
     parser.add_argument(
         "--template", action="append", default=[], metavar="TEXT", help='such as "a photo of a {}."; repeat for more'
@@ -54,6 +57,7 @@ def _train(args: argparse.Namespace) -> int:
         backbone=args.backbone,
         pretrained=args.pretrained,
         checkpoint=args.checkpoint,
+        image_size=args.image_size,
         classnames=args.classnames,
         templates=args.template,
         split=args.split,

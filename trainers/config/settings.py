@@ -32,6 +32,12 @@ class BackboneConfig:
     name: str = option("adaptkit-mini", "An open_clip name, or adaptkit-mini for the embedded model.")
     pretrained: str | None = option(None, 'The tag of open_clip\'s weights, such as "openai".')
     checkpoint: str | None = option(None, "A local file of weights.")
+    image_size: int | None = option(
+        None,
+        "The side of the images in pixels, if not the model's own; positions are interpolated.",
+        least=1,
+        added=True,
+    )
 
 
 @options
