@@ -149,7 +149,7 @@ class FrozenCLIP(nn.Module):
         """
         if self.vision_tower is None:
             raise ValueError(
-                f"{asked_by} needs an image tower with the blocks of a vision transformer, and {self.name} has a "
+                f"{asked_by} needs an image tower with the blocks of a vision transformer, and {self.name} has "
                 f"{why_no_vision_tower(self.model.visual)}; use a ViT backbone such as ViT-B-16, or a method that "
                 "works on features or text prompts"
             )

@@ -37,23 +37,23 @@ def _find(visual: nn.Module) -> VisionTower | str:
         return _of_open_clip(visual)
     if isinstance(visual, TimmModel):
         return _of_timm(visual)
-    return f"{type(visual).__name__}, which is built of convolutions and has no blocks over tokens"
+    return f"a {type(visual).__name__}, which is built of convolutions and has no blocks over tokens"
 
 
 def _of_open_clip(visual: VisionTransformer) -> VisionTower | str:
     blocks = visual.transformer.resblocks
     if not all(is_supported_block(block) for block in blocks):
-        return "VisionTransformer whose blocks are of another kind, such as those with scaled cosine attention"
+        return "a VisionTransformer whose blocks are of another kind, such as those with scaled cosine attention"
     pool: PatchMean | AttentionPool | None = None
     pools_normed = False
     if visual.attn_pool is not None:
         if visual.attn_pool_contrastive is not None or visual.pool_type != "tok":
-            return f"VisionTransformer with {visual.attn_pool_type or visual.pool_type!r} pooling behind its pool"
+            return f"a VisionTransformer with {visual.attn_pool_type or visual.pool_type!r} pooling behind its pool"
         pool = AttentionPool(visual.attn_pool, visual.output_dim)
     elif visual.pool_type == "avg":
         pool, pools_normed = PatchMean(n_prefix=1), not visual.final_ln_after_pool
     elif visual.pool_type != "tok":
-        return "VisionTransformer that does not pool its rows"
+        return "a VisionTransformer that does not pool its rows"
     return VisionTower(
         conv1=visual.conv1,
         channels_last=False,
@@ -74,7 +74,7 @@ def _of_timm(visual: TimmModel) -> VisionTower | str:
     trunk: Timm = visual.trunk
     kind = f"timm's {type(trunk).__name__}"
     if type(trunk) not in TRUNKS:
-        return f"{kind}, which is no plain vision transformer: it has no single row of blocks over the same tokens"
+        return f"{kind}, which has no single row of blocks over the same tokens"
     complaint = next(filter(None, map(whats_wrong, trunk.blocks)), "")
     if complaint:
         return f"{kind}, and {complaint}"
