@@ -11,7 +11,7 @@ from adaptkit.backbone.weights_source import WeightsSource
 from adaptkit.options import declared, from_plain, make
 
 FORMAT = "adaptkit-adapter"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # of an adapter whose classes have sentences of their own; the others are of version 1
 
 Kind = TypeVar("Kind")
 
@@ -49,11 +49,18 @@ class ArtefactConfig:
     bound_to_classes: bool  # whether `set_classes` refuses other names
     tensors_sha256: str  # of the tensors' file
     versions: dict[str, str]
+    sentences: tuple[tuple[str, ...], ...] | None = None  # of each class its own
 
     def to_json(self) -> str:
         """The content of `adapter_config.json`."""
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
-        if self.backbone.source.image_size is None:  # As files were before images could have another size.
+        image_size = self.backbone.source.image_size
+        if self.sentences is None and image_size is None:
+            content["format_version"] = 1
+        # Entries that are younger than the format are left out where they say nothing.
+        if self.sentences is None:
+            del content["sentences"]
+        if image_size is None:
             del content["backbone"]["source"]["image_size"]
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -109,6 +116,7 @@ def _config(content: Mapping[str, Json]) -> ArtefactConfig:
         bound_to_classes=_entry(content, "bound_to_classes", bool),
         tensors_sha256=_entry(content, "tensors_sha256", str),
         versions={str(name): str(version) for name, version in _entry(content, "versions", dict).items()},
+        sentences=_sentences(content),
     )
 
 
@@ -145,6 +153,13 @@ def _texts(content: Mapping[str, Json], key: str) -> tuple[str, ...]:
     if not all(isinstance(value, str) for value in values):
         raise TypeError(f"{key} holds something that is no text")
     return tuple(str(value) for value in values)
+
+
+def _sentences(content: Mapping[str, Json]) -> tuple[tuple[str, ...], ...] | None:
+    if content.get("sentences") is None:
+        return None
+    lists = _entry(content, "sentences", list)
+    return tuple(_texts({"sentences": own}, "sentences") for own in lists)
 
 
 def options_from_json(kind: type[Kind], part: Part, place: str) -> Kind:

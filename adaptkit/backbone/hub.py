@@ -5,7 +5,6 @@ import socket
 import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from unittest import mock
 from urllib.parse import urlsplit
 
 import huggingface_hub.constants
@@ -61,8 +60,12 @@ def _unreachable_host() -> str | None:
 @contextmanager
 def _offline() -> Iterator[None]:
     """Inside, the libraries ask their cache alone, instead of trying again for half a minute."""
-    with mock.patch.object(huggingface_hub.constants, "HF_HUB_OFFLINE", True):
+    before = huggingface_hub.constants.HF_HUB_OFFLINE
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
         yield
+    finally:
+        huggingface_hub.constants.HF_HUB_OFFLINE = before
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
