@@ -1,5 +1,6 @@
 """The hub of Hugging Face: whether it can be reached, and one line where what is asked of it cannot be had."""
 
+import logging
 import os
 import socket
 import urllib.error
@@ -39,8 +40,8 @@ def _line(what: str, host: str | None, error: Exception) -> str:
         return f"{what} cannot be had: {str(error).strip().splitlines()[0]}"
     place = host or "its server"
     return (
-        f"{what} is not in the local cache, and {place} cannot be reached; connect to the network, or give local files: "
-        "checkpoint=... for weights, tokenizer=... for the folder of a tokenizer"
+        f"{what} is not in the local cache, and {place} cannot be reached; connect to the network, or give local "
+        "files: checkpoint=... for weights, tokenizer=... for the folder of a tokenizer"
     )
 
 
@@ -59,13 +60,15 @@ def _unreachable_host() -> str | None:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Inside, the libraries ask their cache alone, instead of trying again for half a minute."""
-    before = huggingface_hub.constants.HF_HUB_OFFLINE
+    """Inside, the libraries ask their cache alone, instead of trying again for half a minute, and do not log that."""
+    before, logged = huggingface_hub.constants.HF_HUB_OFFLINE, logging.root.manager.disable
     huggingface_hub.constants.HF_HUB_OFFLINE = True
+    logging.disable(logging.ERROR)
     try:
         yield
     finally:
         huggingface_hub.constants.HF_HUB_OFFLINE = before
+        logging.disable(logged)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -139,9 +139,10 @@ def _load_folder_or_hub(name: str, precision: str, folder: Folder) -> Loaded:
 
 def _load_tag(name: str, pretrained: str, precision: str, folder: Folder) -> Loaded:
     if pretrained == RANDOM:
+        words = tokenizer_of(name, folder)  # First, because it may not be there.
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return new_model(name, precision, folder), tokenizer_of(name, folder)
+            return new_model(name, precision, folder), words
     plain = name.removesuffix("-quickgelu")
     published = {
         tag: cfg
