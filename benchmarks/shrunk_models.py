@@ -79,7 +79,7 @@ def shrunk_model(name: str) -> tuple[CLIP | CustomTextCLIP | CoCa, Callable[...,
 
 @torch.no_grad()
 def redraw(model: nn.Module) -> None:
-    """Draw every weight so that each layer matters, from torch's generator: matrices anew, vectors around themselves."""
+    """Draw weights so that each layer matters, from torch's generator: matrices anew, vectors around themselves."""
     for weight in model.parameters():
         if weight.ndim > 1:
             weight.normal_(std=weight[0].numel() ** -0.5)

@@ -48,7 +48,7 @@ def test_the_hub_is_asked_once_and_the_setting_comes_back(unreachable):
 
 def test_errors_that_are_not_the_hub_s_pass(unreachable):
     with pytest.raises(ZeroDivisionError), hub.hub_asked("nothing"):
-        1 / 0
+        raise ZeroDivisionError
 
 
 @pytest.fixture
