@@ -39,6 +39,7 @@ CLASSES = ("cat", "dog", "snow")
 TOLERANCE = 1e-10  # Of features in float64, relative.
 TEXTS = ("a cat", "a photo of a dog in the snow.")
 # Options that the refusals suggest, by method or wrapper and by what to call them; tried where the default is refused.
+WRAPPER = " (wrapper)"
 FOR_IMAGES, FOR_TEXTS, SHORT = "image tower", "text tower", "n_ctx=4"
 _ONE_TOWER: Mapping[str, Mapping[str, object]] = {
     FOR_IMAGES: {"encoder": "vision"},
@@ -48,7 +49,10 @@ ALTERNATIVES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "adapter": _ONE_TOWER,
     "clip_lora": _ONE_TOWER,
     "peft": _ONE_TOWER,
-    "das": {FOR_IMAGES: {"encoder": "vision", "skip_text": 0}, FOR_TEXTS: {"encoder": "text", "skip_vision": 0}},
+    f"das{WRAPPER}": {
+        FOR_IMAGES: {"encoder": "vision", "skip_text": 0},
+        FOR_TEXTS: {"encoder": "text", "skip_vision": 0},
+    },
     "coop": {SHORT: {"n_ctx": 4}},
     "prograd": {SHORT: {"n_ctx": 4}},
 }
@@ -85,7 +89,7 @@ def outcome(name: str) -> Outcome:
         backbone.has_vit_blocks,
         image_error,
         text_error,
-        {method: attempt(backbone, method, images.float()) for method in (*list_methods(), *list_wrappers())},
+        {name: attempt(backbone, name, images.float()) for name in tried()},
     )
 
 
@@ -106,6 +110,11 @@ def errors(backbone: FrozenCLIP, images: Tensor) -> tuple[float, float]:
 def _difference(ours: Tensor, theirs: Tensor) -> float:
     """Largest difference, relative to how much the rows differ from each other."""
     return float((ours - theirs).abs().max() / (theirs - theirs.mean(dim=0)).abs().max())
+
+
+def tried() -> list[str]:
+    """Every method, and every wrapper with a word to tell it from a method of the same name."""
+    return [*list_methods(), *(f"{wrapper}{WRAPPER}" for wrapper in list_wrappers())]
 
 
 def attempt(backbone: FrozenCLIP, name: str, images: Tensor) -> str:
@@ -132,10 +141,11 @@ def attempt(backbone: FrozenCLIP, name: str, images: Tensor) -> str:
 def _learn(backbone: FrozenCLIP, name: str, options: Mapping[str, object], images: Tensor) -> None:
     torch.manual_seed(0)
     labels = torch.arange(len(images)) % len(CLASSES)
-    if name in list_methods():
+    if not name.endswith(WRAPPER):
         method = create_method(name, backbone, CLASSES, method_config(name)(**options))
     else:
-        method = create_method("zero_shot", backbone, CLASSES, wrap=[(name, wrapper_config(name)(**options))])
+        wrapper = name.removesuffix(WRAPPER)
+        method = create_method("zero_shot", backbone, CLASSES, wrap=[(wrapper, wrapper_config(wrapper)(**options))])
     x = method.consume(images)
     method.prepare(Support(x, labels))
     method.train()
@@ -201,7 +211,7 @@ def _of_block(block: object) -> Sequence[str]:
 def _kind(tower: nn.Module | None) -> str:
     """The class of a tower; for those of other libraries, theirs."""
     if tower is None:
-        return "CLIP"
+        return "CLIP's own"
     inner = getattr(tower, "trunk", None) or getattr(tower, "transformer", None)
     name = type(tower).__name__
     return {"TimmModel": f"timm {type(inner).__name__}", "HFTextEncoder": type(inner).__name__}.get(name, name)

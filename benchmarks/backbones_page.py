@@ -41,7 +41,7 @@ def names_section() -> str:
     for row in _rows():
         refused = _refused(row)
         count = len(row["methods"]) - len(refused)
-        notes = [f"{name} {NOTES[note]}" for name, note in row["methods"].items() if note in NOTES]
+        notes = [(name, NOTES[note]) for name, note in row["methods"].items() if note in NOTES]
         count_cell = "all" if not refused else f"{count} of {len(row['methods'])}"
         taken = "; ".join([count_cell, *_merged(notes)])
         cells = (row["name"], row["image_tower"], row["text_tower"], taken, ", ".join(refused))
@@ -66,10 +66,9 @@ def _refused(row: Row) -> dict[str, str]:
     return {name: reason for name, reason in row["methods"].items() if reason not in WORKS}
 
 
-def _merged(notes: Sequence[str]) -> list[str]:
+def _merged(notes: Sequence[tuple[str, str]]) -> list[str]:
     """Notes of the same kind in one: "adapter, peft in the image tower alone"."""
     groups: dict[str, list[str]] = {}
-    for note in notes:
-        name, _, rest = note.partition(" ")
-        groups.setdefault(rest, []).append(name)
-    return [f"{', '.join(names)} {rest}" for rest, names in groups.items()]
+    for name, note in notes:
+        groups.setdefault(note, []).append(name)
+    return [f"{', '.join(names)} {note}" for note, names in groups.items()]

@@ -13,6 +13,7 @@ from adaptkit.backbone.huggingface_weights import (
     State,
     activation,
     blocks,
+    packed_qkv,
     preprocess_facts,
     renamed,
     tower_settings,
