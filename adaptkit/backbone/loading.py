@@ -16,7 +16,7 @@ from adaptkit.backbone.hub import hub_asked
 from adaptkit.backbone.image_size import ImageSize, set_image_size
 from adaptkit.backbone.named_parts import Folder, new_model, tokenizer_in, tokenizer_of
 from adaptkit.backbone.weight_files import OPENAI_MARKS, is_openai_format, read_state_dict
-from adaptkit.backbone.weights_source import WeightsSource
+from adaptkit.backbone.weights_source import WeightsSource, check_weights
 
 MINI = "adaptkit-mini"
 MINI_FOLDER = Path(__file__).parent.parent / "mini"
@@ -77,8 +77,8 @@ def load_backbone(
 
     Raises:
         FileNotFoundError: if the checkpoint does not exist, or a file of the hub is neither cached nor to be had.
-        ValueError: if the name or tag is unknown, no weights or two are named, the weights do not fit the model, or
-            it cannot take images of that size.
+        ValueError: if the name or tag is unknown, no weights or two are named, the weights do not fit the model, one is
+            not finite, or the model cannot take images of that size.
 
     Example:
         ```python
@@ -106,6 +106,7 @@ def load_backbone(
         model, words = _load_tag(_known_name(name), pretrained, _PRECISIONS[dtype], tokenizer)
     if dtype == torch.float64:
         model.double()
+    check_weights(model, name if checkpoint is None else f"{name} in {checkpoint}")
     resized = None if image_size is None else set_image_size(model, image_size)
     backbone = FrozenCLIP(model, words, name).to(device)
     file = Path(checkpoint).name if checkpoint is not None else None

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adaptkit.artefacts.config import ArtefactConfig, ArtefactError, options_from_json
 from adaptkit.artefacts.files import CONFIG_FILE, TENSORS_FILE, ArtefactFiles, read_files
+from adaptkit.artefacts.tensors import check_learnt
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.loading import MINI, load_backbone
 from adaptkit.backbone.weights_source import WeightsSource
@@ -94,8 +95,10 @@ def _read_tensors(files: ArtefactFiles) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise ArtefactError(f"the {TENSORS_FILE} of {files.place} is no readable safetensors file: {error}") from None
     for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise ArtefactError(f"{name} in {files.place} is not finite, so every prediction would be nonsense")
+        try:
+            check_learnt(name, tensor)
+        except ValueError as error:
+            raise ArtefactError(f"{files.place} cannot be used: {error}") from None
     return tensors
 
 
