@@ -113,7 +113,8 @@ def _pool_of_timm(trunk: Timm) -> PatchMean | AttentionPool | str | None:
         if type(pool) is not AttentionPoolLatent or pool.pos_embed is not None or pool.pool != "token":
             return f"whose pool is timm's {type(pool).__name__} in a form of its own"
         leaves_prefix = isinstance(trunk, timm_vit.VisionTransformer) and not with_prefix
-        return AttentionPool(pool, pool.out_features, n_prefix if leaves_prefix else 0)
+        width = getattr(pool.proj, "out_features", trunk.embed_dim)
+        return AttentionPool(pool, width, n_prefix if leaves_prefix else 0)
     if trunk.global_pool == "token" and n_prefix:
         return None
     if trunk.global_pool == "avg":
