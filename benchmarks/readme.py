@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from adaptkit import list_methods, method_class
+from benchmarks.backbones_page import names_section, reasons_section, totals_section
 from trainers.report.plots import draw_plots
 from trainers.runs.records import ResultRecord, read_records
 
@@ -240,6 +241,7 @@ PAGES: Mapping[str, Sections] = {
     },
     "docs/speed.md": {"speed": speed_section},
     "docs/methods.md": {"methods": methods_section},
+    "docs/backbones.md": {"totals": totals_section, "names": names_section, "reasons": reasons_section},
     "docs/architecture.md": {name: partial(ladder, name) for name in ("adaptkit", "trainers", "datasets_fewshot")},
 }
 

@@ -113,15 +113,16 @@ def _load_named(
             f"{place} was learnt on {source.name} with {wanted}; give your copy of them as checkpoint, or a backbone"
         )
     pretrained = source.pretrained if checkpoint is None else None
-    return load_backbone(source.name, pretrained, checkpoint, device=device, dtype=dtype)
+    return load_backbone(source.name, pretrained, checkpoint, device=device, dtype=dtype, image_size=source.image_size)
 
 
 def _check_weights(backbone: FrozenCLIP, config: ArtefactConfig, place: str) -> None:
     expected = config.backbone
-    if backbone.weights_hash == expected.weights_sha256:
-        return
     given = backbone.source or WeightsSource(backbone.name)
-    if given.name != expected.source.name:
+    is_same_size = backbone.source is None or given.image_size == expected.source.image_size
+    if backbone.weights_hash == expected.weights_sha256 and is_same_size:
+        return
+    if given.name != expected.source.name or not is_same_size:
         raise ArtefactError(
             f"{place} was learnt on {expected.source} and the backbone is {given}; use {expected.source.as_call()}"
         )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.layers.block_view import BlockView
-from adaptkit.towers.attention import AttentionLayer
+from adaptkit.towers.attention import OPTIONAL_PARTS, AttentionLayer, projections
 from adaptkit.towers.block import WRAPPERS_PARTS, Block, is_gone
 from adaptkit.towers.linears import FrozenLinear
 from adaptkit.towers.text import TextTower
@@ -46,14 +46,10 @@ class SplitAttention(nn.Module):
 
     def __init__(self, attn: AttentionLayer):
         super().__init__()
-        weights = attn.in_proj_weight.chunk(3)  # (width, width) each
-        biases: tuple[Tensor | None, ...] = (None, None, None)
-        if attn.in_proj_bias is not None:
-            biases = attn.in_proj_bias.chunk(3)
-        self.q_proj, self.k_proj, self.v_proj = (_linear(*parts) for parts in zip(weights, biases, strict=True))
+        self.q_proj, self.k_proj, self.v_proj = (_linear(*parts) for parts in projections(attn))
         self.out_proj = _linear(attn.out_proj.weight, attn.out_proj.bias)
         self.num_heads = attn.num_heads
-        for part in ("ln_q", "ln_k", "head_scale", "ln_inner"):
+        for part in OPTIONAL_PARTS:
             setattr(self, part, getattr(attn, part, None))
 
     def project_qkv(self, x: Tensor) -> Tensor:

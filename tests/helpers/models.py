@@ -124,7 +124,7 @@ FAMILIES: dict[str, Callable[[], CLIP | CustomTextCLIP | CoCa]] = {
 }
 CAUSAL = ("clip_vit", "modified_resnet", "timm_tower", "layer_scale", "custom_blocks", "own_attention")
 NOT_CAUSAL = ("siglip_style", "coca_style", "padding_mask")
-WITH_VIT_BLOCKS = ("clip_vit", "layer_scale", "custom_blocks", "own_attention", "padding_mask")
+WITH_VIT_BLOCKS = tuple(family for family in FAMILIES if family != "modified_resnet")
 
 
 @contextmanager
