@@ -50,7 +50,7 @@ def check_names(classes: ClassSet, backbone: FrozenCLIP) -> None:
         ValueError: lists the class names that are too long.
     """
     tokenizer = backbone.tokenizer
-    special = (tokenizer.start_id is not None) + (tokenizer.end_id is not None)
+    special = tokenizer.n_special
     longest = max(classes.templates, key=lambda template: len(tokenizer.words(template.format("X"))))
     lengths = {name: special + len(tokenizer.words(longest.format(name))) for name in classes.readable}
     too_long = [name for name, length in lengths.items() if length > backbone.context_length]
