@@ -103,6 +103,10 @@ class AdaptedTowers(nn.Module, ABC):
         """
         self._copy_into(self.learnt_parameters(), state)
 
+    def made_again(self) -> set[str]:
+        """Names in `learnt_state` that a new method has alike, and that adapters of older versions may lack."""
+        return set()
+
     def training_state(self) -> dict[str, Tensor]:
         """Copies of all that training changes: what a method, made and prepared alike, needs to go on from here.
 

@@ -143,6 +143,7 @@ def _check_weights(backbone: FrozenCLIP, config: ArtefactConfig, place: str) -> 
 
 def _put_back(method: AdaptedCLIP, tensors: dict[str, Tensor], place: str) -> None:
     expected = method.learnt_state()
+    tensors = {name: expected[name] for name in method.made_again() & expected.keys()} | tensors
     missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     complaints = [
         f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
