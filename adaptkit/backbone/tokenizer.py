@@ -50,6 +50,11 @@ class Tokenizer:
         """Number of positions that a text's own tokens cannot have."""
         return len(self._layout)
 
+    @property
+    def pad_id(self) -> int:
+        """The id behind a text."""
+        return self._layout.pad
+
     @cached_property
     def layout(self) -> Layout:
         """The ids around a text's own tokens, for prompts that are put together token by token.

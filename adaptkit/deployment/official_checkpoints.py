@@ -127,7 +127,7 @@ def _check_backbone(tensors: Tensors, backbone: FrozenCLIP, place: str) -> None:
     theirs = tensors.get(PATCHES)
     if theirs is None:
         return
-    ours = backbone.require_vit_blocks("the checkpoint").conv1.weight.float().cpu()
+    ours = next(backbone.require_vit_blocks("the checkpoint").conv1.parameters()).float().cpu()
     if theirs.shape != ours.shape or float((theirs - ours).abs().max()) > DRIFT * float(ours.abs().max()):
         raise ValueError(
             f"{place} was learnt on a CLIP with other weights than {backbone.name}; the papers' are "

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.layers.block_view import BlockView
-from adaptkit.towers.attention import AttentionLayer
+from adaptkit.towers.attention import OPTIONAL_PARTS, AttentionLayer, projections
 from adaptkit.towers.block import WRAPPERS_PARTS, Block, is_gone
 from adaptkit.towers.linears import FrozenLinear
 from adaptkit.towers.text import TextTower
@@ -26,22 +26,25 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclasses.dataclass(frozen=True)
 class Tie:
-    """A weight of our own module that stands for a frozen weight of the backbone, or for some rows of one."""
+    """A weight of our own module that stands for a frozen weight of the backbone."""
 
     own: nn.Module
     name: str
-    source: nn.Module
-    source_name: str
-    rows: tuple[int, int] | None = None  # Of the first dimension; None means all.
+    source: nn.Module  # The module with a weight of that name, or the attention layer.
+    part: int | None = None  # Number of a projection (queries, keys, values) of the attention layer `source`.
 
     def own_weight(self) -> nn.Parameter | None:
         return self.own._parameters[self.name]
 
     def weight(self) -> Tensor:
         """The backbone's weight as it is now, on the backbone's memory."""
-        weight = self.source._parameters[self.source_name]
-        assert weight is not None
-        return weight.detach() if self.rows is None else weight.detach()[slice(*self.rows)]
+        if self.part is None:
+            found: Tensor | None = self.source._parameters[self.name]
+        else:
+            weight, bias = projections(self.source)[self.part]  # type: ignore[arg-type]
+            found = bias if self.name == "bias" else weight
+        assert found is not None
+        return found.detach()
 
 
 class SplitTower(nn.Module):
@@ -74,14 +77,10 @@ class SplitAttention(nn.Module):
 
     def __init__(self, attn: AttentionLayer):
         super().__init__()
-        weights = attn.in_proj_weight.chunk(3)  # (width, width) each
-        biases: tuple[Tensor | None, ...] = (None, None, None)
-        if attn.in_proj_bias is not None:
-            biases = attn.in_proj_bias.chunk(3)
-        self.q_proj, self.k_proj, self.v_proj = (_linear(*parts) for parts in zip(weights, biases, strict=True))
+        self.q_proj, self.k_proj, self.v_proj = (_linear(*parts) for parts in projections(attn))
         self.out_proj = _linear(attn.out_proj.weight, attn.out_proj.bias)
         self.num_heads = attn.num_heads
-        for part in ("ln_q", "ln_k", "head_scale", "ln_inner"):
+        for part in OPTIONAL_PARTS:
             setattr(self, part, getattr(attn, part, None))
 
     def project_qkv(self, x: Tensor) -> Tensor:
@@ -125,14 +124,9 @@ def _split_block(block: Block, ties: list[Tie]) -> nn.Module:
             ties += _ties(module, source.get_submodule(name))
     packed = source.get_submodule("attn")
     for number, layer in enumerate((attn.q_proj, attn.k_proj, attn.v_proj)):
-        rows = number * layer.out_features, (number + 1) * layer.out_features
-        ties += [
-            Tie(layer, kind, packed, f"in_proj_{kind}", rows)
-            for kind, weight in layer._parameters.items()
-            if weight is not None
-        ]
+        ties += [Tie(layer, kind, packed, number) for kind, weight in layer._parameters.items() if weight is not None]
     ties += _ties(attn.out_proj, packed.get_submodule("out_proj"))
-    for part in ("ln_q", "ln_k", "ln_inner"):
+    for part in OPTIONAL_PARTS:
         if isinstance(getattr(attn, part), nn.Module):
             ties += _ties(getattr(attn, part), packed.get_submodule(part))
     return view
@@ -141,7 +135,7 @@ def _split_block(block: Block, ties: list[Tie]) -> nn.Module:
 def _ties(own: nn.Module, source: nn.Module) -> list[Tie]:
     """Ties of all weights of a module to those of the module that it copies."""
     return [
-        Tie(module, name, source.get_submodule(path), name)
+        Tie(module, name, source.get_submodule(path))
         for path, module in own.named_modules()
         for name, weight in module._parameters.items()
         if weight is not None

@@ -7,8 +7,8 @@ and text features trains the tuner's tensors. PEFT finds the layers by the names
 The backbone's modules and weights stay as they are: PEFT works on copies of the modules over the same memory.
 
 A tuner acts through its layers alone: PEFT's work between steps and its terms in a language model's loss are left out.
-What cannot learn so is refused with the reason (`peft_tuner`): prompt tuners, AdaLoRA, starts that need data, and targets
-that a tower would never run.
+What cannot learn so is refused with the reason (`peft_tuner`): prompt tuners, AdaLoRA, starts that need data, and
+targets that a tower would never run.
 """
 
 import copy

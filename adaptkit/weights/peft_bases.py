@@ -3,8 +3,8 @@
 They are the backbone's own memory, except below a layer whose initialisation takes its start out of the weights
 (PiSSA, OLoRA):
     W x  =  (W - s B_0 A_0) x + s B A x    at the start, where A = A_0 and B = B_0
-There the frozen weight is W - s B_0 A_0, and A_0 and B_0 are kept, because some are drawn at random and others come from
-decompositions whose signs differ between machines.
+There the frozen weight is W - s B_0 A_0, and A_0 and B_0 are kept, because some are drawn at random and others come
+from decompositions whose signs differ between machines.
 """
 
 from collections.abc import Sequence

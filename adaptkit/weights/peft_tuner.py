@@ -1,4 +1,4 @@
-"""PEFT's configs of layer tuners: read, checked, and put into modules; what cannot work here is refused with the reason."""
+"""PEFT's configs of layer tuners: read, checked, and put into modules, or refused with the reason."""
 
 import json
 from typing import TYPE_CHECKING
@@ -117,5 +117,5 @@ def wrap(layers: nn.Module, tuner: "peft.PeftConfig") -> "peft.PeftModel":
         return peft.get_peft_model(layers, tuner)
     except PEFT_ERRORS as error:
         raise ValueError(
-            f"PEFT {peft.__version__} cannot put {kind} into these towers, with these target_modules and this encoder: {error}"
+            f"PEFT {peft.__version__} cannot put {kind} into these target_modules of these towers: {error}"
         ) from error

@@ -151,15 +151,7 @@ CAUSAL = (
 NOT_CAUSAL = ("siglip_style", "coca_style", "padding_mask", "clipa_style", "clips_style")
 # Manners of the tokenizers; the other families have CLIP's own.
 MANNERS = {"clipa_style": "clipa", "clips_style": "clips", "worldwide_style": "xlm", "siglip_style": "siglip2"}
-WITH_VIT_BLOCKS = (
-    "clip_vit",
-    "clips_style",
-    "worldwide_style",
-    "layer_scale",
-    "custom_blocks",
-    "own_attention",
-    "padding_mask",
-)
+WITH_VIT_BLOCKS = tuple(family for family in FAMILIES if family != "modified_resnet")
 
 
 @contextmanager
