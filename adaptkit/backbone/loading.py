@@ -10,16 +10,19 @@ from open_clip.convert import convert_state_dict
 from open_clip.model import CLIP, build_model_from_openai_state_dict, convert_to_custom_text_state_dict
 from torch import Tensor, nn
 
+from adaptkit.backbone.foreign_model import is_foreign, open_foreign, tokenizer_of
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.weight_files import OPENAI_MARKS, is_openai_format, read_state_dict
 from adaptkit.backbone.weights_source import WeightsSource
 
 MINI = "adaptkit-mini"
 MINI_FOLDER = Path(__file__).parent.parent / "mini"
+MINI_VOCABULARY = MINI_FOLDER / "bpe_simple_vocab_8192.txt.gz"
 AUTO = "auto"
 RANDOM = "random"
+OLD_POSITIONS = "text.transformer.embeddings.position_ids"  # Counted out, not learnt; stored by older transformers.
 
-_PRECISIONS = {torch.float32: "fp32", torch.float64: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+PRECISIONS = {torch.float32: "fp32", torch.float64: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
 def list_backbones(pattern: str = "*") -> list[str]:
@@ -53,6 +56,8 @@ def load_backbone(
     checkpoint: str | Path | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    *,
+    cached_only: bool = False,
 ) -> FrozenCLIP:
     """Load a frozen CLIP model.
 
@@ -63,9 +68,11 @@ def load_backbone(
         pretrained: an open_clip tag ("openai"; see `list_pretrained`), or "random" for seeded random weights.
         checkpoint: a local file of weights: .safetensors, .pt, .pth, .bin or an OpenAI archive; no code in it runs.
         dtype: dtype of the weights; prefer float32 with autocast to half-precision weights.
+        cached_only: take the files of a hub repository from the hub's cache alone, and never a newer version.
 
     Raises:
-        FileNotFoundError: if the checkpoint does not exist.
+        FileNotFoundError: if the checkpoint, the folder or the repository does not exist.
+        ForeignConfigError: if the config of a folder or repository asks for more than a model.
         ValueError: if the name or tag is unknown, no weights or two are named, or the weights do not fit the model.
 
     Example:
@@ -74,24 +81,30 @@ def load_backbone(
         text_features = backbone.encode_text(["a photo of a corgi."])  # (1, D)
         ```
     """
-    if dtype not in _PRECISIONS:
-        raise ValueError(f"dtype {dtype} is not supported; use one of {', '.join(map(str, _PRECISIONS))}")
-    if name == MINI or name.startswith(("hf-hub:", "local-dir:")):
+    if dtype not in PRECISIONS:
+        raise ValueError(f"dtype {dtype} is not supported; use one of {', '.join(map(str, PRECISIONS))}")
+    if name == MINI or is_foreign(name):
         if pretrained is not None:
             raise ValueError(f"{name} brings its own weights; leave out pretrained={pretrained!r}")
-        model, tokenizer = _load_folder_or_hub(name, _PRECISIONS[dtype])
-        if checkpoint is not None:
-            _load_state(model, _without_marks(read_state_dict(checkpoint)), f"{checkpoint} does not fit {name}")
+        model, tokenizer, weights = open_foreign(
+            f"local-dir:{MINI_FOLDER}" if name == MINI else name, PRECISIONS[dtype], cached_only=cached_only
+        )
+        if name == MINI:
+            tokenizer = open_clip.SimpleTokenizer(str(MINI_VOCABULARY), context_length=model.context_length)
+        weights = Path(checkpoint) if checkpoint is not None else weights
+        if weights is None:
+            raise FileNotFoundError(f"{name} has no file of weights; give yours as checkpoint=")
+        _load_state(model, _without_marks(read_state_dict(weights)), f"{weights} does not fit {name}")
     elif (pretrained is None) == (checkpoint is None):
         raise ValueError(
             f"name the weights of {name}: either pretrained=... (a tag, or {RANDOM!r} for random weights) or "
             f"checkpoint=... (a file); got pretrained={pretrained!r}, {checkpoint=}"
         )
     elif checkpoint is not None:
-        model, tokenizer = _load_file(name, Path(checkpoint), _PRECISIONS[dtype])
+        model, tokenizer = _load_file(name, Path(checkpoint), PRECISIONS[dtype])
     else:
         assert pretrained is not None
-        model, tokenizer = _load_tag(_known_name(name), pretrained, _PRECISIONS[dtype])
+        model, tokenizer = _load_tag(_known_name(name), pretrained, PRECISIONS[dtype])
     if dtype == torch.float64:
         model.double()
     backbone = FrozenCLIP(model, tokenizer, name).to(device)
@@ -111,18 +124,8 @@ def _known_name(name: str) -> str:
     return cleaned
 
 
-def _load_folder_or_hub(name: str, precision: str) -> tuple[nn.Module, open_clip.tokenizer.SimpleTokenizer]:
-    if name == MINI:
-        tokenizer = open_clip.SimpleTokenizer(
-            bpe_path=str(MINI_FOLDER / "bpe_simple_vocab_8192.txt.gz"),
-            context_length=open_clip.get_model_config(f"local-dir:{MINI_FOLDER}")["text_cfg"]["context_length"],
-        )
-        return open_clip.create_model(f"local-dir:{MINI_FOLDER}", precision=precision), tokenizer
-    return open_clip.create_model(name, precision=precision, require_pretrained=True), open_clip.get_tokenizer(name)
-
-
 def _load_tag(name: str, pretrained: str, precision: str) -> tuple[nn.Module, open_clip.tokenizer.SimpleTokenizer]:
-    tokenizer = open_clip.get_tokenizer(name)
+    tokenizer = tokenizer_of(name)
     if pretrained == RANDOM:
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -170,7 +173,7 @@ def _load_file(name: str, checkpoint: Path, precision: str) -> tuple[nn.Module, 
     name = _known_name(name)
     model = open_clip.create_model(name, precision=precision, load_weights=False, force_quick_gelu=is_openai)
     _load_state(model, state, f"{checkpoint} does not fit {name}")
-    return model, open_clip.get_tokenizer(name)
+    return model, tokenizer_of(name)
 
 
 def _without_marks(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -195,6 +198,10 @@ def _load_state(model: nn.Module, state: dict[str, Tensor], problem: str) -> Non
     if not isinstance(model, CLIP):
         state = convert_to_custom_text_state_dict(state)
     own = model.state_dict()
+    if OLD_POSITIONS not in own:
+        state.pop(OLD_POSITIONS, None)
+    if "logit_bias" in own and "logit_bias" not in state and "logit_scale" in state:
+        state["logit_bias"] = torch.zeros_like(state["logit_scale"])  # As open_clip starts one.
     for scalar in ("logit_scale", "logit_bias"):  # Releases differ in the dimension.
         if scalar in state and scalar in own:
             state[scalar] = state[scalar].reshape(own[scalar].shape)

@@ -26,6 +26,7 @@ from adaptkit.contract.registry import register_method
 from adaptkit.layers.block_view import require_text_blocks
 from adaptkit.layers.split_towers import SplitTower, give_own_memory
 from adaptkit.options import option, options
+from adaptkit.weights.peft_limits import check_reach
 
 if TYPE_CHECKING:  # The import takes seconds, and few users need it.
     import peft
@@ -165,6 +166,7 @@ def _tuner(settings: str) -> "peft.PeftConfig":
     import peft
 
     content = json.loads(settings) | {"inference_mode": False}
+    check_reach(content)
     known = sorted(str(kind.value) for kind in peft.PeftType)
     if content["peft_type"] not in known:
         raise ValueError(f"peft_type {content['peft_type']!r} is unknown to PEFT {peft.__version__}; known: {known}")
