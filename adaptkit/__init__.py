@@ -1,42 +1,99 @@
-"""adaptkit: prompt learning and efficient adaptation of frozen CLIP models, as plugins."""
+"""adaptkit: prompt learning and efficient adaptation of frozen CLIP models, as plugins.
 
-from adaptkit import fdt, features, objectives, prompts, weights, wrappers
-from adaptkit.artefacts.card import Metric, TrainingFacts
-from adaptkit.artefacts.config import ArtefactError
-from adaptkit.backbone.from_memory import as_backbone
-from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.backbone.loading import list_backbones, list_pretrained, load_backbone
-from adaptkit.backbone.preprocess import PreprocessConfig
-from adaptkit.classes.class_set import ClassSet
-from adaptkit.classes.class_weights import class_weights
-from adaptkit.classes.templates import templates_for
-from adaptkit.contract.adapted_towers import AdaptedTowers
-from adaptkit.contract.batches import LabelledBatch, PairBatch
-from adaptkit.contract.creation import create_method, create_objective
-from adaptkit.contract.method import AdaptedCLIP, Support
-from adaptkit.contract.objective import Objective
-from adaptkit.contract.prediction import Prediction
-from adaptkit.contract.registry import (
-    list_methods,
-    list_objectives,
-    list_wrappers,
-    method_class,
-    method_config,
-    objective_class,
-    objective_config,
-    register_method,
-    register_objective,
-    register_wrapper,
-    wrapper_class,
-    wrapper_config,
-)
-from adaptkit.contract.saved import load
-from adaptkit.contract.wrapper import MethodWrapper
-from adaptkit.deployment.official_checkpoints import import_official
-from adaptkit.front_door import Confusion, FitResult, fit
+The names are imported when they are first asked for, because most of them need torch, and reading a file or a record
+does not.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from adaptkit.version import VERSION
 
+if TYPE_CHECKING:
+    from adaptkit import fdt, features, objectives, prompts, weights, wrappers
+    from adaptkit.artefacts.card import Metric, TrainingFacts
+    from adaptkit.artefacts.config import ArtefactError
+    from adaptkit.backbone.from_memory import as_backbone
+    from adaptkit.backbone.frozen_clip import FrozenCLIP
+    from adaptkit.backbone.loading import list_backbones, list_pretrained, load_backbone
+    from adaptkit.backbone.preprocess import PreprocessConfig
+    from adaptkit.classes.class_set import ClassSet
+    from adaptkit.classes.class_weights import class_weights
+    from adaptkit.classes.templates import templates_for
+    from adaptkit.contract.adapted_towers import AdaptedTowers
+    from adaptkit.contract.batches import LabelledBatch, PairBatch
+    from adaptkit.contract.creation import create_method, create_objective
+    from adaptkit.contract.method import AdaptedCLIP, Support
+    from adaptkit.contract.objective import Objective
+    from adaptkit.contract.prediction import Prediction
+    from adaptkit.contract.registry import (
+        list_methods,
+        list_objectives,
+        list_wrappers,
+        method_class,
+        method_config,
+        objective_class,
+        objective_config,
+        register_method,
+        register_objective,
+        register_wrapper,
+        wrapper_class,
+        wrapper_config,
+    )
+    from adaptkit.contract.saved import load
+    from adaptkit.contract.wrapper import MethodWrapper
+    from adaptkit.deployment.official_checkpoints import import_official
+    from adaptkit.front_door import Confusion, FitResult, fit
+
 __version__ = VERSION
+
+_MODULES = {
+    "AdaptedCLIP": "adaptkit.contract.method",
+    "AdaptedTowers": "adaptkit.contract.adapted_towers",
+    "ArtefactError": "adaptkit.artefacts.config",
+    "ClassSet": "adaptkit.classes.class_set",
+    "Confusion": "adaptkit.front_door",
+    "FitResult": "adaptkit.front_door",
+    "FrozenCLIP": "adaptkit.backbone.frozen_clip",
+    "LabelledBatch": "adaptkit.contract.batches",
+    "MethodWrapper": "adaptkit.contract.wrapper",
+    "Metric": "adaptkit.artefacts.card",
+    "Objective": "adaptkit.contract.objective",
+    "PairBatch": "adaptkit.contract.batches",
+    "Prediction": "adaptkit.contract.prediction",
+    "PreprocessConfig": "adaptkit.backbone.preprocess",
+    "Support": "adaptkit.contract.method",
+    "TrainingFacts": "adaptkit.artefacts.card",
+    "as_backbone": "adaptkit.backbone.from_memory",
+    "class_weights": "adaptkit.classes.class_weights",
+    "create_method": "adaptkit.contract.creation",
+    "create_objective": "adaptkit.contract.creation",
+    "fdt": "adaptkit.fdt",
+    "features": "adaptkit.features",
+    "fit": "adaptkit.front_door",
+    "import_official": "adaptkit.deployment.official_checkpoints",
+    "list_backbones": "adaptkit.backbone.loading",
+    "list_methods": "adaptkit.contract.registry",
+    "list_objectives": "adaptkit.contract.registry",
+    "list_pretrained": "adaptkit.backbone.loading",
+    "list_wrappers": "adaptkit.contract.registry",
+    "load": "adaptkit.contract.saved",
+    "load_backbone": "adaptkit.backbone.loading",
+    "method_class": "adaptkit.contract.registry",
+    "method_config": "adaptkit.contract.registry",
+    "objective_class": "adaptkit.contract.registry",
+    "objective_config": "adaptkit.contract.registry",
+    "objectives": "adaptkit.objectives",
+    "prompts": "adaptkit.prompts",
+    "register_method": "adaptkit.contract.registry",
+    "register_objective": "adaptkit.contract.registry",
+    "register_wrapper": "adaptkit.contract.registry",
+    "templates_for": "adaptkit.classes.templates",
+    "weights": "adaptkit.weights",
+    "wrapper_class": "adaptkit.contract.registry",
+    "wrapper_config": "adaptkit.contract.registry",
+    "wrappers": "adaptkit.wrappers",
+}
 
 __all__ = [
     "AdaptedCLIP",
@@ -85,3 +142,14 @@ __all__ = [
     "wrapper_config",
     "wrappers",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(_MODULES[name])
+    return module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Generic, Literal, TypeVar, get_args
 
-from adaptkit.contract.plugins import load_plugins
+from adaptkit.contract.plugins import load_own, load_plugins
 from adaptkit.options import near
 
 # Where a plugin touches CLIP: its tokens before the towers, its weights inside them, its features after them, the texts
@@ -89,6 +89,12 @@ class Catalogue(Generic[Kind]):
     def registered(self, name: str) -> Entry[Kind] | None:
         """The entry of a name, if it is registered by now; no plugin is imported."""
         return self._entries.get(name)
+
+
+def own_names_first(registered: type) -> None:
+    """Register what is ours before a class of others, so that a name of ours is found to be taken."""
+    if registered.__module__.partition(".")[0] != "adaptkit":
+        load_own()
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

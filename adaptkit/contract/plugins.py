@@ -1,14 +1,16 @@
-"""Plugins of other distributions: what they register is found without any file of ours being edited.
+"""What is registered is found without any file being edited: our own folders of plugins, and those of distributions.
 
 A distribution names modules under the entry-point group `adaptkit.plugins`; importing a module registers its methods,
 wrappers, objectives, protocols and data sets. The modules are imported once, when a name is first looked up.
 """
 
+import importlib
 import importlib.metadata
 import warnings
 from dataclasses import dataclass
 
 GROUP = "adaptkit.plugins"
+OWN_FOLDERS = ("features", "objectives", "prompts", "weights", "wrappers")
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,19 @@ class Plugin:
 _loaded: list[Plugin] | None = None
 
 
+def load_own() -> None:
+    """Import our own folders of plugins, each of which registers what it has."""
+    for folder in OWN_FOLDERS:
+        importlib.import_module(f"adaptkit.{folder}")
+
+
 def load_plugins() -> tuple[Plugin, ...]:
-    """Import the modules of all installed plugins; later calls only say what the first one found.
+    """Import our own folders and the modules of all installed plugins; later calls only say what the first one found.
 
     A plugin that cannot be imported is named once, in a warning, and the others go on.
     """
     global _loaded
+    load_own()
     if _loaded is None:
         _loaded = []  # before the imports, because a plugin registers while it is imported
         for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name):

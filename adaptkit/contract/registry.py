@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from adaptkit.contract.catalogue import Catalogue, Touches, article
+from adaptkit.contract.catalogue import Catalogue, Touches, article, own_names_first
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.objective import Objective
 from adaptkit.contract.wrapper import MethodWrapper
@@ -55,6 +55,7 @@ def register_method(name: str, config: type, *, touches: Touches | None = None) 
     """
 
     def register(method: Method) -> Method:
+        own_names_first(method)
         _share_options(name, config, WRAPPERS)
         METHODS.add(name, method, config, touches)
         return method
@@ -91,6 +92,7 @@ def register_wrapper(name: str, config: type) -> Callable[[Wrapper], Wrapper]:
     """
 
     def register(wrapper: Wrapper) -> Wrapper:
+        own_names_first(wrapper)
         _share_options(name, config, METHODS)
         _keep_apart(name, OBJECTIVES)
         WRAPPERS.add(name, wrapper, config)
@@ -107,6 +109,7 @@ def register_objective(name: str, config: type) -> Callable[[Minimised], Minimis
     """
 
     def register(objective: Minimised) -> Minimised:
+        own_names_first(objective)
         _keep_apart(name, METHODS, WRAPPERS)
         OBJECTIVES.add(name, objective, config)
         return objective

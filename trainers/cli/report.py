@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adaptkit.artefacts.atomic_file import write_text
+
 if TYPE_CHECKING:
     from trainers.runs.records import ResultRecord
 
@@ -44,8 +46,6 @@ def _report(args: argparse.Namespace) -> int:
     if args.out is None:
         print(text, end="")
     else:
-        from adaptkit.artefacts.atomic_file import write_text  # with it comes torch: only where a file is written
-
         write_text(args.out, text)
         print(f"wrote {args.out}", file=sys.stderr)
     if args.plots is not None:

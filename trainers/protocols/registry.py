@@ -102,7 +102,7 @@ def get_protocol(name: str) -> EvalProtocol:
 
 
 def _import_plugins() -> None:
-    from adaptkit.contract.plugins import load_plugins  # with it comes torch, which tables of our protocols do without
+    from adaptkit.contract.plugins import load_plugins  # methods need torch; tables do not
 
     load_plugins()
 

@@ -7,6 +7,7 @@ from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adaptkit.artefacts.atomic_file import replacing
 from trainers.evaluation.scoring import harmonic_mean
 from trainers.protocols.registry import EvalProtocol, get_protocol
 from trainers.report.points import Point, figure_groups, points
@@ -72,8 +73,6 @@ def _figures(protocol: EvalProtocol) -> list[tuple[str, Size, Draw]]:
 
 
 def _save(figure: "Figure", stem: Path, formats: Sequence[str]) -> list[Path]:
-    from adaptkit.artefacts.atomic_file import replacing  # with it comes torch: only where a file is written
-
     paths = []
     for form in formats:
         path = stem.with_name(f"{stem.name}.{form}")

@@ -14,6 +14,7 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
+from adaptkit.artefacts.atomic_file import write_text
 from trainers.evaluation.scoring import Bools, ConfidenceBin, Score
 from trainers.labels import WRAP_SIGN
 from trainers.runs.old_records import OLD_VERSIONS, as_version_3
@@ -169,8 +170,6 @@ def test_score(name: str, score: Score, classnames: tuple[str, ...], items_hash:
 
 def write_record(record: ResultRecord, folder: Path) -> None:
     """Write a record into its run's folder."""
-    from adaptkit.artefacts.atomic_file import write_text
-
     write_text(folder / RECORD_FILE, record_as_json(record) + "\n")
 
 

@@ -1,6 +1,8 @@
 """The stable public names, all of them in one place: taking one away or renaming it fails here first."""
 
 import inspect
+import subprocess
+import sys
 import typing
 from importlib.resources import files
 from pathlib import Path
@@ -94,3 +96,20 @@ def test_every_public_name_says_what_it_is():
 
 def test_the_package_is_typed():
     assert files("adaptkit").joinpath("py.typed").is_file()
+
+
+def test_torch_is_imported_with_the_first_name_that_needs_it():
+    code = (
+        "import sys, adaptkit; assert 'torch' not in sys.modules; adaptkit.list_methods; assert 'torch' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_name_of_ours_is_taken_before_anything_of_ours_was_imported():
+    code = (
+        "import adaptkit, dataclasses\n"
+        "@adaptkit.register_method('coop', dataclasses.make_dataclass('Options', [], frozen=True))\n"
+        "class Other(adaptkit.AdaptedCLIP): pass\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "method 'coop' is already adaptkit.prompts.coop" in answer.stderr
