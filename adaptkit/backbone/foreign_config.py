@@ -18,6 +18,8 @@ from open_clip.coca_model import MultimodalCfg
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from open_clip.transform import PreprocessCfg
 
+from adaptkit.regular_file import read_json
+
 CONFIG_FILE = "open_clip_config.json"
 MAX_CONFIG_BYTES = 2**20
 MAX_NUMBER = 2**20  # The largest vocabulary has 256,000 entries.
@@ -62,16 +64,10 @@ def read_foreign_config(path: Path) -> ForeignConfig:
 
     Raises:
         FileNotFoundError: if there is no such file.
+        FileError: if the file is no JSON.
         ForeignConfigError: if it is no config, or an entry is not of the kind that a model needs.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no {CONFIG_FILE} in {str(path.parent)!r}; a backbone's folder has one")
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise ForeignConfigError(f"{path} has {path.stat().st_size} bytes; a backbone's config has few thousand")
-    try:
-        content = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ForeignConfigError(f"{path} is no JSON ({type(error).__name__}: {error}); get the file again") from None
+    content = read_json(path, "backbone config", MAX_CONFIG_BYTES)
     if not isinstance(content, dict) or not isinstance(content.get("model_cfg"), dict):
         raise ForeignConfigError(f'{path} has no "model_cfg"; expected the {CONFIG_FILE} that open_clip writes')
     model, images = content["model_cfg"], content.get("preprocess_cfg") or {}

@@ -7,6 +7,7 @@ machines with a shared disk, may work on the same jobs. A job is settled when it
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Literal, Protocol
 
 from adaptkit.artefacts.atomic_file import write_text
 from datasets_fewshot.store.claims import Claim
+from datasets_fewshot.store.removal import HALF_WRITTEN
 
 CLAIM_FILE = ".claim"
 FAILED_FILE = "failed.json"  # holds the error and the name of the command
@@ -60,7 +62,7 @@ class Job:
         """Remove half-written files of a dead process; only the holder of the claim may call this."""
         (self.folder / FAILED_FILE).unlink(missing_ok=True)
         for left in self.folder.rglob(".*"):
-            if left.is_file() and left.name != CLAIM_FILE:
+            if re.fullmatch(HALF_WRITTEN, left.name) and left.is_file() and not left.is_symlink():
                 left.unlink(missing_ok=True)
 
 

@@ -87,7 +87,7 @@ def test_an_entry_that_a_model_does_not_need_is_refused_by_name(tmp_path, sectio
 def test_what_is_no_config_is_one_error_that_names_the_file(tmp_path, content):
     folder = write_backbone(tmp_path / "backbone")
     (folder / "open_clip_config.json").write_bytes(content.encode("latin-1"))
-    with pytest.raises(ForeignConfigError, match=r"open_clip_config\.json"):
+    with pytest.raises(ValueError, match=r"open_clip_config\.json"):
         load_backbone(f"local-dir:{folder}")
 
 
