@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
 
 import adaptkit
 from adaptkit import AdaptedCLIP, ClassSet, FrozenCLIP, Metric, TrainingFacts
@@ -15,8 +17,9 @@ from adaptkit.backbone.named_in_file import load_named_in_file
 from adaptkit.backbone.weights_source import WeightsSource
 from adaptkit.contract.architecture import architecture_from_json
 from trainers.config.settings import DataclassInstance
+from trainers.runs.checksums import check_file
 from trainers.runs.identity import classnames_hash
-from trainers.runs.records import LEARNT_FILE, ResultRecord, read_record
+from trainers.runs.records import LEARNT_FILE, RECORD_FILE, ResultRecord, read_record
 from trainers.runs.search import settled_wrap
 
 UNNAMED = ("", "own", "file")  # What a record says of weights that no tag stands for.
@@ -81,8 +84,16 @@ def load_run(folder: Path, backbone: FrozenCLIP) -> tuple[AdaptedCLIP, TrainingF
         method = make(wrap=settled_wrap(wrap, search, found))
     method.eval()
     if (folder / LEARNT_FILE).exists():
-        method.load_learnt_state(load_file(folder / LEARNT_FILE))
+        method.load_learnt_state(_learnt(folder))
     return method, training_facts(record)
+
+
+def _learnt(folder: Path) -> dict[str, Tensor]:
+    content = check_file(folder, RECORD_FILE, LEARNT_FILE)
+    try:
+        return dict(load(content))
+    except SafetensorError as error:
+        raise ValueError(f"{folder / LEARNT_FILE} is no readable safetensors file: {error}") from None
 
 
 def _wrapper(entry: object, place: str) -> tuple[str, DataclassInstance]:

@@ -1,7 +1,7 @@
 """Checksums in a run's record: of the record itself, and of the files beside it.
 
-They stand in `record.json` under one key, which is no part of what a record says: identities do not know it, and records
-without it, from before there were any, are read as they are.
+They stand in `record.json` under one key, which is no part of what a record says: identities do not know it, and
+records without it, from before there were any, are read as they are.
 """
 
 import hashlib
@@ -46,8 +46,8 @@ def check_file(folder: Path, record_file: str, name: str) -> bytes:
     expected = sums.get(name) if isinstance(sums, dict) else None
     if expected is not None and hashlib.sha256(content).hexdigest() != expected:
         raise ChecksumError(
-            f"{folder / name} has changed since it was written; remove the run (`adaptkit runs rm {folder}`) to have it "
-            "computed again"
+            f"{folder / name} has changed since it was written; remove the run (`adaptkit runs rm {folder}`) to have "
+            "it computed again"
         )
     return content
 

@@ -17,6 +17,7 @@ import numpy as np
 from adaptkit.artefacts.atomic_file import write_text
 from trainers.evaluation.scoring import Bools, ConfidenceBin, Score
 from trainers.labels import WRAP_SIGN
+from trainers.runs.checksums import ChecksumError, take_checksums, with_checksums
 from trainers.runs.old_records import OLD_VERSIONS, as_version_3
 
 SCHEMA_VERSION = 3  # docs/records.md has every version
@@ -169,8 +170,9 @@ def test_score(name: str, score: Score, classnames: tuple[str, ...], items_hash:
 
 
 def write_record(record: ResultRecord, folder: Path) -> None:
-    """Write a record into its run's folder."""
-    write_text(folder / RECORD_FILE, record_as_json(record) + "\n")
+    """Write a record into its run's folder, with the checksums of itself and of the files beside it."""
+    content = with_checksums(json.loads(record_as_json(record)), folder, (LEARNT_FILE, ARCHITECTURE_FILE))
+    write_text(folder / RECORD_FILE, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def record_as_json(record: ResultRecord) -> str:
@@ -192,7 +194,10 @@ def read_record(folder: Path) -> ResultRecord:
         version = content["schema_version"]
         if version not in (*OLD_VERSIONS, SCHEMA_VERSION):
             raise RecordError(f"{path} has schema {version}; this version reads 1 to {SCHEMA_VERSION}")
+        take_checksums(content, path)
         record = _record_from_json(as_version_3(content))
+    except ChecksumError as error:
+        raise RecordError(str(error)) from None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise RecordError(f"{path} is no record ({error!r}); remove it to have the run computed again") from error
     if record.run_id != run_id(record.identity):
