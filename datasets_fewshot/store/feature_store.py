@@ -161,6 +161,10 @@ class FeatureStore:
             _write_entry(temporary, key, count, encode())
             with contextlib.suppress(FileNotFoundError):  # there is no entry, or another process removed it
                 _discard(target)
+            if target.is_dir():  # Something of somebody else's is in its place.
+                aside = self.folder / f"kept-{target.name}-{uuid.uuid4().hex[:8]}"
+                target.rename(aside)
+                warnings.warn(f"{aside} holds files that adaptkit did not write; they were moved there", stacklevel=3)
             try:
                 temporary.rename(target)
             except OSError:  # another process finished the same entry first; its rows are as good

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Files that were being written when their process died, as `replacing` and the store name them.
-HALF_WRITTEN = r"\..+\.\d+-[0-9a-f]{3,8}"
+HALF_WRITTEN = r"\..+\.\d+-[0-9a-f]+"
 
 
 @dataclass(frozen=True)

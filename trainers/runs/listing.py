@@ -29,7 +29,7 @@ RECORD_MARK = re.compile(rb'\s*\{\s*"schema_version":')
 RUN_FILES = [
     re.escape(name) for name in (RECORD_FILE, LEARNT_FILE, ARCHITECTURE_FILE, LAST_GOOD_FILE, "failed.json", ".claim")
 ]
-CHECKPOINTS, CHECKPOINT_FILES = "checkpoints", [r"\d{9}-[0-9a-f]{16}\.safetensors"]
+CHECKPOINTS, CHECKPOINT_FILES = "checkpoints", [r"\d{9,}-[0-9a-f]+\.safetensors"]
 
 
 class RunNotFoundError(ValueError):

@@ -22,7 +22,7 @@ from datasets_fewshot.store.removal import plan_removal
 from trainers.config.settings import CheckpointConfig
 
 KEPT = 2  # The newest, and the one before in case of damage.
-CHECKPOINT_NAME = r"\d{9,}-[0-9a-f]{16}\.safetensors"
+CHECKPOINT_NAME = r"\d{9,}-[0-9a-f]+\.safetensors"
 CHECKPOINTS = "checkpoints"  # Folder of the checkpoints in a run's folder.
 
 
