@@ -1,6 +1,6 @@
 """Images in, class names with probabilities out: what `method.predict` does."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +18,7 @@ from adaptkit.classes.class_set import ClassSet
 ImageLike: TypeAlias = str | Path | Image.Image
 Images: TypeAlias = Tensor | ImageLike | Iterable[ImageLike]  # a tensor holds preprocessed images (B, 3, H, W)
 
+STRIP_ROWS = 256  # Rows that are converted at a time.
 SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 # What PIL reports of files that are missing, cut off, no images, or absurdly large.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, Image.DecompressionBombError)
@@ -144,8 +145,25 @@ def read_image(image: ImageLike) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     image = ImageOps.exif_transpose(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        return _by_strips(image, _on_white)
     if image.mode in SIXTEEN_BIT_MODES:  # PIL's own conversion clips at 255
-        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
+        return _by_strips(image, _in_eight_bits)
     return image.convert("RGB")
+
+
+def _by_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Convert an image to RGB some rows at a time, so that a large one needs no large arrays in between."""
+    converted = Image.new("RGB", image.size)
+    for top in range(0, image.height, STRIP_ROWS):
+        bottom = min(top + STRIP_ROWS, image.height)
+        converted.paste(convert(image.crop((0, top, image.width, bottom))), (0, top))
+    return converted
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
