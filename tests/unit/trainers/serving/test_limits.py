@@ -14,16 +14,12 @@ from adaptkit.contract import prediction
 from tests.conftest import CLASSES
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: the [serve] extra")
-pytest.importorskip("httpx", reason="httpx is not installed, which fastapi's test client needs: the [test] extra")
-
-from fastapi.testclient import TestClient
 
 from tests.helpers.served import closed_by_server, head, served
 from trainers.serving import app, connections
 from trainers.serving.limits import MAX_PIXELS
 
 LIMIT = 10_000_000
-PNG = {"content-type": "image/png"}
 
 
 @pytest.fixture
@@ -84,17 +80,17 @@ def test_one_image_is_decoded_at_a_time(method, monkeypatch):
 
 
 def test_an_image_above_the_pixel_limit_is_refused_before_it_is_decoded(method):
-    client = TestClient(app.make_app(method, LIMIT, ["testserver"]))
     data = png("L", (MAX_PIXELS // 5000 + 1, 5000))
-    tracemalloc.start()
-    answer = client.post("/predict", content=data, headers=PNG)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert answer.status_code == 413
+    with served(method, LIMIT) as address:
+        tracemalloc.start()
+        answer = ask(address, data)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert b" 413 " in answer
     assert peak < 20 * 2**20
 
 
-@pytest.mark.parametrize("size", [LIMIT + 1, 10**30])
+@pytest.mark.parametrize("size", [LIMIT + 1, 10**15])
 def test_an_upload_that_announces_too_much_is_refused_before_it_is_sent(method, size):
     with served(method, LIMIT) as address, socket.create_connection(address, 10) as connection:
         connection.sendall(head(size))
