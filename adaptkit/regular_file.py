@@ -16,6 +16,7 @@ Place = str | Path
 
 MAX_TEXT_BYTES = 2**28  # 256 MiB: ten times the longest list of images in the field, ImageNet-21k's.
 MAX_BYTES = 2**36  # 64 GiB: weights and archives, which are read in parts.
+PART_BYTES = 2**16
 MAX_DEPTH = 100  # of lists and mappings in one another
 
 BOMS: tuple[tuple[bytes, str], ...] = (  # the longer ones first, because UTF-16's is the beginning of UTF-32's
@@ -71,7 +72,10 @@ def read_bytes(path: Place, what: str, most: int = MAX_TEXT_BYTES) -> bytes:
         FileNotFoundError, FileError: as `open_regular` does.
     """
     with open_regular(path, what, most) as file:
-        content = file.read(most + 1)  # no further, even where a file grows, or has size 0 and never ends, as in /proc
+        content = file.read(os.fstat(file.fileno()).st_size)
+        # A file may have grown since, and those of /proc have size 0 and may never end.
+        while len(content) <= most and (more := file.read(PART_BYTES)):
+            content += more
     if len(content) > most:
         raise FileError(f"the {what} {said(path)} has more than {most} bytes; at most {most} are read")
     return content

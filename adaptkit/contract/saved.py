@@ -64,7 +64,7 @@ def load(
     elif checkpoint is not None or device is not None:
         raise ValueError(f"the backbone is given; leave {checkpoint=} and {device=} out")
     _check_weights(backbone, config, files.place)
-    classes = ClassSet(config.classnames, config.templates) if config.classnames else NO_CLASSES
+    classes = ClassSet(config.classnames, config.templates, config.sentences) if config.classnames else NO_CLASSES
     with torch.random.fork_rng(devices=[]):  # learnt tensors start at random and are replaced at once
         method = create_method(config.method.name, backbone, classes, options, wrap=wrap).to(backbone.device)
     method.eval()

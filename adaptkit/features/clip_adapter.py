@@ -42,6 +42,7 @@ class CLIPAdapter(AdaptedCLIP):
     """Adapted image features (B, D) against class weights (C, D)."""
 
     consumes = "features"
+    takes_sentences = True
     provides = frozenset({"class_weights", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CLIPAdapterConfig):

@@ -104,17 +104,17 @@ def select_classes(split: Split, half: Half) -> Split:
     Draw the shots first: the papers halve the draw, so base, new and all classes share one draw.
 
     Raises:
-        ValueError: if `half` is unknown, or the half has no class because `split.train` has too few.
+        ValueError: if `half` is unknown, or the half has no class because the split has too few.
     """
     if half == "all":
         return split
     if half not in ("base", "new"):
         raise ValueError(f"half is {half!r}; use 'base', 'new' or 'all'")
-    labels = sorted({item.label for item in split.train})
+    labels = sorted({item.label for items in split for item in items})
     middle = (len(labels) + 1) // 2
     chosen = labels[:middle] if half == "base" else labels[middle:]
     if not chosen:
-        raise ValueError(f"the {half} half is empty: train has {len(labels)} classes; halving needs at least two")
+        raise ValueError(f"the {half} half is empty: the split has {len(labels)} class; halving needs two or more")
     new_label = {label: index for index, label in enumerate(chosen)}
     return Split(*(_relabel(items, new_label) for items in split))
 

@@ -36,6 +36,7 @@ class Report:
 
     title: str
     findings: tuple[Finding, ...]
+    ready: str = VERDICTS[0]  # the verdict on data that lack nothing
 
     @property
     def exit_code(self) -> int:
@@ -50,7 +51,8 @@ class Report:
             first, *more = finding.text.splitlines()
             lines.append(f"  {finding.level:<{width}}  {first}")
             lines += [f"  {'':<{width}}  {line}" for line in more]
-        return "\n".join([*lines, f"  => {VERDICTS[self.exit_code]}"])
+        verdict = (self.ready, *VERDICTS[1:])[self.exit_code]
+        return "\n".join([*lines, f"  => {verdict}"])
 
 
 def examine(name: str, root: Path | None) -> Report:

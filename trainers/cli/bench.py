@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from trainers.cli import das
+from trainers.cli.own_data import add_split_options, add_table_options
 from trainers.cli.values import listed_values
 
 OK = 0
@@ -54,6 +55,8 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("--classnames", metavar="FILE", help="names for the classes of --data")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images of --data out; records say so")
+    add_table_options(parser)
+    add_split_options(parser)
     parser.add_argument(
         "--template", action="append", metavar="TEXT", help='such as "a photo of a {}."; repeat it for an ensemble'
     )
@@ -108,6 +111,10 @@ def bench_settings(args: argparse.Namespace) -> dict[str, object]:
         "DATA.OWN": args.data and [path for written in args.data for path in own_paths(written)],
         "DATA.CLASSNAMES": args.classnames,
         "DATA.SKIP_BAD": args.skip_bad or None,
+        "DATA.PATH_COLUMN": args.path_column,
+        "DATA.LABEL_COLUMN": args.label_column,
+        "DATA.ENCODING": args.encoding,
+        "DATA.VAL_AS_TEST": args.val_as_test or None,
         "DATA.TEMPLATES": args.template,
         "RECIPE": args.recipe,
         "SELECTION": "oracle" if args.oracle else None,
@@ -125,8 +132,14 @@ def _bench(args: argparse.Namespace) -> int:
     from datasets_fewshot.store.cache_folder import cache_folder
     from trainers.bench.main import bench
     from trainers.config.load import load_bench
+    from trainers.runs.sources import redraw_own
 
     config = load_bench(args.config, args.overrides, bench_settings(args))
+    if args.redraw and (args.dry_run or not config.data.own):
+        reason = "--dry-run writes nothing" if args.dry_run else "it is for own data; name them with --data PATH"
+        raise ValueError(f"--redraw: {reason}; leave one of them out")
+    if args.redraw:
+        redraw_own(config.data)
     if args.dry_run:
         from trainers.bench.dry_run import dry_run
 

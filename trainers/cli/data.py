@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainers.cli.own_data import add_table_options, table_options
 from trainers.cli.values import nothing_yet
 
 if TYPE_CHECKING:
     from datasets_fewshot import FewShotDataset
     from datasets_fewshot.store.feature_store import Entry, FeatureStore
+    from datasets_fewshot.upkeep.doctor import Report
 
 OK, DIFFERS, FAILED = 0, 1, 2
 
@@ -42,9 +44,13 @@ def _add_doctor(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="say what of a data set is there, what is missing and what to do",
         epilog="exit code: 0 as in the papers, 1 usable but not what the papers used, 2 not usable",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="data sets; `adaptkit data list` names them")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="data sets (`adaptkit data list` names them), or paths to your own"
+    )
     parser.add_argument("--all", action="store_true", help="all data sets of the papers")
     parser.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
+    parser.add_argument("--classnames", metavar="FILE", help="names for the classes of your own data")
+    add_table_options(parser)
     parser.set_defaults(run=_doctor)
 
 
@@ -62,6 +68,8 @@ def _add_show(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("--split", choices=("paper", "fallback"), default="paper", help="of the papers' data sets")
     parser.add_argument("--out", type=Path, help="the PNG to write (default: NAME.png)")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images of your own data out")
+    parser.add_argument("--redraw", action="store_true", help="draw the split of your own data again")
+    add_table_options(parser)
     parser.add_argument("--pictures", type=int, default=48, help="how many (default: 48)")
     parser.set_defaults(run=_show)
 
@@ -120,12 +128,26 @@ def _doctor(args: argparse.Namespace) -> int:
         raise ValueError("name one or more data sets, or ask for --all")
     codes = []
     for name in PAPER_DATASETS if args.all else args.names:
-        report = examine(name, args.root)
+        report = _examine_own(args, name) if _is_own(name) else examine(name, args.root)
         print(report, end="\n\n")
         codes.append(report.exit_code)
     if len(codes) > 1:
         print(f"{codes.count(OK)} as in the papers, {codes.count(DIFFERS)} differ, {codes.count(FAILED)} not usable")
     return max(codes)
+
+
+def _is_own(name: str) -> bool:
+    """Whether a name is a path to own data; a registered data set goes before a folder of its name."""
+    from datasets_fewshot import list_datasets
+
+    return name not in list_datasets() and ("/" in name or Path(name).expanduser().exists())
+
+
+def _examine_own(args: argparse.Namespace, name: str) -> "Report":
+    from datasets_fewshot.own.image_table import TableOptions
+    from datasets_fewshot.upkeep.own_doctor import examine_own
+
+    return examine_own(Path(name), TableOptions(**table_options(args)), args.classnames)
 
 
 def _prepare(args: argparse.Namespace) -> int:
@@ -152,11 +174,10 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _dataset(args: argparse.Namespace) -> "FewShotDataset":
-    from datasets_fewshot import PAPER_DATASETS, list_datasets, load_dataset, load_own_data
+    from datasets_fewshot import PAPER_DATASETS, load_dataset, load_own_data
 
-    is_path = "/" in args.name or Path(args.name).exists()
-    if args.name not in list_datasets() and is_path:
-        return load_own_data(args.name, skip_bad=args.skip_bad)
+    if _is_own(args.name):
+        return load_own_data(args.name, skip_bad=args.skip_bad, redraw=args.redraw, **table_options(args))
     if args.name in PAPER_DATASETS:
         return load_dataset(args.name, args.root, split=args.split)
     return load_dataset(args.name, args.root)

@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from trainers.cli.own_data import add_split_options, add_table_options, table_options
+
 OK = 0
 
 
@@ -34,6 +36,8 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("--split", metavar="FILE", help="a split file of yours")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images out")
+    add_table_options(parser)
+    add_split_options(parser)
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
     parser.set_defaults(run=_train)
@@ -43,7 +47,7 @@ def _train(args: argparse.Namespace) -> int:
     from trainers.fit.main import fit
     from trainers.fit.report import SHEET_FILE
 
-    if not Path(args.data).expanduser().exists():
+    if args.data.strip() and not Path(args.data).expanduser().exists():
         raise FileNotFoundError(f"there is nothing at {args.data!r}; give a folder of class folders")
     result = fit(
         args.method,
@@ -58,6 +62,9 @@ def _train(args: argparse.Namespace) -> int:
         templates=args.template,
         split=args.split,
         skip_bad=args.skip_bad,
+        redraw=args.redraw,
+        val_as_test=args.val_as_test,
+        **table_options(args),
         device=args.device,
         overrides=args.overrides,
         on_message=_Progress(),

@@ -39,8 +39,8 @@ def data_settings(node: Node) -> DataConfig:
     data = from_node(DataConfig, node.DATA, "DATA")
     check_name("DATA.DRAW", data.draw, list_draws())
     if not data.own:
-        for key, value in (("CLASSNAMES", data.classnames), ("SKIP_BAD", data.skip_bad)):
-            if value:
+        for key in ("CLASSNAMES", "SKIP_BAD", "PATH_COLUMN", "LABEL_COLUMN", "ENCODING", "VAL_AS_TEST"):
+            if getattr(data, key.lower()):
                 raise ConfigError(f"DATA.{key} is for own data; name them with --data PATH")
         if data.split not in (None, "fallback"):
             raise ConfigError(f"DATA.SPLIT is {data.split!r}; use fallback, or a split file together with --data PATH")

@@ -51,6 +51,10 @@ class DataConfig:
     )
     classnames: str | None = option(None, "A file of names for the classes of own data.")
     skip_bad: bool = option(False, "Leave unreadable images of own data out, and say so.")
+    path_column: str | None = option(None, "The column of image paths in a table of own data; null looks for it.")
+    label_column: str | None = option(None, "The column of classes in a table of own data; null looks for it.")
+    encoding: str | None = option(None, "The encoding of a table of own data; null recognises UTF-8 and UTF-16.")
+    val_as_test: bool = option(False, "Test on the val part of own data that have no test part.")
     templates: tuple[str, ...] = option((), "Sentences with one {} instead of the data sets' own templates.")
     families: tuple[str, ...] = option((), "Drawing families to learn from in domain_generalization on embedded data.")
 

@@ -8,13 +8,16 @@ import torch
 from adaptkit import AdaptedCLIP, ClassSet, FitResult, create_method, method_class
 from adaptkit.contract.method import Consumes
 from datasets_fewshot import FewShotDataset, load_own_data
+from datasets_fewshot.own.usable import check_usable
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.plan import open_bench, plan
 from trainers.compute.seeds import seeded
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
+from trainers.evaluation.judgement_files import metrics, write_judgement
 from trainers.evaluation.logits import predict
-from trainers.fit.checks import check_images, check_names
+from trainers.evaluation.metrics import judge
+from trainers.fit.checks import check_names
 from trainers.fit.defaults import default_shots, embedded_settings, size_settings
 from trainers.fit.report import confusions, worst_images, write_sheet, write_summary
 from trainers.protocols.few_shot import FEW_SHOT
@@ -43,6 +46,11 @@ def fit(
     templates: Sequence[str] = (),
     split: str | Path | None = None,
     skip_bad: bool = False,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    encoding: str | None = None,
+    redraw: bool = False,
+    val_as_test: bool = False,
     device: str = "auto",
     overrides: Sequence[str] = (),
     on_message: Callable[[str], None] | None = None,
@@ -51,8 +59,18 @@ def fit(
     tell = on_message or _say_nothing
     method_class(method)  # refuses an unknown name before anything is read
     folder = _out_folder(out, Path(data).expanduser(), method)
-    dataset = load_own_data(data, split=split, classnames=classnames, skip_bad=skip_bad)
-    notes = list(check_images(dataset))
+    dataset = load_own_data(
+        data,
+        split=split,
+        classnames=classnames,
+        skip_bad=skip_bad,
+        path_column=path_column,
+        label_column=label_column,
+        encoding=encoding,
+        redraw=redraw,
+        val_as_test=val_as_test,
+    )
+    notes = list(check_usable(dataset))
     drawn = shots or default_shots(_training_counts(dataset))
     fixed: dict[str, object] = {
         "PROTOCOL": FEW_SHOT.name,
@@ -67,6 +85,10 @@ def fit(
         "DATA.CLASSNAMES": None if classnames is None else str(classnames),
         "DATA.SPLIT": None if split is None else str(split),
         "DATA.SKIP_BAD": skip_bad,
+        "DATA.PATH_COLUMN": path_column,
+        "DATA.LABEL_COLUMN": label_column,
+        "DATA.ENCODING": encoding,
+        "DATA.VAL_AS_TEST": val_as_test,
         "DATA.TEMPLATES": list(templates),
     }
     if backbone == EMBEDDED:
@@ -74,6 +96,8 @@ def fit(
         notes.append(f"{EMBEDDED} is a small model of drawings and icons; for photographs take a larger backbone")
     recipe = load_bench(None, overrides, fixed)
     tell(f"{len(dataset.classnames)} classes, {drawn} shots, {len(dataset.split.test)} test images")
+    for note in dataset.notes:
+        tell(f"note: {note}")
     bench = open_bench(recipe, folder / RUNS_FOLDER, cache_folder() / "features")
     check_names(ClassSet(dataset.classnames, recipe.runs[0].templates), bench.backbone)
     fixed |= size_settings(recipe.runs[-1], _images_drawn(dataset, drawn), _consumes(recipe.runs[-1], bench))
@@ -139,6 +163,8 @@ def _result(
     worst = worst_images(logits, labels)
     items = [test.items[place] for place in worst]
     write_sheet(test.dataset, items, logits[worst], folder)
+    judgement = judge(logits, labels, test.classnames)
+    write_judgement(judgement, folder)
     (score,) = record.scores
     assert score.interval is not None  # few_shot classifies
     return FitResult(
@@ -152,4 +178,5 @@ def _result(
         confusions=confusions(logits, labels, test.classnames),
         worst_images=tuple(test.dataset.path(item) for item in items),
         notes=notes,
+        metrics=metrics(judgement),
     )

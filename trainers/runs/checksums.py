@@ -9,6 +9,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from adaptkit.regular_file import read_bytes, read_json
+
+MAX_LEARNT_BYTES = 2**35  # 32 GiB
 CHECKSUMS = "checksums"
 OWN = "record"  # The record's own checksum, among those of files.
 
@@ -41,8 +44,9 @@ def check_file(folder: Path, record_file: str, name: str) -> bytes:
         ChecksumError: if the file has changed since it was written.
         FileNotFoundError: if it is not there.
     """
-    sums = json.loads((folder / record_file).read_text(encoding="utf-8")).get(CHECKSUMS, {})
-    content = (folder / name).read_bytes()
+    record = read_json(folder / record_file, "record")
+    sums = record.get(CHECKSUMS) if isinstance(record, dict) else None
+    content = read_bytes(folder / name, "file of learnt tensors", MAX_LEARNT_BYTES)
     expected = sums.get(name) if isinstance(sums, dict) else None
     if expected is not None and hashlib.sha256(content).hexdigest() != expected:
         raise ChecksumError(

@@ -134,6 +134,8 @@ def notes_of(run: Run) -> tuple[str, ...]:
     notes = list(run.dataset.notes)
     for test in run.task.tests:
         notes += [f"{test.name}: {note}" for note in test.dataset.notes if note not in run.dataset.notes]
+        if len(test.classnames) == 1:
+            notes.append(f"{test.name}: {test.classnames[0]!r} is the only class, so its accuracy is 100 % by form")
     if not run.uses_training:
         return tuple(notes)
     if config.selection == "oracle":

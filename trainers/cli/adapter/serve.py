@@ -35,7 +35,7 @@ def _serve(args: argparse.Namespace) -> int:
     if args.max_mb <= 0:
         raise ValueError(f"--max-mb {args.max_mb:g}; expected more than 0")
     hosts = LOOPBACK if args.host in LOOPBACK else ("*",)
-    app = make_app(open_adapter(args), int(args.max_mb * 1e6), hosts)
+    app = make_app(open_adapter(args, least=2), int(args.max_mb * 1e6), hosts)
     if args.host not in LOOPBACK:
         print(f"adaptkit: whoever reaches {args.host} can use this server; it asks for no password", flush=True)
     where = f"[{args.host}]" if ":" in args.host else args.host
