@@ -4,15 +4,22 @@ Archives stay open, once per process: opening one means reading its whole table 
 own, because parent and child would move one shared file position under each other.
 """
 
+import lzma
 import os
 import tarfile
 import zipfile
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
+from adaptkit.regular_file import read_bytes as read_file
+
 ARCHIVE_SUFFIXES = (".zip", ".tar")
 MAX_OPEN_ARCHIVES = 64
+MAX_MEMBER_BYTES = 2**28  # 256 MiB; the largest images of the papers' data sets have a tenth of it.
+# What damaged, encrypted and oddly packed members raise.
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
 
 
 class _TarMembers:
@@ -31,6 +38,9 @@ class _TarMembers:
     def marks(self) -> dict[str, str]:
         return {name: f"{offset} {size} {self._changed}" for name, (offset, size) in self._places.items()}
 
+    def size(self, name: str) -> int:
+        return self._places[name][1]
+
     def read(self, name: str) -> bytes:
         offset, size = self._places[name]
         with self._lock:
@@ -46,20 +56,31 @@ def read_bytes(path: str | Path) -> bytes:
     """
     archive, member = split_archive(path)
     if archive is None:
-        return Path(path).read_bytes()
+        return read_file(path, "file", MAX_MEMBER_BYTES)
     try:
-        return _open_archive(archive).read(member)
+        return _read_member(_open_archive(archive), member)
     except KeyError:
         raise FileNotFoundError(f"archive {archive!r} has no member {member!r}") from None
-    except (zipfile.BadZipFile, tarfile.TarError) as error:
-        raise OSError(f"archive {archive!r} is damaged ({error})") from error
+    except DAMAGED as error:
+        raise OSError(f"archive {archive!r}: {member!r} cannot be read ({error})") from error
+
+
+def _read_member(archive: "zipfile.ZipFile | _TarMembers", member: str) -> bytes:
+    """The bytes of a member; its size is checked before and while it is unpacked."""
+    size = archive.getinfo(member).file_size if isinstance(archive, zipfile.ZipFile) else archive.size(member)
+    if size > MAX_MEMBER_BYTES:
+        raise ValueError(f"it has {size} bytes; at most {MAX_MEMBER_BYTES} are read")
+    if isinstance(archive, zipfile.ZipFile):
+        with archive.open(member) as file:
+            return file.read(size)
+    return archive.read(member)
 
 
 def list_members(archive: str | Path) -> list[str]:
     """Names of an archive's files, in the order the archive holds them."""
     try:
         return [name for name in _open_archive(str(archive)).namelist() if not name.endswith("/")]
-    except (zipfile.BadZipFile, tarfile.TarError) as error:
+    except DAMAGED as error:
         raise OSError(f"archive {str(archive)!r} is damaged or compressed ({error}); plain .tar is read") from error
 
 

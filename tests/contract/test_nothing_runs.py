@@ -15,7 +15,7 @@ from PIL import Image
 
 import adaptkit
 from tests.helpers.planted import Plant
-from trainers.cli.command import main
+from trainers.cli import main
 
 EXPECTED = (ValueError, FileNotFoundError, OSError)
 
