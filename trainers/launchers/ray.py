@@ -42,9 +42,8 @@ class Ray:
             ray.init(address=self.address, logging_level="warning")
         elif is_ours:
             cores = max(os.cpu_count() or 1, math.ceil(self.workers * self.cpus))
-            ray.init(
-                num_cpus=cores, include_dashboard=False, logging_level="warning", _node_ip_address=LOOPBACK
-            )  # By itself, Ray lets every machine that can reach this one run code in the cluster.
+            # By itself, Ray lets every machine that can reach this one run code in the cluster.
+            ray.init(num_cpus=cores, include_dashboard=False, logging_level="warning", _node_ip_address=LOOPBACK)
         try:
             self._check_room(ray, may_grow=bool(self.address) or not is_ours)
             self._watch(ray, work, tell)
