@@ -89,7 +89,7 @@ def write_tables(made: Sequence[Table], records: Sequence[ResultRecord], out: Pa
 def print_tables(made: Sequence[Table], console: Console) -> None:
     """Print the tables, each with its notes."""
     for table in made:
-        console.print(table.rich())
+        console.print(table.rich(console.width))
         for note in table.notes:
             console.print(f"- {note}", highlight=False, style="dim", soft_wrap=True)
         console.print()

@@ -22,7 +22,7 @@ from trainers.runs.environment import weights_source
 from trainers.runs.identity import Needs, Run, make_run, uses_training
 from trainers.runs.name_lengths import shorten_names
 from trainers.runs.records import RecordError, ResultRecord, read_record
-from trainers.runs.sources import check_own, check_tests, load_sources, make_task
+from trainers.runs.sources import check_own, load_sources, make_task
 
 Kind = tuple[str, DataclassInstance, Wrap, Wrap]  # A method, its options, its wrappers and its objectives.
 
@@ -115,8 +115,6 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
         draw = (settings.dataset, settings.shots, settings.seed)
         if draw not in tasks:
             tasks[draw] = make_task(settings, sources)
-            if config.data.own:
-                data_notes += check_tests(tasks[draw], settings.dataset)
         run = make_run(settings, sources.datasets[settings.dataset], tasks[draw], needs, bench)
         runs.setdefault(run.run_id, run)
     finished: dict[str, ResultRecord] = {}

@@ -45,7 +45,9 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--checkpoint", help="a local file with the backbone's weights")
     parser.add_argument("--root", help="the folder that holds the data sets of the papers")
     parser.add_argument(
-        "--split", help="fallback: build a split where the papers' file is missing; with --data, a split file"
+        "--split",
+        help="fallback: build a split where the papers' file is missing; else a split file, of --data or of one data "
+        "set of the papers, such as `adaptkit data import` writes",
     )
     parser.add_argument(
         "--data",

@@ -65,7 +65,7 @@ def _add_show(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser = verbs.add_parser("show", help="draw a sheet of images with their names and labels")
     parser.add_argument("name", metavar="NAME", help="a data set, or a path to your own data")
     parser.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
-    parser.add_argument("--split", choices=("paper", "fallback"), default="paper", help="of the papers' data sets")
+    parser.add_argument("--split", default="paper", help="of the papers' data sets: paper, fallback or a split file")
     parser.add_argument("--out", type=Path, help="the PNG to write (default: NAME.png)")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images of your own data out")
     parser.add_argument("--redraw", action="store_true", help="draw the split of your own data again")
@@ -102,7 +102,6 @@ def _add_cache(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def _list(args: argparse.Namespace) -> int:
     from datasets_fewshot import PAPER_DATASETS, list_datasets, load_dataset, suites
     from datasets_fewshot.paper_format.facts import facts
-    from datasets_fewshot.paper_format.layouts import find_places
 
     for suite in suites():
         print(suite)
@@ -110,14 +109,34 @@ def _list(args: argparse.Namespace) -> int:
             if name in PAPER_DATASETS:
                 known = facts(name)
                 sizes = [len(known.classnames), known.train, known.val, known.test]
-                places = find_places(args.root, PAPER_DATASETS[name].layouts) if args.root else []
-                found = f"in {places[0].folder}" if places else "not found" if args.root else ""
+                if args.root:
+                    sizes, found = _on_disk(name, args.root, sizes)
+                else:
+                    found = ""
             else:
                 dataset = load_dataset(name)
                 sizes = [len(dataset.classnames), *(len(items) for items in dataset.split)]
                 found = ""
             print("  {:<18} {:>4} classes {:>8} train {:>6} val {:>6} test  ".format(name, *sizes) + found)
     return OK
+
+
+def _on_disk(name: str, root: Path, papers: list[int]) -> tuple[list[int], str]:
+    """Sizes of what is below the root, or the papers' where nothing is, and what to say of it."""
+    from datasets_fewshot import PAPER_DATASETS, DatasetNotFoundError
+
+    paper = PAPER_DATASETS[name]
+    try:
+        place = paper.find(root.expanduser())
+    except DatasetNotFoundError:
+        return papers, "not found"
+    try:
+        split = paper.read_lists(place).split
+    except (ValueError, OSError, ImportError):
+        return papers, f"not usable yet, in {place.folder}: adaptkit data doctor {name} --root {root}"
+    sizes = [len({item.label for items in split for item in items}), *(len(items) for items in split)]
+    differs = "" if sizes == papers else " (papers: {} classes, {} train, {} val, {} test)".format(*papers)
+    return sizes, f"in {place.folder}{differs}"
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -190,7 +209,7 @@ def _import(args: argparse.Namespace) -> int:
     if args.dataset not in PAPER_DATASETS:
         raise ValueError(f"{args.dataset!r} is no data set of the papers; use one of {', '.join(PAPER_DATASETS)}")
     split = import_pickle(args.pickle, PAPER_DATASETS[args.dataset])
-    write_split(split, args.out, notes=[f"imported from {args.pickle.name}"])
+    write_split(split, args.out, notes=[f"imported from {args.pickle.name}"], dataset=args.dataset)
     print(f"wrote {args.out}: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test images")
     return OK
 

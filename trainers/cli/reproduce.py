@@ -25,7 +25,9 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--datasets", help="such as dtd,eurosat; by default all of the table")
     parser.add_argument("--seeds", help="by default the paper's")
     parser.add_argument("--shots", help="by default the paper's")
-    parser.add_argument("--split", choices=("fallback",), help="build a split where the papers' file is missing")
+    parser.add_argument(
+        "--split", help="fallback: build a split where the papers' file is missing; else a split file of one data set"
+    )
     parser.add_argument("--backbone", help="another one than the paper's, which makes the numbers not comparable")
     parser.add_argument("--pretrained", help="the tag of that backbone's weights")
     parser.add_argument("--checkpoint", help="a local file with the weights, such as OpenAI's ViT-B-16.pt")
@@ -80,7 +82,7 @@ def _ledger(name: str, records: "list[ResultRecord]", out: Path) -> None:
     made = ledger_tables(rows)
     console = Console()
     for table in ledger_tables([row for row in rows if row.verdict != "not run"]):
-        console.print(table.rich())
+        console.print(table.rich(console.width))
         for note in table.notes:
             console.print(f"- {note}", highlight=False, style="dim", soft_wrap=True)
     console.print(f"{name}: {verdict_counts(rows)}")

@@ -27,6 +27,7 @@ from trainers.config.files import (
     read_user_file,
 )
 from trainers.config.layers import Layer, Node, Schema, from_node, make_schema, read_layer, resolve
+from trainers.config.listed_split import listed_split
 from trainers.config.overrides import Settings, nested, words_as_settings
 from trainers.config.recipes import packaged_layer, recipe_layer
 from trainers.config.settings import (
@@ -103,10 +104,14 @@ def load_bench(
         ]
         for method in methods
     }
+    listed = listed_split(data, bench.datasets)
     runs: list[RunConfig] = []
     for dataset in bench.datasets:
         for method in bench.methods:
-            runs += _runs(recipes[method], later, bench, data, dataset, method, schema)
+            own = _runs(recipes[method], later, bench, data, dataset, method, schema)
+            if listed is not None and dataset == listed.dataset:
+                own = [dataclasses.replace(run, draw=listed.draw(data.draw), split_file=listed.sha256) for run in own]
+            runs += own
     backbone = from_node(BackboneConfig, node.BACKBONE, "BACKBONE")
     checkpoint = from_node(CheckpointConfig, node.CHECKPOINT, "CHECKPOINT")
     launch = from_node(LaunchConfig, node.LAUNCH, "LAUNCH")

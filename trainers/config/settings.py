@@ -42,7 +42,7 @@ class DataConfig:
     split: str | None = option(
         None,
         'Null takes the split that the data come with, and "fallback" builds one where the papers\' split file is '
-        "missing; for own data it is a split file.",
+        "missing; else it is a split file, for own data or for one data set of the papers.",
     )
     draw: str = option("coop", "Whose few-shot draw is taken.")
     workers: int = option(0, "Processes that decode images; the results do not depend on it.", least=0)
@@ -163,6 +163,7 @@ class RunConfig:
     wrap: Wrap = ()
     objective: Wrap = ()  # Objectives by name with their options, the outermost first; none is the method's own loss.
     draw: str = "coop"  # whose few-shot draw
+    split_file: str = ""  # SHA-256 of the split file that the user gave for a data set of the papers
     departures: tuple[str, ...] = ()  # where the suite, the user's file or the command line left the recipe
 
     @property

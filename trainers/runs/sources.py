@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
-from datasets_fewshot import FewShotDataset, load_dataset, load_own_data
+from datasets_fewshot import PAPER_DATASETS, DatasetNotFoundError, FewShotDataset, load_dataset, load_own_data
 from datasets_fewshot.own.usable import check_usable
 from trainers.config.data_settings import own_name
+from trainers.config.listed_split import FALLBACK, listed_split
 from trainers.config.settings import BenchConfig, DataConfig, RunConfig
 from trainers.protocols.registry import get_protocol
 from trainers.protocols.task import NO_TARGETS, Sources, Task, Wanted
+from trainers.runs.task_checks import check_source, check_task
 
 ZERO_SHOT = "zero_shot"  # the method that learns nothing of images
 
@@ -21,36 +24,57 @@ def load_sources(config: BenchConfig) -> Sources:
             FileNotFoundError if they are missing.
     """
     settings, data = config.settings, config.data
-    wanted = Wanted(settings.datasets, settings.targets, partial(_load, data), data.families)
-    return get_protocol(settings.protocol).load(wanted)
+    wanted = Wanted(settings.datasets, settings.targets, partial(_load, data, settings.datasets), data.families)
+    try:
+        sources = get_protocol(settings.protocol).load(wanted)
+    except DatasetNotFoundError as error:
+        raise DatasetNotFoundError(f"{error}{_what_would_run(settings.datasets, data)}") from error
+    if not config.data.own:  # `check_own` asks more of those
+        for dataset in sources.datasets.values():
+            check_source(dataset)
+    return sources
+
+
+def _what_would_run(names: tuple[str, ...], data: DataConfig) -> str:
+    """Which of the named data sets of the papers are there, and the words that take only these."""
+    root = None if data.root is None else Path(data.root).expanduser()
+    split = FALLBACK if data.split == FALLBACK else "paper"
+    there = [name for name in names if name in PAPER_DATASETS and _is_there(name, root, split)]
+    if root is None or not there or len(there) == len(names):
+        return ""
+    missing = ", ".join(name for name in names if name not in there)
+    return f". Missing: {missing}. The others are there: --datasets {','.join(there)}"
+
+
+def _is_there(name: str, root: Path | None, split: str) -> bool:
+    try:
+        PAPER_DATASETS[name].load(root, split=split)
+    except (ValueError, OSError, ImportError):
+        return False
+    return True
 
 
 def make_task(run: RunConfig, sources: Sources) -> Task:
     """What a run trains on and is tested on.
 
     Raises:
-        ValueError: if a test has no images, or its data set has one class only, so that every answer would be right.
+        ValueError: if it has nothing to learn from, nothing to be tested on, or one class to choose from.
     """
     dataset, targets = sources.datasets[run.dataset], sources.targets.get(run.dataset, NO_TARGETS)
     task = get_protocol(run.protocol).make_task(dataset, run.shots, run.seed, run.draw, targets)
-    for test in task.tests:
-        where = f"{run.dataset}, {get_protocol(run.protocol).title.lower()}, test {test.name!r}"
-        if not test.items:
-            raise ValueError(f"{where}: there are no test images, so there is nothing to report; add some")
-        if len(test.dataset.classnames) < 2:
-            raise ValueError(
-                f"{where}: the data set has one class only, {test.classnames[0]!r}, so every answer would be right and "
-                "100 % would say nothing; add a class, or leave the data set out"
-            )
+    check_task(task, dataset, run.protocol)
     return task
 
 
-def _load(data: DataConfig, name: str, **options: str) -> FewShotDataset:
+def _load(data: DataConfig, names: tuple[str, ...], name: str, **options: str) -> FewShotDataset:
     if data.own:
         path = next(path for path in data.own if own_name(path) == name)
         return replace(_load_own(data, path), name=name)
-    if data.split == "fallback":
-        options = {"split": "fallback", **options}
+    listed = listed_split(data, names)
+    if data.split == FALLBACK:
+        options = {"split": FALLBACK, **options}
+    elif listed is not None and listed.dataset == name:
+        options = {"split": data.split or "", **options}
     return load_dataset(name, data.root, **options)
 
 
@@ -93,25 +117,6 @@ def check_own(config: BenchConfig, sources: Sources) -> tuple[str, ...]:
     notes = []
     for name, (dataset, learnt) in needs.items():
         notes += [f"{name}: {note}" for note in (*dataset.notes, *check_usable(dataset, learnt))]
+        if learnt:
+            check_source(dataset)
     return tuple(dict.fromkeys(notes))
-
-
-def check_tests(task: Task, dataset: str) -> tuple[str, ...]:
-    """Check that every test of own data has images, and return a note on those with one class, the half of two.
-
-    Raises:
-        ValueError: names the test without images.
-    """
-    notes = []
-    for test in task.tests:
-        if not test.items:
-            raise ValueError(
-                f"{dataset}: the test {test.name!r} has no images; add some of {', '.join(test.classnames[:5])}, or "
-                "take --protocol few_shot, which tests all classes together"
-            )
-        if len(test.classnames) < 2:
-            notes.append(
-                f"{dataset}: the test {test.name!r} has one class, {test.classnames[0]!r}, and every answer is right; "
-                "add classes, or take --protocol few_shot, which tests all classes together"
-            )
-    return tuple(notes)

@@ -152,7 +152,7 @@ def distill_stand_ins(
         "settings": asdict(settings),
         "weights": backbone.weights_hash,
         "precision": bench.precision,
-        "images": files_hash(images.image_root, items),
+        "images": files_hash(images.image_root, items, images.moved),
     }
     work = out.with_name(f".{out.name}.training")
     with seeded(derived_seed("distill", settings.seed), backbone.device):
