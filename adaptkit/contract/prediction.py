@@ -18,6 +18,7 @@ __all__ = ["Images", "Prediction", "predict", "predictions", "preprocess", "read
 ImageLike: TypeAlias = str | Path | Image.Image
 Images: TypeAlias = Tensor | ImageLike | Iterable[ImageLike]  # a tensor holds preprocessed images (B, 3, H, W)
 
+ORIENTATION, UPRIGHT = 0x0112, 1  # EXIF's tag, and its value of photos that need no turn.
 STRIP_ROWS = 256  # Rows that are converted at a time.
 SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 # What PIL reports of files that are missing, cut off, no images, or absurdly large.
@@ -119,7 +120,8 @@ def read_image(image: ImageLike) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:  # Without a look, PIL would copy the whole image.
+        image = ImageOps.exif_transpose(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         return _by_strips(image, _on_white)
     if image.mode in SIXTEEN_BIT_MODES:  # PIL's own conversion clips at 255

@@ -5,15 +5,17 @@ no page of another origin can send it without a preflight request, which stays u
 are refused as well: they come from a foreign page whose name was made to point at this machine.
 """
 
+import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib import resources
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse
-from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -38,7 +40,6 @@ class Classifier:
         self.method = method.eval()
         self.own = method.classes.classnames
         self._lock = threading.Lock()
-        self._decoding = threading.BoundedSemaphore(DECODINGS)
         self._encoded = ExitStack()
         self._encoded.enter_context(method.encode_classes_once())
 
@@ -48,8 +49,7 @@ class Classifier:
         Raises:
             UploadError: if the image or the names are refused.
         """
-        with self._decoding:  # Not two large images in memory at once.
-            pixels = preprocess(self.method, [open_upload(data, max_bytes)])
+        pixels = preprocess(self.method, [open_upload(data, max_bytes)])
         with self._lock:
             self._tell_apart(tuple(names) or self.own)
             return self.method.predict(pixels, topk)[0]
@@ -80,6 +80,8 @@ def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastA
         hosts: host names that requests may use; "*" for any.
     """
     classifier, room = Classifier(method), Room(WAITING)
+    # Threads of its own, and few: what an image took stays with the thread that decoded it, for the next one.
+    workers = ThreadPoolExecutor(DECODINGS)
     page = (resources.files("trainers.serving") / "page.html").read_text(encoding="utf-8")
     app = FastAPI(title="adaptkit", docs_url=None, redoc_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
@@ -118,7 +120,8 @@ def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastA
         names = class_names(classes or [])
         with room.one():
             data = await read_body(request, max_bytes)
-            prediction = await run_in_threadpool(classifier.classify, data, max_bytes, names, topk)
+            answer = partial(classifier.classify, data, max_bytes, names, topk)
+            prediction = await asyncio.get_running_loop().run_in_executor(workers, answer)
         ranked = zip(prediction.labels, prediction.indices, prediction.probabilities, strict=True)
         return {"classes": [{"label": name, "index": index, "probability": value} for name, index, value in ranked]}
 
