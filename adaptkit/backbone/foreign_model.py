@@ -17,7 +17,8 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import Tensor, nn
 
 from adaptkit.backbone.foreign_config import CONFIG_FILE, ForeignConfig, ForeignConfigError, read_foreign_config
-from adaptkit.backbone.hub import HUB_PREFIX, hub_file
+from adaptkit.backbone.hub_files import HUB_PREFIX, hub_file
+from adaptkit.backbone.named_parts import Folder, tokenizer_in
 
 FOLDER_PREFIX = "local-dir:"
 HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -40,12 +41,13 @@ def is_foreign(name: str) -> bool:
 
 
 def open_foreign(
-    name: str, precision: str, *, cached_only: bool = False
+    name: str, precision: str, words: Folder = None, *, cached_only: bool = False
 ) -> tuple[nn.Module, Callable[..., Tensor], Path | None]:
     """The model of a folder or hub repository with random weights, its tokenizer, and the file of its weights.
 
     Args:
         name: "local-dir:FOLDER" or "hf-hub:owner/name", with or without "@revision".
+        words: a folder with a tokenizer that the user gives, in place of its own.
         cached_only: take a repository's files from the hub's cache alone.
 
     Raises:
@@ -57,7 +59,7 @@ def open_foreign(
         config = read_foreign_config(folder / CONFIG_FILE)
         return (
             _build(config, name, precision, cached_only),
-            _tokenizer(config, name, folder, cached_only),
+            _tokenizer(config, name, folder, words, cached_only),
             _weights(folder),
         )
     path = hub_file(name, CONFIG_FILE, cached_only=cached_only)
@@ -66,17 +68,9 @@ def open_foreign(
     pinned = f"{name.partition('@')[0]}@{path.parent.name}"
     return (
         _build(config, name, precision, cached_only),
-        _tokenizer(config, name, None, cached_only),
+        _tokenizer(config, name, None, words, cached_only),
         _hub_weights(pinned, cached_only),
     )
-
-
-def tokenizer_of(name: str) -> Callable[..., Tensor]:
-    """The tokenizer of a model of open_clip's own list; a vocabulary from the hub is opened without code of its own."""
-    own = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
-    safe = {"trust_remote_code": False} if own.get("hf_tokenizer_name") else {}
-    tokenizer: Callable[..., Tensor] = open_clip.get_tokenizer(name, **safe)
-    return tokenizer
 
 
 def _build(config: ForeignConfig, name: str, precision: str, cached_only: bool) -> nn.Module:
@@ -120,8 +114,12 @@ def _check_text_tower(repository: str, name: str, cached_only: bool) -> None:
         )
 
 
-def _tokenizer(config: ForeignConfig, name: str, folder: Path | None, cached_only: bool) -> Callable[..., Tensor]:
+def _tokenizer(
+    config: ForeignConfig, name: str, folder: Path | None, words: Folder, cached_only: bool
+) -> Callable[..., Tensor]:
     text = config.text
+    if words is not None:
+        return tokenizer_in(words, text)
     settings = deepcopy(text.get("tokenizer_kwargs") or {})
     assert isinstance(settings, dict)
     length = text.get("context_length", 77)

@@ -1,41 +1,89 @@
-"""Single files of the Hugging Face hub, from its cache or fetched."""
+"""The hub of Hugging Face: whether it can be reached, and one line where what is asked of it cannot be had."""
 
-from pathlib import Path
+import logging
+import os
+import socket
+import urllib.error
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from urllib.parse import urlsplit
 
-HUB_PREFIX = "hf-hub:"
+import huggingface_hub.constants
+
+PATIENCE = 3.0  # Seconds to wait for a connection.
+# Packages whose errors are about a network or a repository there.
+_NETWORK_PACKAGES = ("huggingface_hub", "httpx", "httpcore", "requests", "urllib3", "urllib")
 
 
-def hub_file(place: str, filename: str, *, cached_only: bool = False) -> Path:
-    """A file of the repository "hf-hub:owner/name" or "hf-hub:owner/name@revision" in the hub's cache.
+@contextmanager
+def hub_asked(what: str) -> Iterator[None]:
+    """Inside, files come from the hub or its cache; where the hub is out of reach, from the cache at once.
 
     Args:
-        cached_only: take it from the cache as it is, without asking the hub for it or for a newer one.
+        what: what is asked for, to name it in the error.
 
     Raises:
-        ValueError: if the place is no name of a repository.
-        FileNotFoundError: if the repository has no such file, or it is not cached and the hub is not reached.
+        FileNotFoundError: if it is neither in the cache nor to be had.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    host = _unreachable_host()
+    with nullcontext() if host is None else _offline():
+        try:
+            yield
+        except Exception as error:
+            if not (_is_about_network(error) or (host is not None and isinstance(error, OSError))):
+                raise
+            raise FileNotFoundError(_line(what, host, error)) from error
 
-    repository, _, revision = place.removeprefix(HUB_PREFIX).partition("@")
+
+def _line(what: str, host: str | None, error: Exception) -> str:
+    if host is None and not _is_about_connection(error):
+        return f"{what} cannot be had: {str(error).strip().splitlines()[0]}"
+    place = host or "its server"
+    return (
+        f"{what} is not in the local cache, and {place} cannot be reached; connect to the network, or give local "
+        "files: checkpoint=... for weights, tokenizer=... for the folder of a tokenizer"
+    )
+
+
+def _unreachable_host() -> str | None:
+    """The hub's host if no connection to it comes about, else None; a proxy is taken to work."""
+    address = urlsplit(huggingface_hub.constants.ENDPOINT)
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return None
     try:
-        return Path(hf_hub_download(repository, filename, revision=revision or None, local_files_only=cached_only))
-    except HFValidationError as error:
-        raise ValueError(f'{place} is no name of a hub repository; expected "{HUB_PREFIX}owner/name"') from error
-    except LocalEntryNotFoundError as error:
-        raise FileNotFoundError(
-            f"{filename} of {place} is not in the hub's cache"
-            + ("" if cached_only else " and the hub cannot be reached; go online once, or set HF_HOME to a cache")
-        ) from error
-    except (HfHubHTTPError, OSError) as error:  # The client raises its HTTP library's errors as they are.
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise FileNotFoundError(f"the hub does not give {filename} of {place}: {reason}") from error
+        port = address.port or (80 if address.scheme == "http" else 443)
+        socket.create_connection((address.hostname or "", port), timeout=PATIENCE).close()
+    except OSError:
+        return address.hostname or huggingface_hub.constants.ENDPOINT
+    return None
 
 
-def is_cached(place: str, filename: str) -> bool:
-    """Whether the hub's cache has the file."""
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Inside, the libraries ask their cache alone, instead of trying again for half a minute, and do not log that."""
+    before, logged = huggingface_hub.constants.HF_HUB_OFFLINE, logging.root.manager.disable
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
+    logging.disable(logging.ERROR)
     try:
-        return hub_file(place, filename, cached_only=True).is_file()
-    except (ValueError, FileNotFoundError):
-        return False
+        yield
+    finally:
+        huggingface_hub.constants.HF_HUB_OFFLINE = before
+        logging.disable(logged)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_about_network(error: Exception) -> bool:
+    return _is_about_connection(error) or any(
+        type(one).__module__.startswith(_NETWORK_PACKAGES) for one in _chain(error)
+    )
+
+
+def _is_about_connection(error: Exception) -> bool:
+    kinds = (ConnectionError, TimeoutError, socket.gaierror, urllib.error.URLError)
+    names = ("ConnectError", "ConnectTimeout", "LocalEntryNotFoundError", "OfflineModeIsEnabled")
+    return any(isinstance(one, kinds) or type(one).__name__ in names for one in _chain(error))

@@ -1,6 +1,7 @@
 """Backbones by name: open_clip's models and tags, hub repositories, local files, and the embedded adaptkit-mini."""
 
 import difflib
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -10,10 +11,13 @@ from open_clip.convert import convert_state_dict
 from open_clip.model import CLIP, build_model_from_openai_state_dict, convert_to_custom_text_state_dict
 from torch import Tensor, nn
 
-from adaptkit.backbone.foreign_model import is_foreign, open_foreign, tokenizer_of
+from adaptkit.backbone.foreign_model import is_foreign, open_foreign
 from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.hub import hub_asked
+from adaptkit.backbone.image_size import ImageSize, set_image_size
+from adaptkit.backbone.named_parts import Folder, new_model, tokenizer_of
 from adaptkit.backbone.weight_files import OPENAI_MARKS, is_openai_format, read_state_dict
-from adaptkit.backbone.weights_source import WeightsSource
+from adaptkit.backbone.weights_source import WeightsSource, check_weights
 
 MINI = "adaptkit-mini"
 MINI_FOLDER = Path(__file__).parent.parent / "mini"
@@ -21,6 +25,7 @@ MINI_VOCABULARY = MINI_FOLDER / "bpe_simple_vocab_8192.txt.gz"
 AUTO = "auto"
 RANDOM = "random"
 OLD_POSITIONS = "text.transformer.embeddings.position_ids"  # Counted out, not learnt; stored by older transformers.
+Loaded = tuple[nn.Module, Callable[..., Tensor]]
 
 PRECISIONS = {torch.float32: "fp32", torch.float64: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
@@ -56,6 +61,8 @@ def load_backbone(
     checkpoint: str | Path | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    image_size: ImageSize | None = None,
+    tokenizer: str | Path | None = None,
     *,
     cached_only: bool = False,
 ) -> FrozenCLIP:
@@ -68,12 +75,18 @@ def load_backbone(
         pretrained: an open_clip tag ("openai"; see `list_pretrained`), or "random" for seeded random weights.
         checkpoint: a local file of weights: .safetensors, .pt, .pth, .bin or an OpenAI archive; no code in it runs.
         dtype: dtype of the weights; prefer float32 with autocast to half-precision weights.
+        image_size: side of the images in pixels, or height and width, if not the model's own: positions are
+            interpolated. It has to be a multiple of the patch.
+        tokenizer: a local folder with a tokenizer of Hugging Face, in place of the one that the hub has for this name.
+            For a text tower of Hugging Face its config.json is there as well.
         cached_only: take the files of a hub repository from the hub's cache alone, and never a newer version.
 
     Raises:
-        FileNotFoundError: if the checkpoint, the folder or the repository does not exist.
+        FileNotFoundError: if the checkpoint or the folder does not exist, or a file of the hub is neither cached nor to
+            be had.
         ForeignConfigError: if the config of a folder or repository asks for more than a model.
-        ValueError: if the name or tag is unknown, no weights or two are named, or the weights do not fit the model.
+        ValueError: if the name or tag is unknown, no weights or two are named, the weights do not fit the model, one is
+            not finite, or the model cannot take images of that size.
 
     Example:
         ```python
@@ -86,11 +99,11 @@ def load_backbone(
     if name == MINI or is_foreign(name):
         if pretrained is not None:
             raise ValueError(f"{name} brings its own weights; leave out pretrained={pretrained!r}")
-        model, tokenizer, weights = open_foreign(
-            f"local-dir:{MINI_FOLDER}" if name == MINI else name, PRECISIONS[dtype], cached_only=cached_only
+        model, words, weights = open_foreign(
+            f"local-dir:{MINI_FOLDER}" if name == MINI else name, PRECISIONS[dtype], tokenizer, cached_only=cached_only
         )
-        if name == MINI:
-            tokenizer = open_clip.SimpleTokenizer(str(MINI_VOCABULARY), context_length=model.context_length)
+        if name == MINI and tokenizer is None:
+            words = open_clip.SimpleTokenizer(str(MINI_VOCABULARY), context_length=model.context_length)
         weights = Path(checkpoint) if checkpoint is not None else weights
         if weights is None:
             raise FileNotFoundError(f"{name} has no file of weights; give yours as checkpoint=")
@@ -101,14 +114,17 @@ def load_backbone(
             f"checkpoint=... (a file); got pretrained={pretrained!r}, {checkpoint=}"
         )
     elif checkpoint is not None:
-        model, tokenizer = _load_file(name, Path(checkpoint), PRECISIONS[dtype])
+        model, words = _load_file(name, Path(checkpoint), PRECISIONS[dtype], tokenizer)
     else:
         assert pretrained is not None
-        model, tokenizer = _load_tag(_known_name(name), pretrained, PRECISIONS[dtype])
+        model, words = _load_tag(_known_name(name), pretrained, PRECISIONS[dtype], tokenizer)
     if dtype == torch.float64:
         model.double()
-    backbone = FrozenCLIP(model, tokenizer, name).to(device)
-    backbone.source = WeightsSource(name, pretrained, Path(checkpoint).name if checkpoint is not None else None)
+    check_weights(model, name if checkpoint is None else f"{name} in {checkpoint}")
+    resized = None if image_size is None else set_image_size(model, image_size)
+    backbone = FrozenCLIP(model, words, name).to(device)
+    file = Path(checkpoint).name if checkpoint is not None else None
+    backbone.source = WeightsSource(name, pretrained, file, resized)
     return backbone
 
 
@@ -124,12 +140,12 @@ def _known_name(name: str) -> str:
     return cleaned
 
 
-def _load_tag(name: str, pretrained: str, precision: str) -> tuple[nn.Module, open_clip.tokenizer.SimpleTokenizer]:
-    tokenizer = tokenizer_of(name)
+def _load_tag(name: str, pretrained: str, precision: str, folder: Folder) -> Loaded:
     if pretrained == RANDOM:
+        words = tokenizer_of(name, folder)  # First, because it may not be there.
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return open_clip.create_model(name, precision=precision, load_weights=False), tokenizer
+            return new_model(name, precision, folder), words
     plain = name.removesuffix("-quickgelu")
     published = {
         tag: cfg
@@ -146,10 +162,11 @@ def _load_tag(name: str, pretrained: str, precision: str) -> tuple[nn.Module, op
     needs_quick_gelu = bool(published[pretrained].get("quick_gelu", False))
     _refuse_wrong_activation(name, pretrained, needs_quick_gelu)
     owner = name if pretrained in open_clip.list_pretrained_tags_by_model(name) else plain
-    model = open_clip.create_model(
-        owner, pretrained, precision=precision, force_quick_gelu=needs_quick_gelu, require_pretrained=True
-    )
-    return model, tokenizer
+    with hub_asked(f"{pretrained!r}, the weights of {name},"):
+        model = open_clip.create_model(
+            owner, pretrained, precision=precision, force_quick_gelu=needs_quick_gelu, require_pretrained=True
+        )
+    return model, tokenizer_of(name, folder)
 
 
 def _refuse_wrong_activation(name: str, weights: str, needs_quick_gelu: bool) -> None:
@@ -162,7 +179,7 @@ def _refuse_wrong_activation(name: str, weights: str, needs_quick_gelu: bool) ->
         )
 
 
-def _load_file(name: str, checkpoint: Path, precision: str) -> tuple[nn.Module, open_clip.tokenizer.SimpleTokenizer]:
+def _load_file(name: str, checkpoint: Path, precision: str, folder: Folder) -> Loaded:
     state = read_state_dict(checkpoint)
     is_openai = is_openai_format(state)
     state = _without_marks(state)
@@ -171,9 +188,9 @@ def _load_file(name: str, checkpoint: Path, precision: str) -> tuple[nn.Module, 
             raise ValueError(f"{checkpoint} is not in OpenAI's format; name its architecture instead of {AUTO!r}")
         return _build_openai(state, checkpoint, precision), open_clip.SimpleTokenizer()
     name = _known_name(name)
-    model = open_clip.create_model(name, precision=precision, load_weights=False, force_quick_gelu=is_openai)
+    model = new_model(name, precision, folder, quick_gelu=is_openai)
     _load_state(model, state, f"{checkpoint} does not fit {name}")
-    return model, tokenizer_of(name)
+    return model, tokenizer_of(name, folder)
 
 
 def _without_marks(state: dict[str, Tensor]) -> dict[str, Tensor]:

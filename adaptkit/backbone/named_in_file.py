@@ -11,9 +11,11 @@ import torch
 from adaptkit.backbone.foreign_config import CONFIG_FILE
 from adaptkit.backbone.foreign_model import FOLDER_PREFIX, is_foreign
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.backbone.hub import is_cached
+from adaptkit.backbone.hub_files import is_cached
 from adaptkit.backbone.loading import load_backbone
 from adaptkit.backbone.weights_source import WeightsSource
+
+MAX_SIDE = 4096  # Pixels; positions are made for as many patches as fit in.
 
 
 class UntrustedBackboneError(ValueError):
@@ -52,5 +54,17 @@ def load_named_in_file(
             f"{place} names the hub repository {source.name!r} as its backbone, which was never fetched here; if you "
             "trust it, say so with trust_hub=True (--trust-hub)"
         )
+    if source.image_size is not None and not all(0 < side <= MAX_SIDE for side in source.image_size):
+        raise UntrustedBackboneError(
+            f"{place} asks for images of {source.image_size} pixels; up to {MAX_SIDE} are taken"
+        )
     pretrained = source.pretrained if checkpoint is None else None
-    return load_backbone(source.name, pretrained, checkpoint, device=device, dtype=dtype, cached_only=not trust_hub)
+    return load_backbone(
+        source.name,
+        pretrained,
+        checkpoint,
+        device=device,
+        dtype=dtype,
+        image_size=source.image_size,
+        cached_only=not trust_hub,
+    )

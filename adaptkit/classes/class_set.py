@@ -70,10 +70,13 @@ class ClassSet:
 
 def _checked_sentences(classnames: Sequence[str], sentences: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     """Sentences of C classes, as tuples."""
+    if isinstance(sentences, str) or not isinstance(sentences, Sequence):
+        raise ValueError(f"sentences={sentences!r}; expected a list with a list of sentences for every class")
     if len(sentences) != len(classnames):
         raise ValueError(f"sentences of {len(sentences)} classes for {len(classnames)} classes; give some for each")
     for name, own in zip(classnames, sentences, strict=True):
-        if isinstance(own, str) or not own or not all(isinstance(text, str) and text.strip() for text in own):
+        is_list = isinstance(own, Sequence) and not isinstance(own, str)
+        if not is_list or not own or not all(isinstance(text, str) and text.strip() for text in own):
             raise ValueError(f"class {name!r} has the sentences {own!r}; give it a list of one or more")
     return tuple(tuple(own) for own in sentences)
 
@@ -100,8 +103,16 @@ NO_CLASSES: ClassSet = _NoClasses(())
 
 
 def as_class_set(classes: "Sequence[str] | ClassSet", templates: Sequence[str] | None = None) -> ClassSet:
-    """Names with templates as a `ClassSet`; a `ClassSet` keeps its templates unless others are given."""
+    """Names with templates as a `ClassSet`; a `ClassSet` keeps its templates unless others are given.
+
+    Raises:
+        ValueError: if the names are one string, or templates are given for classes with sentences of their own.
+    """
     if isinstance(classes, ClassSet):
+        if templates is not None and classes.sentences is not None:
+            raise ValueError(
+                f"templates={tuple(templates)!r} for classes with sentences of their own; give one of them"
+            )
         return classes if templates is None else classes.with_templates(templates)
     if isinstance(classes, str):
         raise ValueError(f"classnames {classes!r} is one string; give a list of names")

@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal, Protocol, TypeAlias, get_args
 
 from torch import Tensor
@@ -68,16 +69,20 @@ class Answering:
     offset: float | None = None
 
     def __post_init__(self) -> None:
-        if self.topk < 1:
-            raise ValueError(f"topk={self.topk}; expected at least 1 class per image")
-        if self.reject is not None and not 0 <= self.reject <= 1:
-            raise ValueError(f"reject={self.reject}; expected a probability from 0 to 1, such as 0.8")
+        if not isinstance(self.topk, Integral) or isinstance(self.topk, bool) or self.topk < 1:
+            raise ValueError(f"topk={self.topk!r}; expected at least 1 class per image, as a whole number")
+        if self.reject is not None and not (_is_number(self.reject) and 0 <= self.reject <= 1):
+            raise ValueError(f"reject={self.reject!r}; expected a probability from 0 to 1, such as 0.8")
         if self.scores not in get_args(Scores):
             raise ValueError(f"scores={self.scores!r}; expected one of {', '.join(get_args(Scores))}")
         if self.offset is not None and self.scores != "independent":
-            raise ValueError(f"offset={self.offset} is for independent scores; ask for scores='independent' with it")
-        if self.offset is not None and not math.isfinite(self.offset):
-            raise ValueError(f"offset={self.offset}; expected a finite number, in units of logits")
+            raise ValueError(f"offset={self.offset!r} is for independent scores; ask for scores='independent' with it")
+        if self.offset is not None and not (_is_number(self.offset) and math.isfinite(self.offset)):
+            raise ValueError(f"offset={self.offset!r}; expected a finite number, in units of logits")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 class TakesNames(Protocol):
@@ -131,7 +136,15 @@ def ranked(logits: Tensor, names: tuple[str, ...], answering: Answering, neutral
 
     Args:
         neutral: the last column is the neutral name's, which is no answer.
+
+    Raises:
+        ValueError: if a logit is not finite.
     """
+    if not logits.isfinite().all():
+        raise ValueError(
+            "the method answers with numbers that are not finite, so there is nothing to rank; its learnt tensors or "
+            "the backbone's weights are damaged, or its training diverged: load another copy, or train again"
+        )
     logits = logits.double()
     if answering.scores == "softmax":
         scores = logits.softmax(dim=-1)

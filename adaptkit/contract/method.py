@@ -51,7 +51,7 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
         self._kept_weights: Tensor | None = None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Preprocessed images (B, 3, H, W) -> logits (B, C), whatever the method consumes."""
+        """Images (B, 3, H, W), preprocessed or uint8 -> logits (B, C), whatever the method consumes."""
         return self.logits(self.consume(images))
 
     @abstractmethod
@@ -223,7 +223,7 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
         scores: Scores = "softmax",
         offset: float | None = None,
     ) -> list[Prediction]:
-        """Classify preprocessed images (B, 3, H, W), paths, PIL images, or one of these: `prediction.predict`.
+        """Classify paths, PIL images, arrays, tensors, or one of these: `prediction.predict`.
 
         Args:
             topk: classes per image; all of them where there are fewer.

@@ -1,5 +1,6 @@
 """Load a saved method: its files are read and checked, and the registry makes a method of them."""
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from adaptkit.artefacts.config import ArtefactConfig, ArtefactError, options_from_json
 from adaptkit.artefacts.files import CONFIG_FILE, TENSORS_FILE, ArtefactFiles, read_files
+from adaptkit.artefacts.tensors import check_learnt
 from adaptkit.backbone.foreign_model import is_foreign
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.loading import MINI, PRECISIONS
@@ -59,6 +61,7 @@ def load(
     config = ArtefactConfig.from_json(files.config, files.place)
     options, wrap = _settings(config, files.place)
     tensors = _read_tensors(files)
+    options = _without_dropped_words(options, tensors)
     if backbone is None:
         backbone = _load_named(config, files.place, checkpoint, device or "cpu", trust_hub)
     elif checkpoint is not None or device is not None:
@@ -96,14 +99,25 @@ def _settings(config: ArtefactConfig, place: str) -> tuple[object, list[tuple[st
     return options, wrap
 
 
+def _without_dropped_words(options: object, tensors: dict[str, Tensor]) -> object:
+    """Options without a phrase that has fewer words than there are learnt tokens, which older versions left out."""
+    phrase = getattr(options, "ctx_init", "")
+    n_ctx = max((len(tensor) for name, tensor in tensors.items() if name.endswith("context.ctx")), default=0)
+    if isinstance(phrase, str) and 0 < len(phrase.replace("_", " ").split()) < n_ctx:
+        return dataclasses.replace(options, ctx_init="")  # type: ignore[type-var]
+    return options
+
+
 def _read_tensors(files: ArtefactFiles) -> dict[str, Tensor]:
     try:
         tensors = safetensors.torch.load(files.tensors)
     except SafetensorError as error:
         raise ArtefactError(f"the {TENSORS_FILE} of {files.place} is no readable safetensors file: {error}") from None
     for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise ArtefactError(f"{name} in {files.place} is not finite, so every prediction would be nonsense")
+        try:
+            check_learnt(name, tensor)
+        except ValueError as error:
+            raise ArtefactError(f"{files.place} cannot be used: {error}") from None
     return tensors
 
 
@@ -128,10 +142,11 @@ def _load_named(
 
 def _check_weights(backbone: FrozenCLIP, config: ArtefactConfig, place: str) -> None:
     expected = config.backbone
-    if backbone.weights_hash == expected.weights_sha256:
-        return
     given = backbone.source or WeightsSource(backbone.name)
-    if given.name != expected.source.name:
+    is_same_size = backbone.source is None or given.image_size == expected.source.image_size
+    if backbone.weights_hash == expected.weights_sha256 and is_same_size:
+        return
+    if given.name != expected.source.name or not is_same_size:
         raise ArtefactError(
             f"{place} was learnt on {expected.source} and the backbone is {given}; use {expected.source.as_call()}"
         )
@@ -145,6 +160,7 @@ def _check_weights(backbone: FrozenCLIP, config: ArtefactConfig, place: str) -> 
 
 def _put_back(method: AdaptedCLIP, tensors: dict[str, Tensor], place: str) -> None:
     expected = method.learnt_state()
+    tensors = {name: expected[name] for name in method.made_again() & expected.keys()} | tensors
     missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     complaints = [
         f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"

@@ -17,9 +17,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from adaptkit.artefacts.tensors import check_learnt
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.torch_files import read_torch_file
-from adaptkit.classes.class_set import ClassSet
+from adaptkit.classes.class_set import ClassSet, as_class_set
 from adaptkit.contract.creation import create_method
 from adaptkit.contract.method import AdaptedCLIP
 
@@ -72,7 +73,9 @@ def import_official(
     content = read_torch_file(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; expected a checkpoint of the papers' code")
+    classes = as_class_set(classnames)
     try:
+        _check_class_count(content.get("state_dict"), classes, str(path))
         converted = _convert(content, method, backbone, str(path))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not what the papers' code saves: {error!r}") from None
@@ -80,11 +83,13 @@ def import_official(
         raise ValueError(f"{path} is a checkpoint of {converted.method}, and {method} was asked for")
     with torch.random.fork_rng(devices=[]):  # Random initial tensors are replaced at once.
         settings = converted.options | options
-        made = create_method(converted.method, backbone, classnames, **settings)  # type: ignore[arg-type]
+        made = create_method(converted.method, backbone, classes, **settings)  # type: ignore[arg-type]
     made.eval()
-    broken = sorted(name for name, tensor in converted.tensors.items() if not tensor.isfinite().all())
-    if broken:
-        raise ValueError(f"{broken[0]} in {path} is not finite; did that training diverge?")
+    try:
+        for name, tensor in sorted(converted.tensors.items()):
+            check_learnt(name, tensor)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}; did that training diverge?") from None
     try:
         made.load_learnt_state({name: tensor.to(backbone.device) for name, tensor in converted.tensors.items()})
     except ValueError as error:
@@ -99,11 +104,28 @@ def _convert(content: Mapping[str, object], method: str | None, backbone: Frozen
     if not isinstance(state, Mapping):
         raise ValueError(f"{place} has no state_dict; expected a model.pth.tar-N, or a .pt of CLIP-LoRA")
     tensors = {
-        str(name).removeprefix("module."): tensor.float()
+        str(name).removeprefix("module."): tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in state.items()
         if isinstance(tensor, Tensor) and str(name).rsplit(".", 1)[-1] not in CLASS_BOUND
     }
     return _prompts(tensors, method, backbone, place)
+
+
+def _check_class_count(state: object, classes: ClassSet, place: str) -> None:
+    """Refuse names that are more or fewer than the classes that a file was learnt on, whose texts or contexts tell.
+
+    Raises:
+        ValueError: says both numbers.
+    """
+    for name, tensor in state.items() if isinstance(state, Mapping) else ():
+        last = str(name).rsplit(".", 1)[-1]
+        of_classes = last in CLASS_BOUND or (last == "ctx" and getattr(tensor, "ndim", 0) == 3)
+        if isinstance(tensor, Tensor) and tensor.ndim and of_classes and len(tensor) != len(classes):
+            raise ValueError(
+                f"{place} was learnt on {len(tensor)} classes ({name} has shape {tuple(tensor.shape)}), and "
+                f"{len(classes)} names are given; give the names of all {len(tensor)} in label order, and other names "
+                "with set_classes afterwards"
+            )
 
 
 def _prompts(tensors: Tensors, method: str | None, backbone: FrozenCLIP, place: str) -> Converted:
@@ -127,7 +149,7 @@ def _check_backbone(tensors: Tensors, backbone: FrozenCLIP, place: str) -> None:
     theirs = tensors.get(PATCHES)
     if theirs is None:
         return
-    ours = backbone.require_vit_blocks("the checkpoint").conv1.weight.float().cpu()
+    ours = next(backbone.require_vit_blocks("the checkpoint").conv1.parameters()).float().cpu()
     if theirs.shape != ours.shape or float((theirs - ours).abs().max()) > DRIFT * float(ours.abs().max()):
         raise ValueError(
             f"{place} was learnt on a CLIP with other weights than {backbone.name}; the papers' are "
@@ -167,7 +189,13 @@ def _maple(tensors: Tensors, _: FrozenCLIP) -> Converted:
         renamed[f"text_prompts.{i}"] = learnt[f"compound_prompts_text.{i}"]
         for kind in ("weight", "bias"):
             renamed[f"couplings.{i + 1}.{kind}"] = learnt[f"compound_prompt_projections.{i}.{kind}"]
-    return Converted("maple", {"n_ctx": learnt["ctx"].shape[0], "depth": 1 + len(later)}, renamed)
+    n_ctx = learnt["ctx"].shape[0]
+    return Converted("maple", {"n_ctx": n_ctx, "depth": 1 + len(later)} | _words_of(n_ctx), renamed)
+
+
+def _words_of(n_ctx: int) -> dict[str, object]:
+    """The `ctx_init` of MaPLe, PromptSRC and IVLP, whose code drops the words if there are more than four tokens."""
+    return {"ctx_init": ""} if n_ctx > 4 else {}
 
 
 def _both_towers(tensors: Tensors, method: str | None) -> Converted:
@@ -185,6 +213,7 @@ def _both_towers(tensors: Tensors, method: str | None) -> Converted:
         "n_ctx_vision": tensors["image_encoder.VPT"].shape[0],
         "depth_text": depths["text"],
         "depth_vision": depths["image"],
+        **_words_of(tensors["prompt_learner.ctx"].shape[0]),
     }
     is_promptsrc = any(name.startswith("prompt_learner.ZS_image_encoder.") for name in tensors)
     name = method if method in ("promptsrc", "ivlp") else "promptsrc" if is_promptsrc else "ivlp"

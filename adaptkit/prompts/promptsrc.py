@@ -24,6 +24,7 @@ from open_clip import OPENAI_IMAGENET_TEMPLATES
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.images import as_preprocessed
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.class_weights import template_features
 from adaptkit.contract.method import AdaptedCLIP
@@ -47,7 +48,7 @@ class PromptSRCConfig:
     depth_text: int = option(9, "Text blocks that get their own tokens, at most as many as the tower has.", least=1)
     depth_vision: int = option(9, "Vision blocks that get their own tokens, at most as many as the tower has.", least=1)
     ctx_init: str = option(
-        "a photo of a", "The words in front of the name; random tokens if they are fewer than n_ctx_text."
+        "a photo of a", "The words in front of the name, at least n_ctx_text; empty starts from random tokens."
     )
     text_weight: float = option(25.0, "The weight lambda_2 of the text features' consistency.", least=0)
     image_weight: float = option(10.0, "The weight lambda_1 of the image features' consistency.", least=0)
@@ -69,7 +70,7 @@ class PromptSRC(AdaptedCLIP):
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: PromptSRCConfig):
         super().__init__(backbone, classes)
         self.config = config
-        ctx, words = phrase_context(backbone, config.ctx_init, config.n_ctx_text)  # (n_ctx_text, D_t)
+        ctx, words = phrase_context(backbone, config.ctx_init, config.n_ctx_text, "n_ctx_text")  # (n_ctx_text, D_t)
         self.context = LearnedContext(backbone, classes, ctx, words=words)
         self.text_prompts = deep_text_prompts(backbone, config.n_ctx_text, config.depth_text)
         self.vision_prompts = vision_prompts(backbone, config.n_ctx_vision, config.depth_vision, "promptsrc")
@@ -113,6 +114,7 @@ class PromptSRC(AdaptedCLIP):
         config, tower = self.config, self.backbone.require_vit_blocks("promptsrc")
         frozen_tower = self.backbone.as_loaded().require_vit_blocks("promptsrc")
         prompted_text, frozen_text = self.class_weights(), self._frozen_class_weights()  # (C, D)
+        images = as_preprocessed(images, self.backbone.preprocess)
         patches = embed_patches(tower, images)  # (B, 1 + P, D_v), shared by both image features
         prompts = by_layer(self.vision_prompts, first=0)
         prompted_image = F.normalize(encode_patches(tower, patches, prompts), dim=-1)  # (B, D)

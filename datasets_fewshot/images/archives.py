@@ -13,12 +13,12 @@ from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
-from adaptkit.regular_file import read_bytes as read_file
+from adaptkit.regular_file import read_bytes as read_regular
 
 ARCHIVE_SUFFIXES = (".zip", ".tar")
 MAX_OPEN_ARCHIVES = 64
-MAX_MEMBER_BYTES = 2**28  # 256 MiB; the largest images of the papers' data sets have a tenth of it.
-# What damaged, encrypted and oddly packed members raise.
+MAX_IMAGE_BYTES = 2**28  # 256 MiB; the largest images of the papers' data sets have a tenth of it.
+# What the libraries raise of damaged, cut-off and encrypted archives; RuntimeError is zipfile's for the last.
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
 
 
@@ -53,23 +53,25 @@ def read_bytes(path: str | Path) -> bytes:
 
     Raises:
         FileNotFoundError: if there is no such file, or the archive has no such member.
+        ValueError: if it is a pipe, a device or a folder.
+        OSError: if the archive is damaged or encrypted.
     """
     archive, member = split_archive(path)
     if archive is None:
-        return read_file(path, "file", MAX_MEMBER_BYTES)
+        return read_regular(path, "image", MAX_IMAGE_BYTES)
     try:
         return _read_member(_open_archive(archive), member)
     except KeyError:
         raise FileNotFoundError(f"archive {archive!r} has no member {member!r}") from None
     except DAMAGED as error:
-        raise OSError(f"archive {archive!r}: {member!r} cannot be read ({error})") from error
+        raise OSError(f"archive {archive!r} is damaged or encrypted ({member!r}: {error})") from error
 
 
 def _read_member(archive: "zipfile.ZipFile | _TarMembers", member: str) -> bytes:
     """The bytes of a member; its size is checked before and while it is unpacked."""
     size = archive.getinfo(member).file_size if isinstance(archive, zipfile.ZipFile) else archive.size(member)
-    if size > MAX_MEMBER_BYTES:
-        raise ValueError(f"it has {size} bytes; at most {MAX_MEMBER_BYTES} are read")
+    if size > MAX_IMAGE_BYTES:
+        raise ValueError(f"it has {size} bytes; at most {MAX_IMAGE_BYTES} are read")
     if isinstance(archive, zipfile.ZipFile):
         with archive.open(member) as file:
             return file.read(size)

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainers.cli import values
 from trainers.cli.own_data import add_table_options, table_options
-from trainers.cli.values import nothing_yet
+from trainers.cli.removals import nothing_yet
 
 if TYPE_CHECKING:
     from datasets_fewshot import FewShotDataset
@@ -34,7 +35,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def _add_list(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = verbs.add_parser("list", help="list the data sets, and which of them are below a root")
-    parser.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
+    parser.add_argument("--root", type=values.path, help="the folder that holds the data sets of the papers")
     parser.set_defaults(run=_list)
 
 
@@ -45,32 +46,45 @@ def _add_doctor(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         epilog="exit code: 0 as in the papers, 1 usable but not what the papers used, 2 not usable",
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="data sets (`adaptkit data list` names them), or paths to your own"
+        "names",
+        type=values.text,
+        nargs="*",
+        metavar="NAME",
+        help="data sets (`adaptkit data list` names them), or paths to your own",
     )
     parser.add_argument("--all", action="store_true", help="all data sets of the papers")
-    parser.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
-    parser.add_argument("--classnames", metavar="FILE", help="names for the classes of your own data")
+    parser.add_argument("--root", type=values.path, help="the folder that holds the data sets of the papers")
+    parser.add_argument(
+        "--classnames", type=values.path_as_text, metavar="FILE", help="names for the classes of your own data"
+    )
     add_table_options(parser)
     parser.set_defaults(run=_doctor)
 
 
 def _add_prepare(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = verbs.add_parser("prepare", help="download a data set where torchvision can, lay links, check")
-    parser.add_argument("name", metavar="NAME")
-    parser.add_argument("--root", type=Path, required=True, help="the folder that holds the data sets of the papers")
+    parser.add_argument("name", type=values.text, metavar="NAME")
+    parser.add_argument(
+        "--root", type=values.path, required=True, help="the folder that holds the data sets of the papers"
+    )
     parser.set_defaults(run=_prepare)
 
 
 def _add_show(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = verbs.add_parser("show", help="draw a sheet of images with their names and labels")
-    parser.add_argument("name", metavar="NAME", help="a data set, or a path to your own data")
-    parser.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
-    parser.add_argument("--split", default="paper", help="of the papers' data sets: paper, fallback or a split file")
-    parser.add_argument("--out", type=Path, help="the PNG to write (default: NAME.png)")
+    parser.add_argument("name", type=values.text, metavar="NAME", help="a data set, or a path to your own data")
+    parser.add_argument("--root", type=values.path, help="the folder that holds the data sets of the papers")
+    parser.add_argument(
+        "--split",
+        type=values.path_as_text,
+        default="paper",
+        help="of the papers' data sets: paper, fallback or a split file",
+    )
+    parser.add_argument("--out", type=values.path, help="the PNG to write (default: NAME.png)")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images of your own data out")
     parser.add_argument("--redraw", action="store_true", help="draw the split of your own data again")
     add_table_options(parser)
-    parser.add_argument("--pictures", type=int, default=48, help="how many (default: 48)")
+    parser.add_argument("--pictures", type=values.count, default=48, help="how many (default: 48)")
     parser.set_defaults(run=_show)
 
 
@@ -78,9 +92,9 @@ def _add_import(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser = verbs.add_parser(
         "import", help="turn an old split_fewshot/*.pkl into a JSON split, without running what is in it"
     )
-    parser.add_argument("pickle", type=Path, metavar="FILE", help="such as split_fewshot/shot_16-seed_1.pkl")
-    parser.add_argument("--dataset", required=True, help="the data set it was drawn from")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
+    parser.add_argument("pickle", type=values.path, metavar="FILE", help="such as split_fewshot/shot_16-seed_1.pkl")
+    parser.add_argument("--dataset", type=values.text, required=True, help="the data set it was drawn from")
+    parser.add_argument("--out", type=values.path, required=True, help="the JSON to write")
     parser.set_defaults(run=_import)
 
 
@@ -91,10 +105,12 @@ def _add_cache(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         ("verify", _cache_verify, "check all checksums; exit code 1 if something is damaged"),
     ):
         parser = verbs.add_parser(verb, help=text)
-        parser.add_argument("--folder", type=Path, help="the store (default: features/ in $ADAPTKIT_CACHE)")
+        parser.add_argument("--folder", type=values.path, help="the store (default: features/ in $ADAPTKIT_CACHE)")
         parser.set_defaults(run=run)
         if verb == "rm":
-            parser.add_argument("entries", nargs="*", metavar="ENTRY", help="names from `adaptkit cache ls`")
+            parser.add_argument(
+                "entries", type=values.text, nargs="*", metavar="ENTRY", help="names from `adaptkit cache ls`"
+            )
             parser.add_argument("--all", action="store_true", help="all entries")
             parser.add_argument("--yes", action="store_true", help="remove them; without it, they are only listed")
 
@@ -133,7 +149,10 @@ def _on_disk(name: str, root: Path, papers: list[int]) -> tuple[list[int], str]:
     try:
         split = paper.read_lists(place).split
     except (ValueError, OSError, ImportError):
-        return papers, f"not usable yet, in {place.folder}: adaptkit data doctor {name} --root {root}"
+        return (
+            papers,
+            f"in {place.folder}, not usable yet (sizes of the papers): adaptkit data doctor {name} --root {root}",
+        )
     sizes = [len({item.label for items in split for item in items}), *(len(items) for items in split)]
     differs = "" if sizes == papers else " (papers: {} classes, {} train, {} val, {} test)".format(*papers)
     return sizes, f"in {place.folder}{differs}"

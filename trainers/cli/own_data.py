@@ -3,6 +3,8 @@
 import argparse
 from typing import TypedDict
 
+from trainers.cli import values
+
 
 class TableWords(TypedDict):
     """What a user says about a table, as keywords of `load_own_data`."""
@@ -14,9 +16,11 @@ class TableWords(TypedDict):
 
 def add_table_options(parser: argparse.ArgumentParser) -> None:
     """Add what a user may say about a table of images to a parser."""
-    parser.add_argument("--path-column", metavar="NAME", help="of a table: the column of image paths")
-    parser.add_argument("--label-column", metavar="NAME", help="of a table: the column of classes")
-    parser.add_argument("--encoding", help="of a table, such as cp1252 (default: UTF-8 and UTF-16 are recognised)")
+    parser.add_argument("--path-column", type=values.text, metavar="NAME", help="of a table: the column of image paths")
+    parser.add_argument("--label-column", type=values.text, metavar="NAME", help="of a table: the column of classes")
+    parser.add_argument(
+        "--encoding", type=values.text, help="of a table, such as cp1252 (default: UTF-8 and UTF-16 are recognised)"
+    )
 
 
 def add_split_options(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,17 @@ from trainers.runs.name_lengths import check_template_length
 NAMES_SHOWN = 5
 
 
+def check_words(**arguments: object) -> None:
+    """Check that no argument is an empty word, which as a path would mean the current folder.
+
+    Raises:
+        ValueError: names the argument.
+    """
+    for name, value in arguments.items():
+        if isinstance(value, str) and not value.strip():
+            raise ValueError(f'{name}={value!r} is empty; name something ("." is the current folder), or leave it out')
+
+
 def check_names(classes: ClassSet, backbone: FrozenCLIP) -> None:
     """Check that every template with every class name fits into the text tower's context.
 
@@ -15,7 +26,7 @@ def check_names(classes: ClassSet, backbone: FrozenCLIP) -> None:
         ValueError: names the template or the class names that are too long.
     """
     tokenizer, room = backbone.tokenizer, backbone.context_length
-    special = (tokenizer.start_id is not None) + (tokenizer.end_id is not None)
+    special = tokenizer.n_special
     for template in classes.templates:
         check_template_length(template, backbone)
     longest = max(classes.templates, key=lambda template: len(tokenizer.words(template.format("X"))))

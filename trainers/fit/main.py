@@ -11,13 +11,14 @@ from datasets_fewshot import FewShotDataset, load_own_data
 from datasets_fewshot.own.usable import check_usable
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.plan import open_bench, plan
+from trainers.compute.precision import choose_device
 from trainers.compute.seeds import seeded
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
 from trainers.evaluation.judgement_files import metrics, write_judgement
 from trainers.evaluation.logits import predict
 from trainers.evaluation.metrics import judge
-from trainers.fit.checks import check_names
+from trainers.fit.checks import check_names, check_words
 from trainers.fit.defaults import default_shots, embedded_settings, size_settings
 from trainers.fit.report import confusions, worst_images, write_sheet, write_summary
 from trainers.protocols.few_shot import FEW_SHOT
@@ -42,6 +43,7 @@ def fit(
     backbone: str = EMBEDDED,
     pretrained: str | None = None,
     checkpoint: str | Path | None = None,
+    image_size: int | None = None,
     classnames: str | Path | None = None,
     templates: Sequence[str] = (),
     split: str | Path | None = None,
@@ -58,6 +60,10 @@ def fit(
     """Check the data, train, test beside zero-shot, save; the arguments are those of `adaptkit.fit`."""
     tell = on_message or _say_nothing
     method_class(method)  # refuses an unknown name before anything is read
+    check_words(data=data, out=out, classnames=classnames, split=split, checkpoint=checkpoint, device=device)
+    choose_device(device)
+    if shots is not None and shots < 1:
+        raise ValueError(f"shots={shots}; expected 1 or more training images per class, or None for what there is")
     folder = _out_folder(out, Path(data).expanduser(), method)
     dataset = load_own_data(
         data,
@@ -81,6 +87,7 @@ def fit(
         "BACKBONE.NAME": backbone,
         "BACKBONE.PRETRAINED": pretrained,
         "BACKBONE.CHECKPOINT": None if checkpoint is None else str(checkpoint),
+        "BACKBONE.IMAGE_SIZE": image_size,
         "DATA.OWN": [str(Path(data).expanduser())],
         "DATA.CLASSNAMES": None if classnames is None else str(classnames),
         "DATA.SPLIT": None if split is None else str(split),

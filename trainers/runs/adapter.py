@@ -47,7 +47,23 @@ def backbone_of_run(
     """
     named = record.pretrained if record.pretrained not in UNNAMED else None
     tag = None if checkpoint else pretrained or named
-    return load_named_in_file(WeightsSource(record.backbone, tag), place, checkpoint, device, trust_hub=trust_hub)
+    return load_named_in_file(
+        WeightsSource(record.backbone, tag, None, recorded_image_size(record)),
+        place,
+        checkpoint,
+        device,
+        trust_hub=trust_hub,
+    )
+
+
+def recorded_image_size(record: ResultRecord) -> tuple[int, int]:
+    """Height and width of the images that the backbone of a run took."""
+    facts = record.identity["preprocess"]
+    assert isinstance(facts, dict)
+    sides = facts["image_size"]
+    assert isinstance(sides, list)
+    height, width = (int(str(side)) for side in sides)
+    return height, width
 
 
 def load_run(folder: Path, backbone: FrozenCLIP) -> tuple[AdaptedCLIP, TrainingFacts]:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainers.cli import values
 from trainers.cli.adapter.options import add_trust, named_classes
 
 OK = 0
@@ -18,13 +19,19 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Turn the folder of a finished run into an adapter, which `adaptkit predict` and `adaptkit.load` "
         "take. Its model card has the scores of the run.",
     )
-    save.add_argument("run_folder", type=Path, metavar="RUN", help="a folder with a record.json")
-    save.add_argument("--out", type=Path, required=True, help="the folder to write")
-    save.add_argument("--pretrained", help="tag of the backbone's weights, where the record does not name it")
-    save.add_argument("--checkpoint", type=Path, metavar="FILE", help="the file of weights, where the run was on one")
-    save.add_argument("--backbone", metavar="NAME", help="the backbone, where it is a folder: local-dir:FOLDER")
+    save.add_argument("run_folder", type=values.path, metavar="RUN", help="a folder with a record.json")
+    save.add_argument("--out", type=values.path, required=True, help="the folder to write")
+    save.add_argument(
+        "--pretrained", type=values.text, help="tag of the backbone's weights, where the record does not name it"
+    )
+    save.add_argument(
+        "--checkpoint", type=values.path, metavar="FILE", help="the file of weights, where the run was on one"
+    )
+    save.add_argument(
+        "--backbone", type=values.text, metavar="NAME", help="the backbone, where it is a folder: local-dir:FOLDER"
+    )
     add_trust(save)
-    save.add_argument("--licence", help='of the adapter, as the hub spells it, such as "mit"')
+    save.add_argument("--licence", type=values.text, help='of the adapter, as the hub spells it, such as "mit"')
     save.set_defaults(run=_save)
     imports = verbs.add_parser(
         "import-checkpoint",
@@ -32,23 +39,34 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Turn a checkpoint of the released code of CoOp, CoCoOp, MaPLe, PromptSRC, IVLP (model.pth.tar-N) "
         "or CLIP-LoRA (.pt) into an adapter. No code in the file runs.",
     )
-    imports.add_argument("file", type=Path, metavar="FILE", help="the checkpoint")
-    imports.add_argument("--out", type=Path, required=True, help="the folder to write")
-    imports.add_argument("--backbone", default="ViT-B-16", help="what it was learnt on (default: ViT-B-16)")
-    imports.add_argument("--pretrained", help="the tag of the backbone's weights; the papers' are openai")
-    imports.add_argument("--checkpoint", type=Path, metavar="WEIGHTS", help="or a local file of them")
+    imports.add_argument("file", type=values.path, metavar="FILE", help="the checkpoint")
+    imports.add_argument("--out", type=values.path, required=True, help="the folder to write")
+    imports.add_argument(
+        "--backbone", type=values.text, default="ViT-B-16", help="what it was learnt on (default: ViT-B-16)"
+    )
+    imports.add_argument(
+        "--pretrained", type=values.text, help="the tag of the backbone's weights; the papers' are openai"
+    )
+    imports.add_argument("--checkpoint", type=values.path, metavar="WEIGHTS", help="or a local file of them")
     imports.add_argument(
         "--classes",
+        type=values.class_names,
         action="append",
         metavar="A,B,C",
         help="the classes in label order; the checkpoint has no names. Repeated, each is one name, commas included",
     )
     imports.add_argument(
-        "--classnames", type=Path, metavar="NAMES", help="or a file: a name or class<TAB>name in every line, or JSON"
+        "--classnames",
+        type=values.path,
+        metavar="NAMES",
+        help="or a file: a name or class<TAB>name in every line, or JSON",
     )
-    imports.add_argument("--method", help="kgcoop, prograd or ivlp, whose files look like those of others")
+    imports.add_argument(
+        "--method", type=values.text, help="kgcoop, prograd or ivlp, whose files look like those of others"
+    )
     imports.add_argument(
         "--option",
+        type=values.text,
         action="append",
         default=[],
         metavar="NAME=VALUE",
@@ -61,14 +79,15 @@ def _save(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from adaptkit import load_backbone
-    from trainers.runs.adapter import backbone_of_run, load_run
+    from trainers.runs.adapter import backbone_of_run, load_run, recorded_image_size
     from trainers.runs.records import read_record
 
     if not (args.run_folder / "record.json").is_file():
         raise FileNotFoundError(f"{args.run_folder} has no record.json; a finished run's folder has one")
     record = read_record(args.run_folder)
     if args.backbone is not None:
-        backbone = load_backbone(args.backbone, args.pretrained, args.checkpoint)
+        size = recorded_image_size(record)
+        backbone = load_backbone(args.backbone, args.pretrained, args.checkpoint, image_size=size)
     else:
         backbone = backbone_of_run(
             record, str(args.run_folder), args.pretrained, args.checkpoint, trust_hub=args.trust_hub

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainers.cli import values
 from trainers.cli.adapter.options import add_adapter, open_adapter
 from trainers.cli.own_data import add_table_options, table_options
 
@@ -31,9 +32,17 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "images. An adapter that takes other names answers among the images' classes where it does not know them all.",
     )
     add_adapter(parser)
-    parser.add_argument("--data", required=True, metavar="DATA", help="a folder of class folders, a table or a name")
-    parser.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
-    parser.add_argument("--classnames", metavar="FILE", help="names for the classes of own images")
+    parser.add_argument(
+        "--data",
+        type=values.path_as_text,
+        required=True,
+        metavar="DATA",
+        help="a folder of class folders, a table or a name",
+    )
+    parser.add_argument("--root", type=values.path, help="the folder that holds the data sets of the papers")
+    parser.add_argument(
+        "--classnames", type=values.path_as_text, metavar="FILE", help="names for the classes of own images"
+    )
     parser.add_argument(
         "--part", choices=("test", "val", "train", "all"), default="test", help="which images (default: test)"
     )
@@ -46,11 +55,11 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images of own data out")
     add_table_options(parser)
-    parser.add_argument("--workers", type=int, default=0, help="processes that decode images (default: 0)")
+    parser.add_argument("--workers", type=values.helpers, default=0, help="processes that decode images (default: 0)")
     parser.add_argument("--json", action="store_true", help="all numbers as JSON, those of every class too")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=values.path,
         metavar="FOLDER",
         help="write metrics.json, classes.csv, confusion_matrix.csv and, with matplotlib, confusion_matrix.png",
     )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainers.cli import values
 from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter, shared_names
 
 if TYPE_CHECKING:
@@ -23,11 +24,13 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "image: how far the log-odds of a class fall when 3 x 3 patches are covered (occlusion).",
     )
     add_adapter(parser)
-    parser.add_argument("image", metavar="IMAGE", help="an image file")
+    parser.add_argument("image", type=values.text, metavar="IMAGE", help="an image file")
     add_classes(parser)
-    parser.add_argument("--of", metavar="CLASS", help="the class to map (default: the most probable)")
-    parser.add_argument("--topk", type=int, default=5, help="classes and words to show (default: 5)")
-    parser.add_argument("--out", type=Path, metavar="PNG", help="the map to write (default: IMAGE's name + .map.png)")
+    parser.add_argument("--of", type=values.text, metavar="CLASS", help="the class to map (default: the most probable)")
+    parser.add_argument("--topk", type=values.count, default=5, help="classes and words to show (default: 5)")
+    parser.add_argument(
+        "--out", type=values.path, metavar="PNG", help="the map to write (default: IMAGE's name + .map.png)"
+    )
     parser.set_defaults(run=_explain)
 
 

@@ -6,21 +6,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainers.cli import values
+
 if TYPE_CHECKING:
     from adaptkit import AdaptedCLIP, ClassSet
 
 
 def add_adapter(parser: argparse.ArgumentParser) -> None:
     """Add the adapter and the options of its loading to a parser."""
-    parser.add_argument("adapter", metavar="ADAPTER", help="a folder, a zip archive or hf-hub:owner/name")
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="your copy of the backbone's weights, where it learnt on a file"
+        "adapter", type=values.text, metavar="ADAPTER", help="a folder, a zip archive or hf-hub:owner/name"
     )
     parser.add_argument(
-        "--backbone", metavar="NAME", help="the backbone it learnt on, where that is a folder: local-dir:FOLDER"
+        "--checkpoint",
+        type=values.path,
+        metavar="FILE",
+        help="your copy of the backbone's weights, where it learnt on a file",
+    )
+    parser.add_argument(
+        "--backbone",
+        type=values.text,
+        metavar="NAME",
+        help="the backbone it learnt on, where that is a folder: local-dir:FOLDER",
     )
     add_trust(parser)
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
+    parser.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda or cuda:1")
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
@@ -34,14 +44,15 @@ def add_classes(parser: argparse.ArgumentParser) -> None:
     """Add the options of class names that replace the adapter's own to a parser."""
     parser.add_argument(
         "--classes",
+        type=values.class_names,
         action="append",
         metavar="A,B,C",
         help="other class names, such as corgi,husky; no training needed. Repeated, each is one name, commas included",
     )
     parser.add_argument(
         "--classnames",
+        type=values.path,
         dest="class_file",
-        type=Path,
         metavar="FILE",
         help="or a file of them: a name or class<TAB>name in every line, a JSON list of names, or a JSON object of "
         "name: [sentences]",

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainers.cli import values
 from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter, shared_names
 
 if TYPE_CHECKING:
@@ -33,13 +34,17 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     add_adapter(parser)
     parser.add_argument(
-        "images", nargs="+", metavar="IMAGE", help='files, folders, patterns such as "*.jpg", or - for a list on stdin'
+        "images",
+        type=values.text,
+        nargs="+",
+        metavar="IMAGE",
+        help='files, folders, patterns such as "*.jpg", or - for a list on stdin',
     )
     add_classes(parser)
-    parser.add_argument("--topk", type=int, default=3, help="classes per image (default: 3)")
+    parser.add_argument("--topk", type=values.count, default=3, help="classes per image (default: 3)")
     parser.add_argument(
         "--reject",
-        type=float,
+        type=values.probability,
         metavar="P",
         help='answer "unknown" where even the best class has a probability below P, such as 0.8',
     )
@@ -52,13 +57,13 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument(
         "--offset",
-        type=float,
+        type=values.number(),
         metavar="LOGIT",
         help="of independent scores, sigmoid(logit - LOGIT); `adaptkit eval --json` fits one (default: SigLIP's own; "
         'otherwise the logit of the neutral name "something")',
     )
     parser.add_argument("--json", action="store_true", help="JSON, one object per line")
-    parser.add_argument("--batch-size", type=int, default=64, help="images at a time (default: 64)")
+    parser.add_argument("--batch-size", type=values.count, default=64, help="images at a time (default: 64)")
     parser.set_defaults(run=_predict)
 
 
@@ -101,6 +106,7 @@ def image_paths(words: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
         ValueError: if a word is an address, or matches no image.
     """
     from datasets_fewshot.images.read import IMAGE_SUFFIXES
+    from datasets_fewshot.own.image_tree import walk_images
 
     for word in words:
         if word == STDIN:
@@ -108,7 +114,7 @@ def image_paths(words: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
             continue
         path = Path(_local(word)).expanduser()
         if path.is_dir():
-            found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+            found = sorted(str(file) for file in walk_images(path))
         elif not path.exists() and glob.has_magic(word):
             found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
         else:

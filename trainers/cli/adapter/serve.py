@@ -2,6 +2,7 @@
 
 import argparse
 
+from trainers.cli import values
 from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter
 
 OK = 0
@@ -18,9 +19,13 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     add_adapter(parser)
     add_classes(parser)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
-    parser.add_argument("--port", type=int, default=8080, help="default: 8080")
-    parser.add_argument("--max-mb", type=float, default=10.0, help="largest upload in MB (default: 10)")
+    parser.add_argument(
+        "--host", type=values.text, default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)"
+    )
+    parser.add_argument("--port", type=values.port, default=8080, help="default: 8080")
+    parser.add_argument(
+        "--max-mb", type=values.number(above=0), default=10.0, help="largest upload in MB (default: 10)"
+    )
     parser.set_defaults(run=_serve)
 
 

@@ -13,7 +13,7 @@ from datasets_fewshot.images.read import BadImageError, load_image
 
 @pytest.mark.parametrize("ending", [".zip", ".tar"])
 def test_a_member_above_the_limit_is_refused_before_it_is_read(tmp_path, ending, monkeypatch):
-    monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 2**20)
+    monkeypatch.setattr(archives, "MAX_IMAGE_BYTES", 2**20)
     (tmp_path / "large.png").write_bytes(bytes(2**24))
     path = tmp_path / f"images{ending}"
     if ending == ".zip":

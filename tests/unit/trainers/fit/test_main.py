@@ -13,6 +13,7 @@ from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
 from trainers.fit.checks import check_names
 from trainers.fit.defaults import MAX_STEPS, MIN_STEPS, default_shots, embedded_settings, size_settings
+from trainers.fit.main import fit
 from trainers.fit.report import confusions, worst_images
 
 
@@ -109,6 +110,27 @@ def test_classes_without_images_are_named(tmp_path):
 def test_data_that_cannot_be_learnt_are_refused(tmp_path, split, message):
     with pytest.raises(ValueError, match=message):
         check_usable(dataclasses.replace(synthetic_dataset(tmp_path), split=split))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"data": ""}, "data='' is empty"),
+        ({"out": " "}, "out=' ' is empty"),
+        ({"classnames": ""}, "classnames='' is empty"),
+        ({"split": ""}, "split='' is empty"),
+        ({"checkpoint": ""}, "checkpoint='' is empty"),
+        ({"device": "meta"}, "device is 'meta'; use auto"),
+        ({"shots": 0}, "shots=0; expected 1 or more"),
+        ({"shots": -3}, "shots=-3; expected 1 or more"),
+    ],
+    ids=str,
+)
+def test_empty_words_and_numbers_below_one_are_refused_before_data_are_read(wrong, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        fit("coop", **{"data": "nowhere", **wrong})
+    assert not list(tmp_path.iterdir())
 
 
 def test_names_that_do_not_fit_are_listed():

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adaptkit import create_method
-from adaptkit.contract import prediction
+from adaptkit import create_method, pixels
 from tests.conftest import CLASSES
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: the [serve] extra")
@@ -47,9 +46,9 @@ def test_strips_change_no_pixel(mode, monkeypatch):
     else:
         image = Image.fromarray(numbers.integers(0, 256, (37, 29, 4), dtype=np.uint8), "RGBA").convert(mode)
         image.info |= {"transparency": 3} if mode == "P" else {}
-    whole = np.asarray(prediction.read_image(image))
-    monkeypatch.setattr(prediction, "STRIP_ROWS", 5)
-    assert np.array_equal(np.asarray(prediction.read_image(image)), whole)
+    whole = np.asarray(pixels.upright(image))
+    monkeypatch.setattr(pixels, "STRIP_ROWS", 5)
+    assert np.array_equal(np.asarray(pixels.upright(image)), whole)
 
 
 def test_one_image_is_decoded_at_a_time(method, monkeypatch):
