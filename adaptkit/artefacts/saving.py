@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import platform
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -97,9 +98,10 @@ def save_pretrained(method: Savable, folder: str | Path, training: TrainingFacts
         CARD_FILE: model_card(config, tensors, training).encode(),
         CONFIG_FILE: config.to_json().encode(),
     }
-    for name, data in files.items():
-        with replacing(folder / name) as temporary:
-            temporary.write_bytes(data)
+    with ExitStack() as stack:  # All are on disk before the first takes its name; the config takes its own last.
+        places = {name: stack.enter_context(replacing(folder / name)) for name in reversed(files)}
+        for name, place in places.items():
+            place.write_bytes(files[name])
     return folder
 
 
