@@ -36,6 +36,7 @@ from adaptkit.artefacts.tensors import check_learnt
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.weights_source import WeightsSource
 from adaptkit.classes.class_set import ClassSet
+from adaptkit.regular_file import user_path
 from adaptkit.version import VERSION
 
 
@@ -87,7 +88,7 @@ def save_pretrained(method: Savable, folder: str | Path, training: TrainingFacts
     """
     if not str(folder).strip():
         raise ValueError(f'folder={folder!r} is empty; name a folder ("." is the current one)')
-    folder = Path(folder).expanduser()
+    folder = user_path(folder, "adapter")
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; give a folder")
     tensors = _tensors_to_save(method)

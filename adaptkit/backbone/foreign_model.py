@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from adaptkit.backbone.foreign_config import CONFIG_FILE, ForeignConfig, ForeignConfigError, read_foreign_config
 from adaptkit.backbone.hub_files import HUB_PREFIX, hub_file
 from adaptkit.backbone.named_parts import Folder, tokenizer_in
+from adaptkit.regular_file import user_path
 
 FOLDER_PREFIX = "local-dir:"
 HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -55,7 +56,7 @@ def open_foreign(
         ForeignConfigError: if the config asks for more than a model, or its tokenizer needs code of its own.
     """
     if name.startswith(FOLDER_PREFIX):
-        folder = Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
+        folder = user_path(name.removeprefix(FOLDER_PREFIX), "folder of a tokenizer")
         config = read_foreign_config(folder / CONFIG_FILE)
         return (
             _build(config, name, precision, cached_only),

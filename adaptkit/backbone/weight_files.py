@@ -14,7 +14,7 @@ from torch import Tensor
 
 from adaptkit.backbone.torch_files import read_torch_file
 from adaptkit.inert_pickle import Inert
-from adaptkit.regular_file import FileError, open_regular, said
+from adaptkit.regular_file import FileError, open_regular, said, user_path
 
 # Integers that only OpenAI's archives carry.
 OPENAI_MARKS = ("input_resolution", "context_length", "vocab_size")
@@ -35,7 +35,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     if Path(path).suffix == ".safetensors":
         open_regular(path, "checkpoint").close()
         try:
-            content: object = load_file(Path(path).expanduser())
+            content: object = load_file(user_path(path, "weights"))
         except (SafetensorError, OSError, ValueError, OverflowError) as error:
             raise FileError(f"the checkpoint {said(path)} is not a readable safetensors file: {error}") from error
     else:

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adaptkit.regular_file import user_path
 from datasets_fewshot.store.claims import Claim
 from datasets_fewshot.store.removal import Removal, plan_removal
 
@@ -76,7 +77,7 @@ class FeatureStore:
     """A folder of entries, which several processes may share."""
 
     def __init__(self, folder: str | Path):
-        self.folder = Path(folder).expanduser()
+        self.folder = user_path(folder, "feature store")
         self._verified: set[str] = set()
 
     def features(self, key: FeatureKey, count: int, encode: Callable[[], Iterator[Tensor]]) -> Tensor:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adaptkit.regular_file import user_path
 from trainers.cli import values
 from trainers.cli.own_data import add_table_options, table_options
 from trainers.cli.removals import nothing_yet
@@ -143,7 +144,7 @@ def _on_disk(name: str, root: Path, papers: list[int]) -> tuple[list[int], str]:
 
     paper = PAPER_DATASETS[name]
     try:
-        place = paper.find(root.expanduser())
+        place = paper.find(user_path(root, "data"))
     except DatasetNotFoundError:
         return papers, "not found"
     try:
@@ -178,7 +179,7 @@ def _is_own(name: str) -> bool:
     """Whether a name is a path to own data; a registered data set goes before a folder of its name."""
     from datasets_fewshot import list_datasets
 
-    return name not in list_datasets() and ("/" in name or Path(name).expanduser().exists())
+    return name not in list_datasets() and ("/" in name or user_path(name, "data").exists())
 
 
 def _examine_own(args: argparse.Namespace, name: str) -> "Report":
