@@ -1,5 +1,6 @@
 """Load a saved method: its files are read and checked, and the registry makes a method of them."""
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def load(
     config = ArtefactConfig.from_json(files.config, files.place)
     options, wrap = _settings(config, files.place)
     tensors = _read_tensors(files)
+    options = _without_dropped_words(options, tensors)
     if backbone is None:
         backbone = _load_named(config, files.place, checkpoint, device or "cpu")
     elif checkpoint is not None or device is not None:
@@ -87,6 +89,15 @@ def _settings(config: ArtefactConfig, place: str) -> tuple[object, list[tuple[st
     for part in config.wrappers:
         wrap.append((part.name, options_from_json(wrapper_config(part.name), part, place)))
     return options, wrap
+
+
+def _without_dropped_words(options: object, tensors: dict[str, Tensor]) -> object:
+    """Options without a phrase that has fewer words than there are learnt tokens, which older versions left out."""
+    phrase = getattr(options, "ctx_init", "")
+    n_ctx = max((len(tensor) for name, tensor in tensors.items() if name.endswith("context.ctx")), default=0)
+    if isinstance(phrase, str) and 0 < len(phrase.replace("_", " ").split()) < n_ctx:
+        return dataclasses.replace(options, ctx_init="")  # type: ignore[type-var]
+    return options
 
 
 def _read_tensors(files: ArtefactFiles) -> dict[str, Tensor]:
@@ -136,6 +147,7 @@ def _check_weights(backbone: FrozenCLIP, config: ArtefactConfig, place: str) -> 
 
 def _put_back(method: AdaptedCLIP, tensors: dict[str, Tensor], place: str) -> None:
     expected = method.learnt_state()
+    tensors = {name: expected[name] for name in method.made_again() & expected.keys()} | tensors
     missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     complaints = [
         f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"

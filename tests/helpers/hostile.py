@@ -120,6 +120,11 @@ def _pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
+def _folder_with_a_pipe(path: Path) -> None:
+    (path / "cat").mkdir(parents=True)
+    _pipe(path / "cat" / "a.png")
+
+
 def _socket(path: Path) -> None:
     here = Path.cwd()
     try:
@@ -135,7 +140,7 @@ PLACES: dict[str, Callable[[Path], None]] = {
     "missing": lambda path: None,
     "folder": lambda path: path.mkdir(),
     "folder_of_folders": lambda path: (path / "a" / "b" / "c").mkdir(parents=True),
-    "folder_with_a_pipe": lambda path: (path / "cat").mkdir(parents=True) or _pipe(path / "cat" / "a.png"),
+    "folder_with_a_pipe": _folder_with_a_pipe,
     "pipe": _pipe,
     "socket": _socket,
     "endless_device": lambda path: path.symlink_to("/dev/zero"),
