@@ -88,9 +88,12 @@ class FeatureStore:
         Raises:
             ValueError: if `encode` yields another number of rows, or batches of unequal width.
         """
+        mark = self.folder / f".{key.digest()}.claim"
         try:
-            if not self.has(key, count):
-                with Claim(self.folder / f".{key.digest()}.claim"):
+            if self.has(key, count):
+                _remove_left(mark)
+            else:
+                with Claim(mark):
                     if not self.has(key, count):  # the previous holder of the claim may have written it
                         self._write(key, count, encode)
                         self._verified.add(key.digest())
@@ -138,7 +141,7 @@ class FeatureStore:
 
     def _write(self, key: FeatureKey, count: int, encode: Callable[[], Iterator[Tensor]]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._remove_abandoned()
+        self._remove_abandoned(key.digest())
         target = self.folder / key.digest()
         temporary = self.folder / f".new-{key.digest()}-{uuid.uuid4().hex[:8]}"
         temporary.mkdir()
@@ -153,10 +156,25 @@ class FeatureStore:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def _remove_abandoned(self) -> None:
+    def _remove_abandoned(self, digest: str) -> None:
+        """Remove half-written entries of dead processes; the claim of the entry `digest` is held, so nobody writes it.
+
+        Another process may write other entries, so theirs have to be old.
+        """
         for folder in self.folder.glob(".*-*"):
-            if folder.is_dir() and time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # another process removed it, or finished the entry
+                is_old = time.time() - folder.stat().st_mtime > ABANDONED_SECONDS
+                if folder.is_dir() and (is_old or folder.name.startswith((f".new-{digest}-", f".old-{digest}-"))):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_left(mark: Path) -> None:
+    """Remove the claim of a process that was killed after it had finished an entry."""
+    if mark.exists():
+        with contextlib.suppress(OSError):  # the folder is not ours to write
+            claim = Claim(mark)
+            if claim.take():
+                claim.release()
 
 
 def read_entry(folder: Path) -> Entry:
