@@ -2,7 +2,11 @@
 
 import sys
 
-from adaptkit.front_door import command
-
 if __name__ == "__main__":
-    sys.exit(command()())
+    try:
+        from adaptkit.own_packages import command  # here, so that Ctrl-C during the imports ends quietly, too
+
+        sys.exit(command()())
+    except KeyboardInterrupt:
+        print("\nadaptkit: stopped", file=sys.stderr)
+        sys.exit(130)

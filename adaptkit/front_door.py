@@ -155,19 +155,3 @@ def _trainer() -> Fit:
     find_own_packages()
     trainer: Fit = found[0].load()
     return trainer
-
-
-def command() -> Callable[[], int]:
-    """The function behind the `adaptkit` command, offered by the distribution's trainers as a console script.
-
-    Raises:
-        ImportError: if no installed distribution offers it.
-    """
-    found = list(entry_points(group="console_scripts", name="adaptkit"))
-    if not found:
-        raise ImportError(
-            "the adaptkit command is not installed; install adaptkit-clip anew: pip install . from its folder"
-        )
-    find_own_packages()
-    run: Callable[[], int] = found[0].load()
-    return run

@@ -7,6 +7,8 @@ a `configs` of their own, which stand first on the path of everyone who works in
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,3 +39,19 @@ def _is_ours(spec: "importlib.machinery.ModuleSpec | None") -> bool:
         return False
     places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
     return any(Path(place).resolve().is_relative_to(ROOT) for place in places)
+
+
+def command() -> Callable[[], int]:
+    """The function behind the `adaptkit` command, offered by the distribution's trainers as a console script.
+
+    Raises:
+        ImportError: if no installed distribution offers it.
+    """
+    found = list(entry_points(group="console_scripts", name="adaptkit"))
+    if not found:
+        raise ImportError(
+            "the adaptkit command is not installed; install adaptkit-clip anew: pip install . from its folder"
+        )
+    find_own_packages()
+    run: Callable[[], int] = found[0].load()
+    return run

@@ -12,13 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-import yaml
-
 Place = str | Path
 
 MAX_TEXT_BYTES = 2**28  # 256 MiB: ten times the longest list of images in the field, ImageNet-21k's.
 MAX_BYTES = 2**36  # 64 GiB: weights and archives, which are read in parts.
-MAX_DEPTH = 100  # of lists and mappings in one another, in JSON and in YAML
+PART_BYTES = 2**16
+MAX_DEPTH = 100  # of lists and mappings in one another
 
 BOMS: tuple[tuple[bytes, str], ...] = (  # the longer ones first, because UTF-16's is the beginning of UTF-32's
     (codecs.BOM_UTF8, "utf-8"),
@@ -73,7 +72,10 @@ def read_bytes(path: Place, what: str, most: int = MAX_TEXT_BYTES) -> bytes:
         FileNotFoundError, FileError: as `open_regular` does.
     """
     with open_regular(path, what, most) as file:
-        content = file.read(most + 1)  # no further, even where a file grows, or has size 0 and never ends, as in /proc
+        content = file.read(os.fstat(file.fileno()).st_size)
+        # A file may have grown since, and those of /proc have size 0 and may never end.
+        while len(content) <= most and (more := file.read(PART_BYTES)):
+            content += more
     if len(content) > most:
         raise FileError(f"the {what} {said(path)} has more than {most} bytes; at most {most} are read")
     return content
@@ -120,42 +122,18 @@ def parse_json(text: str, what: str, path: Place) -> object:
     Raises:
         FileError: if it is no JSON, is a web page, or is nested deeper than `MAX_DEPTH`.
     """
-    return _parsed(json.loads, text, "JSON", what, path)
+    return parsed(json.loads, text, "JSON", what, path)
 
 
-def read_yaml(path: Place, what: str, most: int = MAX_TEXT_BYTES) -> object:
-    """The content of a YAML file, made of plain values only.
+def parsed(parse: Callable[[str], object], text: str, form: Literal["JSON", "YAML"], what: str, path: Place) -> object:
+    """Text of nested values -> its content.
 
-    Raises:
-        FileNotFoundError, FileError: as `read_text` does, and as `parse_yaml` does.
-    """
-    return parse_yaml(read_text(path, what, most), what, path)
-
-
-def parse_yaml(text: str, what: str, path: Place) -> object:
-    """YAML text -> its content; aliases are refused, because a few of them can stand for billions of values.
+    Args:
+        parse: raises a ValueError where the text is not in its form.
 
     Raises:
-        FileError: if it is no YAML of plain values, is a web page, or is nested deeper than `MAX_DEPTH`.
+        FileError: if it is not in its form, is a web page, or is nested deeper than `MAX_DEPTH`.
     """
-    return _parsed(_load_yaml, text, "YAML", what, path)
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Refuse an alias before it is followed."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not read; write the value out")
-        return super().compose_node(parent, index)
-
-
-def _load_yaml(text: str) -> object:
-    return yaml.load(text, Loader=_PlainLoader)
-
-
-def _parsed(parse: Callable[[str], object], text: str, form: Literal["JSON", "YAML"], what: str, path: Place) -> object:
     start = text[:2000].lstrip().lower()
     if start.startswith(("<!doctype", "<html", "<head", "<?xml")):
         raise FileError(f"the {what} {said(path)} is a web page, not {form}; download the file itself again")
@@ -163,7 +141,7 @@ def _parsed(parse: Callable[[str], object], text: str, form: Literal["JSON", "YA
         content = parse(text)
     except RecursionError as error:
         raise FileError(f"the {what} {said(path)} is nested too deeply; at most {MAX_DEPTH} levels are read") from error
-    except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:  # PyYAML's own for hostile scalars
+    except ValueError as error:
         ended = " (it is empty)" if not text.strip() else ""
         reason = shortened(str(error))
         raise FileError(f"the {what} {said(path)} is not {form}{ended}: {reason}") from error
@@ -209,8 +187,8 @@ def _kind(mode: int) -> str:
 
 
 def said(path: Place) -> str:
-    """A path as an error has it: in quotes, one line, no control characters, and none that cannot be printed."""
-    return repr(str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    """A path as an error has it: in quotes, on one line, with escapes for what cannot be printed."""
+    return repr(str(path))
 
 
 def shortened(text: str, most: int = 300) -> str:

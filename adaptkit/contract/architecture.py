@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple, Protocol
 
+from adaptkit.regular_file import Place, parse_json, read_text
+
 FORMAT = "adaptkit-architecture/1"
 
 
@@ -72,10 +74,7 @@ def architecture_from_json(text: str, source: str = "the architecture") -> Archi
     Raises:
         ValueError: names what is wrong with it.
     """
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{source} is no JSON ({error})") from None
+    content = parse_json(text, "architecture", source)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{source} is no architecture; expected an object with format {FORMAT!r}")
     try:
@@ -87,8 +86,17 @@ def architecture_from_json(text: str, source: str = "the architecture") -> Archi
             agreement=None if content.get("agreement") is None else float(content["agreement"]),
             macs={str(name): int(count) for name, count in content.get("macs", {}).items()},
         )
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ValueError(f"{source}: {error}") from None
+
+
+def read_architecture(path: Place) -> Architecture:
+    """The architecture in a file.
+
+    Raises:
+        FileNotFoundError, ValueError: if there is no such file, or it holds no architecture; names what is wrong.
+    """
+    return architecture_from_json(read_text(path, "architecture"), str(path))
 
 
 def _tower(content: Mapping[str, object], name: str) -> TowerPlan:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from trainers.cli.command import build_parser, main
+from trainers.cli import main
+from trainers.cli.command import build_parser
 
 FENCE = re.compile(
     r"^(?:<!-- (?P<mark>parsed only|not run|not run here): [^\n]+ -->\n)?"

@@ -1,5 +1,58 @@
 """The `adaptkit` command, one verb a file."""
 
-from trainers.cli.command import main
+import os
+import signal
+import sys
+from collections.abc import Sequence
 
-__all__ = ["main"]
+OK, STOPPED = 0, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command, from the first import to the last line of output.
+
+    Returns:
+        The exit code: 0; 2 after an error that the user can put right; 1 after one that is ours; 130 after Ctrl-C.
+        Where nobody reads the output any more, as behind `| head`, it ends in silence with 0.
+    """
+    _open_standard_files()
+    try:
+        from trainers.cli.command import run  # here, so that Ctrl-C during the imports ends quietly, too
+
+        code = run(argv)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except KeyboardInterrupt:
+        _leave_to_the_system(signal.SIGINT)
+        print("\nadaptkit: stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:
+        # Python flushes the output once more when it ends, and would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # rich's way of saying so
+            return OK
+        raise
+    return code
+
+
+def _open_standard_files() -> None:
+    """Open what the caller has closed, whose number the next file would take; let names be printed that are no text."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _leave_to_the_system(number: signal.Signals) -> None:
+    """Let a second signal end the process at once, in place of a traceback from its last lines."""
+    try:
+        signal.signal(number, signal.SIG_DFL)
+    except ValueError:  # not in the main thread, where signals do not arrive
+        return

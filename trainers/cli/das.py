@@ -125,10 +125,9 @@ def bench_settings(args: argparse.Namespace) -> dict[str, object]:
         return {**start, **asked}
     if asked:
         raise ValueError("--architecture says which blocks are skipped; leave --skip-vision and --skip-text out")
-    from adaptkit.contract.architecture import architecture_from_json
+    from adaptkit.contract.architecture import read_architecture
 
-    path = args.architecture.expanduser()
-    vision, text = architecture_from_json(path.read_text(encoding="utf-8"), str(path)).choice
+    vision, text = read_architecture(args.architecture).choice
     return {
         **start,
         "DAS.SELECT": "given",
@@ -181,10 +180,10 @@ def _distill(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from adaptkit.contract.architecture import architecture_from_json
+    from adaptkit.contract.architecture import read_architecture
     from trainers.studies.das.report import drawing
 
-    print(drawing(architecture_from_json(args.file.read_text(encoding="utf-8"), str(args.file))))
+    print(drawing(read_architecture(args.file)))
     return OK
 
 

@@ -6,8 +6,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
+from adaptkit import plain_yaml
+from adaptkit.regular_file import FileError, read_text
 from trainers.config.values import ConfigError
 
 Kind = Literal["methods", "wrappers", "objectives", "protocols", "suites", "paper"]
@@ -15,6 +15,7 @@ Kind = Literal["methods", "wrappers", "objectives", "protocols", "suites", "pape
 
 # Beside our own packages, not looked up by name: a folder of the user's may have a `configs` of its own.
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
+MAX_CONFIG_BYTES = 2**24  # 16 MiB: a few settings, and names of classes at most
 
 
 def packaged_names(kind: Kind) -> list[str]:
@@ -69,19 +70,20 @@ def read_user_file(path: str | Path) -> Mapping[str, object]:
         ConfigError: if it cannot be read or holds no KEY: value pairs.
     """
     try:
-        return parse_yaml(Path(path).expanduser().read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        raise ConfigError(f"cannot read the config file {str(path)!r} ({error.strerror})") from error
+        return parse_yaml(read_text(path, "config file", MAX_CONFIG_BYTES), str(path))
+    except (OSError, FileError) as error:
+        raise ConfigError(str(error)) from error
 
 
 def parse_yaml(text: str, source: str) -> Mapping[str, object]:
     """YAML text -> dictionary; an empty text is an empty one."""
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+        content = plain_yaml.parse_yaml(text, "config file", source)
+    except FileError as error:
+        raise ConfigError(str(error)) from error
     if content is None:
         return {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{source} holds a {type(content).__name__}; expected KEY: value pairs")
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        kind = "key that is no text" if isinstance(content, dict) else type(content).__name__
+        raise ConfigError(f"{source} holds a {kind}; expected KEY: value pairs")
     return content

@@ -6,8 +6,8 @@ A value is text only where a user wrote text; values of Python keep their types.
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-import yaml
-
+from adaptkit.plain_yaml import parse_yaml
+from adaptkit.regular_file import FileError
 from trainers.config.values import ConfigError
 
 Settings: TypeAlias = Mapping[str, object]  # Key -> value, such as "OPTIM.LR" -> 0.1.
@@ -24,8 +24,8 @@ def words_as_settings(words: Sequence[str]) -> dict[str, object]:
     settings: dict[str, object] = {}
     for key, text in zip(words[::2], words[1::2], strict=True):
         try:
-            settings[key] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            settings[key] = parse_yaml(text, "value of", key)
+        except FileError as error:
             raise ConfigError(f"{key} is {text!r}, which is not YAML; put quotes around it") from error
     return settings
 

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from adaptkit.artefacts.atomic_file import write_text
+from adaptkit.regular_file import read_json
 from datasets_fewshot.store.claims import Claim
 
 CLAIM_FILE = ".claim"
+MAX_NOTE_BYTES = 2**20
 FAILED_FILE = "failed.json"  # holds the error and the name of the command
 POLL_SECONDS = 0.5  # pause between two looks at jobs that other workers are doing
 DEATHS_IN_A_ROW = 3  # limit per worker, counted while no job is settled
@@ -47,10 +49,12 @@ class Job:
     def failure(self, command: str) -> str | None:
         """The error of this job in this command, or None."""
         try:
-            content = json.loads((self.folder / FAILED_FILE).read_text(encoding="utf-8"))
+            content = read_json(self.folder / FAILED_FILE, "note of a failed run", MAX_NOTE_BYTES)
         except (OSError, ValueError):
             return None
-        return str(content["error"]) if content["command"] == command else None
+        if not isinstance(content, dict) or content.get("command") != command:
+            return None
+        return str(content.get("error"))
 
     def fail(self, command: str, error: str) -> None:
         """Write the error into the job's folder."""

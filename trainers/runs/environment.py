@@ -8,6 +8,7 @@ import open_clip
 import torch
 
 import adaptkit
+from adaptkit.regular_file import open_regular
 from trainers.config.settings import BackboneConfig
 
 try:
@@ -38,8 +39,11 @@ def weights_source(named: BackboneConfig) -> str:
     if named.checkpoint is None:
         return named.pretrained or "own"
     url = str(open_clip.get_pretrained_cfg(named.name, "openai").get("url", ""))
-    digest = hashlib.sha256(Path(named.checkpoint).expanduser().read_bytes()).hexdigest()
-    return "openai" if digest in url else "file"  # The published address holds the file's SHA-256.
+    with open_regular(named.checkpoint, "checkpoint") as file:
+        digest = hashlib.sha256()
+        for part in iter(lambda: file.read(2**20), b""):
+            digest.update(part)
+    return "openai" if digest.hexdigest() in url else "file"  # The published address holds the file's SHA-256.
 
 
 def peak_memory_mb(device: torch.device) -> float | None:

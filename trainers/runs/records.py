@@ -7,14 +7,15 @@ all, the record last: a folder with a record is a finished run.
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Set
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from adaptkit.artefacts.atomic_file import write_text
+from adaptkit.artefacts.atomic_file import Json, write_text
+from adaptkit.options import declared, from_plain, make
+from adaptkit.regular_file import read_json, shortened
 from trainers.evaluation.scoring import Bools, ConfidenceBin, Score
 from trainers.labels import WRAP_SIGN
 from trainers.runs.old_records import OLD_VERSIONS, as_version_3
@@ -28,12 +29,7 @@ ARCHITECTURE_FILE = "architecture.json"  # of a run that skips blocks
 LAST_GOOD_FILE = "last_good.safetensors"  # of a training that diverged
 
 DEPARTURE_MARK = " (recipe: "
-
-# As `adaptkit.artefacts.atomic_file` has it; to import that package is to wait for torch, and records are read without.
-Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
-
-
-Kind = TypeVar("Kind")
+MAX_RECORD_BYTES = 2**28  # 256 MiB; a record of ImageNet-21k's classes has some 2 MB
 
 
 class RecordError(ValueError):
@@ -125,10 +121,6 @@ class ResultRecord:
         return tuple(note for note in self.notes if DEPARTURE_MARK in note)
 
 
-SCORE_FIELDS = {field.name for field in fields(TestScore)}
-RECORD_FIELDS = {field.name for field in fields(ResultRecord)}
-
-
 def method_label(identity: Mapping[str, Json]) -> str:
     """A run's method with its wrappers and objectives, the outermost first: "coop+das"."""
     around = [entry for key in ("wrap", "objective") for entry in _listed(identity.get(key))]
@@ -186,33 +178,39 @@ def read_record(folder: Path) -> ResultRecord:
         RecordError: if it is damaged or of a version that is not known here.
     """
     path = folder / RECORD_FILE
-    text = path.read_text(encoding="utf-8")
     try:
-        content = json.loads(text)
-        version = content["schema_version"]
+        content = read_json(path, "record", MAX_RECORD_BYTES)
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__}; expected an object")
+        version = content.get("schema_version")
         if version not in (*OLD_VERSIONS, SCHEMA_VERSION):
             raise RecordError(f"{path} has schema {version}; this version reads 1 to {SCHEMA_VERSION}")
         record = _record_from_json(as_version_3(content))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise RecordError(f"{path} is no record ({error!r}); remove it to have the run computed again") from error
-    if record.run_id != run_id(record.identity):
+        matches = record.run_id == run_id(record.identity)
+    except RecordError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = shortened(f"{type(error).__name__}: {error}")
+        raise RecordError(f"{path} is no record ({reason}); remove it to have the run computed again") from error
+    if not matches:
         raise RecordError(f"{path} does not match its id; remove it to have the run computed again")
     return record
 
 
-def _record_from_json(content: dict) -> ResultRecord:
-    scores = []
-    for score in content["scores"]:
-        score["bins"] = [ConfidenceBin(**one) for one in score["bins"]]
-        scores.append(_from_json(TestScore, SCORE_FIELDS, score))
-    return _from_json(ResultRecord, RECORD_FIELDS, {"architecture": None, **content, "scores": scores})
+def _record_from_json(content: dict[str, Json]) -> ResultRecord:
+    record = _from_json(ResultRecord, {"architecture": None, **content})
+    lacking = [score.name for score in record.scores if record.metric not in score.metrics]
+    if lacking:
+        raise ValueError(f"the test {lacking[0]!r} has no {record.metric!r}, the record's metric")
+    return record
 
 
-def _from_json(make: Callable[..., Kind], names: Set[str], content: dict) -> Kind:
-    """JSON has no tuples: every list at the top of a record's dataclasses is one."""
-    if content.keys() != names:
-        raise TypeError(f"keys {sorted(content.keys() ^ names)} are missing or unknown")
-    return make(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
+def _from_json(kind: type[ResultRecord], content: dict[str, Json]) -> ResultRecord:
+    """Content -> a record with values of the declared types: lists of JSON become tuples, objects dataclasses."""
+    hints = declared(kind)
+    if content.keys() != hints.keys():
+        raise TypeError(f"keys {sorted(content.keys() ^ hints.keys())} are missing or unknown")
+    return make(kind, {key: from_plain(value, hints[key].hint) for key, value in content.items()})
 
 
 def record_paths(out: Path) -> list[Path]:

@@ -15,12 +15,15 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 import adaptkit
 from adaptkit.artefacts.atomic_file import Json, replacing
+from adaptkit.regular_file import read_bytes
 from trainers.config.settings import CheckpointConfig
 
+MAX_CHECKPOINT_BYTES = 2**35  # 32 GiB: all parameters of the largest open_clip model, with Adam's moments.
 KEPT = 2  # The newest, and the one before in case of damage.
 CHECKPOINTS = "checkpoints"  # Folder of the checkpoints in a run's folder.
 
@@ -66,7 +69,7 @@ class Checkpoints:
         for path in sorted(self._files(), reverse=True):
             try:
                 snapshot, seconds = self._read(path)
-            except (DamagedCheckpointError, OSError) as error:
+            except (ValueError, OSError, SafetensorError) as error:
                 warnings.warn(f"checkpoint {path} is not used: {error}", stacklevel=2)
                 continue
             self._last_saved = time.monotonic()
@@ -101,15 +104,19 @@ class Checkpoints:
         return self.folder.glob("[!.]*.safetensors")
 
     def _read(self, path: Path) -> tuple[Snapshot, float]:
-        content = path.read_bytes()
+        content = read_bytes(path, "checkpoint", MAX_CHECKPOINT_BYTES)
         steps, _, digest = path.stem.partition("-")
         if _digest(content) != digest:
             raise DamagedCheckpointError("its bytes have changed since it was written")
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        facts = json.loads(header["__metadata__"]["facts"])
-        if facts["origin"] != self._origin:
-            raise DamagedCheckpointError(f"it is of {facts['origin']}; expected {self._origin}")
-        return Snapshot(int(steps), safetensors.torch.load(content), facts), facts["seconds"]
+        try:
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            facts = json.loads(header["__metadata__"]["facts"])
+            origin, seconds = facts["origin"], float(facts["seconds"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DamagedCheckpointError(f"its header is no checkpoint's ({type(error).__name__})") from error
+        if origin != self._origin:
+            raise DamagedCheckpointError(f"it is of {origin}; expected {self._origin}")
+        return Snapshot(int(steps), safetensors.torch.load(content), facts), seconds
 
 
 def discard_checkpoints(run_folder: Path) -> None:

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from adaptkit.regular_file import MAX_DEPTH, FileError, open_regular, parse_yaml, read_bytes, read_json, read_text, said
+from adaptkit.regular_file import MAX_DEPTH, FileError, open_regular, read_bytes, read_json, read_text, said
 
 
 def test_a_pipe_is_refused_at_once(tmp_path):
@@ -90,26 +90,6 @@ def test_what_is_no_json_is_one_line(tmp_path, text, problem):
 def test_nesting_up_to_the_limit_is_read(tmp_path):
     (tmp_path / "a.json").write_text("[" * MAX_DEPTH + "]" * MAX_DEPTH)
     assert read_json(tmp_path / "a.json", "split file")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "a: *b",
-        "a: &b [1]\nc: [*b, *b]",
-        "a: !!python/object/apply:os.system ['true']",
-        "a: 2024-99-99",
-        "a: !!int x",
-        "? [1, 2]\n: 3\n? {a: 1}\n: 4",
-        "\t",
-        "[" * 20_000,
-        "a: b: c",
-    ],
-)
-def test_what_is_no_plain_yaml_is_one_line(text):
-    with pytest.raises(FileError) as caught:
-        parse_yaml(text, "config", "a.yaml")
-    assert "\n" not in str(caught.value)
 
 
 def test_names_that_are_no_text_can_be_printed():

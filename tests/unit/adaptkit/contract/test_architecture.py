@@ -37,7 +37,7 @@ def test_a_hand_may_write_other_blocks_and_leave_the_rest_out():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "mine.json is no JSON"),
+        ("{", "mine.json' is not JSON"),
         ("[]", "mine.json is no architecture"),
         (edited(lambda content: content.update(format="x")), "expected an object with format"),
         (

@@ -140,7 +140,7 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path, text, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"cannot read the config file .*none\.yaml"):
+    with pytest.raises(ConfigError, match=r"there is no config file .*none\.yaml"):
         load_bench(tmp_path / "none.yaml")
 
 
