@@ -83,7 +83,7 @@ def _is_dead(mark: re.Match[str]) -> bool:
 def _machine() -> str:
     """The name of what process ids count in, 8 hex digits: a machine, or a container on it."""
     try:
-        numbering = os.stat("/proc/self/ns/pid").st_ino
+        numbering = Path("/proc/self/ns/pid").stat().st_ino
     except OSError:
         numbering = 0
     return hashlib.sha256(f"{platform.node()} {numbering}".encode()).hexdigest()[:8]

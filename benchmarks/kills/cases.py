@@ -8,7 +8,6 @@ from typing import Literal
 
 from adaptkit import list_methods, list_objectives, list_wrappers
 from benchmarks.kills.moments import What, Whom
-from benchmarks.kills.tiny import DATASET
 
 Launcher = Literal["this process", "loaders", "workers", "together", "ray", "slurm"]
 

@@ -55,11 +55,11 @@ class Moment:
         """Let this process strike when it comes to the moment."""
         hooks = _Hooks(self)
         if self.what == "claim":
-            setattr(os, "open", hooks.open)
+            setattr(os, "open", hooks.open)  # noqa: B010  # with fewer overloads than the original
             return
         for name in ("write_bytes", "write_text", "replace", "rename"):
             setattr(pathlib.Path, name, _method(getattr(hooks, name)))
-        setattr(os, "fsync", hooks.fsync)
+        setattr(os, "fsync", hooks.fsync)  # noqa: B010
 
     def strike(self) -> None:
         """Kill whom this moment names, once among all processes of a command."""
@@ -106,7 +106,7 @@ class _Hooks:
 
     def fsync(self, fd: int) -> None:
         self.own_fsync(fd)
-        if self._is_it(Path(os.readlink(f"/proc/self/fd/{fd}"))):
+        if self._is_it(Path(f"/proc/self/fd/{fd}").readlink()):
             self._come_to("forced")
 
     def replace(self, path: Path, target: Path) -> Path:

@@ -9,9 +9,10 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.kills.tiny import Tiny
-from trainers.cli.command import main
+from trainers.cli import main
 
 LOG_FILE = "log.txt"
 SERVER = "forkserver"  # names a fork server, warm or not
@@ -49,7 +50,7 @@ def start(argv: Sequence[str], place: Place, tiny: Tiny, warm: bool) -> int:
         os.setsid()
         _enter(place, tiny)
         if warm:
-            setattr(multiprocessing.util, "spawnv_passfds", _Spawn())
+            multiprocessing.util.spawnv_passfds = _Spawn()
         code = main(argv)
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 1
@@ -81,11 +82,11 @@ class _Spawn:
     """
 
     def __init__(self) -> None:
-        self.in_a_fresh_interpreter = multiprocessing.util.spawnv_passfds  # type: ignore[attr-defined]
+        self.in_a_fresh_interpreter = multiprocessing.util.spawnv_passfds
 
-    def __call__(self, path: object, args: Sequence[str], passed: Sequence[int]) -> int:
+    def __call__(self, path: bytes, args: Sequence[Any], passed: Sequence[int]) -> int:
         if "multiprocessing.forkserver" not in str(args[-1]):
-            return int(self.in_a_fresh_interpreter(path, args, passed))
+            return self.in_a_fresh_interpreter(path, args, passed)
         pid = os.fork()
         if pid:
             return pid

@@ -9,6 +9,8 @@ from pathlib import Path
 import adaptkit
 import trainers.bench.main
 import trainers.bench.plan
+import trainers.cli.command  # with what follows, so that forks need not import it
+import trainers.fit.main
 from adaptkit import FrozenCLIP
 from benchmarks.kills.moments import Moment
 from datasets_fewshot import FewShotDataset, registry
@@ -35,9 +37,8 @@ class Tiny:
 
     def install(self) -> None:
         """Put it in the place of the real things, in this process."""
-        setattr(registry, "_LOADERS", {DATASET: (SUITE, self._load)})
-        for module in (adaptkit, trainers.bench.plan):
-            setattr(module, "load_backbone", _backbone)
+        registry._LOADERS = {DATASET: (SUITE, self._load)}
+        adaptkit.load_backbone = trainers.bench.plan.load_backbone = _backbone
         if self.lease_seconds is not None:
             claims.LEASE_SECONDS = self.lease_seconds
         if self.moment is not None:
@@ -45,7 +46,7 @@ class Tiny:
 
     def install_launchers(self) -> None:
         """Let what this process launches take it along."""
-        setattr(trainers.bench.main, "choose_launcher", self._choose)
+        trainers.bench.main.choose_launcher = self._choose
 
     def _load(self, root: Path | None) -> FewShotDataset:
         return synthetic_dataset(self.images)

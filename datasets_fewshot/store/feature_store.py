@@ -6,6 +6,7 @@ so that the whole table maps as one tensor, while damage is found and named shar
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -29,6 +30,8 @@ TORCH_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": 
 
 FORMAT = 1
 SHARD_BYTES = 16 * 2**20
+# Errors of a process that slept so long that another took over, removed its half-written entry and finished its own.
+TAKEN_OVER = (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY)
 ABANDONED_SECONDS = 24 * 3600  # a half-written entry older than this belongs to a process that died
 
 
@@ -146,13 +149,15 @@ class FeatureStore:
         temporary = self.folder / f".new-{key.digest()}-{uuid.uuid4().hex[:8]}"
         temporary.mkdir()
         try:
-            _write_entry(temporary, key, count, encode())
-            with contextlib.suppress(FileNotFoundError):  # there is no entry, or another process removed it
-                _discard(target)
             try:
+                _write_entry(temporary, key, count, encode())
+                with contextlib.suppress(FileNotFoundError):  # there is no entry, or another process removed it
+                    _discard(target)
                 temporary.rename(target)
-            except OSError:  # another process finished the same entry first; its rows are as good
-                verify_entry(read_entry(target))
+            except OSError as error:
+                if error.errno not in TAKEN_OVER:
+                    raise
+                verify_entry(read_entry(target))  # another process took over and finished; its rows are as good
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

@@ -106,17 +106,17 @@ def _say_nothing(message: str) -> None:
 def _out_folder(out: str | Path | None, data: Path, method: str) -> Path:
     """Where the adapter goes; what lies there may be an earlier adapter and nothing else."""
     folder = Path(f"{data.resolve().stem}-{method}" if out is None else out).expanduser()
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file()):
-        if not (folder.is_dir() and _is_begun(folder)):
-            raise ValueError(f"{folder} exists and is no adapter; give another folder with --out")
+    is_taken = folder.is_file() or (folder.is_dir() and not (folder / CONFIG_FILE).is_file() and not _is_begun(folder))
+    if is_taken:
+        raise ValueError(f"{folder} exists and is no adapter; give another folder with --out")
     return folder
 
 
 def _is_begun(folder: Path) -> bool:
-    """Whether a folder holds what a training leaves that is stopped before its adapter is whole, and nothing else."""
+    """Whether a folder is empty, or holds what a training leaves that is stopped before its adapter is whole."""
     names = {entry.name for entry in folder.iterdir() if not is_half_written(entry)}
     in_order = (RUNS_FOLDER, TENSORS_FILE, CARD_FILE)  # as they are written; the config, which is the last, is missing
-    return names in [set(in_order[:count]) for count in range(1, len(in_order) + 1)]
+    return names in [set(in_order[:count]) for count in range(len(in_order) + 1)]
 
 
 def _training_counts(dataset: FewShotDataset) -> list[int]:
