@@ -32,7 +32,6 @@ class Campaign:
 
     def __post_init__(self) -> None:
         self.work.mkdir(parents=True, exist_ok=True)
-        self.family = Family()
         self.images = self.work / "images"
         tiny_clip()  # before the forks, which share it
         if not (self.images / "own").exists():
@@ -50,14 +49,19 @@ class Campaign:
         journal = self.work / JOURNAL
         if journal.exists():
             self.rounds = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
-        with journal.open("a", encoding="utf-8") as lines:
-            while self.done < self.kills:
-                report = self._round(self._next_case(), len(self.rounds))
-                self.rounds.append(report.as_json())
-                lines.write(json.dumps(report.as_json()) + "\n")
-                lines.flush()
-                faults = f", FAULTS: {report.faults}" if report.faults else ""
-                self.tell(f"{self.done} kills; {report.case}, {report.launcher}: {len(report.kills)}{faults}")
+        self.family = Family()
+        try:
+            with journal.open("a", encoding="utf-8") as lines:
+                while self.done < self.kills:
+                    report = self._round(self._next_case(), len(self.rounds))
+                    self.rounds.append(report.as_json())
+                    lines.write(json.dumps(report.as_json()) + "\n")
+                    lines.flush()
+                    faults = f", FAULTS: {report.faults}" if report.faults else ""
+                    self.tell(f"{self.done} kills; {report.case}, {report.launcher}: {len(report.kills)}{faults}")
+        finally:
+            self.family.end()
+            self.family.close()
 
     def _next_case(self) -> Case:
         """The case that is farthest behind its share."""

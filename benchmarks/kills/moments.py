@@ -20,6 +20,7 @@ Whom = Literal["worker", "parent", "server", "group"]
 
 POINTS: tuple[Point, ...] = ("empty", "half", "written", "forced", "renamed", "soon")
 SOON_SECONDS = 0.004  # after the file has its name, while what is superfluous is being removed
+SERVER = "forkserver"  # in the name or in the words of every fork server
 ARTEFACTS = ("adapter_config", "README", "summary", "few_shot")
 
 
@@ -72,10 +73,18 @@ class Moment:
             os.killpg(os.getpgid(0), self.signal)
         elif self.whom == "parent" and parent is not None and parent.pid is not None:
             os.kill(parent.pid, self.signal)
-        elif self.whom == "server" and parent is not None:
+        elif self.whom == "server" and SERVER in _name(os.getppid()):  # otherwise it is gone already
             os.kill(os.getppid(), self.signal)
+        elif self.whom == "server":
+            return
         else:
             os.kill(os.getpid(), self.signal)
+
+
+def _name(pid: int) -> str:
+    """The name and the words of a process."""
+    folder = Path(f"/proc/{pid}")
+    return (folder / "comm").read_text() + (folder / "cmdline").read_text()
 
 
 def _method(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,31 +16,40 @@ LOOK_SECONDS = 0.002
 
 @dataclass(frozen=True)
 class Process:
-    """A process that runs."""
+    """A process."""
 
     pid: int
     parent: int
     command: str  # its name, and the words it was started with
+    has_ended: bool  # and waits for its parent to take notice
 
 
 class Family:
-    """The descendants of this process. It adopts those whose parents die, so none is out of its sight."""
+    """The descendants that this process has from now on. It adopts those whose parents die, so none is out of sight."""
 
     def __init__(self) -> None:
         if sys.platform != "linux":
             raise OSError(f"processes are followed through /proc, which {sys.platform} has not; use Linux")
-        ctypes.CDLL(None, use_errno=True).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self._others = frozenset(process.pid for process in below(os.getpid()))
         self._statuses: dict[int, int] = {}
+        _adopt_orphans(True)
 
     def exit_code(self, pid: int) -> int | None:
         """The exit code of a child, negative if a signal ended it; None while it runs."""
-        self._reap()
+        if pid not in self._statuses:
+            with suppress(ChildProcessError):
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    self._statuses[pid] = os.waitstatus_to_exitcode(status)
         return self._statuses.get(pid)
 
     def alive(self) -> list[Process]:
-        """All descendants that run."""
-        self._reap()
-        return below(os.getpid())
+        """All descendants that run; those that have ended are reaped."""
+        found = below(os.getpid(), self._others)
+        for process in found:
+            if process.has_ended and process.parent == os.getpid():
+                self.exit_code(process.pid)
+        return [process for process in found if not process.has_ended]
 
     def gone_within(self, seconds: float) -> bool:
         """Wait until no descendant runs; return whether that came to be."""
@@ -53,20 +62,20 @@ class Family:
                 send(process.pid, signal.SIGKILL)
             time.sleep(LOOK_SECONDS)
 
-    def _reap(self) -> None:
-        with suppress(ChildProcessError):
-            while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if not pid:
-                    return
-                self._statuses[pid] = os.waitstatus_to_exitcode(status)
+    def close(self) -> None:
+        """Adopt no more orphans."""
+        _adopt_orphans(False)
 
 
-def below(pid: int) -> list[Process]:
-    """All running descendants of a process, parents before their children."""
+def _adopt_orphans(yes: bool) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(SET_CHILD_SUBREAPER, int(yes), 0, 0, 0)
+
+
+def below(pid: int, others: Set[int] = frozenset()) -> list[Process]:
+    """All descendants of a process but `others` and theirs, parents before their children."""
     children: dict[int, list[Process]] = {}
     for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and (process := _read(entry)) is not None:
+        if entry.name.isdecimal() and (process := _read(entry)) is not None and process.pid not in others:
             children.setdefault(process.parent, []).append(process)
     found: list[Process] = []
     front = [pid]
@@ -78,14 +87,14 @@ def below(pid: int) -> list[Process]:
 
 
 def _read(entry: Path) -> Process | None:
-    """The process of a folder in /proc, or None if it has ended."""
+    """The process of a folder in /proc, or None if it is no more."""
     try:
         state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
         words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         command = f"{(entry / 'comm').read_text().strip()}: {words}"
     except (OSError, ValueError):
         return None
-    return None if state in "ZX" else Process(int(entry.name), int(parent), command)
+    return Process(int(entry.name), int(parent), command, state in "ZX")
 
 
 def send(pid: int, number: int, to_group: bool = False) -> bool:

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benchmarks.kills.cases import Case
-from benchmarks.kills.moments import POINTS, Moment, Whom
+from benchmarks.kills.moments import POINTS, SERVER, Moment, Whom
 from benchmarks.kills.processes import Family, Process, below, send, wait_until
 from benchmarks.kills.results import Results, Stamp, finished, goes_on_from, results
-from benchmarks.kills.sessions import SERVER, Place, start
+from benchmarks.kills.sessions import Place, start
 from benchmarks.kills.tiny import Tiny
 
 KILLS_OF_A_ROUND = 8
@@ -127,7 +127,6 @@ class Round:
         if moment is not None:
             wait_until(lambda: moment.mark.exists() or self.family.exit_code(pid) is not None, LONGEST)
             struck = moment.mark.exists()
-            moment.mark.unlink(missing_ok=True)
             when = f"{moment.what}: {moment.point}"
         else:
             struck, when = self._strike_at_random(pid, whom, number, SPREAD), "at random"
@@ -155,7 +154,8 @@ class Round:
     def _draw_moment(self, whom: Whom, number: int) -> Moment:
         what = self.rng.choice(self.case.writes)
         nth = self.rng.randint(1, 6 if what == "checkpoint" else 2)
-        return Moment(what, nth, self.rng.choice(POINTS), whom, number, self.place.folder / "struck")
+        mark = self.place.folder / f"struck{self.report.commands}"
+        return Moment(what, nth, self.rng.choice(POINTS), whom, number, mark)
 
     def _strike_at_random(self, pid: int, whom: Whom, number: int, spread: float) -> bool:
         """Kill at a random moment; return whether the command was still running."""
@@ -196,7 +196,7 @@ class Round:
 
 def choose(whom: Whom, case: Case, pid: int) -> list[Process]:
     """The processes of a command that may be meant: its workers, or its fork server."""
-    family = below(pid)
+    family = [process for process in below(pid) if not process.has_ended]
     servers = [each for each in family if SERVER in each.command and each.parent == pid]
     if whom == "server":
         return servers

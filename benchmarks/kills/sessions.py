@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.kills.moments import SERVER
 from benchmarks.kills.tiny import Tiny
 from trainers.cli import main
 
 LOG_FILE = "log.txt"
-SERVER = "forkserver"  # names a fork server, warm or not
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,15 @@ class _Spawn:
     def __init__(self) -> None:
         self.in_a_fresh_interpreter = multiprocessing.util.spawnv_passfds
 
-    def __call__(self, path: bytes, args: Sequence[Any], passed: Sequence[int]) -> int:
+    def __call__(self, path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
         if "multiprocessing.forkserver" not in str(args[-1]):
-            return self.in_a_fresh_interpreter(path, args, passed)
+            return self.in_a_fresh_interpreter(path, args, passfds)
         pid = os.fork()
         if pid:
             return pid
         try:
             Path("/proc/self/comm").write_text(SERVER)
-            kept = [0, 1, 2, *sorted(passed)]
+            kept = [0, 1, 2, *sorted(passfds)]
             for low, high in zip(kept, [*kept[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
                 os.closerange(low + 1, high)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

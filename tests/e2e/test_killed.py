@@ -25,7 +25,7 @@ def kill(cases, kills, work):
 
 
 def test_commands_that_are_killed_lose_nothing_and_end_with_the_same_bits(tmp_path):
-    kill([case for case in every_case() if case.launcher == "this process" and case.name in SOME], 20, tmp_path)
+    kill([case for case in every_case() if case.launcher == "this process" and case.name in SOME], 14, tmp_path)
 
 
 @pytest.mark.slow
