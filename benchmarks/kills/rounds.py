@@ -155,7 +155,8 @@ class Round:
         what = self.rng.choice(self.case.writes)
         nth = self.rng.randint(1, 6 if what == "checkpoint" else 2)
         mark = self.place.folder / f"struck{self.report.commands}"
-        return Moment(what, nth, self.rng.choice(POINTS), whom, number, mark)
+        point = "empty" if what == "claim" else self.rng.choice(POINTS)  # a claim is hooked when its file is created
+        return Moment(what, nth, point, whom, number, mark)
 
     def _strike_at_random(self, pid: int, whom: Whom, number: int, spread: float) -> bool:
         """Kill at a random moment; return whether the command was still running."""

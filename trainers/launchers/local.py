@@ -60,8 +60,10 @@ class Local:
     def launch(self, work: Work, tell: Tell) -> None:
         """Start the workers, pass on their events, and replace workers that die."""
         watch, errors = Watch(work, tell, len(self.devices)), list[str]()
-        crew = {index: Member(work, self._place(index), be_alone) for index in range(len(self.devices))}
+        crew: dict[int, Member] = {}
         try:
+            for index in range(len(self.devices)):
+                crew[index] = Member(work, self._place(index), be_alone)
             while crew and watch.goes_on():
                 wait([member.ear for member in crew.values()], timeout=POLL_SECONDS)
                 for index, member in list(crew.items()):

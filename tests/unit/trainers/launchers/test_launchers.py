@@ -18,6 +18,7 @@ from trainers.launchers.base import CLAIM_FILE, FAILED_FILE, ordered
 from trainers.launchers.local import Member, be_alone
 from trainers.launchers.ray import Ray
 from trainers.launchers.slurm import Slurm
+from trainers.launchers.together import Together
 
 TWO = Local(("cpu", "cpu"))
 ALONE = Place(0, 1, "cpu")
@@ -154,6 +155,25 @@ def test_a_worker_is_started_again_if_its_fork_server_is_killed_meanwhile(monkey
     process, dying = Process(), local.STARTS
     with pytest.raises(ConnectionResetError):
         local._start(process)
+
+
+@pytest.mark.parametrize("launcher", [TWO, Together(("cpu", "cpu"))])
+def test_workers_are_ended_if_another_cannot_be_started(tmp_path, monkeypatch, launcher):
+    class Started:
+        alive = 0
+
+        def __init__(self, *_):
+            if Started.alive:
+                raise OSError("no more processes")
+            Started.alive += 1
+
+        def end(self):
+            Started.alive -= 1
+
+    monkeypatch.setattr(sys.modules[type(launcher).__module__], "Member", Started)
+    with pytest.raises(OSError, match="no more processes"):
+        launch(launcher, FakeWork(tmp_path, fake_jobs(tmp_path, 2)))
+    assert Started.alive == 0
 
 
 def test_a_job_of_another_command_is_waited_for(tmp_path):
