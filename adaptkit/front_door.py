@@ -4,8 +4,8 @@ Training lives above this package, and nothing here imports upwards. A distribut
 metadata, under the entry point group of this name; `fit` looks it up when it is called.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
@@ -39,6 +39,7 @@ class FitResult:
     confusions: tuple[Confusion, ...]  # The most frequent first.
     worst_images: tuple[Path, ...]  # Misclassified test images, the most confident first.
     notes: tuple[str, ...]
+    metrics: Mapping[str, object] = field(default_factory=dict)  # All numbers of the test, as in summary.json.
 
     def summary(self) -> str:
         """The result in a few lines for people."""
@@ -46,13 +47,25 @@ class FitResult:
         low, high = self.interval
         lines = [
             f"accuracy {self.accuracy:.1f} % (95 %: {low:.1f} to {high:.1f}) of {self.test_images} test images, "
-            f"{difference:+.1f} against zero-shot ({self.zero_shot_accuracy:.1f} %)"
+            f"{difference:+.1f} against zero-shot ({self.zero_shot_accuracy:.1f} %)",
+            *self._beside_accuracy(),
         ]
         if self.confusions:
             lines.append("most often confused:")
             lines += [f"  {c.true} taken for {c.taken_for}: {c.images}" for c in self.confusions]
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
+
+    def _beside_accuracy(self) -> list[str]:
+        """What accuracy hides where classes differ in size: the baseline of the most frequent one, and means."""
+        majority, macro = self.metrics.get("majority"), self.metrics.get("macro")
+        if not isinstance(majority, Mapping) or not isinstance(macro, Mapping):
+            return []
+        return [
+            f"always answering {majority['name']!r}, the most frequent class, is right for "
+            f"{majority['accuracy']:.1f} %",
+            f"balanced accuracy {self.metrics['balanced_accuracy']:.1f} %, macro F1 {macro['f1']:.1f} %",
+        ]
 
 
 class Fit(Protocol):
@@ -73,6 +86,11 @@ class Fit(Protocol):
         templates: Sequence[str],
         split: str | Path | None,
         skip_bad: bool,
+        path_column: str | None,
+        label_column: str | None,
+        encoding: str | None,
+        redraw: bool,
+        val_as_test: bool,
         device: str,
         overrides: Sequence[str],
         on_message: Callable[[str], None] | None,
@@ -93,6 +111,11 @@ def fit(
     templates: Sequence[str] = (),
     split: str | Path | None = None,
     skip_bad: bool = False,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    encoding: str | None = None,
+    redraw: bool = False,
+    val_as_test: bool = False,
     device: str = "auto",
     overrides: Sequence[str] = (),
     on_message: Callable[[str], None] | None = None,
@@ -111,6 +134,11 @@ def fit(
         templates: sentences with one {} for the name; none means "a photo of a {}.".
         split: a split file that divides the images.
         skip_bad: leave out unreadable images.
+        path_column: the column of image paths in a table; None looks for a usual name.
+        label_column: the column of classes in a table; None looks for a usual name.
+        encoding: of a table, such as "cp1252"; None recognises UTF-8 and UTF-16.
+        redraw: draw the split again, in the place of the one that was kept.
+        val_as_test: test on the val part of data that have no test part.
         device: "auto", "cpu", "cuda" or "cuda:1".
         overrides: settings as KEY, VALUE, KEY, VALUE, such as ("OPTIM.EPOCHS", "10"); they win over all defaults.
         on_message: a function that is called with lines of progress.
@@ -139,6 +167,11 @@ def fit(
         templates=templates,
         split=split,
         skip_bad=skip_bad,
+        path_column=path_column,
+        label_column=label_column,
+        encoding=encoding,
+        redraw=redraw,
+        val_as_test=val_as_test,
         device=device,
         overrides=overrides,
         on_message=on_message,

@@ -12,7 +12,6 @@ the pages that list them. A plain frozen dataclass is read by the same rules; it
 import dataclasses
 import difflib
 import functools
-import math
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from typing_extensions import dataclass_transform
+
+from adaptkit.limits import Limits
 
 Kind = TypeVar("Kind")
 Value = TypeVar("Value")
@@ -30,39 +31,6 @@ WORDS: Mapping[object, str] = {
     str: "text",
     type(None): "null",
 }
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Where a number may lie. It has to be finite, unless an end is infinite and belongs to the range."""
-
-    least: float | None = None
-    most: float | None = None
-    above: float | None = None
-    below: float | None = None
-
-    def problem(self, number: float) -> str | None:
-        """What was expected of a number that lies elsewhere; None for one that is allowed."""
-        if isinstance(number, float) and not math.isfinite(number) and number not in (self.least, self.most):
-            return "expected a finite number"
-        inside = (
-            (self.least is None or number >= self.least)
-            and (self.most is None or number <= self.most)
-            and (self.above is None or number > self.above)
-            and (self.below is None or number < self.below)
-        )
-        return None if inside else f"expected {self}"
-
-    def __str__(self) -> str:
-        if self.least is not None and self.most is not None:
-            return f"{self.least:g} to {self.most:g}"
-        ends = (
-            self.least is not None and f"{self.least:g} or more",
-            self.above is not None and f"more than {self.above:g}",
-            self.most is not None and f"at most {self.most:g}",
-            self.below is not None and f"below {self.below:g}",
-        )
-        return " and ".join(end for end in ends if end)
 
 
 @dataclass(frozen=True)
@@ -107,6 +75,7 @@ def option(
     most: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    filled: bool = False,
     file: Callable[[str], object] | None = None,
     in_epochs: bool = False,
     added: bool = False,
@@ -117,12 +86,18 @@ def option(
         help: whole sentences on what it is, in which unit, and what its special values mean.
         least, most: the range of a number, or of every number of a tuple; both ends belong to it.
         above, below: ends that do not belong to it.
+        filled: for text, or every text of a tuple, that may not be empty or blank.
         file: for an option that names a file: finds the path. What is in the file then counts for what a run is.
         in_epochs: the number counts epochs, so it grows and shrinks with the length of a training.
         added: the option is younger than records of its class. At its default a run is what it was before, so the
             identity of a run does not mention it.
     """
-    metadata = {"help": help, "limits": Limits(least, most, above, below), "in_epochs": in_epochs, "added": added}
+    metadata = {
+        "help": help,
+        "limits": Limits(least, most, above, below, filled),
+        "in_epochs": in_epochs,
+        "added": added,
+    }
     metadata |= {"file": file} if file else {}
     return field(default=default, metadata=metadata)
 
@@ -202,6 +177,8 @@ def problem(value: object, hint: object, limits: Limits | None = None) -> str | 
         as_tuple = ", as a tuple" if isinstance(value, list) and _has_type(from_plain(value, hint), hint) else ""
         return f"expected {words(hint)}{as_tuple}{_nearest(value, hint)}"
     for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, str) and limits is not None and limits.filled and not number.strip():
+            return "expected text that is not empty"
         if isinstance(number, float) or (isinstance(number, int) and not isinstance(number, bool)):
             wrong = (limits or Limits()).problem(number)
             if wrong is not None:

@@ -1,7 +1,7 @@
 """Labelled image files in three lists: the form that every data set takes."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -40,6 +40,8 @@ class FewShotDataset:
     split: Split
     notes: tuple[str, ...] = ()  # remarks that every record must carry, such as "fallback split"
     reading: Reading = "paper"  # the way in which `load` turns a file into pixels
+    # Path in the lists -> path on disk, where a mirror spells or nests it otherwise; the lists stay as published.
+    moved: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @cached_property
     def classnames(self) -> tuple[str, ...]:
@@ -49,7 +51,7 @@ class FewShotDataset:
 
     def path(self, item: Item) -> Path:
         """Path of the item's image."""
-        return self.image_root / item.path
+        return self.image_root / self.moved.get(item.path, item.path)
 
     def load(self, item: Item) -> Image.Image:
         """Read the item's image in RGB, in the way that `reading` names.

@@ -103,6 +103,7 @@ def _sections(config: ArtefactConfig, tensors: Mapping[str, Tensor], training: T
                 f"- backbone {config.backbone.source}, {config.backbone.dtype}, "
                 f"weights SHA-256 `{config.backbone.weights_sha256}`",
                 f"- templates: {'; '.join(config.templates)}",
+                *(["- sentences of single classes, in the place of templates"] if config.sentences else []),
                 f"- made with {', '.join(f'{name} {version}' for name, version in config.versions.items())}",
             ]
         ),

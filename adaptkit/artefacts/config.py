@@ -11,7 +11,7 @@ from adaptkit.backbone.weights_source import WeightsSource
 from adaptkit.options import declared, from_plain, make
 
 FORMAT = "adaptkit-adapter"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # of an adapter whose classes have sentences of their own; the others are of version 1
 
 Kind = TypeVar("Kind")
 
@@ -49,10 +49,14 @@ class ArtefactConfig:
     bound_to_classes: bool  # whether `set_classes` refuses other names
     tensors_sha256: str  # of the tensors' file
     versions: dict[str, str]
+    sentences: tuple[tuple[str, ...], ...] | None = None  # of each class its own
 
     def to_json(self) -> str:
         """The content of `adapter_config.json`."""
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
+        if self.sentences is None:
+            content["format_version"] = 1
+            del content["sentences"]
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @staticmethod
@@ -104,6 +108,7 @@ def _config(content: Mapping[str, Json]) -> ArtefactConfig:
         bound_to_classes=_entry(content, "bound_to_classes", bool),
         tensors_sha256=_entry(content, "tensors_sha256", str),
         versions={str(name): str(version) for name, version in _entry(content, "versions", dict).items()},
+        sentences=_sentences(content),
     )
 
 
@@ -131,6 +136,13 @@ def _texts(content: Mapping[str, Json], key: str) -> tuple[str, ...]:
     if not all(isinstance(value, str) for value in values):
         raise TypeError(f"{key} holds something that is no text")
     return tuple(str(value) for value in values)
+
+
+def _sentences(content: Mapping[str, Json]) -> tuple[tuple[str, ...], ...] | None:
+    if content.get("sentences") is None:
+        return None
+    lists = _entry(content, "sentences", list)
+    return tuple(_texts({"sentences": own}, "sentences") for own in lists)
 
 
 def options_from_json(kind: type[Kind], part: Part, place: str) -> Kind:

@@ -31,6 +31,7 @@ from adaptkit.artefacts.config import (
     Part,
 )
 from adaptkit.artefacts.files import CARD_FILE, CONFIG_FILE, TENSORS_FILE
+from adaptkit.artefacts.tensors import check_learnt
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.weights_source import WeightsSource
 from adaptkit.classes.class_set import ClassSet
@@ -81,7 +82,10 @@ def save_pretrained(method: Savable, folder: str | Path, training: TrainingFacts
     Raises:
         ArtefactError: if a learnt tensor is not finite, or the ingredients of the method are unknown.
         FileExistsError: if `folder` is a file.
+        ValueError: if `folder` is an empty word.
     """
+    if not str(folder).strip():
+        raise ValueError(f'folder={folder!r} is empty; name a folder ("." is the current one)')
     folder = Path(folder).expanduser()
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; give a folder")
@@ -128,8 +132,10 @@ def _tensors_to_save(method: Savable) -> dict[str, Tensor]:
     tensors = {name: tensor.cpu().contiguous() for name, tensor in method.learnt_state().items()}
     method.train(was_training)
     for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise ArtefactError(f"{name} is not finite, so nothing was saved; did the training diverge?")
+        try:
+            check_learnt(name, tensor)
+        except ValueError as error:
+            raise ArtefactError(f"{error}; nothing was saved. Did the training diverge?") from None
     return tensors
 
 
@@ -150,6 +156,7 @@ def _describe(method: Savable, tensors_sha256: str) -> ArtefactConfig:
         ),
         classnames=method.classes.classnames,
         templates=method.classes.templates,
+        sentences=method.classes.sentences,
         bound_to_classes=method.bound_to_classes is not None,
         tensors_sha256=tensors_sha256,
         versions={

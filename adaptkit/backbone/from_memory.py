@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from adaptkit.backbone import huggingface
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.huggingface_protocols import HuggingFaceModel, is_hugging_face
+from adaptkit.backbone.weights_source import check_weights
 
 OPENAI_VOCABULARY = 49408  # Entries of the vocabulary that CLIP was released with.
 MERGE_TOLERANCE = 1e-3  # Relative tolerance; a merged layer rounds differently from its parts.
@@ -56,6 +57,7 @@ def as_backbone(
             "or CoCa, Hugging Face's CLIPModel or SiglipModel, or a PEFT model around one of them. An image tower "
             "alone, such as a timm model, has no texts to compare with: make it the image tower of a CustomTextCLIP"
         )
+    check_weights(model, name)
     return FrozenCLIP(model, _open_clip_tokenizer(model, tokenizer), name).to(device)
 
 

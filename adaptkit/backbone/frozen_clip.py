@@ -11,6 +11,7 @@ from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
 from torch import Tensor, nn
 
+from adaptkit.backbone.images import as_preprocessed
 from adaptkit.backbone.preprocess import preprocess_of
 from adaptkit.backbone.tokenizer import Tokenizer
 from adaptkit.backbone.weights_source import WeightsSource, hash_of_weights
@@ -56,8 +57,6 @@ class FrozenCLIP(nn.Module):
     def train(self: Self, mode: bool = True) -> Self:
         """Stay in eval mode, so that batch norm and dropout never move; `mode` is ignored."""
         return super().train(False)
-
-    # Questions
 
     @property
     def dtype(self) -> torch.dtype:
@@ -201,8 +200,6 @@ class FrozenCLIP(nn.Module):
             )
         return self.text_tower
 
-    # Encoders
-
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Token ids (N, L) int64 of N texts.
 
@@ -212,14 +209,15 @@ class FrozenCLIP(nn.Module):
         return self.tokenizer(texts)
 
     def encode_image(self, images: Tensor, prompts: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
-        """Images (B, 3, H, W), preprocessed -> features (B, D), not normalised.
+        """Images (B, 3, H, W), preprocessed or uint8 pixels -> features (B, D), not normalised.
 
         Args:
             prompts: layer -> (n, D_v) or (B, n, D_v), learnt tokens behind the patches; see `vision.encode_patches`.
 
         Raises:
-            ValueError: if there are prompts and the image tower has no blocks for them.
+            ValueError: if there are prompts and the image tower has no blocks for them, or `images` refuses the images.
         """
+        images = as_preprocessed(images, self.preprocess)
         if prompts:
             return vision.encode_image(self.require_vit_blocks("prompts in the image tower"), images, prompts)
         if self.vision_tower is not None:
@@ -232,6 +230,7 @@ class FrozenCLIP(nn.Module):
 
         `project_tokens` of the class token's row equals `encode_image` to the last bit. Needs `require_vit_blocks`.
         """
+        images = as_preprocessed(images, self.preprocess)
         return vision.encode_rows(self.require_vit_blocks("patch rows"), images, prompts)
 
     def project_tokens(self, rows: Tensor) -> Tensor:

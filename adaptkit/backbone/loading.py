@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.weight_files import OPENAI_MARKS, is_openai_format, read_state_dict
-from adaptkit.backbone.weights_source import WeightsSource
+from adaptkit.backbone.weights_source import WeightsSource, check_weights
 
 MINI = "adaptkit-mini"
 MINI_FOLDER = Path(__file__).parent.parent / "mini"
@@ -66,7 +66,8 @@ def load_backbone(
 
     Raises:
         FileNotFoundError: if the checkpoint does not exist.
-        ValueError: if the name or tag is unknown, no weights or two are named, or the weights do not fit the model.
+        ValueError: if the name or tag is unknown, no weights or two are named, the weights do not fit the model, or one
+            is not finite.
 
     Example:
         ```python
@@ -94,6 +95,7 @@ def load_backbone(
         model, tokenizer = _load_tag(_known_name(name), pretrained, _PRECISIONS[dtype])
     if dtype == torch.float64:
         model.double()
+    check_weights(model, name if checkpoint is None else f"{name} in {checkpoint}")
     backbone = FrozenCLIP(model, tokenizer, name).to(device)
     backbone.source = WeightsSource(name, pretrained, Path(checkpoint).name if checkpoint is not None else None)
     return backbone

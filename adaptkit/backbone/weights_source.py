@@ -33,3 +33,15 @@ def hash_of_weights(model: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def check_weights(model: nn.Module, place: str) -> None:
+    """Refuse weights and running statistics that are not finite, with which every feature would be NaN.
+
+    Raises:
+        ValueError: names the first such tensor.
+    """
+    statistics = [(name, buffer) for name, buffer in model.named_buffers() if ".running_" in name]  # masks have -inf
+    for name, tensor in (*model.named_parameters(), *statistics):
+        if tensor.is_floating_point() and tensor.device.type != "meta" and not tensor.isfinite().all():
+            raise ValueError(f"{name} of {place} is not finite; the weights are damaged, get another copy of them")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
-from adaptkit.classes.class_weights import class_weights
+from adaptkit.classes.class_weights import class_weights, mean_of_sentences
 from adaptkit.classes.templates import DEFAULT_TEMPLATE
 from adaptkit.towers.token_tree import PromptTokens
 
@@ -98,11 +98,20 @@ class ClassPrompts(nn.Module):
     def set_classes(self, backbone: FrozenCLIP, classes: ClassSet) -> None:
         """Encode the prompts of other class names, or prepare to encode them in every call."""
         if self.template_set == "default":
+            if classes.sentences is not None:
+                raise ValueError(
+                    "template_set='default' reads every class name in one template and no sentences of single classes; "
+                    "take template_set='classes' for them"
+                )
             classes = classes.with_templates((DEFAULT_TEMPLATE,))
         if not backbone.learns_text or not len(classes):
             self.fixed, self.live = class_weights(backbone, classes), None
             return
-        self.fixed = None
+        self.fixed, self.classes = None, classes
+        if classes.sentences is not None:
+            texts = [text for own in classes.texts for text in own]
+            self.live = LiveTexts(backbone, texts, self.noise).train(self.training)
+            return
         self.n_templates = len(classes.templates)
         texts = [template.format(name) for template in classes.templates for name in classes.readable]
         self.live = LiveTexts(backbone, texts, self.noise).train(self.training)
@@ -112,6 +121,8 @@ class ClassPrompts(nn.Module):
         if self.fixed is not None:
             return self.fixed
         assert self.live is not None
+        if self.classes.sentences is not None:
+            return mean_of_sentences(self.live(), self.classes)
         per_template = F.normalize(self.live(), dim=-1).unflatten(0, (self.n_templates, -1))  # (templates, C, D)
         if self.n_templates == 1:
             return per_template[0]

@@ -4,13 +4,15 @@ from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _IncompatibleKeys
 
 from adaptkit.artefacts import saving
 from adaptkit.artefacts.card import TrainingFacts
+from adaptkit.artefacts.tensors import check_dtype, check_learnt
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.inputs import Consumes, convert
 from adaptkit.classes.class_set import ClassSet
@@ -99,9 +101,23 @@ class AdaptedTowers(nn.Module, ABC):
         """Put learnt tensors back.
 
         Raises:
-            ValueError: if names or shapes are not this method's.
+            ValueError: if names, shapes or types are not this method's.
         """
         self._copy_into(self.learnt_parameters(), state)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> "_IncompatibleKeys":
+        """torch's own, for learnt tensors that are numbers of a training.
+
+        Raises:
+            ValueError: if a learnt tensor is of another type, not finite, or absurdly large; nothing changes then.
+        """
+        for name, tensor in self._training_tensors().items():
+            if name in state_dict:
+                check_dtype(name, state_dict[name], tensor)
+                check_learnt(name, state_dict[name])
+        return super().load_state_dict(state_dict, strict, assign)
 
     def training_state(self) -> dict[str, Tensor]:
         """Copies of all that training changes: what a method, made and prepared alike, needs to go on from here.
@@ -134,6 +150,7 @@ class AdaptedTowers(nn.Module, ABC):
         for name, tensor in own.items():
             if tensor.shape != state[name].shape:
                 raise ValueError(f"{name} has shape {tuple(state[name].shape)}; expected {tuple(tensor.shape)}")
+            check_dtype(name, state[name], tensor)
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(state[name])

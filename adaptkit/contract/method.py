@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,8 +14,9 @@ from adaptkit.backbone.inputs import Consumes
 from adaptkit.classes.class_prompts import keep_texts
 from adaptkit.classes.class_set import ClassSet, as_class_set
 from adaptkit.contract.adapted_towers import AdaptedTowers, MethodSpec, Part
+from adaptkit.contract.answers import Answering, Prediction, Scores
 from adaptkit.contract.architecture import Architecture, ArchitectureSearch
-from adaptkit.contract.prediction import Images, Prediction, predict
+from adaptkit.contract.prediction import Images, predict
 
 __all__ = ["AdaptedCLIP", "Consumes", "MethodSpec", "Part", "Support"]
 
@@ -39,15 +41,17 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
 
     support_views: int = 0  # V random views of each support image that `prepare` wants; 0: the image as it is
     support_items: int | None = None  # training items that `prepare` wants, spread over all; None: all of them
+    takes_sentences: ClassVar[bool] = False  # whether prompts are hand-written, so that classes may have their own
     prepares_again: bool = False  # whether `prepare` is to be called again when the image tower has learnt
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet):
         super().__init__(backbone)
+        self._check_sentences(classes)
         self.classes = classes
         self._kept_weights: Tensor | None = None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Preprocessed images (B, 3, H, W) -> logits (B, C), whatever the method consumes."""
+        """Images (B, 3, H, W), preprocessed or uint8 -> logits (B, C), whatever the method consumes."""
         return self.logits(self.consume(images))
 
     @abstractmethod
@@ -130,8 +134,23 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
         )
 
     def class_set(self, classnames: Sequence[str] | ClassSet) -> ClassSet:
-        """Names with the templates that this method has now; a `ClassSet` brings its own."""
-        return classnames if isinstance(classnames, ClassSet) else as_class_set(classnames, self.classes.templates)
+        """Names with the templates that this method has now; a `ClassSet` brings its own.
+
+        Raises:
+            ValueError: if its classes have sentences of their own, which this method does not read.
+        """
+        if not isinstance(classnames, ClassSet):
+            return as_class_set(classnames, self.classes.templates)
+        self._check_sentences(classnames)
+        return classnames
+
+    def _check_sentences(self, classes: ClassSet) -> None:
+        if classes.sentences is not None and not self.takes_sentences:
+            raise ValueError(
+                f"{type(self).__name__} takes no sentences of single classes, because its prompts or its head come "
+                "from the class names in another way than hand-written sentences; give the names alone, or take "
+                "zero_shot, clip_adapter, or a method that changes the towers' weights"
+            )
 
     def class_weights(self) -> Tensor:
         """The classifier (C, D), unit rows, that the images' features meet; the same for every image.
@@ -194,15 +213,30 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
             raise ValueError(f"this {type(self).__name__} has no classes yet; give it some with set_classes")
         return self.class_weights() if self._kept_weights is None else self._kept_weights
 
-    def predict(self, images: Images, topk: int = 5, batch_size: int = 64) -> list[Prediction]:
-        """Classify preprocessed images (B, 3, H, W), paths, PIL images, or one of these: `prediction.predict`.
+    def predict(
+        self,
+        images: Images,
+        topk: int = 5,
+        batch_size: int = 64,
+        *,
+        reject: float | None = None,
+        scores: Scores = "softmax",
+        offset: float | None = None,
+    ) -> list[Prediction]:
+        """Classify paths, PIL images, arrays, tensors, or one of these: `prediction.predict`.
+
+        Args:
+            topk: classes per image; all of them where there are fewer.
+            reject: the label is "unknown" where even the best class has a lower score; None answers always.
+            scores: "softmax" of all classes, or "independent" of each class, by sigmoid(logit - offset).
+            offset: of independent scores; see `adaptkit.contract.answers` for what None stands for.
 
         Example:
             ```python
             backbone = adaptkit.load_backbone("adaptkit-mini")
             method = adaptkit.create_method("zero_shot", backbone, ["corgi", "husky"])
-            for prediction in method.predict(["photo.jpg"]):
+            for prediction in method.predict(["photo.jpg"], reject=0.8):
                 print(prediction.label, prediction.probability)
             ```
         """
-        return predict(self, images, topk, batch_size)
+        return predict(self, images, Answering(topk, reject, scores, offset), batch_size)

@@ -1,33 +1,33 @@
 """Images in, class names with probabilities out: what `method.predict` does."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
-from typing import Protocol, TypeAlias
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classes.class_set import ClassSet
+from adaptkit.contract.answers import Answering, Prediction, TakesNames, needs_neutral, neutral_class, ranked
+from adaptkit.contract.images import UNREADABLE, ImageLike, Images, batches, prepared, preprocess, read_image
 
-ImageLike: TypeAlias = str | Path | Image.Image
-Images: TypeAlias = Tensor | ImageLike | Iterable[ImageLike]  # a tensor holds preprocessed images (B, 3, H, W)
+__all__ = [
+    "UNREADABLE",
+    "ImageLike",
+    "Images",
+    "Prediction",
+    "predict",
+    "predictions",
+    "prepared",
+    "preprocess",
+    "read_image",
+]
 
-SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
-# What PIL reports of files that are missing, cut off, no images, or absurdly large.
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, Image.DecompressionBombError)
+DEFAULT_ANSWERING = Answering()
 
 
-class Classifies(Protocol):
+class Classifies(TakesNames, Protocol):
     """The part of a method that prediction needs."""
 
-    backbone: FrozenCLIP
-    classes: ClassSet
     training: bool
 
     @property
@@ -42,110 +42,38 @@ class Classifies(Protocol):
     def encode_classes_once(self) -> AbstractContextManager[None]: ...
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a method says of one image: class names, the most probable first, with their probabilities."""
-
-    labels: tuple[str, ...]
-    probabilities: tuple[float, ...]  # of all classes together they sum to 1
-
-    @property
-    def label(self) -> str:
-        """The most probable class."""
-        return self.labels[0]
-
-    @property
-    def probability(self) -> float:
-        """Of the most probable class."""
-        return self.probabilities[0]
-
-
-def predict(method: Classifies, images: Images, topk: int = 5, batch_size: int = 64) -> list[Prediction]:
+def predict(
+    method: Classifies, images: Images, answering: Answering = DEFAULT_ANSWERING, batch_size: int = 64
+) -> list[Prediction]:
     """Classify images, in order; the method is left in the mode it was in.
 
     Args:
-        images: preprocessed (B, 3, H, W), or paths and PIL images, or one of these.
-        topk: classes per image; all of them where there are fewer.
+        images: one image or several, of any kinds: paths, PIL images, uint8 arrays (H, W, 3), uint8 tensors (3, H, W),
+            or preprocessed floats (3, H, W); arrays and tensors may be stacks. Types: `adaptkit.backbone.images`.
         batch_size: images that are in memory at the same time.
 
     Raises:
-        ValueError: if a file cannot be read as an image, or the tensor has another shape.
+        ValueError: if a file cannot be read as an image, the tensor has another shape, or there is no such answer.
     """
-    return list(predictions(method, _batches(method, images, batch_size), topk))
+    return list(predictions(method, batches(method, images, batch_size), answering))
 
 
 @torch.no_grad()
-def predictions(method: Classifies, batches: Iterable[Tensor], topk: int) -> Iterator[Prediction]:
+def predictions(
+    method: Classifies, given: Iterable[Tensor], answering: Answering = DEFAULT_ANSWERING
+) -> Iterator[Prediction]:
     """Classify batches of preprocessed images (B, 3, H, W), one after another as they come.
 
     Raises:
-        ValueError: if `topk` is less than 1, or the method has no classes.
+        ValueError: if the method has no classes, or independent scores need an offset that is not given.
     """
-    if topk < 1:
-        raise ValueError(f"topk={topk}; expected at least 1 class per image")
     if not len(method.classes):
         raise ValueError("the method has no classes to tell apart; give it some with set_classes(classnames)")
-    was_training = method.training
+    names, neutral, was_training = method.classes.classnames, needs_neutral(method, answering), method.training
     method.eval()
     try:
-        with method.encode_classes_once():
-            for batch in batches:
-                yield from _ranked(method(batch.to(method.device)), method.classes.classnames, topk)
+        with neutral_class(method) if neutral else nullcontext(), method.encode_classes_once():
+            for batch in given:
+                yield from ranked(method(batch.to(method.device)), names, answering, neutral)
     finally:
         method.train(was_training)
-
-
-def _ranked(logits: Tensor, names: Sequence[str], topk: int) -> Iterator[Prediction]:
-    """Logits (B, C) -> one prediction per row; equal classes keep the order they were given in."""
-    probabilities = logits.double().softmax(dim=-1).cpu()
-    values, places = probabilities.sort(dim=-1, descending=True, stable=True)
-    for row, order in zip(values[:, :topk].tolist(), places[:, :topk].tolist(), strict=True):
-        yield Prediction(tuple(names[place] for place in order), tuple(row))
-
-
-def _batches(method: Classifies, images: Images, batch_size: int) -> Iterator[Tensor]:
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}; expected at least 1")
-    if isinstance(images, Tensor):
-        height, width = method.backbone.preprocess_cfg.image_size
-        if images.ndim != 4 or images.shape[1:] != (3, height, width):
-            raise ValueError(
-                f"images have shape {tuple(images.shape)}; expected (B, 3, {height}, {width}), as "
-                "`method.backbone.preprocess` makes them, or paths or PIL images"
-            )
-        yield from images.split(batch_size)
-        return
-    remaining = iter([images] if isinstance(images, str | Path | Image.Image) else images)
-    while batch := list(islice(remaining, batch_size)):
-        yield preprocess(method, [read_image(image) for image in batch])
-
-
-def preprocess(method: Classifies, images: Sequence[Image.Image]) -> Tensor:
-    """RGB images of any size as the backbone takes them: (B, 3, H, W)."""
-    return torch.stack([method.backbone.preprocess(image) for image in images])
-
-
-def read_image(image: ImageLike) -> Image.Image:
-    """A file or an opened image as RGB: turned as its EXIF orientation says, on white where it is transparent.
-
-    Raises:
-        ValueError: if it cannot be read as an image; the message names the file.
-    """
-    if isinstance(image, Image.Image):
-        return _upright(image)
-    try:
-        with Image.open(image) as opened:
-            opened.load()
-            return _upright(opened)
-    except UNREADABLE as error:
-        raise ValueError(f"cannot read {str(image)!r} as an image ({error})") from error
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    if image.mode in SIXTEEN_BIT_MODES:  # PIL's own conversion clips at 255
-        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adaptkit.artefacts.config import ArtefactConfig, ArtefactError, options_from_json
 from adaptkit.artefacts.files import CONFIG_FILE, TENSORS_FILE, ArtefactFiles, read_files
+from adaptkit.artefacts.tensors import check_learnt
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.loading import MINI, load_backbone
 from adaptkit.backbone.weights_source import WeightsSource
@@ -56,7 +57,7 @@ def load(
     elif checkpoint is not None or device is not None:
         raise ValueError(f"the backbone is given; leave {checkpoint=} and {device=} out")
     _check_weights(backbone, config, files.place)
-    classes = ClassSet(config.classnames, config.templates) if config.classnames else NO_CLASSES
+    classes = ClassSet(config.classnames, config.templates, config.sentences) if config.classnames else NO_CLASSES
     with torch.random.fork_rng(devices=[]):  # learnt tensors start at random and are replaced at once
         method = create_method(config.method.name, backbone, classes, options, wrap=wrap).to(backbone.device)
     method.eval()
@@ -94,8 +95,10 @@ def _read_tensors(files: ArtefactFiles) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise ArtefactError(f"the {TENSORS_FILE} of {files.place} is no readable safetensors file: {error}") from None
     for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise ArtefactError(f"{name} in {files.place} is not finite, so every prediction would be nonsense")
+        try:
+            check_learnt(name, tensor)
+        except ValueError as error:
+            raise ArtefactError(f"{files.place} cannot be used: {error}") from None
     return tensors
 
 

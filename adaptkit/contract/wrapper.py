@@ -87,7 +87,7 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
         return super().backward(x, labels)
 
     def set_classes(self, classnames: Sequence[str] | ClassSet) -> None:
-        self.inner.set_classes(classnames)
+        self.inner.set_classes(self.class_set(classnames))
         self.classes = self.inner.classes
         self.rebuild_from_names()
 

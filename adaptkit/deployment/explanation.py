@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.contract.method import AdaptedCLIP
+from adaptkit.contract.prediction import prepared
 from adaptkit.layers.context import LearnedContext
 
 WINDOW = 3  # Side of the covered window, in patches.
@@ -81,11 +82,12 @@ def relevance(method: AdaptedCLIP, image: Tensor, class_index: int) -> Tensor:
     """Fall of a class's log-odds while a place is covered: (rows, columns) of patches, in nats.
 
     Args:
-        image: (3, H, W), preprocessed.
+        image: (3, H, W), preprocessed, or uint8 pixels of any size.
 
     Raises:
-        ValueError: if the image tower has no patches.
+        ValueError: if the image tower has no patches, or it is no image.
     """
+    image = prepared(method, image)
     tower = method.backbone.require_vit_blocks("a map of patches")
     height, width = tower.conv1.kernel_size
     rows, columns = image.shape[1] // height, image.shape[2] // width
@@ -128,7 +130,7 @@ def _window(row: int, column: int, rows: int, columns: int) -> tuple[slice, slic
 
 def draw_relevance(method: AdaptedCLIP, image: Tensor, falls: Tensor) -> Image.Image:
     """The image in the method's view, beside itself under a map (rows, columns): red for the class, blue against."""
-    cfg = method.backbone.preprocess_cfg
+    cfg, image = method.backbone.preprocess_cfg, prepared(method, image)
     mean, std = (torch.tensor(values)[:, None, None] for values in (cfg.mean, cfg.std))
     pixels = (image.cpu().float() * std + mean).clamp(0, 1)
     shown = F.interpolate(pixels[None], size=(SIDE, SIDE), mode="bicubic").clamp(0, 1)[0]  # (3, SIDE, SIDE)

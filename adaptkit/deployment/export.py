@@ -152,8 +152,11 @@ def _facts(method: AdaptedCLIP) -> dict[str, str]:
 
 
 def _write_torch_export(method: AdaptedCLIP, images: Tensor, path: Path) -> Run:
-    torch.export.save(_program(method, images), path, extra_files={FACTS: json.dumps(_facts(method))})
-    return torch.export.load(path).module()
+    # Open files, because torch warns of a path with another ending, and the file is not yet called as it will be.
+    with path.open("wb") as file:
+        torch.export.save(_program(method, images), file, extra_files={FACTS: json.dumps(_facts(method))})
+    with path.open("rb") as file:
+        return torch.export.load(file).module()
 
 
 def _program(method: AdaptedCLIP, images: Tensor) -> torch.export.ExportedProgram:

@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from adaptkit.artefacts.tensors import check_learnt
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.classes.class_set import ClassSet
+from adaptkit.classes.class_set import ClassSet, as_class_set
 from adaptkit.contract.creation import create_method
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.deployment.inert_unpickler import read_inert
@@ -72,7 +73,9 @@ def import_official(
     content = read_inert(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; expected a checkpoint of the papers' code")
+    classes = as_class_set(classnames)
     try:
+        _check_class_count(content.get("state_dict"), classes, str(path))
         converted = _convert(content, method, backbone, str(path))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not what the papers' code saves: {error!r}") from None
@@ -80,11 +83,13 @@ def import_official(
         raise ValueError(f"{path} is a checkpoint of {converted.method}, and {method} was asked for")
     with torch.random.fork_rng(devices=[]):  # Random initial tensors are replaced at once.
         settings = converted.options | options
-        made = create_method(converted.method, backbone, classnames, **settings)  # type: ignore[arg-type]
+        made = create_method(converted.method, backbone, classes, **settings)  # type: ignore[arg-type]
     made.eval()
-    broken = sorted(name for name, tensor in converted.tensors.items() if not tensor.isfinite().all())
-    if broken:
-        raise ValueError(f"{broken[0]} in {path} is not finite; did that training diverge?")
+    try:
+        for name, tensor in sorted(converted.tensors.items()):
+            check_learnt(name, tensor)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}; did that training diverge?") from None
     try:
         made.load_learnt_state({name: tensor.to(backbone.device) for name, tensor in converted.tensors.items()})
     except ValueError as error:
@@ -99,11 +104,28 @@ def _convert(content: Mapping[str, object], method: str | None, backbone: Frozen
     if not isinstance(state, Mapping):
         raise ValueError(f"{place} has no state_dict; expected a model.pth.tar-N, or a .pt of CLIP-LoRA")
     tensors = {
-        str(name).removeprefix("module."): tensor.float()
+        str(name).removeprefix("module."): tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in state.items()
         if isinstance(tensor, Tensor) and str(name).rsplit(".", 1)[-1] not in CLASS_BOUND
     }
     return _prompts(tensors, method, backbone, place)
+
+
+def _check_class_count(state: object, classes: ClassSet, place: str) -> None:
+    """Refuse names that are more or fewer than the classes that a file was learnt on, whose texts or contexts tell.
+
+    Raises:
+        ValueError: says both numbers.
+    """
+    for name, tensor in state.items() if isinstance(state, Mapping) else ():
+        last = str(name).rsplit(".", 1)[-1]
+        of_classes = last in CLASS_BOUND or (last == "ctx" and getattr(tensor, "ndim", 0) == 3)
+        if isinstance(tensor, Tensor) and tensor.ndim and of_classes and len(tensor) != len(classes):
+            raise ValueError(
+                f"{place} was learnt on {len(tensor)} classes ({name} has shape {tuple(tensor.shape)}), and "
+                f"{len(classes)} names are given; give the names of all {len(tensor)} in label order, and other names "
+                "with set_classes afterwards"
+            )
 
 
 def _prompts(tensors: Tensors, method: str | None, backbone: FrozenCLIP, place: str) -> Converted:

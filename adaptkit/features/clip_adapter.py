@@ -21,7 +21,7 @@ from adaptkit.classes.class_prompts import ClassPrompts
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
-from adaptkit.layers.full_precision import at_least_fp32
+from adaptkit.layers.full_precision import at_least_fp32, run_as
 from adaptkit.options import option, options
 
 
@@ -42,6 +42,7 @@ class CLIPAdapter(AdaptedCLIP):
     """Adapted image features (B, D) against class weights (C, D)."""
 
     consumes = "features"
+    takes_sentences = True
     provides = frozenset({"class_weights", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CLIPAdapterConfig):
@@ -65,7 +66,7 @@ class CLIPAdapter(AdaptedCLIP):
 
     def _adapted_image(self, f: Tensor) -> Tensor:
         """Adapted image features f* (B, D)."""
-        return self.alpha * self.image_adapter(f) + (1 - self.alpha) * f
+        return self.alpha * run_as(self.image_adapter, f) + (1 - self.alpha) * f
 
     def encode_image(self, images: Tensor) -> Tensor:
         features = self.backbone.encode_image(images)
@@ -88,7 +89,7 @@ class CLIPAdapter(AdaptedCLIP):
         if self.text_adapter is None:
             return weights
         with torch.autocast(weights.device.type, enabled=False):
-            return self.text_alpha * self.text_adapter(weights) + (1 - self.text_alpha) * weights
+            return self.text_alpha * run_as(self.text_adapter, weights) + (1 - self.text_alpha) * weights
 
     def rebuild_from_names(self) -> None:
         self.prompts.set_classes(self.backbone, self.classes)

@@ -26,6 +26,7 @@ class ZeroShot(AdaptedCLIP):
     """Frozen image features (B, D) against the class weights (C, D) of the templates."""
 
     consumes = "features"
+    takes_sentences = True
     provides = frozenset({"class_weights", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: ZeroShotConfig):

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adaptkit.artefacts.tensors import check_dtype
 from adaptkit.contract.method import Support
 
 # Factor of the cosines with the class weights, a constant in the released code, independent of CLIP's own scale.
@@ -92,7 +93,7 @@ class SupportCache(nn.Module):
 
     def cache_logits(self, query: Tensor) -> Tensor:
         """Cache logits (B, C) of unit queries (B, D), without the factor alpha."""
-        return torch.exp(-self.beta * (1 - query @ self.keys.T)) @ self.values
+        return torch.exp(-self.beta * (1 - query @ self.keys.to(query).T)) @ self.values.to(query)
 
     def forward(self, query: Tensor, class_weights: Tensor) -> Tensor:
         """Logits (B, C) of unit queries (B, D), with class weights (C, D)."""
@@ -107,7 +108,7 @@ class SupportCache(nn.Module):
         query, labels = F.normalize(examples.x.to(class_weights), dim=-1), examples.labels.to(self.labels)
         clip_logits = CLIP_SCALE * query @ class_weights.T  # (B, C)
         alphas = clip_logits.new_tensor(grid.alphas)[:, None, None]
-        affinity, values = query @ self.keys.T, self.values
+        affinity, values = query @ self.keys.to(query).T, self.values.to(query)
         rows = max(1, SEARCH_BYTES // (clip_logits.element_size() * len(grid.alphas) * self.n_classes))
         correct = torch.zeros(len(grid.betas), len(grid.alphas), dtype=torch.int64, device=query.device)
         for row, beta in enumerate(grid.betas):
@@ -134,8 +135,16 @@ class SupportCache(nn.Module):
         if state.keys() != self.state().keys():
             raise ValueError(f"learnt tensors {sorted(state)} do not belong here; expected {sorted(self.state())}")
         keys, labels = state["cache.keys"], state["cache.labels"]
+        for name, tensor in self.state().items():
+            check_dtype(name, state[name], tensor)
+            if state[name].ndim != tensor.ndim:
+                raise ValueError(f"{name} has {state[name].ndim} dimensions; expected {tensor.ndim}")
         if keys.shape != (len(labels), self.keys.shape[-1]):
             raise ValueError(f"cache.keys has shape {tuple(keys.shape)}; expected {(len(labels), self.keys.shape[-1])}")
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.n_classes:
+            raise ValueError(
+                f"cache.labels reach from {labels.min()} to {labels.max()}; there are {self.n_classes} classes"
+            )
         self._hold(keys.to(self.keys).clone(), labels.to(self.labels).clone())
         self.alpha.copy_(state["cache.alpha"])
         self.beta.copy_(state["cache.beta"])

@@ -61,6 +61,8 @@ class CoCoOp(AdaptedCLIP):
 
     def logits(self, image_features: Tensor) -> Tensor:
         """Frozen image features (B, D), fresh or from the cache -> logits (B, C)."""
+        if not len(image_features):  # no image, no prompts to encode
+            return image_features.new_zeros(0, len(self.classes))
         parts = image_features.split(max(1, FEATURES_PER_PASS // len(self.classes)))
         return torch.cat([self.backbone.logits(part, self.text_features(part)) for part in parts])
 

@@ -104,6 +104,7 @@ class Adapter(AdaptedCLIP):
     """Image features (B, D) against the text features (C, D) of hand-written prompts, through towers with adapters."""
 
     consumes: Consumes = "images"
+    takes_sentences = True
     provides = frozenset({"class_weights", "image_tokens", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: AdapterConfig):

@@ -72,6 +72,7 @@ class CLIPLoRA(AdaptedCLIP):
     """Image features (B, D) against the text features (C, D) of hand-written prompts, through updated towers."""
 
     consumes: Consumes = "images"
+    takes_sentences = True
     provides = frozenset({"class_weights", "image_tokens", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CLIPLoRAConfig):

@@ -72,6 +72,7 @@ class PEFT(AdaptedCLIP):
     """Image features (B, D) against the text features (C, D) of hand-written prompts, through tuned towers."""
 
     consumes: Consumes = "images"
+    takes_sentences = True
     provides = frozenset({"class_weights", "image_tokens", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: PEFTConfig):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from datasets_fewshot.dataset import Item
 from datasets_fewshot.images.folder_index import index_folders
+from datasets_fewshot.images.folders import holds_images
 from datasets_fewshot.paper_format.facts import imagenet_family_wnids, imagenet_names
 from datasets_fewshot.paper_format.fallback import read_lines
 from datasets_fewshot.paper_format.layouts import Place
@@ -75,10 +76,10 @@ def _check_folders(expected: set[str], folders: Mapping[str, list[str]], root: P
     for fault, wnids in faults.items():
         if wnids:
             shown = ", ".join(wnids[:NAMES_SHOWN]) + (", ..." if len(wnids) > NAMES_SHOWN else "")
-            raise SplitError(
-                f"{root}: {len(wnids)} of {len(expected)} wnid folders are {fault}: {shown}; "
-                "extract every class into a folder of its own (validation images too)"
-            )
+            advice = "extract every class into a folder of its own (validation images too)"
+            if fault == "missing" and not folders and holds_images(root, depth=0):
+                advice = "its images lie flat, as in the original archive: move each into the folder of its wnid"
+            raise SplitError(f"{root}: {len(wnids)} of {len(expected)} wnid folders are {fault}: {shown}; {advice}")
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from datasets_fewshot.imagenet.family import wnid_items
 from datasets_fewshot.paper_format.layouts import Layout, Place
 from datasets_fewshot.paper_format.paper_dataset import PaperDataset
 
+WNID = "n????????"  # the folder of a class
+
 
 def read_official(place: Place) -> Split:
     return Split(wnid_items(place, "train", "imagenet"), (), wnid_items(place, "val", "imagenet"))
@@ -14,11 +16,14 @@ DATASET = PaperDataset(
     name="imagenet",
     title="ImageNet",
     layouts=(
-        Layout("coop", "imagenet", "images", marker="train"),
-        Layout("clip_lora", "imagenet", marker="train"),
-        Layout("torchvision", "ImageNet", marker="train"),
-        Layout("torchvision", "ILSVRC2012", marker="train"),
-        Layout("torchvision", "", marker="train"),  # torchvision.datasets.ImageNet(root) keeps train and val in root
+        Layout("coop", "imagenet", "images", marker="train", holds=WNID),
+        Layout("clip_lora", "imagenet", marker="train", holds=WNID),
+        Layout("torchvision", "ImageNet", marker="train", holds=WNID),
+        Layout("torchvision", "ILSVRC2012", marker="train", holds=WNID),
+        Layout("mirror", "imagenet/ILSVRC/Data/CLS-LOC", marker="train", holds=WNID),  # Kaggle's archive
+        Layout("mirror", "ILSVRC/Data/CLS-LOC", marker="train", holds=WNID),
+        # torchvision.datasets.ImageNet(root) keeps train and val in the root, where other data may have a train, too.
+        Layout("torchvision", "", marker="train", holds=WNID),
     ),
     source="https://image-net.org (an account is needed)",
     official=read_official,

@@ -25,10 +25,18 @@ def read_official(place: Place) -> Split:
 
 
 FOLDER = "imagenetv2-matched-frequency-format-val"
+FIRST_FOLDER = "imagenetv2-matched-frequency"  # its name in the first archives
 DATASET = PaperDataset(
     name="imagenetv2",
     title="ImageNetV2",
-    layouts=(Layout("coop", "imagenetv2", FOLDER), Layout("mirror", "ImageNetV2", FOLDER), Layout("mirror", FOLDER)),
+    layouts=(
+        Layout("coop", "imagenetv2", FOLDER),
+        Layout("mirror", "ImageNetV2", FOLDER),
+        Layout("mirror", "imagenetv2", FIRST_FOLDER),
+        Layout("mirror", "ImageNetV2", FIRST_FOLDER),
+        Layout("mirror", FOLDER),
+        Layout("mirror", FIRST_FOLDER),
+    ),
     source="https://github.com/modestyachts/ImageNetV2 (imagenetv2-matched-frequency.tar.gz)",
     official=read_official,
     is_listed=True,

@@ -13,7 +13,7 @@ from pathlib import Path
 from datasets_fewshot.images.read import IMAGE_SUFFIXES
 from datasets_fewshot.store.cache_folder import cache_folder
 
-FORMAT = 1
+FORMAT = 2  # 1 had the files whose names begin with a dot
 
 
 def index_folders(image_root: Path) -> dict[str, list[str]]:
@@ -41,7 +41,8 @@ def _folder_times(root: Path) -> dict[str, int]:
 
 def _image_names(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES)
+        names = [entry.name for entry in entries if not entry.name.startswith(".")]  # "._1.png" is no image of a Mac's
+    return sorted(name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _read(file: Path, times: dict[str, int]) -> dict[str, list[str]] | None:

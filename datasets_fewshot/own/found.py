@@ -7,6 +7,8 @@ from typing import Literal
 
 Part = Literal["train", "val", "test"]
 
+AS_ONE_CLASS = "as one class"  # in the note on a class folder whose own folders may be the classes
+
 PART_NAMES: dict[str, Part] = {
     "train": "train",
     "training": "train",

@@ -1,73 +1,234 @@
 """Read a table of images: CSV, TSV or JSONL, each line with a path, a class and perhaps a part."""
 
-import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from datasets_fewshot.own.found import PART_NAMES, Found, FoundImage
-from datasets_fewshot.splits.validation import SplitError, check_relative
+from datasets_fewshot.own.left_out import is_printable
+from datasets_fewshot.own.table_columns import (
+    CLASS_COLUMNS,
+    ONE_HOT,
+    PART_COLUMNS,
+    PATH_COLUMNS,
+    UNASSIGNED,
+    Columns,
+    Row,
+    choose_bare_columns,
+    choose_columns,
+    column_key,
+    is_image_cell,
+    looks_like_image,
+)
+from datasets_fewshot.own.table_paths import check_path, place_paths
+from datasets_fewshot.own.table_text import read_lines, split_cells
+from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl"})
-PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path")
-CLASS_COLUMNS = ("class", "classname", "class_name", "label", "category")
-PART_COLUMNS = ("split", "part", "set")
+HEADINGS = frozenset((*PATH_COLUMNS, *CLASS_COLUMNS, *PART_COLUMNS))
 
-Row = dict[str, str]
+Numbered = tuple[int, Row]  # line, counted from 1, and its cells by column
 
 
-def read_table(path: Path) -> Found:
+@dataclass(frozen=True)
+class TableOptions:
+    """What a user says about a table that it does not say itself."""
+
+    path_column: str | None = None  # its heading, or its number from 1 where there is no heading
+    label_column: str | None = None
+    encoding: str | None = None  # None recognises UTF-8, UTF-16 and UTF-32
+
+    def __bool__(self) -> bool:
+        return any((self.path_column, self.label_column, self.encoding))
+
+
+AS_IT_IS = TableOptions()
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A line of a table: an image as it is written there, with its class."""
+
+    line: int
+    path: str
+    classname: str
+    part: str
+
+
+def read_table(path: Path, options: TableOptions = AS_IT_IS) -> Found:
     """Read a table of images.
 
-    Paths are relative to the table's folder. A CSV without a heading has path and class in its first two columns.
+    Paths are looked for below the table's folder. Without a heading, the column of images is recognised by its cells.
+    Missing images are counted in a note, and so are lines that repeat an image.
 
     Raises:
-        SplitError: names the line that lacks a path or class, has a path outside the folder or an unknown part.
+        SplitError: names the columns if none is known to hold images or classes, or the line that lacks a class,
+            has another class for an image than an earlier line, or has an unknown part; or says that no image is there.
     """
-    images = [_image(row, f"{path}: line {number}") for number, row in _rows(path)]
-    if not images:
+    names, rows = _rows(path, options)
+    if not rows:
         raise SplitError(f"{path} lists no image")
-    return Found(path.parent, tuple(images))
+    where, cells = str(path), [row for _, row in rows]
+    if names is None:
+        columns = choose_bare_columns(cells, path.parent, where, options.path_column, options.label_column)
+    else:
+        columns = choose_columns(names, cells, where, options.path_column, options.label_column)
+    listed = [_listed(row, columns, f"{path}: line {line}", line) for line, row in rows]
+    return _found(path, listed, columns)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Row]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        if path.suffix.lower() == ".jsonl":
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, _json_row(line, f"{path}: line {number}")
-            return
-        reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        columns: list[str] | None = None
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if columns is None:
-                names = [cell.strip().lower() for cell in cells]
-                has_heading = any(name in PATH_COLUMNS for name in names)
-                columns = names if has_heading else ["path", "class", "split"]
-                if has_heading:
-                    continue
-            yield reader.line_num, dict(zip(columns, (cell.strip() for cell in cells), strict=False))
+def has_classes(path: Path, options: TableOptions = AS_IT_IS) -> bool:
+    """Whether a table has columns of images and of classes."""
+    try:
+        names, rows = _rows(path, options)
+        choose_columns(names or (), [row for _, row in rows], str(path), options.path_column, options.label_column)
+    except SplitError:
+        return False
+    return True
+
+
+def _rows(path: Path, options: TableOptions) -> tuple[Sequence[str] | None, list[Numbered]]:
+    """The columns as they are written (None without a heading), and the rows."""
+    text = read_lines(path, "table of images", options.encoding)
+    if path.suffix.lower() == ".jsonl":
+        lines = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
+        rows = [(n, _json_row(line, f"{path}: line {n}")) for n, line in lines]
+        return list(dict.fromkeys(key for _, row in rows for key in row)), rows
+    cells = list(split_cells(text, "\t" if path.suffix.lower() == ".tsv" else ",", path))
+    if not cells:
+        return None, []
+    first = cells[0][1]
+    if not _is_heading(first, path.parent, options):
+        names = [str(number) for number in range(1, max(len(row) for _, row in cells) + 1)]
+        return None, [(line, _by_column(names, row, "")) for line, row in cells]
+    keys = [column_key(name) for name in first]
+    twice = [name for name, key in zip(first, keys, strict=True) if name and keys.count(key) > 1]
+    if twice:
+        raise SplitError(f"{path}: line {cells[0][0]} has two columns called {twice[0]!r}; rename or remove one")
+    return first, [(line, _by_column(keys, row, f"{path}: line {line}")) for line, row in cells[1:]]
+
+
+def _is_heading(cells: Sequence[str], root: Path, options: TableOptions) -> bool:
+    keys = {column_key(cell) for cell in cells}
+    asked = {column_key(name) for name in (options.path_column, options.label_column) if name}
+    if any(looks_like_image(cell) for cell in cells):
+        return False
+    return bool(keys & (HEADINGS | asked)) or not any(is_image_cell(cell, root) for cell in cells)
+
+
+def _by_column(names: Sequence[str], cells: list[str], where: str) -> Row:
+    if len(cells) > len(names) and any(cells[len(names) :]):
+        raise SplitError(
+            f"{where} has {len(cells)} cells under {len(names)} columns, the last {cells[-1]!r}; put text that holds a "
+            "separator in quotes"
+        )
+    return dict(zip(names, cells + [""] * (len(names) - len(cells)), strict=False))
 
 
 def _json_row(line: str, where: str) -> Row:
     try:
         content = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise SplitError(f"{where} is not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:
+        raise SplitError(f"{where} is not JSON ({getattr(error, 'msg', None) or error})") from error
     if not isinstance(content, dict):
-        raise SplitError(f'{where} is {content!r}; expected {{"path": ..., "class": ...}}')
-    return {str(key).lower(): str(value) for key, value in content.items()}
+        raise SplitError(f'{where} is {str(content)[:80]!r}; expected {{"path": ..., "class": ...}}')
+    return {column_key(str(key)): _json_cell(value) for key, value in content.items()}
 
 
-def _image(row: Row, where: str) -> FoundImage:
-    path, classname, part = (
-        next((row[column] for column in columns if row.get(column)), "")
-        for columns in (PATH_COLUMNS, CLASS_COLUMNS, PART_COLUMNS)
-    )
+def _json_cell(value: object) -> str:
+    """A value as a table would have it: one word in a list is that word, and null is empty."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return "" if value is None else str(value).strip()
+
+
+def _listed(row: Row, columns: Columns, where: str, line: int) -> _Listed:
+    path = _first(row, columns.path)
+    classname = _one_of(row, columns, where) if columns.one_hot else _first(row, columns.label)
     if not path or not classname:
-        raise SplitError(f"{where} has the columns {sorted(row)}; it needs a path and a class, neither empty")
-    if part and part.lower() not in PART_NAMES:
-        raise SplitError(f"{where}: the part is {part!r}; use train, val or test")
-    return FoundImage(check_relative(path, where), classname, PART_NAMES[part.lower()] if part else None)
+        lacks = "path" if not path else "class"
+        asked = (columns.path if not path else columns.label)[0]
+        raise SplitError(
+            f"{where} has no {lacks} in its column {asked!r} (it has the columns {sorted(row)}); it needs a path and a "
+            "class, neither empty: fill it in or remove the line"
+        )
+    check_path(path, where)
+    if not is_printable(classname):
+        raise SplitError(f"{where}: the class {classname!a} is no text; write it in UTF-8")
+    if "\n" in classname:
+        raise SplitError(f"{where}: the class {classname[:80]!r} goes over several lines; close the quotes before it")
+    part = _first(row, columns.part).lower()
+    if part and part not in PART_NAMES and part != UNASSIGNED:
+        raise SplitError(f"{where}: the part is {_first(row, columns.part)!r}; use train, val or test")
+    return _Listed(line, path, classname, part)
+
+
+def _first(row: Row, columns: Sequence[str]) -> str:
+    return next((row[column] for column in columns if column in row), "")
+
+
+def _one_of(row: Row, columns: Columns, where: str) -> str:
+    named = zip(columns.label, columns.one_hot, strict=True)
+    marked = [name for column, name in named if ONE_HOT[row.get(column, "0").lower()]]
+    if len(marked) != 1:
+        shown = ", ".join(columns.one_hot[:NAMES_SHOWN])
+        raise SplitError(f"{where} marks {len(marked)} of the classes {shown}; an image has to have one class")
+    return marked[0]
+
+
+def _found(path: Path, listed: Sequence[_Listed], columns: Columns) -> Found:
+    root = path.parent
+    placed = place_paths(root, dict.fromkeys(row.path for row in listed))
+    missing = [row for row in listed if row.path not in placed.files]
+    if len(missing) == len(listed):
+        first = missing[0]
+        raise SplitError(
+            f"{path}: none of its {len(listed)} images is there; line {first.line}: the path {first.path!r} is no file "
+            f"below {str(root.resolve())!r}; put the table above its images, or write paths relative to its folder"
+        )
+    there: dict[str, _Listed] = {}
+    repeated: list[tuple[_Listed, _Listed]] = []
+    for row in listed:
+        file = placed.files.get(row.path)
+        if file is None:
+            continue
+        first = there.setdefault(file, row)
+        if first is not row:
+            _check_repeated(first, row, path)
+            repeated.append((first, row))
+    notes = [*columns.notes, *placed.notes, *_notes(path, missing, repeated, listed, there)]
+    images = tuple(
+        FoundImage(file, row.classname, PART_NAMES.get(row.part) if row.part else None) for file, row in there.items()
+    )
+    return Found(root, images, tuple(notes))
+
+
+def _check_repeated(first: _Listed, row: _Listed, path: Path) -> None:
+    for what, one, other in (("class", first.classname, row.classname), ("part", first.part, row.part)):
+        if one != other:
+            raise SplitError(
+                f"{path}: line {row.line}: the image {row.path!r} has the {what} {other!r} here and {one!r} on line "
+                f"{first.line}; keep one of the lines"
+            )
+
+
+def _notes(
+    path: Path,
+    missing: Sequence[_Listed],
+    repeated: Sequence[tuple[_Listed, _Listed]],
+    listed: Sequence[_Listed],
+    there: dict[str, _Listed],
+) -> Iterator[str]:
+    if missing:
+        first = missing[0]
+        yield (
+            f"{len(missing)} of {len(listed)} images of {path.name} are not there and were left out, the first on line "
+            f"{first.line}: {first.path!r}"
+        )
+        gone = {row.classname for row in missing} - {row.classname for row in there.values()}
+        if gone:
+            yield f"no image is left of the classes {', '.join(sorted(gone)[:NAMES_SHOWN])}"
+    if repeated:
+        lines = ", ".join(f"{row.line} (as {first.line})" for first, row in repeated[:NAMES_SHOWN])
+        yield f"{len(repeated)} lines of {path.name} repeat an image and were left out: {lines}"

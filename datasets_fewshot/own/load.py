@@ -4,22 +4,21 @@ Photos are turned upright as their EXIF data say, and transparent images lie on 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from datasets_fewshot.dataset import FewShotDataset, Item, Split
-from datasets_fewshot.own.auto_split import auto_split
-from datasets_fewshot.own.bad_images import find_bad_images
-from datasets_fewshot.own.found import Found, FoundImage, in_label_order
-from datasets_fewshot.own.hf_folder import is_hf_folder, read_hf_folder
-from datasets_fewshot.own.image_table import TABLE_SUFFIXES, read_table
-from datasets_fewshot.own.image_tree import read_tree
-from datasets_fewshot.own.names import read_names
-from datasets_fewshot.own.shards import is_shards, read_shards
-from datasets_fewshot.splits.split_files import read_notes, read_split, write_split
-from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError, check_files, check_split
+from datasets_fewshot.own.checked_images import Checked, check_images
+from datasets_fewshot.own.found import FoundImage, in_label_order
+from datasets_fewshot.own.image_table import TableOptions
+from datasets_fewshot.own.kept_split import kept_or_drawn
+from datasets_fewshot.own.names import notes_on_names, read_names
+from datasets_fewshot.own.sources import SPLIT_FILE, find_source
+from datasets_fewshot.own.usable import same_names
+from datasets_fewshot.splits.split_files import read_split
+from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError, check_files, check_split, missing_files
 
-SPLIT_FILE = "adaptkit_split.json"
+__all__ = ["SPLIT_FILE", "load_own_data"]
 
 
 def load_own_data(
@@ -29,13 +28,21 @@ def load_own_data(
     classnames: str | Path | Sequence[str] | Mapping[str, str] | None = None,
     seed: int = 1,
     skip_bad: bool = False,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    encoding: str | None = None,
+    redraw: bool = False,
+    val_as_test: bool = False,
+    keep_split: bool = True,
 ) -> FewShotDataset:
     """Load your own images as a data set.
 
+    Whatever is left out or decided on the way is in the data set's notes.
+
     Args:
         path: a folder of class folders (perhaps below train/, val/ and test/); a .csv, .tsv or .jsonl table of path
-            and class; a .tar shard, a folder of shards or a .txt list of shards; or a folder that
-            `datasets.Dataset.save_to_disk` wrote.
+            and class, or a folder with metadata.csv or metadata.jsonl; a .tar shard, a folder of shards (perhaps
+            below train/ and test/) or a .txt list of shards; or a folder that `datasets.Dataset.save_to_disk` wrote.
         split: your split file. Without one, the data's own train, val and test parts are used, and without
             those a stratified split is drawn, written beside the data as adaptkit_split.json and used from then on.
         classnames: names for the classes, which otherwise are called after their folders or columns: a sequence in
@@ -43,6 +50,12 @@ def load_own_data(
             classnames.json beside the data is used automatically.
         seed: for drawing a split.
         skip_bad: leave unreadable images out; the data set's notes then say how many.
+        path_column: the table's column of images; None looks for a usual name.
+        label_column: the table's column of classes; None looks for a usual name.
+        encoding: of the table, such as "cp1252"; None recognises UTF-8, UTF-16 and UTF-32.
+        redraw: draw the split again and keep the new one.
+        val_as_test: test on the val part of data that have no test part.
+        keep_split: write a drawn split beside the data, for the next time.
 
     Raises:
         FileNotFoundError: if there is nothing at `path`.
@@ -50,51 +63,66 @@ def load_own_data(
         ValueError: if images cannot be read and `skip_bad` is off, or names do not fit the classes.
         ImportError: if a Hugging Face folder is given and `datasets` is not installed.
     """
+    if not str(path).strip():
+        raise ValueError("the path of the data is empty; give a folder, a table or a list of shards")
     path = Path(path).expanduser()
-    if not path.exists():
-        raise FileNotFoundError(f"there is nothing at {str(path)!r}; give a folder, a table or a list of shards")
-    source = _find(path)
-    notes = list(source.found.notes)
+    source = find_source(path, TableOptions(path_column, label_column, encoding))
+    root, notes = source.found.image_root, list(source.found.notes)
     names = read_names(classnames, source.home, source.found.classes)
-    bad = find_bad_images(source.found.image_root, [image.path for image in source.found.images])
-    if bad and not skip_bad:
-        raise ValueError(_describe_bad(bad) + "; repair or remove them, or leave them out with --skip-bad")
-    if bad:
-        notes.append(f"{len(bad)} unreadable images were left out")
-    images = [image for image in source.found.images if image.path not in bad]
+    notes += notes_on_names(classnames, source.home, source.found.classes, names)
+    checked = check_images(root, [image.path for image in source.found.images])
+    if checked.bad and not skip_bad:
+        raise ValueError(_describe_bad(checked.bad) + "; repair or remove them, or leave them out with --skip-bad")
+    if checked.bad:
+        notes.append(f"{len(checked.bad)} unreadable images were left out")
+    images = [image for image in source.found.images if image.path not in checked.bad]
+    if not images:
+        raise SplitError(f"none of the {len(checked.bad)} images of {str(path)!r} can be read")
+    has_parts = any(image.part for image in images)
+    if redraw and (split is not None or has_parts):
+        brought = f"the split file {split}" if split is not None else "its own train, val and test parts"
+        raise ValueError(f"--redraw: the split of {str(path)!r} is not drawn, it has {brought}; leave --redraw out")
     if split is not None:
-        lists = _without(read_split(split), bad)
-    elif any(image.part for image in images):
-        lists = _split_of_parts(images)
+        lists, more = _split_of_ones_own(split, root, checked.bad)
+    elif has_parts:
+        lists, more = _split_of_parts(images), []
     else:
-        lists, drawn = _kept_split(images, source, seed, bad)
-        notes += drawn
+        lists, more = kept_or_drawn(images, source.split_file, seed, checked.bad, redraw, keep_split)
+    notes += more
+    if val_as_test:
+        lists = _val_as_test(lists, source.name)
+        notes.append("the val part is the test part, as asked for; choose nothing on it")
+    notes += _notes_on_equal_images(lists, checked)
     lists = _rename(lists, names)
-    where = str(split or path)
-    check_split(lists, where)
-    check_files(lists, source.found.image_root, where)
-    return FewShotDataset(source.name, source.found.image_root, lists, tuple(notes), reading="upright")
+    check_split(lists, str(split or path))
+    dataset = FewShotDataset(source.name, root, lists, tuple(notes), reading="upright")
+    return replace(dataset, notes=(*notes, *same_names(dataset.classnames)))
 
 
-@dataclass(frozen=True)
-class _Source:
-    found: Found
-    home: Path  # the folder where classnames.txt and the kept split lie
-    split_file: Path
-    name: str
+def _split_of_ones_own(file: str | Path, root: Path, bad: frozenset[str]) -> tuple[Split, list[str]]:
+    """The split of a file, without images that are bad or gone; classes are numbered anew if one has vanished.
 
-
-def _find(path: Path) -> _Source:
-    if path.suffix.lower() in TABLE_SUFFIXES:
-        return _Source(read_table(path), path.parent, path.with_suffix(".split.json"), path.stem)
-    if is_shards(path):
-        home = path if path.is_dir() else path.parent
-        return _Source(read_shards(path), home, home / SPLIT_FILE, path.stem)
-    if is_hf_folder(path):
-        return _Source(read_hf_folder(path), path, path / SPLIT_FILE, path.name)
-    if path.is_dir():
-        return _Source(read_tree(path), path, path / SPLIT_FILE, path.resolve().name)
-    raise ValueError(f"{str(path)!r} is no folder, table ({', '.join(sorted(TABLE_SUFFIXES))}), .tar or list of .tar")
+    Raises:
+        SplitError: if none of its images is there.
+    """
+    split = read_split(file)
+    missing = frozenset(missing_files(split, root))
+    total = sum(len(part) for part in split)
+    if len(missing) == total:
+        check_files(split, root, str(file))  # names them
+    kept = [tuple(item for item in part if item.path not in bad | missing) for part in split]
+    labels = {label: place for place, label in enumerate(sorted({item.label for part in kept for item in part}))}
+    notes = []
+    if missing:
+        notes.append(
+            f"{len(missing)} of the {total} images of {Path(file).name} are gone and were left out, such as "
+            f"{min(missing)!r}"
+        )
+        before = {item.classname for part in split for item in part}
+        gone = in_label_order(before - {item.classname for part in kept for item in part})
+        if gone:
+            notes.append(f"the classes {', '.join(gone[:NAMES_SHOWN])} of {Path(file).name} are gone")
+    return Split(*(tuple(replace(item, label=labels[item.label]) for item in part) for part in kept)), notes
 
 
 def _split_of_parts(images: Sequence[FoundImage]) -> Split:
@@ -108,7 +136,7 @@ def _split_of_parts(images: Sequence[FoundImage]) -> Split:
         raise SplitError(
             f"{homeless[0]!r} and {len(homeless) - 1} more images have no part; name it for all or for none"
         )
-    label = _labels(images)
+    label = {name: place for place, name in enumerate(in_label_order(image.classname for image in images))}
     lists = {
         part: tuple(Item(i.path, label[i.classname], i.classname) for i in images if i.part == part)
         for part in ("train", "val", "test")
@@ -116,35 +144,40 @@ def _split_of_parts(images: Sequence[FoundImage]) -> Split:
     return Split(lists["train"], lists["val"], lists["test"])
 
 
-def _kept_split(
-    images: Sequence[FoundImage], source: _Source, seed: int, bad: frozenset[str]
-) -> tuple[Split, list[str]]:
-    """The split that was drawn earlier, or a new one, and notes on it."""
-    if source.split_file.is_file():
-        split = read_split(source.split_file)
-        listed = {item.path for part in split for item in part}
-        added = sum(image.path not in listed for image in images)
-        notes = list(read_notes(source.split_file))
-        if added:
-            notes.append(f"{added} images are newer than {source.split_file.name} and in none of its lists")
-        return _without(split, bad), notes
-    label = _labels(images)
-    split = auto_split([Item(i.path, label[i.classname], i.classname) for i in images], seed)
-    check_split(split, str(source.home))
-    note = f"split drawn by adaptkit: half of each class for training, a fifth for validation, seed {seed}"
-    try:
-        write_split(split, source.split_file, notes=[note])
-    except OSError as error:
-        return split, [f"{note}; not kept, because {source.split_file} cannot be written ({error.strerror})"]
-    return split, [note]
+def _val_as_test(split: Split, name: str) -> Split:
+    if split.test or not split.val:
+        has = f"has {len(split.test)} test images of its own" if split.test else "has no val part either"
+        raise ValueError(f"--val-as-test: {name} {has}; leave --val-as-test out")
+    return Split(split.train, (), split.val)
 
 
-def _without(split: Split, bad: frozenset[str]) -> Split:
-    return Split(*(tuple(item for item in part if item.path not in bad) for part in split)) if bad else split
-
-
-def _labels(images: Sequence[FoundImage]) -> dict[str, int]:
-    return {name: index for index, name in enumerate(in_label_order(image.classname for image in images))}
+def _notes_on_equal_images(split: Split, checked: Checked) -> list[str]:
+    """Notes on images with the same pixels that are learnt and tested, or that have two classes."""
+    learnt = {item.path: item for part in (split.train, split.val) for item in part}
+    tested = {item.path: item for item in split.test}
+    both: list[tuple[str, str]] = []
+    unlike: list[tuple[str, str]] = []
+    for group in checked.same:
+        ours = [path for path in group if path in learnt]
+        both += [(path, ours[0]) for path in group if path in tested and ours]
+        classes = {
+            (learnt.get(path) or tested[path]).classname: path for path in group if path in learnt or path in tested
+        }
+        if len(classes) > 1:
+            first, second, *_ = classes.values()
+            unlike.append((first, second))
+    notes = []
+    if both:
+        notes.append(
+            f"{len(both)} test images have the same pixels as images for training or validation, such as "
+            f"{both[0][0]!r} and {both[0][1]!r}; the accuracy is too good by them"
+        )
+    if unlike:
+        notes.append(
+            f"{len(unlike)} images have the same pixels as one of another class, such as {unlike[0][0]!r} and "
+            f"{unlike[0][1]!r}"
+        )
+    return notes
 
 
 def _rename(split: Split, names: Mapping[str, str]) -> Split:

@@ -14,13 +14,14 @@ DATA = Path(__file__).parent.parent / "data"
 
 @dataclass(frozen=True)
 class Facts:
-    """Sizes of a paper's lists, class names in label order, and hashes of the published few-shot draws."""
+    """Sizes of a paper's lists, class names in label order, and hashes of the lists and the published draws."""
 
     train: int
     val: int
     test: int
     classnames: tuple[str, ...]
     draws: Mapping[str, tuple[int, str]]  # "train 16 1" (list, shots, seed) -> (images, first 16 hex digits)
+    lists: Mapping[str, str]  # "train", "val" and "test" -> items_hash; empty where no split file was released
 
 
 @cache
@@ -33,7 +34,15 @@ def facts(name: str) -> Facts:
     row = _all_facts()[name]
     classnames = tuple(row["classnames"]) if "classnames" in row else imagenet_family_names(name)
     draws = {draw: (int(count), str(digest)) for draw, (count, digest) in row.get("draws", {}).items()}
-    return Facts(row["train"], row["val"], row["test"], classnames, draws)
+    return Facts(row["train"], row["val"], row["test"], classnames, draws, row.get("lists", {}))
+
+
+def is_papers_split(name: str, split: Split) -> bool:
+    """Whether the three lists are those of the released split file: images, labels, order and class names."""
+    known = facts(name)
+    hashes = {part: items_hash(items) for part, items in zip(("train", "val", "test"), split, strict=True)}
+    names = {item.label: item.classname for items in split for item in items}
+    return hashes == known.lists and tuple(names[label] for label in sorted(names)) == known.classnames
 
 
 @cache

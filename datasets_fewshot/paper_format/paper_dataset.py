@@ -1,25 +1,36 @@
 """A data set of the papers: where its files may lie, which split it uses, and how to load it."""
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets_fewshot.dataset import FewShotDataset, Split
+from datasets_fewshot.paper_format.built_split import fallback_split, rebuild_papers_split
 from datasets_fewshot.paper_format.facts import draw_differences, facts
-from datasets_fewshot.paper_format.fallback import FALLBACK_SEED
+from datasets_fewshot.paper_format.few_shot_list import listed_notes, with_tests_of
 from datasets_fewshot.paper_format.layouts import Layout, Place, describe_layouts, find_places
-from datasets_fewshot.splits.split_files import read_split, write_split
-from datasets_fewshot.splits.validation import check_files, check_split
-from datasets_fewshot.store.cache_folder import cache_folder
+from datasets_fewshot.paper_format.near_misses import near_misses
+from datasets_fewshot.splits.found_files import find_files
+from datasets_fewshot.splits.split_files import read_split
+from datasets_fewshot.splits.validation import SplitError, UnreadableSplitError, check_split
 
-FALLBACK_NOTE = "fallback split: built by the papers' rule, but not the papers' images"
 CHECKED_DRAW = "train 16 1"  # the draw that loading checks; the doctor checks all of them
 DRIVE = "https://drive.google.com/file/d/"
 
 
 class DatasetNotFoundError(FileNotFoundError):
     """The files of a data set are in none of the known places; the message lists them."""
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The lists of a data set, and what readers have to know of them."""
+
+    split: Split
+    origin: str  # in the doctor's words
+    notes: tuple[str, ...] = ()  # for records
+    moved: Mapping[str, str] = field(default_factory=dict)  # path in the lists -> path on disk, where they differ
 
 
 @dataclass(frozen=True)
@@ -33,103 +44,117 @@ class PaperDataset:
     split_file: str = ""  # the papers' split; "" if they use the data set's own lists
     split_link: str = ""  # link to the split file
     fallback: Callable[[Place, random.Random], Split] | None = None  # builds a split when the file is missing
+    rebuilt_from: str = ""  # official lists from which `fallback` gives the papers' own split; "" if it does not
     official: Callable[[Place], Split] | None = None  # reads the data set's own lists, if there is no split file
     notes: tuple[str, ...] = ()  # remarks that every record must carry
     is_listed: bool = False  # `official` lists the image folders themselves, so that no file can be missing
 
-    def load(self, root: Path | None, split: str = "paper") -> FewShotDataset:
+    def load(self, root: Path | None, split: str | Path = "paper") -> FewShotDataset:
         """Load the data set from the folder that holds all data sets.
 
         Args:
-            split: "paper" for the papers' split; "fallback" builds one by the papers' rule if the file is missing,
-                writes it beside the images and marks the data set.
+            split: "paper" for the papers' split, from its file or, where they give the same lists, from the official
+                ones; "fallback" builds one by the papers' rule if neither is there, writes it beside the images and
+                marks the data set; else a split file, whose test images are the data set's own if it lists none.
 
         Raises:
-            DatasetNotFoundError: if the images or the papers' split file are not found.
+            DatasetNotFoundError: if the images or the papers' split are not found.
             SplitError: if the split breaks a rule or lists images that are not there.
         """
-        if split not in ("paper", "fallback"):
-            raise ValueError(f"split is {split!r}; use 'paper' or 'fallback'")
+        is_file = split not in ("paper", "fallback")
+        if is_file and not Path(split).expanduser().is_file():
+            raise ValueError(f"split is {str(split)!r}; use 'paper', 'fallback' or a split file that is there")
         place = self.find(root)
-        if self.official is not None:
-            lists = self.official(place)
-            if not self.is_listed:
-                check_split(lists, str(place.folder))
-                check_files(lists, place.image_root, str(place.folder))
-            notes = self._differences(lists)
+        if is_file:
+            lists = self._listed(Path(split).expanduser(), place)
         else:
-            try:
-                lists = self._read(self.find_split(place), place)
-                notes = self._differences(lists)
-            except DatasetNotFoundError:
-                if split != "fallback":
-                    raise
-                lists, notes = self._read(self._fallback_file(place), place), (FALLBACK_NOTE,)
-        return FewShotDataset(self.name, place.image_root, lists, (*self.notes, *notes))
+            lists = self.read_lists(place, may_fall_back=split == "fallback")
+        return FewShotDataset(self.name, place.image_root, lists.split, (*self.notes, *lists.notes), moved=lists.moved)
 
     def find(self, root: Path | None) -> Place:
         """Find the first layout that is present below the root.
 
         Raises:
-            DatasetNotFoundError: lists the folders searched.
+            DatasetNotFoundError: lists the folders searched, and what nearly fits.
         """
         if root is None:
             raise DatasetNotFoundError(f"{self.title} needs a root: the folder that holds {self.layouts[0].folder}/")
-        places = find_places(root, self.layouts)
+        places = [place for place in find_places(root, self.layouts) if place.has_images]
         if not places:
+            hints = "".join(f"\n{hint}" for hint in near_misses(root, self.layouts, self.title))
             raise DatasetNotFoundError(
-                f"found no {self.title} below {str(root)!r}; looked for\n{describe_layouts(root, self.layouts)}.\n"
-                f"Get it from {self.source}"
+                f"found no {self.title} below {str(root)!r}; looked for\n{describe_layouts(root, self.layouts)}."
+                f"{hints}\nGet it from {self.source}"
             )
         return places[0]
 
-    def split_places(self, place: Place) -> list[Path]:
-        """Paths at which the papers' split file is searched, best first."""
-        root = place.folder
-        for _ in Path(place.layout.folder).parts:
-            root = root.parent
-        folders = [place.folder, place.image_root, place.folder.parent, root / self.layouts[0].folder, root]
-        return [folder / self.split_file for folder in dict.fromkeys(folders)]
-
-    def find_split(self, place: Place) -> Path:
-        """Find the papers' split file.
+    def read_lists(self, place: Place, may_fall_back: bool = False) -> Lists:
+        """Read or build the lists, and look for every image.
 
         Raises:
-            DatasetNotFoundError: names the file, the places searched and how to get it.
+            DatasetNotFoundError: if the papers' split is not there and no other may be built.
+            SplitError: if lists break a rule or name images that are not there.
         """
-        candidates = self.split_places(place)
-        for path in candidates:
-            if path.is_file():
-                return path
-        looked = ",\n".join(f"  {path}" for path in candidates)
-        raise DatasetNotFoundError(
-            f"{self.title} is in {str(place.folder)!r}, but the papers' split file {self.split_file} is not; looked "
-            f"for\n{looked}.\nGet it from {self.split_link} and put it in the first place, or ask for a split by the "
-            "papers' rule, which has other images: --split fallback"
-        )
-
-    def _read(self, path: Path, place: Place) -> Split:
-        split = read_split(path)
-        check_files(split, place.image_root, str(path))
-        return split
-
-    def _fallback_file(self, place: Place) -> Path:
-        """Path of the fallback split's file, which is built if it does not exist yet."""
-        name = self.split_file.replace("split_zhou_", "split_fallback_")
-        beside = place.folder / name
-        elsewhere = cache_folder() / "splits" / name
-        for path in (beside, elsewhere):
-            if path.is_file():
-                return path
+        if self.official is not None:
+            return self._official_lists(self.official(place), place)
         assert self.fallback is not None, "a data set with a split file has a rule to replace it"
-        split = self.fallback(place, random.Random(FALLBACK_SEED))
-        check_split(split, f"the fallback split of {place.folder}")
-        try:
-            write_split(split, beside, notes=[FALLBACK_NOTE])
-        except OSError:  # data folders are often read-only
-            write_split(split, elsewhere, notes=[FALLBACK_NOTE])
-            return elsewhere
-        return beside
+        file = self.split_file_at(place)
+        if file is not None:
+            try:
+                split = read_split(file)
+            except UnreadableSplitError as error:
+                raise SplitError(f"{error}; download it again from {self.split_link}") from error
+            moved = find_files(split, place.image_root, str(file))
+            return Lists(split, f"split file {file}", self._differences(split), moved)
+        reason = ""
+        if self.rebuilt_from:
+            rebuilt = rebuild_papers_split(self.name, self.fallback, place)
+            if isinstance(rebuilt, Split):
+                moved = find_files(rebuilt, place.image_root, self.rebuilt_from)
+                return Lists(rebuilt, f"the papers' split, rebuilt from {self.rebuilt_from}", (), moved)
+            reason = f" and cannot be rebuilt from {self.rebuilt_from} ({rebuilt})"
+        if not may_fall_back:
+            raise DatasetNotFoundError(self._split_is_missing(place, reason))
+        name = self.split_file.replace("split_zhou_", "split_fallback_")
+        split, notes = fallback_split(self.name, self.fallback, place, name)
+        moved = find_files(split, place.image_root, f"the fallback split of {place.folder}")
+        return Lists(split, "fallback split", notes, moved)
+
+    def _listed(self, file: Path, place: Place) -> Lists:
+        """The lists of a user's file; where it lists no test images, as a few-shot draw, those of the data set."""
+        listed = read_split(file)
+        if listed.test:
+            moved = find_files(listed, place.image_root, str(file))
+            return Lists(listed, f"split file {file}", self._differences(listed), moved)
+        own = self.read_lists(place)
+        split = with_tests_of(listed, own.split, str(file))
+        moved = find_files(Split(split.train, split.val, ()), place.image_root, str(file))
+        notes = listed_notes(self.name, split, self.layouts[0].images, file.name)
+        return Lists(split, f"few-shot list {file}", (*own.notes, *notes), {**own.moved, **moved})
+
+    def split_file_at(self, place: Place) -> Path | None:
+        """The papers' split file, if it is in one of its places."""
+        return next((path for path in self._split_places(place) if path.is_file()), None)
+
+    def _official_lists(self, split: Split, place: Place) -> Lists:
+        if self.is_listed:
+            return Lists(split, "the images in its folders", self._differences(split))
+        check_split(split, str(place.folder))
+        moved = find_files(split, place.image_root, str(place.folder))
+        return Lists(split, "its own lists", self._differences(split), moved)
+
+    def _split_places(self, place: Place) -> list[Path]:
+        """Paths at which the papers' split file is searched, best first."""
+        folders = [*place.folders(), place.root / self.layouts[0].folder, place.root]
+        return [folder / self.split_file for folder in dict.fromkeys(folders)]
+
+    def _split_is_missing(self, place: Place, reason: str) -> str:
+        looked = ",\n".join(f"  {path}" for path in self._split_places(place))
+        return (
+            f"{self.title} is in {str(place.folder)!r}, but the papers' split file {self.split_file} is not{reason}; "
+            f"looked for\n{looked}.\nGet it from {self.split_link} and put it in the first place, or ask for a split "
+            "by the papers' rule, which has other images: --split fallback"
+        )
 
     def _differences(self, split: Split) -> tuple[str, ...]:
         """Notes for records, if the lists differ from the papers'."""

@@ -38,6 +38,8 @@ DATASET = PaperDataset(
     layouts=(
         Layout("coop", "eurosat", "2750"),  # torchvision's downloader and CLIP-LoRA have the same folder
         Layout("mirror", "EuroSAT", "2750"),
+        Layout("mirror", "eurosat", "EuroSAT_RGB"),
+        Layout("mirror", "EuroSAT", "EuroSAT_RGB"),
         Layout("mirror", "EuroSAT_RGB"),
     ),
     source="https://github.com/phelber/EuroSAT (or: adaptkit data prepare eurosat)",

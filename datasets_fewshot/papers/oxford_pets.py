@@ -3,19 +3,20 @@
 import random
 
 from datasets_fewshot.dataset import Item, Split
-from datasets_fewshot.paper_format.fallback import hold_out_val, read_lines
+from datasets_fewshot.paper_format.fallback import counted_from_0, hold_out_val, read_rows
 from datasets_fewshot.paper_format.layouts import Layout, Place
 from datasets_fewshot.paper_format.paper_dataset import DRIVE, PaperDataset
 
 
 def read_annotations(place: Place, name: str) -> list[Item]:
     """Read lines "Abyssinian_100 1 1 1": file stem, label counted from 1, species, breed within the species."""
-    items = []
-    for line in read_lines(place.file(f"annotations/{name}", name)):
-        stem, label, *_ = line.split()
-        breed = stem.rsplit("_", 1)[0].lower()
-        items.append(Item(f"{stem}.jpg", int(label) - 1, breed))
-    return items
+    path = place.file(f"annotations/{name}", name)
+    return read_rows(path, parse_line, "a file stem and a label from 1, like 'Abyssinian_100 1 1 1'")
+
+
+def parse_line(line: str) -> Item:
+    stem, label, *_ = line.split()
+    return Item(f"{stem}.jpg", counted_from_0(label), stem.rsplit("_", 1)[0].lower())
 
 
 def build_fallback(place: Place, rng: random.Random) -> Split:
@@ -34,4 +35,5 @@ DATASET = PaperDataset(
     split_file="split_zhou_OxfordPets.json",
     split_link=DRIVE + "1501r8Ber4nNKvmlFVQZ8SeUHTcdTTEqs",
     fallback=build_fallback,
+    rebuilt_from="annotations/trainval.txt and test.txt",
 )

@@ -6,18 +6,24 @@ from datasets_fewshot.dataset import Item, Split
 from datasets_fewshot.paper_format.fallback import hold_out_val, read_mat
 from datasets_fewshot.paper_format.layouts import Layout, Place
 from datasets_fewshot.paper_format.paper_dataset import DRIVE, PaperDataset
+from datasets_fewshot.splits.validation import SplitError
 
 
 def year_first(name: str) -> str:
     """Move the year to the front: "Acura RL Sedan 2012" -> "2012 Acura RL Sedan"."""
-    model, year = name.rsplit(" ", 1)
+    model, _, year = name.rpartition(" ")
     return f"{year} {model}"
 
 
 def read_annotations(place: Place, folder: str, *files: str) -> list[Item]:
     names = [year_first(str(name)) for name in read_mat(place.file("devkit/cars_meta.mat"), "class_names")]
-    rows = read_mat(place.file(*files), "annotations")
+    path = place.file(*files)
+    rows = read_mat(path, "annotations")
+    if rows.dtype.names is None or not {"class", "fname"} <= set(rows.dtype.names):
+        raise SplitError(f"{path}: annotations have the fields {rows.dtype.names}; expected class and fname")
     labels = [int(row["class"]) - 1 for row in rows]
+    if strange := sorted(set(labels) - set(range(len(names)))):
+        raise SplitError(f"{path}: there is a class {strange[0] + 1}; expected numbers from 1 to {len(names)}")
     return [Item(f"{folder}/{row['fname']}", label, names[label]) for row, label in zip(rows, labels, strict=True)]
 
 
@@ -40,4 +46,5 @@ DATASET = PaperDataset(
     split_file="split_zhou_StanfordCars.json",
     split_link=DRIVE + "1ObCFbaAgVu0I-k_Au-gIUcefirdAuizT",
     fallback=build_fallback,
+    rebuilt_from="its devkit",
 )

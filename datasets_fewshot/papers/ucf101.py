@@ -4,10 +4,9 @@ import random
 import re
 
 from datasets_fewshot.dataset import Item, Split
-from datasets_fewshot.paper_format.fallback import hold_out_val, read_lines
+from datasets_fewshot.paper_format.fallback import counted_from_0, hold_out_val, read_rows
 from datasets_fewshot.paper_format.layouts import Layout, Place
 from datasets_fewshot.paper_format.paper_dataset import DRIVE, PaperDataset
-from datasets_fewshot.splits.validation import SplitError
 
 
 def action_name(camel_case: str) -> str:
@@ -17,19 +16,24 @@ def action_name(camel_case: str) -> str:
 
 def read_list(place: Place, name: str, label: dict[str, int]) -> list[Item]:
     """Read lines "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1"; the test list has no numbers."""
-    items = []
-    for line in read_lines(place.file(f"ucfTrainTestlist/{name}")):
+
+    def parse(line: str) -> Item:
         action, video = line.split()[0].split("/")
-        if action not in label:
-            raise SplitError(f"{name} lists {line!r}, whose action is not in classInd.txt; get both files anew")
         folder = action_name(action)
-        items.append(Item(f"{folder}/{video.removesuffix('.avi')}.jpg", label[action], folder))
-    return items
+        return Item(f"{folder}/{video.removesuffix('.avi')}.jpg", label[action], folder)
+
+    form = "an action of classInd.txt and a video, like 'Archery/v_Archery_g08_c01.avi'"
+    return read_rows(place.file(f"ucfTrainTestlist/{name}", name), parse, form)
+
+
+def parse_class(line: str) -> tuple[str, int]:
+    number, action = line.split()
+    return action, counted_from_0(number)
 
 
 def build_fallback(place: Place, rng: random.Random) -> Split:
-    rows = [line.split() for line in read_lines(place.file("ucfTrainTestlist/classInd.txt"))]
-    label = {action: int(number) - 1 for number, action in rows}
+    path = place.file("ucfTrainTestlist/classInd.txt", "classInd.txt")
+    label = dict(read_rows(path, parse_class, "a number from 1 and an action, like '1 ApplyEyeMakeup'"))
     return hold_out_val(read_list(place, "trainlist01.txt", label), read_list(place, "testlist01.txt", label), rng)
 
 
@@ -45,4 +49,5 @@ DATASET = PaperDataset(
     split_file="split_zhou_UCF101.json",
     split_link=DRIVE + "1I0S0q91hJfsV9Gf4xDIjgDq4AqBNJb1y",
     fallback=build_fallback,
+    rebuilt_from="ucfTrainTestlist/",
 )

@@ -70,6 +70,21 @@ DRAWS: dict[str, Draw] = {
 }
 
 
+LISTED = "listed"  # the draw of a split file that holds drawn images; a file chooses it, nobody asks for it by name
+
+
+def draw_listed(split: Split, shots: int, seed: int) -> Split:
+    """The images that a file lists, in its order, whatever the seed.
+
+    Raises:
+        ValueError: if the file has other numbers of images per class than `shots`.
+    """
+    most = max((len(group) for group in group_by_label(split.train).values()), default=0)
+    if most != shots:
+        raise ValueError(f"the split file lists {most} images per class, and {shots} are wanted; add --shots {most}")
+    return split
+
+
 def list_draws() -> list[str]:
     """Names of the draws; the benchmark protocols use "coop"."""
     return list(DRAWS)
@@ -81,8 +96,8 @@ def draw(name: str, split: Split, shots: int, seed: int) -> Split:
     Raises:
         ValueError: if there is no draw of that name, or `shots` is less than 1.
     """
-    if name not in DRAWS:
+    if name != LISTED and name not in DRAWS:
         raise ValueError(f"no draw is named {name!r}; use one of {', '.join(DRAWS)}")
     if shots < 1:
         raise ValueError(f"shots is {shots}; expected at least 1 image per class")
-    return DRAWS[name](split, shots, seed)
+    return (draw_listed if name == LISTED else DRAWS[name])(split, shots, seed)

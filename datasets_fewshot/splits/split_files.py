@@ -12,10 +12,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from adaptkit.regular_file import FileError, read_json
 from datasets_fewshot.dataset import Item, Split
-from datasets_fewshot.splits.validation import SplitError, check_split, parse_items
+from datasets_fewshot.splits.validation import SplitError, UnreadableSplitError, check_split, parse_items
 
 Half = Literal["base", "new", "all"]
+SPLIT_FILE = "split file"  # what it is called in errors
 MAX_VAL_SHOTS = 4  # the papers never draw more validation images than this from a class
 
 
@@ -23,19 +25,19 @@ def read_split(path: str | Path) -> Split:
     """Read a split file: {"train": [[path, label, classname], ...], "val": [...], "test": [...]}.
 
     Raises:
-        SplitError: names the file and the list and index (or line) where it breaks a rule: a missing key, a wrong
-            type, labels with gaps, two names for one label, a path that leaves the image folder, or an image
-            listed twice.
+        FileNotFoundError: if there is no such file.
+        UnreadableSplitError: if it is no file of JSON: a folder, a web page, cut off, or in another encoding.
+        SplitError: names the file and the list and index where it breaks a rule: a missing key, a wrong type, labels
+            with gaps, two names for one label, a path that leaves the image folder, or an image listed twice.
     """
-    text = Path(path).read_text(encoding="utf-8")
     try:
-        content: object = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SplitError(f"{path}: line {error.lineno}, column {error.colno} is not JSON ({error.msg})") from error
+        content = read_json(path, SPLIT_FILE)
+    except FileError as error:
+        raise UnreadableSplitError(str(error)) from error
     if not isinstance(content, dict):
         raise SplitError(f"{path}: holds a JSON {type(content).__name__}; expected an object with train, val and test")
     missing = [key for key in ("train", "val", "test") if key not in content]
-    unknown = sorted(set(content) - {"train", "val", "test", "notes"})
+    unknown = sorted(set(content) - {"train", "val", "test", "notes", "dataset"})
     if missing or unknown:
         raise SplitError(f"{path}: has keys {sorted(content)}; expected train, val and test")
     lists = [tuple(parse_items(content[key], f"{path}: {key}")) for key in ("train", "val", "test")]
@@ -46,15 +48,22 @@ def read_split(path: str | Path) -> Split:
 
 def read_notes(path: str | Path) -> tuple[str, ...]:
     """The notes stored by `write_split`; the papers' own files have none."""
-    content: object = json.loads(Path(path).read_text(encoding="utf-8"))
+    content = read_json(path, SPLIT_FILE)
     notes = content.get("notes", []) if isinstance(content, dict) else []
     return tuple(str(note) for note in notes)
 
 
-def write_split(split: Split, path: str | Path, notes: Sequence[str] = ()) -> None:
+def read_dataset_name(path: str | Path) -> str:
+    """The data set that a split file says it is of; "" if it says nothing, as the papers' own files."""
+    content = read_json(path, SPLIT_FILE)
+    return str(content.get("dataset", "")) if isinstance(content, dict) else ""
+
+
+def write_split(split: Split, path: str | Path, notes: Sequence[str] = (), dataset: str = "") -> None:
     """Write a split file that `read_split` reads back equal; the file is never half-written."""
     path = Path(path)
-    content: dict[str, object] = {"notes": list(notes)} if notes else {}
+    content: dict[str, object] = {"dataset": dataset} if dataset else {}
+    content |= {"notes": list(notes)} if notes else {}
     for key, items in zip(("train", "val", "test"), split, strict=True):
         content[key] = [[item.path, item.label, item.classname] for item in items]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,17 +113,17 @@ def select_classes(split: Split, half: Half) -> Split:
     Draw the shots first: the papers halve the draw, so base, new and all classes share one draw.
 
     Raises:
-        ValueError: if `half` is unknown, or the half has no class because `split.train` has too few.
+        ValueError: if `half` is unknown, or the half has no class because the split has too few.
     """
     if half == "all":
         return split
     if half not in ("base", "new"):
         raise ValueError(f"half is {half!r}; use 'base', 'new' or 'all'")
-    labels = sorted({item.label for item in split.train})
+    labels = sorted({item.label for items in split for item in items})
     middle = (len(labels) + 1) // 2
     chosen = labels[:middle] if half == "base" else labels[middle:]
     if not chosen:
-        raise ValueError(f"the {half} half is empty: train has {len(labels)} classes; halving needs at least two")
+        raise ValueError(f"the {half} half is empty: the split has {len(labels)} class; halving needs two or more")
     new_label = {label: index for index, label in enumerate(chosen)}
     return Split(*(_relabel(items, new_label) for items in split))
 

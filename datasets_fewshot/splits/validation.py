@@ -14,6 +14,10 @@ class SplitError(ValueError):
     """A split breaks a rule; the message names the file, the place in it and the rule."""
 
 
+class UnreadableSplitError(SplitError):
+    """A split file that is no JSON, so that another copy of it is needed."""
+
+
 def parse_items(rows: object, where: str) -> Iterator[Item]:
     """Turn JSON rows [path, label, classname] into items, each checked by itself.
 
@@ -103,7 +107,11 @@ def check_files(split: Split, image_root: Path, where: str) -> None:
     Raises:
         SplitError: with the number of missing files and the first five.
     """
-    missing = missing_files(split, image_root)
+    refuse_missing(missing_files(split, image_root), split, image_root, where)
+
+
+def refuse_missing(missing: list[str], split: Split, image_root: Path, where: str) -> None:
+    """Raise a SplitError with the number of the missing files and the first five, if there are any."""
     if missing:
         total = sum(len(items) for items in split)
         shown = ", ".join(repr(path) for path in missing[:NAMES_SHOWN])

@@ -8,10 +8,11 @@ from typing import Literal
 from datasets_fewshot.dataset import FewShotDataset, Split
 from datasets_fewshot.images.read import BadImageError
 from datasets_fewshot.paper_format.facts import draw_differences, facts
+from datasets_fewshot.paper_format.layouts import Place
 from datasets_fewshot.paper_format.paper_dataset import DatasetNotFoundError, PaperDataset
 from datasets_fewshot.papers.suite import PAPER_DATASETS
 from datasets_fewshot.registry import load_dataset
-from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError
+from datasets_fewshot.splits.validation import NAMES_SHOWN
 
 Level = Literal["ok", "differs", "missing", "example"]
 SAMPLES = 3
@@ -36,6 +37,7 @@ class Report:
 
     title: str
     findings: tuple[Finding, ...]
+    ready: str = VERDICTS[0]  # the verdict on data that lack nothing
 
     @property
     def exit_code(self) -> int:
@@ -50,7 +52,8 @@ class Report:
             first, *more = finding.text.splitlines()
             lines.append(f"  {finding.level:<{width}}  {first}")
             lines += [f"  {'':<{width}}  {line}" for line in more]
-        return "\n".join([*lines, f"  => {VERDICTS[self.exit_code]}"])
+        verdict = (self.ready, *VERDICTS[1:])[self.exit_code]
+        return "\n".join([*lines, f"  => {verdict}"])
 
 
 def examine(name: str, root: Path | None) -> Report:
@@ -63,34 +66,38 @@ def examine(name: str, root: Path | None) -> Report:
     try:
         place = paper.find(root)
     except DatasetNotFoundError as error:
-        return Report(title, (Finding("missing", str(error)), *_root_hint(paper, root)))
-    findings = [Finding("ok", f"{place.layout.name} layout in {place.folder}, images in {place.image_root}")]
+        return Report(title, (Finding("missing", str(error)),))
+    findings = [Finding("ok", _describe_place(place))]
     try:
-        if paper.split_file:
-            findings.append(Finding("ok", f"split file {paper.find_split(place)}"))
-        dataset = paper.load(root)
-    except (DatasetNotFoundError, SplitError, FileNotFoundError) as error:
+        lists = paper.read_lists(place)
+    except (ValueError, OSError, ImportError) as error:
         return Report(title, (*findings, Finding("missing", str(error))))
-    findings.append(Finding("ok", f"all {sum(map(len, dataset.split))} images are there"))
-    findings += _compare(paper, dataset) + _samples(dataset)
+    dataset = FewShotDataset(name, place.image_root, lists.split, (*paper.notes, *lists.notes), moved=lists.moved)
+    findings.append(Finding("ok", lists.origin))
+    findings += _files(dataset) + _compare(paper, dataset) + _samples(dataset)
     return Report(title, tuple(findings))
 
 
-def _root_hint(paper: PaperDataset, root: Path | None) -> tuple[Finding, ...]:
-    if root is None:
-        return ()
-    if not root.is_dir():
-        return (Finding("missing", f"there is no folder {str(root)!r}"),)
-    for layout in paper.layouts:
-        if layout.folder and layout.images and (root / layout.images).is_dir():
-            return (
-                Finding(
-                    "missing",
-                    f"{str(root)!r} itself has a folder {layout.images!r}: if this is {paper.title}, name the folder "
-                    f"{layout.folder!r} and point --root at its parent",
-                ),
-            )
-    return ()
+def _describe_place(place: Place) -> str:
+    nearly = "" if place.is_exact else ", but spelt or nested otherwise: taken as it is"
+    return f"{place.layout.name} layout in {place.folder}, images in {place.image_root}{nearly}"
+
+
+def _files(dataset: FewShotDataset) -> list[Finding]:
+    """That all images are there and none is empty, as after a download that stopped."""
+    items = [item for part in dataset.split for item in part]
+    if dataset.moved:
+        path, found = next(iter(dataset.moved.items()))
+        text = f"{len(dataset.moved)} images lie elsewhere than the lists say ({path!r} is {found!r}); taken as it is"
+        moved = [Finding("ok", text)]
+    else:
+        moved = []
+    empty = [item.path for item in items if dataset.path(item).stat().st_size == 0]
+    if empty:
+        shown = ", ".join(map(repr, empty[:NAMES_SHOWN])) + (", ..." if len(empty) > NAMES_SHOWN else "")
+        text = f"{len(empty)} of {len(items)} images are empty files (0 bytes): {shown}; download them again"
+        return [*moved, Finding("missing", text)]
+    return [Finding("ok", f"all {len(items)} images are there"), *moved]
 
 
 def _compare(paper: PaperDataset, dataset: FewShotDataset) -> list[Finding]:

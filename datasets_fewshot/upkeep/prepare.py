@@ -30,7 +30,7 @@ def prepare(dataset: PaperDataset, root: Path, say: Callable[[str], None]) -> No
         ValueError: if there is no downloader for this data set; the message names the source.
         OSError: if the download fails.
     """
-    if not find_places(root, dataset.layouts):
+    if not any(place.has_images for place in find_places(root, dataset.layouts)):
         _download(dataset, root, say)
     place = dataset.find(root)
     say(f"{dataset.title} is in {place.folder}")
@@ -59,12 +59,13 @@ def _download(dataset: PaperDataset, root: Path, say: Callable[[str], None]) -> 
 def _link(dataset: PaperDataset, root: Path, place: Place, say: Callable[[str], None]) -> None:
     """Link CoOp's folder, or only its image folder if the folder is in use, to the data by a relative path."""
     coop = dataset.layouts[0]
-    if place.layout == coop:
+    if place.layout == coop and place.is_exact:
         return
     link, target = root / coop.folder, place.folder
-    if place.layout.images != coop.images or link.exists():
+    if place.layout.images != coop.images or link.exists() or not place.is_exact:
         link, target = root / coop.folder / coop.images, place.image_root
-    if link.exists() or link == target:
+    if link.exists() or link.is_symlink():
+        say(f"{link} is in the way of a link to {target}, which is used all the same; remove it if nothing needs it")
         return
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)

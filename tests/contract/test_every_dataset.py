@@ -13,9 +13,9 @@ from datasets_fewshot import (
     load_dataset,
     select_classes,
 )
+from datasets_fewshot.paper_format.built_split import FALLBACK_NOTE
 from datasets_fewshot.paper_format.facts import facts, imagenet_family_names
 from datasets_fewshot.paper_format.fallback import FALLBACK_SEED
-from datasets_fewshot.paper_format.paper_dataset import FALLBACK_NOTE
 from tests.helpers.fake_trees import IMAGENET_VARIANTS, PARTS, make_tree
 
 LAYOUTS = [(name, layout) for name, dataset in PAPER_DATASETS.items() for layout in dataset.layouts]
@@ -92,7 +92,7 @@ def test_a_missing_image_is_named(tmp_path, name):
 
 @pytest.mark.parametrize("name", list_datasets("paper"))
 def test_an_unknown_option_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match="split is 'official'; use 'paper' or 'fallback'"):
+    with pytest.raises(ValueError, match="split is 'official'; use 'paper', 'fallback' or a split file"):
         load_dataset(name, tmp_path, split="official")
 
 
@@ -147,7 +147,12 @@ def test_facts_cover_every_data_set():
         assert len(facts(name).draws) == (0 if "imagenet" in name else 30)
 
 
-def test_an_empty_root_is_no_imagenet(tmp_path: Path):
-    (tmp_path / "train").mkdir()
-    with pytest.raises(SplitError, match="1000 of 1000 wnid folders are missing"):
+def test_a_folder_called_train_is_no_imagenet_without_a_folder_of_a_wnid(tmp_path: Path):
+    for name in ("train/dog/1.jpg", "val/n01440764/1.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"image")
+    with pytest.raises(DatasetNotFoundError, match=r"train \(torchvision\), which has no folder n"):
+        load_dataset("imagenet", tmp_path)
+    (tmp_path / "train/n01440764").mkdir()
+    with pytest.raises(SplitError, match="999 of 1000 wnid folders are missing"):
         load_dataset("imagenet", tmp_path)

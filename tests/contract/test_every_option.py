@@ -47,6 +47,11 @@ def just_outside(limits, is_whole):
     return [end + beyond for end, beyond in inner if end is not None]
 
 
+def parts(hint):
+    """An annotation with all that it is made of: tuple[int, ...] | None -> int, None and the rest."""
+    return {hint, *(part for argument in get_args(hint) for part in parts(argument))}
+
+
 def changed(kind, name, value):
     return dataclasses.replace(kind(), **{name: value})
 
@@ -88,6 +93,32 @@ def test_every_number_has_a_range_and_keeps_to_it(kind, name):
     for number in (float("nan"), float("inf")) if declaration.hint is float else ():
         with pytest.raises(ValueError, match=rf"^{name}=.*; expected a finite number"):
             changed(kind, name, number)
+
+
+@pytest.mark.parametrize(("kind", "name"), OPTIONS)
+def test_every_number_of_a_list_has_a_range_and_keeps_to_it(kind, name):
+    declaration = declared(kind)[name]
+    if declaration.hint in (int, float) or not parts(declaration.hint) & {int, float}:
+        return
+    if name in ("text_blocks", "vision_blocks") and KINDS[kind].startswith("method"):
+        return  # negative ones count from the last block, and the tower says how many there are
+    outside = just_outside(declaration.limits, int in parts(declaration.hint))
+    assert outside, "numbers need a range"
+    for number in outside:
+        for numbers in ((number,), (*getattr(kind(), name), number)):
+            with pytest.raises(ValueError, match=rf"^{name}=.*; expected {re.escape(str(declaration.limits))}"):
+                changed(kind, name, numbers)
+
+
+@pytest.mark.parametrize(("kind", "name"), [option for option in OPTIONS if option.values[0] in SETTINGS])
+@pytest.mark.parametrize("blank", ["", "  ", "\n"])
+def test_text_of_a_setting_is_not_empty_unless_that_is_its_default(kind, name, blank):
+    declaration = declared(kind)[name]
+    if str not in parts(declaration.hint) or getattr(kind(), name) == "":
+        return
+    for value in ((blank,), ("a", blank)) if get_origin(declaration.hint) is tuple else (blank,):
+        with pytest.raises(ValueError, match=rf"^{name}=.*; expected text that is not empty"):
+            changed(kind, name, value)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=KINDS.get)

@@ -48,6 +48,30 @@ def task_of(protocol: EvalProtocol, folder) -> Task:
     return protocol.make_task(dataset, SHOTS, 1, "coop", targets_of(protocol, dataset))
 
 
+@pytest.mark.parametrize("name", list_protocols())
+def test_a_class_without_training_images_keeps_its_name_and_its_place(name, tmp_path):
+    protocol, whole = get_protocol(name), synthetic_dataset(tmp_path)
+    train = tuple(item for item in whole.split.train if item.label != 1)
+    dataset = replace(whole, split=Split(train, whole.split.val, whole.split.test))
+    task = protocol.make_task(dataset, SHOTS, 1, "coop", targets_of(protocol, dataset))
+    for items, names in ((task.train, task.classnames), *((test.items, test.classnames) for test in task.tests)):
+        assert all(names[item.label] == item.classname for item in items)
+    assert {item.path for test in task.tests for item in test.items} == {item.path for item in whole.split.test}
+
+
+@pytest.mark.parametrize("name", list_protocols())
+def test_a_data_set_of_one_class_is_refused_before_any_run(name, tmp_path, capsys):
+    protocol, photos = get_protocol(name), tmp_path / "photos"
+    synthetic_dataset(tmp_path / "made", train=9)
+    (photos / "ramen").mkdir(parents=True)
+    for image in (tmp_path / "made" / "train").glob("1_*"):
+        image.rename(photos / "ramen" / image.name)
+    words = ["bench", "--data", photos, "--protocol", name, "--methods", "zero_shot", "--out", tmp_path / "out"]
+    assert main([*map(str, words), "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert protocol.targets != "none" or "class" in error
+
+
 def records_of(protocol: EvalProtocol):
     """Records of two methods and two seeds on two data sets."""
     for dataset in ("a", "b"):

@@ -55,6 +55,10 @@ def test_the_summary_is_kept_and_agrees_with_the_record(trained):
     assert summary["zero_shot_accuracy"] == scores["zero_shot"]["metrics"]["accuracy"]
     assert f"{summary['accuracy']:.2f}" in (home / "mine" / "README.md").read_text()
     assert (home / "mine" / "summary.txt").read_text() in answer.stdout
+    majority = summary["majority"]["accuracy"]
+    assert f"the most frequent class, is right for {majority:.1f} %" in answer.stdout
+    assert sum(row["images"] for row in summary["per_class"]) == summary["test_images"]
+    assert (home / "mine" / "confusion_matrix.csv").read_text().startswith("index,true class,")
     wrong = scores["taskres"]["total"] - scores["taskres"]["correct"]
     assert len(summary["worst_images"]) == min(16, wrong)
     sheet = home / "mine" / "worst_images.png"

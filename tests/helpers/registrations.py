@@ -2,10 +2,12 @@
 
 import pytest
 
+from adaptkit import list_methods
 from adaptkit.contract.registry import METHODS, OBJECTIVES, WRAPPERS
 
 
 def forget_registrations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the entries of every catalogue of adaptkit by a copy for the length of a test."""
+    list_methods()  # registers adaptkit's own; in the copy alone they would be forgotten with it
     for catalogue in (METHODS, WRAPPERS, OBJECTIVES):
         monkeypatch.setattr(catalogue, "_entries", dict(catalogue._entries))

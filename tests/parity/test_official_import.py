@@ -230,6 +230,29 @@ def test_what_is_no_checkpoint_of_theirs_is_refused(golden_folder, tmp_path):
         import_official(path, backbone, ["cat"])
 
 
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"ctx": torch.randn(4, 64), **class_bound("", 4, 5, 64)},
+        {"prompt_learner.ctx": torch.randn(4, 64), **class_bound("prompt_learner.", 4, 5, 64)},
+        {"ctx": torch.randn(5, 4, 64)},
+        {"module.ctx": torch.randn(4, 64), **class_bound("module.", 4, 5, 64)},
+    ],
+    ids=["coop", "inside_a_prompt_learner", "class_specific", "in_parallel"],
+)
+@pytest.mark.parametrize("names", [["cat"], ["a", "b", "c"], list("abcdef")], ids=len)
+def test_fewer_or_more_names_than_a_file_has_classes_are_refused(tensors, names, golden_folder, tmp_path):
+    path = save_as_dassl(tensors, tmp_path / "model.pth.tar-50")
+    with pytest.raises(ValueError, match=rf"learnt on 5 classes .* and {len(names)} names are given"):
+        import_official(path, tiny_backbone("vit", golden_folder), names)
+
+
+def test_whole_numbers_in_the_place_of_learnt_ones_are_refused(golden_folder, tmp_path):
+    torch.save({"state_dict": {"ctx": torch.zeros(4, 64, dtype=torch.int64)}}, tmp_path / "file.pt")
+    with pytest.raises(ValueError, match="is int64; expected float32"):
+        import_official(tmp_path / "file.pt", tiny_backbone("vit", golden_folder), ["cat"])
+
+
 def test_a_checkpoint_of_another_clip_is_refused(golden_folder, tmp_path):
     golden = Golden("maple", "nctx2_depth1")
     tensors = recorded(golden, "step5") | whole_model("vit")

@@ -37,7 +37,7 @@ def dry_run(config: BenchConfig, out: Path, cache: Path, fresh: bool = False) ->
     console, messages = Console(highlight=False), Console(stderr=True, highlight=False)
     shared = open_bench(config, out, cache)
     todo = plan(config, shared, fresh)
-    for problem in (*todo.problems, *todo.notes):
+    for problem in (*todo.problems, *todo.notes, *todo.data_notes):
         messages.print(f"note: {problem}", soft_wrap=True)
     cells = plan_cells(todo, Estimates(read_records(out)[0], hardware(shared.backbone.device)))
     settings = config.settings

@@ -47,7 +47,7 @@ def bench(
     console, messages = Console(), Console(stderr=True, highlight=False)
     shared = open_bench(config, out, cache)
     todo = plan(config, shared, fresh)
-    for problem in (*todo.problems, *todo.notes):
+    for problem in (*todo.problems, *todo.notes, *todo.data_notes):
         messages.print(f"note: {problem}", soft_wrap=True)
     reused = f"{len(todo.finished)} finished before and reused (--fresh computes them again), " if todo.finished else ""
     workers = count_workers(config, len(todo.to_do), shared.backbone.device)
@@ -89,7 +89,7 @@ def write_tables(made: Sequence[Table], records: Sequence[ResultRecord], out: Pa
 def print_tables(made: Sequence[Table], console: Console) -> None:
     """Print the tables, each with its notes."""
     for table in made:
-        console.print(table.rich())
+        console.print(table.rich(console.width))
         for note in table.notes:
             console.print(f"- {note}", highlight=False, style="dim", soft_wrap=True)
         console.print()

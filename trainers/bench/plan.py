@@ -22,7 +22,7 @@ from trainers.runs.environment import weights_source
 from trainers.runs.identity import Needs, Run, make_run, uses_training
 from trainers.runs.name_lengths import shorten_names
 from trainers.runs.records import RecordError, ResultRecord, read_record
-from trainers.runs.sources import load_sources, make_task
+from trainers.runs.sources import check_own, load_sources, make_task
 
 Kind = tuple[str, DataclassInstance, Wrap, Wrap]  # A method, its options, its wrappers and its objectives.
 
@@ -38,6 +38,7 @@ class Plan:
     problems: tuple[str, ...]  # Unreadable records; their runs are computed again.
     left_out: dict[str, str]  # Methods that cannot take part -> the reason.
     fresh: bool = False  # True starts begun runs again, too.
+    data_notes: tuple[str, ...] = ()  # Notes on own data.
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -93,7 +94,9 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
     Raises:
         ConfigError: if a named method cannot take part in the protocol, or on this backbone.
     """
-    sources = shorten_names(load_sources(config), config, bench.backbone)
+    loaded = load_sources(config)
+    data_notes = check_own(config, loaded)
+    sources = shorten_names(loaded, config, bench.backbone)
     names = _longest_names(sources, bench)
     probed: dict[Kind, Needs | str] = {}
     runs: dict[str, Run] = {}
@@ -123,7 +126,7 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
             continue
         except RecordError as error:
             problems.append(str(error))
-    return Plan(tuple(runs.values()), finished, tuple(problems), left_out, fresh)
+    return Plan(tuple(runs.values()), finished, tuple(problems), left_out, fresh, tuple(dict.fromkeys(data_notes)))
 
 
 def _longest_names(sources: Sources, bench: Bench) -> tuple[str, ...]:

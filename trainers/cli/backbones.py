@@ -2,13 +2,17 @@
 
 import argparse
 
+from trainers.cli import values
+
 OK = 0
 
 
 def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `backbones` to a command's verbs."""
     parser = verbs.add_parser("backbones", help="list the backbones and their published weights")
-    parser.add_argument("pattern", nargs="?", default="*", help='only names like this, such as "ViT-B*"')
+    parser.add_argument(
+        "pattern", type=values.text, nargs="?", default="*", help='only names like this, such as "ViT-B*"'
+    )
     parser.set_defaults(run=_backbones)
 
 

@@ -38,11 +38,17 @@ VERBS = (  # Modules with verbs, in the order of the help.
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as all others are."""
+    """A parser whose errors are one line, as all others are; its verbs have such parsers too."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the error and leave with the code of a mistake in the input."""
+        """Print the error and leave with the code of a mistake in the input.
+
+        Raises:
+            ValueError: if an option cannot have its value, as for a setting.
+        """
         verb = self.prog
+        if message.startswith("argument ") and "invalid choice" not in message:
+            raise ValueError(f"{message}; `{verb} --help` lists what there is")
         self.exit(THEIRS, f"adaptkit: error: {one_line(message)}; `{verb} --help` lists what there is\n")
 
 
@@ -58,13 +64,17 @@ def run(argv: Sequence[str] | None = None) -> int:
         SystemExit: after `--help`, and after words that are no command.
     """
     parser = build_parser()
-    args, rest = parser.parse_known_args(argv)
+    try:
+        args, rest = parser.parse_known_args(argv)
+    except ValueError as error:
+        print(f"adaptkit: error: {one_line(str(error))}", file=sys.stderr)
+        return THEIRS
     takes_overrides = hasattr(args, "overrides")
-    unknown = [word for word in rest if word.startswith("-") or not takes_overrides]
+    unknown = [word for word in rest if (word.startswith("-") and not _is_number(word)) or not takes_overrides]
     if unknown:
         parser.error(f"unrecognised: {' '.join(unknown)}")
     if takes_overrides:
-        args.overrides += rest  # argparse gives up on pairs between options.
+        args.overrides += rest  # argparse gives up on pairs between options, and takes -1e-3 for one.
     warnings.showwarning = _say_warning
     try:
         return args.run(args)
@@ -116,6 +126,14 @@ def one_line(text: str, most: int = 2000) -> str:
     """Text for one line of a terminal: no line breaks, no escape codes, and not endless."""
     plain = "".join(letter if letter.isprintable() else " " for letter in ESCAPE_CODE.sub("", text))
     return shortened(plain, most)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _say_warning(message: Warning | str, *_: object, **__: object) -> None:

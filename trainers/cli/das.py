@@ -7,7 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
-from trainers.cli.values import listed_values
+from trainers.cli import values
 
 OK = 0
 
@@ -17,25 +17,37 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     das = verbs.add_parser("das", help="skip blocks of the towers: search which, show, measure, compare with controls")
     own = das.add_subparsers(dest="das_verb", required=True, metavar="VERB")
     search = own.add_parser("search", help="search which blocks to skip, and write that; train nothing")
-    search.add_argument("--out", type=Path, default=Path("architecture.json"), help="(default: architecture.json)")
+    search.add_argument(
+        "--out", type=values.path, default=Path("architecture.json"), help="(default: architecture.json)"
+    )
     search.set_defaults(run=_search)
     distill = own.add_parser("distill", help="learn stand-ins of all image blocks from unlabelled images, for any task")
-    distill.add_argument("--images", type=Path, required=True, metavar="FOLDER", help="images at any depth below it")
-    distill.add_argument("--out", type=Path, default=Path("stand_ins.safetensors"), help="(default: %(default)s)")
-    distill.add_argument("--steps", type=int, default=10_000, help="(default: 10000)")
-    distill.add_argument("--batch-size", type=int, default=64, help="images of a step (default: 64)")
-    distill.add_argument("--lr", type=float, default=1e-3, help="AdamW's at its highest (default: 0.001)")
-    distill.add_argument("--seed", type=int, default=1, help="(default: 1)")
-    distill.add_argument("--workers", type=int, default=0, help="processes that decode images (default: 0)")
+    distill.add_argument(
+        "--images", type=values.path, required=True, metavar="FOLDER", help="images at any depth below it"
+    )
+    distill.add_argument(
+        "--out", type=values.path, default=Path("stand_ins.safetensors"), help="(default: %(default)s)"
+    )
+    distill.add_argument("--steps", type=values.count, default=10_000, help="(default: 10000)")
+    distill.add_argument("--batch-size", type=values.count, default=64, help="images of a step (default: 64)")
+    distill.add_argument(
+        "--lr", type=values.number(above=0), default=1e-3, help="AdamW's at its highest (default: 0.001)"
+    )
+    distill.add_argument("--seed", type=values.seed, default=1, help="(default: 1)")
+    distill.add_argument("--workers", type=values.helpers, default=0, help="processes that decode images (default: 0)")
     distill.add_argument("--skip-bad", action="store_true", help="leave images out that cannot be read")
-    distill.add_argument("--skip-vision", default="2", help="blocks that a sub-network skips (default: 2)")
+    distill.add_argument(
+        "--skip-vision", type=values.count, default=2, help="blocks that are skipped at once (default: 2)"
+    )
     _add_shared_settings(distill)
     distill.set_defaults(run=_distill)
     show = own.add_parser("show", help="draw an architecture.json: which blocks run, their gates, what it costs")
-    show.add_argument("file", type=Path, metavar="FILE")
+    show.add_argument("file", type=values.path, metavar="FILE")
     show.set_defaults(run=_show)
     report = own.add_parser("report", help="cost, latency, size and accuracy of the finished runs of DAS")
-    report.add_argument("runs", nargs="?", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
+    report.add_argument(
+        "runs", type=values.path, nargs="?", default=Path("runs"), help="folder of runs (default: runs)"
+    )
     report.add_argument("--json", action="store_true", help="as JSON")
     report.set_defaults(run=_report)
     controls = own.add_parser(
@@ -43,54 +55,64 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="DAS against nothing skipped, and blocks skipped at random, last, first and greedily: table and plot",
         epilog="`adaptkit das controls --skip-text 0 DAS.ENCODER vision` is the comparison of docs/das.md.",
     )
-    controls.add_argument("--out", type=Path, default=Path("runs"), help="folder for records (default: runs)")
+    controls.add_argument("--out", type=values.path, default=Path("runs"), help="folder for records (default: runs)")
     controls.set_defaults(run=_controls)
     for parser, several in ((search, False), (controls, True)):
         _add_settings(parser, several)
 
 
 def _add_settings(parser: argparse.ArgumentParser, several: bool) -> None:
-    parser.add_argument("--methods", default="zero_shot", metavar="METHOD", help="around what (default: zero_shot)")
     parser.add_argument(
-        "--datasets", required=not several, help="to learn from" + ("; all by default" if several else "")
+        "--methods", type=values.names, default=["zero_shot"], metavar="METHOD", help="around what (default: zero_shot)"
     )
     parser.add_argument(
-        "--skip-vision", default="2", help="blocks of the image tower" + (", such as 1,2" if several else "")
+        "--datasets",
+        type=values.names,
+        required=not several,
+        help="to learn from" + ("; all by default" if several else ""),
     )
-    parser.add_argument("--skip-text", type=int, help="blocks of the text tower")
-    parser.add_argument("--shots", help="training images per class")
     parser.add_argument(
-        "--seeds", default=None if several else "1", help="such as 1,2,3" if several else "(default: 1)"
+        "--skip-vision",
+        type=values.wholes(0) if several else values.whole(0),
+        default=[2] if several else 2,
+        help="blocks of the image tower" + (", such as 1,2" if several else ""),
     )
-    parser.add_argument("--protocol", help="base_to_novel (default) or few_shot")
+    parser.add_argument("--skip-text", type=values.whole(0), help="blocks of the text tower")
+    parser.add_argument("--shots", type=values.shots, help="training images per class")
+    parser.add_argument(
+        "--seeds",
+        type=values.seeds,
+        default=None if several else [1],
+        help="such as 1,2,3" if several else "(default: 1)",
+    )
+    parser.add_argument("--protocol", type=values.text, help="base_to_novel (default) or few_shot")
     _add_shared_settings(parser)
 
 
 def _add_shared_settings(parser: argparse.ArgumentParser) -> None:
-    for name, text in (
-        ("suite", "mini (default) or paper"),
-        ("root", "the folder that holds the data sets of the papers"),
-        ("backbone", "an open_clip name"),
-        ("pretrained", "the tag of the backbone's weights"),
-        ("device", "auto (default), cpu or cuda"),
-        ("config", "a YAML file of settings"),
+    for name, kind, text in (
+        ("suite", values.text, "mini (default) or paper"),
+        ("root", values.path_as_text, "the folder that holds the data sets of the papers"),
+        ("backbone", values.text, "an open_clip name"),
+        ("pretrained", values.text, "the tag of the backbone's weights"),
+        ("device", values.device, "auto (default), cpu or cuda"),
+        ("config", values.path_as_text, "a YAML file of settings"),
     ):
-        parser.add_argument(f"--{name}", help=text)
+        parser.add_argument(f"--{name}", type=kind, help=text)
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as DAS.ENCODER vision")
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, object]:
     """The options of `search` and `controls` as settings, without the number of skipped image blocks."""
     lists = {"METHODS": args.methods, "DATASETS": args.datasets, "SHOTS": args.shots, "SEEDS": args.seeds}
-    listed = {key: listed_values(written) for key, written in lists.items() if written is not None}
-    return _shared_settings(args, {**listed, "PROTOCOL": args.protocol, "DAS.SKIP_TEXT": args.skip_text})
+    return _shared_settings(args, {**lists, "PROTOCOL": args.protocol, "DAS.SKIP_TEXT": args.skip_text})
 
 
 def _shared_settings(args: argparse.Namespace, more: dict[str, object]) -> dict[str, object]:
     """Settings of all verbs here, with `more` before them and the pairs that the user wrote over them."""
     from trainers.config.overrides import words_as_settings
 
-    values = {
+    settings = {
         **more,
         "SUITE": args.suite,
         "DATA.ROOT": args.root,
@@ -98,16 +120,25 @@ def _shared_settings(args: argparse.Namespace, more: dict[str, object]) -> dict[
         "BACKBONE.PRETRAINED": args.pretrained,
         "DEVICE": args.device,
     }
-    given = {key: value for key, value in values.items() if value is not None}
+    given = {key: value for key, value in settings.items() if value is not None}
     return {**given, **words_as_settings(args.overrides)}
 
 
 def add_bench_options(bench: argparse.ArgumentParser) -> None:
     """Add the options of DAS to `bench`."""
-    bench.add_argument("--skip-vision", type=int, metavar="N", help="with --wrap das: image blocks that are skipped")
-    bench.add_argument("--skip-text", type=int, metavar="N", help="with --wrap das: text blocks that are skipped")
-    bench.add_argument("--architecture", type=Path, metavar="FILE", help="with --wrap das: skip what this file says")
-    bench.add_argument("--stand-ins", metavar="FILE", help="with --wrap das: start from what `das distill` wrote")
+    bench.add_argument(
+        "--skip-vision", type=values.whole(0), metavar="N", help="for das: image blocks that are skipped"
+    )
+    bench.add_argument("--skip-text", type=values.whole(0), metavar="N", help="for das: text blocks that are skipped")
+    bench.add_argument(
+        "--architecture", type=values.path, metavar="FILE", help="with --wrap das: skip what this file says"
+    )
+    bench.add_argument(
+        "--stand-ins",
+        type=values.path_as_text,
+        metavar="FILE",
+        help="with --wrap das: start from what `das distill` wrote",
+    )
 
 
 def bench_settings(args: argparse.Namespace) -> dict[str, object]:
@@ -118,7 +149,7 @@ def bench_settings(args: argparse.Namespace) -> dict[str, object]:
     """
     numbers = {"DAS.SKIP_VISION": args.skip_vision, "DAS.SKIP_TEXT": args.skip_text}
     asked = {key: number for key, number in numbers.items() if number is not None}
-    if (asked or args.architecture or args.stand_ins) and "das" not in (args.wrap or "").split(","):
+    if (asked or args.architecture or args.stand_ins) and "das" not in (args.wrap or ()):
         raise ValueError("--skip-vision, --skip-text, --architecture and --stand-ins are for das; add --wrap das")
     start = {"DAS.INIT": "distilled", "DAS.STAND_INS": args.stand_ins} if args.stand_ins else {}
     if args.architecture is None:
@@ -145,7 +176,7 @@ def _search(args: argparse.Namespace) -> int:
     from trainers.studies.das.report import drawing
     from trainers.studies.das.search_alone import search_alone
 
-    settings = {"WRAP": ["das"], **settings_of(args), "DAS.SKIP_VISION": int(args.skip_vision)}
+    settings = {"WRAP": ["das"], **settings_of(args), "DAS.SKIP_VISION": args.skip_vision}
     architecture = search_alone(load_bench(args.config, settings=settings), cache_folder() / "features")
     write_text(args.out, architecture.to_json())
     print(drawing(architecture))
@@ -161,7 +192,7 @@ def _distill(args: argparse.Namespace) -> int:
     from trainers.studies.das.distill import Distillation, distill_stand_ins, unlabelled_images
 
     images = unlabelled_images(args.images.expanduser(), args.skip_bad)
-    fixed = {"METHODS": ["zero_shot"], "WRAP": ["das"], "DAS.SKIP_VISION": int(args.skip_vision)}
+    fixed = {"METHODS": ["zero_shot"], "WRAP": ["das"], "DAS.SKIP_VISION": args.skip_vision}
     shared = _shared_settings(args, {**fixed, "DATA.WORKERS": args.workers})
     config = load_bench(args.config, settings=shared)
     settings = Distillation(args.steps, args.batch_size, args.lr, seed=args.seed)
@@ -202,8 +233,7 @@ def _controls(args: argparse.Namespace) -> int:
     from trainers.studies.das.controls import run_controls, table
     from trainers.studies.das.plot import draw_controls
 
-    skips = [int(number) for number in args.skip_vision.split(",")]
-    rows = run_controls(args.config, settings_of(args), skips, args.out, cache_folder() / "features")
+    rows = run_controls(args.config, settings_of(args), args.skip_vision, args.out, cache_folder() / "features")
     print(table(rows))
     print("drawn:", *draw_controls(rows, args.out))
     return OK

@@ -5,9 +5,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainers.cli import values
+from trainers.cli.own_data import add_table_options, table_options
+
 if TYPE_CHECKING:
     from datasets_fewshot import FewShotDataset
     from datasets_fewshot.store.feature_store import Entry, FeatureStore
+    from datasets_fewshot.upkeep.doctor import Report
 
 OK, DIFFERS, FAILED = 0, 1, 2
 
@@ -30,7 +34,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def _add_list(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = verbs.add_parser("list", help="list the data sets, and which of them are below a root")
-    parser.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
+    parser.add_argument("--root", type=values.path, help="the folder that holds the data sets of the papers")
     parser.set_defaults(run=_list)
 
 
@@ -40,27 +44,46 @@ def _add_doctor(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="say what of a data set is there, what is missing and what to do",
         epilog="exit code: 0 as in the papers, 1 usable but not what the papers used, 2 not usable",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="data sets; `adaptkit data list` names them")
+    parser.add_argument(
+        "names",
+        type=values.text,
+        nargs="*",
+        metavar="NAME",
+        help="data sets (`adaptkit data list` names them), or paths to your own",
+    )
     parser.add_argument("--all", action="store_true", help="all data sets of the papers")
-    parser.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
+    parser.add_argument("--root", type=values.path, help="the folder that holds the data sets of the papers")
+    parser.add_argument(
+        "--classnames", type=values.path_as_text, metavar="FILE", help="names for the classes of your own data"
+    )
+    add_table_options(parser)
     parser.set_defaults(run=_doctor)
 
 
 def _add_prepare(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = verbs.add_parser("prepare", help="download a data set where torchvision can, lay links, check")
-    parser.add_argument("name", metavar="NAME")
-    parser.add_argument("--root", type=Path, required=True, help="the folder that holds the data sets of the papers")
+    parser.add_argument("name", type=values.text, metavar="NAME")
+    parser.add_argument(
+        "--root", type=values.path, required=True, help="the folder that holds the data sets of the papers"
+    )
     parser.set_defaults(run=_prepare)
 
 
 def _add_show(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = verbs.add_parser("show", help="draw a sheet of images with their names and labels")
-    parser.add_argument("name", metavar="NAME", help="a data set, or a path to your own data")
-    parser.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
-    parser.add_argument("--split", choices=("paper", "fallback"), default="paper", help="of the papers' data sets")
-    parser.add_argument("--out", type=Path, help="the PNG to write (default: NAME.png)")
+    parser.add_argument("name", type=values.text, metavar="NAME", help="a data set, or a path to your own data")
+    parser.add_argument("--root", type=values.path, help="the folder that holds the data sets of the papers")
+    parser.add_argument(
+        "--split",
+        type=values.path_as_text,
+        default="paper",
+        help="of the papers' data sets: paper, fallback or a split file",
+    )
+    parser.add_argument("--out", type=values.path, help="the PNG to write (default: NAME.png)")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images of your own data out")
-    parser.add_argument("--pictures", type=int, default=48, help="how many (default: 48)")
+    parser.add_argument("--redraw", action="store_true", help="draw the split of your own data again")
+    add_table_options(parser)
+    parser.add_argument("--pictures", type=values.count, default=48, help="how many (default: 48)")
     parser.set_defaults(run=_show)
 
 
@@ -68,9 +91,9 @@ def _add_import(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser = verbs.add_parser(
         "import", help="turn an old split_fewshot/*.pkl into a JSON split, without running what is in it"
     )
-    parser.add_argument("pickle", type=Path, metavar="FILE", help="such as split_fewshot/shot_16-seed_1.pkl")
-    parser.add_argument("--dataset", required=True, help="the data set it was drawn from")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
+    parser.add_argument("pickle", type=values.path, metavar="FILE", help="such as split_fewshot/shot_16-seed_1.pkl")
+    parser.add_argument("--dataset", type=values.text, required=True, help="the data set it was drawn from")
+    parser.add_argument("--out", type=values.path, required=True, help="the JSON to write")
     parser.set_defaults(run=_import)
 
 
@@ -81,17 +104,18 @@ def _add_cache(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         ("verify", _cache_verify, "check all checksums; exit code 1 if something is damaged"),
     ):
         parser = verbs.add_parser(verb, help=text)
-        parser.add_argument("--folder", type=Path, help="the store (default: features/ in $ADAPTKIT_CACHE)")
+        parser.add_argument("--folder", type=values.path, help="the store (default: features/ in $ADAPTKIT_CACHE)")
         parser.set_defaults(run=run)
         if verb == "rm":
-            parser.add_argument("entries", nargs="*", metavar="ENTRY", help="names from `adaptkit cache ls`")
+            parser.add_argument(
+                "entries", type=values.text, nargs="*", metavar="ENTRY", help="names from `adaptkit cache ls`"
+            )
             parser.add_argument("--all", action="store_true", help="everything")
 
 
 def _list(args: argparse.Namespace) -> int:
     from datasets_fewshot import PAPER_DATASETS, list_datasets, load_dataset, suites
     from datasets_fewshot.paper_format.facts import facts
-    from datasets_fewshot.paper_format.layouts import find_places
 
     for suite in suites():
         print(suite)
@@ -99,14 +123,34 @@ def _list(args: argparse.Namespace) -> int:
             if name in PAPER_DATASETS:
                 known = facts(name)
                 sizes = [len(known.classnames), known.train, known.val, known.test]
-                places = find_places(args.root, PAPER_DATASETS[name].layouts) if args.root else []
-                found = f"in {places[0].folder}" if places else "not found" if args.root else ""
+                if args.root:
+                    sizes, found = _on_disk(name, args.root, sizes)
+                else:
+                    found = ""
             else:
                 dataset = load_dataset(name)
                 sizes = [len(dataset.classnames), *(len(items) for items in dataset.split)]
                 found = ""
             print("  {:<18} {:>4} classes {:>8} train {:>6} val {:>6} test  ".format(name, *sizes) + found)
     return OK
+
+
+def _on_disk(name: str, root: Path, papers: list[int]) -> tuple[list[int], str]:
+    """Sizes of what is below the root, or the papers' where nothing is, and what to say of it."""
+    from datasets_fewshot import PAPER_DATASETS, DatasetNotFoundError
+
+    paper = PAPER_DATASETS[name]
+    try:
+        place = paper.find(root.expanduser())
+    except DatasetNotFoundError:
+        return papers, "not found"
+    try:
+        split = paper.read_lists(place).split
+    except (ValueError, OSError, ImportError):
+        return papers, f"not usable yet, in {place.folder}: adaptkit data doctor {name} --root {root}"
+    sizes = [len({item.label for items in split for item in items}), *(len(items) for items in split)]
+    differs = "" if sizes == papers else " (papers: {} classes, {} train, {} val, {} test)".format(*papers)
+    return sizes, f"in {place.folder}{differs}"
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -117,12 +161,26 @@ def _doctor(args: argparse.Namespace) -> int:
         raise ValueError("name one or more data sets, or ask for --all")
     codes = []
     for name in PAPER_DATASETS if args.all else args.names:
-        report = examine(name, args.root)
+        report = _examine_own(args, name) if _is_own(name) else examine(name, args.root)
         print(report, end="\n\n")
         codes.append(report.exit_code)
     if len(codes) > 1:
         print(f"{codes.count(OK)} as in the papers, {codes.count(DIFFERS)} differ, {codes.count(FAILED)} not usable")
     return max(codes)
+
+
+def _is_own(name: str) -> bool:
+    """Whether a name is a path to own data; a registered data set goes before a folder of its name."""
+    from datasets_fewshot import list_datasets
+
+    return name not in list_datasets() and ("/" in name or Path(name).expanduser().exists())
+
+
+def _examine_own(args: argparse.Namespace, name: str) -> "Report":
+    from datasets_fewshot.own.image_table import TableOptions
+    from datasets_fewshot.upkeep.own_doctor import examine_own
+
+    return examine_own(Path(name), TableOptions(**table_options(args)), args.classnames)
 
 
 def _prepare(args: argparse.Namespace) -> int:
@@ -149,11 +207,10 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _dataset(args: argparse.Namespace) -> "FewShotDataset":
-    from datasets_fewshot import PAPER_DATASETS, list_datasets, load_dataset, load_own_data
+    from datasets_fewshot import PAPER_DATASETS, load_dataset, load_own_data
 
-    is_path = "/" in args.name or Path(args.name).exists()
-    if args.name not in list_datasets() and is_path:
-        return load_own_data(args.name, skip_bad=args.skip_bad)
+    if _is_own(args.name):
+        return load_own_data(args.name, skip_bad=args.skip_bad, redraw=args.redraw, **table_options(args))
     if args.name in PAPER_DATASETS:
         return load_dataset(args.name, args.root, split=args.split)
     return load_dataset(args.name, args.root)
@@ -166,7 +223,7 @@ def _import(args: argparse.Namespace) -> int:
     if args.dataset not in PAPER_DATASETS:
         raise ValueError(f"{args.dataset!r} is no data set of the papers; use one of {', '.join(PAPER_DATASETS)}")
     split = import_pickle(args.pickle, PAPER_DATASETS[args.dataset])
-    write_split(split, args.out, notes=[f"imported from {args.pickle.name}"])
+    write_split(split, args.out, notes=[f"imported from {args.pickle.name}"], dataset=args.dataset)
     print(f"wrote {args.out}: {len(split.train)} train, {len(split.val)} val, {len(split.test)} test images")
     return OK
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainers.cli import values
 from trainers.cli.adapter.options import add_adapter
 
 if TYPE_CHECKING:
@@ -28,18 +29,33 @@ def _add_show(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "tokens.html, one file with everything inside, and tokens.png. ADAPTER may be the folder of a finished run.",
     )
     add_adapter(show)
-    show.add_argument("--pretrained", help="tag of the backbone's weights, where a run's record does not name it")
-    show.add_argument("--data", required=True, metavar="DATA", help="a folder of class folders, a table or a name")
-    show.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
-    show.add_argument("--classnames", metavar="FILE", help="names for the classes of own images")
+    show.add_argument(
+        "--pretrained", type=values.text, help="tag of the backbone's weights, where a run's record does not name it"
+    )
+    show.add_argument(
+        "--data",
+        type=values.path_as_text,
+        required=True,
+        metavar="DATA",
+        help="a folder of class folders, a table or a name",
+    )
+    show.add_argument("--root", type=values.path, help="the folder that holds the data sets of the papers")
+    show.add_argument(
+        "--classnames", type=values.path_as_text, metavar="FILE", help="names for the classes of own images"
+    )
     show.add_argument(
         "--part", choices=("test", "val", "train", "all"), default="test", help="which images (default: test)"
     )
     show.add_argument("--skip-bad", action="store_true", help="leave unreadable images of own data out")
-    show.add_argument("--tokens", metavar="N,N", help="tokens by number (default: those that both sides share most)")
-    show.add_argument("--count", type=int, default=12, help="tokens, where none are named (default: 12)")
-    show.add_argument("--images", type=int, default=6, help="images per token (default: 6)")
-    show.add_argument("--out", type=Path, default=Path("tokens"), help="folder to write into (default: tokens)")
+    show.add_argument(
+        "--tokens",
+        type=values.wholes(0),
+        metavar="N,N",
+        help="tokens by number (default: those that both sides share most)",
+    )
+    show.add_argument("--count", type=values.count, default=12, help="tokens, where none are named (default: 12)")
+    show.add_argument("--images", type=values.count, default=6, help="images per token (default: 6)")
+    show.add_argument("--out", type=values.path, default=Path("tokens"), help="folder to write into (default: tokens)")
     show.set_defaults(run=_show)
 
 
@@ -50,13 +66,19 @@ def _add_ablations(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
         description="Train FDT and its variants, base to novel: activations, pools, codebooks, their size and start, "
         "the weight of the grounded logits, the rank of the queries. Finished runs are reused.",
     )
-    ablations.add_argument("--method", default="zero_shot", help="that FDT stands around (default: zero_shot)")
-    ablations.add_argument("--datasets", help="such as icons,fashion_mnist; all of the suite by default")
-    ablations.add_argument("--seeds", default="1,2,3", help="default: 1,2,3")
-    ablations.add_argument("--variants", help="some of the variants by name, such as softmax,mean; all by default")
-    ablations.add_argument("--out", type=Path, default=Path("runs"), help="folder for records (default: runs)")
     ablations.add_argument(
-        "--results", type=Path, help="where ablations.json and ablations.md go (default: the folder for records)"
+        "--method", type=values.text, default="zero_shot", help="that FDT stands around (default: zero_shot)"
+    )
+    ablations.add_argument(
+        "--datasets", type=values.names, help="such as icons,fashion_mnist; all of the suite by default"
+    )
+    ablations.add_argument("--seeds", type=values.seeds, default=[1, 2, 3], help="default: 1,2,3")
+    ablations.add_argument(
+        "--variants", type=values.names, help="some of the variants by name, such as softmax,mean; all by default"
+    )
+    ablations.add_argument("--out", type=values.path, default=Path("runs"), help="folder for records (default: runs)")
+    ablations.add_argument(
+        "--results", type=values.path, help="where ablations.json and ablations.md go (default: the folder for records)"
     )
     ablations.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
     ablations.set_defaults(run=_ablations)
@@ -67,13 +89,11 @@ def _show(args: argparse.Namespace) -> int:
     from trainers.cli.adapter.evaluate import labelled_data, part_of
     from trainers.studies.fdt.show import page, picture, token_cards
 
-    if args.count < 1 or args.images < 1:
-        raise ValueError(f"--count {args.count} and --images {args.images} have to be 1 or more")
     dataset = labelled_data(args)
     items = part_of(dataset, args.part)
     try:
         cards = token_cards(
-            _method(args), dataset, items, chosen=_numbers(args.tokens), count=args.count, per_token=args.images
+            _method(args), dataset, items, chosen=args.tokens or [], count=args.count, per_token=args.images
         )
     except TypeError as error:
         raise ValueError(f"{args.adapter}: {error}") from None
@@ -104,26 +124,16 @@ def _method(args: argparse.Namespace) -> "AdaptedCLIP":
     return load_run(folder, backbone)[0].to(backbone.device)
 
 
-def _numbers(written: str | None) -> list[int]:
-    if written is None:
-        return []
-    try:
-        return [int(part) for part in written.split(",")]
-    except ValueError:
-        raise ValueError(f"--tokens {written!r}; expected numbers, such as 3,17") from None
-
-
 def _ablations(args: argparse.Namespace) -> int:
     from datasets_fewshot.store.cache_folder import cache_folder
     from trainers.studies.fdt.ablations import run_ablations
 
-    words = ["SEEDS", f"[{args.seeds}]"]
+    words = ["SEEDS", str(args.seeds)]
     if args.datasets:
-        words += ["DATASETS", f"[{args.datasets}]"]
-    wanted = None if args.variants is None else [name.strip() for name in args.variants.split(",")]
+        words += ["DATASETS", f"[{','.join(args.datasets)}]"]
     results = args.results or args.out
     table = run_ablations(
-        args.method, [*words, *args.overrides], wanted, args.out, cache_folder() / "features", results
+        args.method, [*words, *args.overrides], args.variants, args.out, cache_folder() / "features", results
     )
     print(table)
     print(f"written to {results / 'ablations.md'} and {results / 'ablations.json'}")

@@ -3,6 +3,8 @@
 import argparse
 import json
 
+from trainers.cli import values
+
 OK = 0
 
 
@@ -12,7 +14,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "methods",
         help="list what is registered: methods, wrappers and objectives, what they need and how much they learn",
     )
-    parser.add_argument("name", nargs="?", help="tell of this one alone, with its options")
+    parser.add_argument("name", type=values.text, nargs="?", help="tell of this one alone, with its options")
     parser.add_argument("--json", action="store_true", help="as JSON, with the options of all")
     parser.set_defaults(run=_methods)
 

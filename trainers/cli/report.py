@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptkit.artefacts.atomic_file import write_text
+from trainers.cli import values
 
 if TYPE_CHECKING:
     from trainers.runs.records import ResultRecord
@@ -23,8 +24,10 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="tables, a page and plots from the records of finished runs",
         description="Tables of finished runs in the papers' layouts, and beside published numbers where there are any.",
     )
-    parser.add_argument("runs", nargs="?", default="runs", type=Path, help="folder of runs (default: runs)")
-    parser.add_argument("--protocol", help="only this protocol")
+    parser.add_argument(
+        "runs", type=values.path, nargs="?", default=Path("runs"), help="folder of runs (default: runs)"
+    )
+    parser.add_argument("--protocol", type=values.text, help="only this protocol")
     parser.add_argument(
         "--format",
         choices=FORMATS,
@@ -32,8 +35,8 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "default is what the name of --out says, else md",
     )
     parser.add_argument("--ledger", action="store_true", help="only published numbers beside ours, whatever the suite")
-    parser.add_argument("--out", type=Path, help="write to this file, such as page.html, instead of printing")
-    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="also draw the figures there, PNG and SVG")
+    parser.add_argument("--out", type=values.path, help="write to this file, such as page.html, instead of printing")
+    parser.add_argument("--plots", type=values.path, metavar="FOLDER", help="also draw the figures there, PNG and SVG")
     parser.set_defaults(run=_report)
 
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainers.cli.values import listed_values
+from trainers.cli import values
 
 if TYPE_CHECKING:
     from trainers.runs.records import ResultRecord
@@ -20,17 +20,25 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Run a paper's table with the settings of its recipe (configs/paper), then print it beside the "
         "published numbers. Without a table, list the tables.",
     )
-    parser.add_argument("table", nargs="?", metavar="TABLE", help="such as maple.base_to_novel")
-    parser.add_argument("--root", help="the folder that holds the data sets of the papers")
-    parser.add_argument("--datasets", help="such as dtd,eurosat; by default all of the table")
-    parser.add_argument("--seeds", help="by default the paper's")
-    parser.add_argument("--shots", help="by default the paper's")
-    parser.add_argument("--split", choices=("fallback",), help="build a split where the papers' file is missing")
-    parser.add_argument("--backbone", help="another one than the paper's, which makes the numbers not comparable")
-    parser.add_argument("--pretrained", help="the tag of that backbone's weights")
-    parser.add_argument("--checkpoint", help="a local file with the weights, such as OpenAI's ViT-B-16.pt")
-    parser.add_argument("--device", help="auto (default), cpu, cuda or cuda:1")
-    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for records (default: runs)")
+    parser.add_argument("table", type=values.text, nargs="?", metavar="TABLE", help="such as maple.base_to_novel")
+    parser.add_argument("--root", type=values.path_as_text, help="the folder that holds the data sets of the papers")
+    parser.add_argument("--datasets", type=values.names, help="such as dtd,eurosat; by default all of the table")
+    parser.add_argument("--seeds", type=values.seeds, help="by default the paper's")
+    parser.add_argument("--shots", type=values.shots, help="by default the paper's")
+    parser.add_argument(
+        "--split",
+        type=values.path_as_text,
+        help="fallback: build a split where the papers' file is missing; else a split file of one data set",
+    )
+    parser.add_argument(
+        "--backbone", type=values.text, help="another one than the paper's, which makes the numbers not comparable"
+    )
+    parser.add_argument("--pretrained", type=values.text, help="the tag of that backbone's weights")
+    parser.add_argument(
+        "--checkpoint", type=values.path_as_text, help="a local file with the weights, such as OpenAI's ViT-B-16.pt"
+    )
+    parser.add_argument("--device", type=values.device, help="auto (default), cpu, cuda or cuda:1")
+    parser.add_argument("--out", type=values.path, default=Path("runs"), help="folder for records (default: runs)")
     parser.add_argument("--fresh", action="store_true", help="compute finished runs again")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
     parser.set_defaults(run=_reproduce)
@@ -59,13 +67,19 @@ def _reproduce(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> dict[str, object]:
     """The options as settings; the pairs that the user wrote lie over them."""
-    lists = {"DATASETS": args.datasets, "SEEDS": args.seeds, "SHOTS": args.shots}
-    settings: dict[str, object] = {key: listed_values(written) for key, written in lists.items() if written is not None}
-    values = {"DATA.ROOT": args.root, "DATA.SPLIT": args.split, "DEVICE": args.device}
+    settings: dict[str, object] = {}
+    given = {
+        "DATASETS": args.datasets,
+        "SEEDS": args.seeds,
+        "SHOTS": args.shots,
+        "DATA.ROOT": args.root,
+        "DATA.SPLIT": args.split,
+        "DEVICE": args.device,
+    }
     if args.backbone or args.pretrained or args.checkpoint:  # Another backbone brings its own weights.
         settings["BACKBONE.PRETRAINED"] = args.pretrained
-        values |= {"BACKBONE.NAME": args.backbone, "BACKBONE.CHECKPOINT": args.checkpoint}
-    return settings | {key: value for key, value in values.items() if value is not None}
+        given |= {"BACKBONE.NAME": args.backbone, "BACKBONE.CHECKPOINT": args.checkpoint}
+    return settings | {key: value for key, value in given.items() if value is not None}
 
 
 def _ledger(name: str, records: "list[ResultRecord]", out: Path) -> None:
@@ -80,7 +94,7 @@ def _ledger(name: str, records: "list[ResultRecord]", out: Path) -> None:
     made = ledger_tables(rows)
     console = Console()
     for table in ledger_tables([row for row in rows if row.verdict != "not run"]):
-        console.print(table.rich())
+        console.print(table.rich(console.width))
         for note in table.notes:
             console.print(f"- {note}", highlight=False, style="dim", soft_wrap=True)
     console.print(f"{name}: {verdict_counts(rows)}")

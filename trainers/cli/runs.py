@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainers.cli import values
+
 if TYPE_CHECKING:
     from trainers.runs.records import ResultRecord
 
@@ -18,22 +20,24 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     runs = verbs.add_parser("runs", help="list, show, compare and remove finished runs")
     own = runs.add_subparsers(dest="runs_verb", required=True, metavar="VERB")
     listing = own.add_parser("ls", help="list the runs; --json prints one JSON object per line")
-    listing.add_argument("folder", nargs="?", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
+    listing.add_argument(
+        "folder", type=values.path, nargs="?", default=Path("runs"), help="folder of runs (default: runs)"
+    )
     for name in FILTERS:
-        listing.add_argument(f"--{name}", help=f"only this {name}")
+        listing.add_argument(f"--{name}", type=values.text, help=f"only this {name}")
     listing.set_defaults(run=_ls)
     show = own.add_parser("show", help="all that is known of a run")
-    show.add_argument("name", metavar="RUN", help="the first letters of its id, or its folder")
+    show.add_argument("name", type=values.text, metavar="RUN", help="the first letters of its id, or its folder")
     show.set_defaults(run=_show)
     diff = own.add_parser("diff", help="what two runs differ in: settings, results, and which images changed")
-    diff.add_argument("left", metavar="RUN")
-    diff.add_argument("right", metavar="RUN")
+    diff.add_argument("left", type=values.text, metavar="RUN")
+    diff.add_argument("right", type=values.text, metavar="RUN")
     diff.set_defaults(run=_diff)
     remove = own.add_parser("rm", help="remove runs with what they learnt; they are computed again when next needed")
-    remove.add_argument("names", nargs="+", metavar="RUN")
+    remove.add_argument("names", type=values.text, nargs="+", metavar="RUN")
     remove.set_defaults(run=_rm)
     for parser in (show, diff, remove):
-        parser.add_argument("--runs", dest="folder", type=Path, default=Path("runs"), help="(default: runs)")
+        parser.add_argument("--runs", type=values.path, dest="folder", default=Path("runs"), help="(default: runs)")
     for parser in (listing, show, diff, remove):
         parser.add_argument("--json", action="store_true", help="as JSON")
 

@@ -2,6 +2,8 @@
 
 import argparse
 
+from trainers.cli import values
+
 OK = 0
 
 
@@ -13,7 +15,12 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="List the settings that bench and train take as KEY VALUE, with their defaults, their meaning and "
         "the values that they take.",
     )
-    parser.add_argument("section", nargs="?", help="such as OPTIM, DATA or COOP; without it, the names of all sections")
+    parser.add_argument(
+        "section",
+        type=values.text,
+        nargs="?",
+        help="such as OPTIM, DATA or COOP; without it, the names of all sections",
+    )
     parser.set_defaults(run=_settings)
 
 

@@ -4,6 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from trainers.cli import values
+from trainers.cli.own_data import add_split_options, add_table_options, table_options
+
 OK = 0
 
 
@@ -16,25 +19,45 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "summary. The data are checked before anything is computed; how long it trains follows from how many images "
         "there are. The same command goes on from where it was stopped.",
     )
-    parser.add_argument("method", metavar="METHOD", help="such as coop; `adaptkit methods` lists them")
     parser.add_argument(
-        "--data", required=True, metavar="PATH", help="a folder of class folders, a table or shards of images"
+        "method", type=values.text, metavar="METHOD", help="such as coop; `adaptkit methods` lists them"
     )
-    parser.add_argument("--out", metavar="FOLDER", help="for the adapter (default: DATA-METHOD)")
-    parser.add_argument("--shots", type=int, help="training images per class (default: what there is, at most 16)")
-    parser.add_argument("--seed", type=int, default=1, help="of the drawn images and the training (default: 1)")
     parser.add_argument(
-        "--backbone", default="adaptkit-mini", help="an open_clip name (default: adaptkit-mini, embedded and small)"
+        "--data",
+        type=values.path_as_text,
+        required=True,
+        metavar="PATH",
+        help="a folder of class folders, a table or shards of images",
     )
-    parser.add_argument("--pretrained", help="the tag of the backbone's weights, such as openai")
-    parser.add_argument("--checkpoint", help="a local file with the backbone's weights")
-    parser.add_argument("--classnames", metavar="FILE", help="names for the classes")
     parser.add_argument(
-        "--template", action="append", default=[], metavar="TEXT", help='such as "a photo of a {}."; repeat for more'
+        "--out", type=values.path_as_text, metavar="FOLDER", help="for the adapter (default: DATA-METHOD)"
     )
-    parser.add_argument("--split", metavar="FILE", help="a split file of yours")
+    parser.add_argument(
+        "--shots", type=values.count, help="training images per class (default: what there is, at most 16)"
+    )
+    parser.add_argument("--seed", type=values.seed, default=1, help="of the drawn images and the training (default: 1)")
+    parser.add_argument(
+        "--backbone",
+        type=values.text,
+        default="adaptkit-mini",
+        help="an open_clip name (default: adaptkit-mini, embedded and small)",
+    )
+    parser.add_argument("--pretrained", type=values.text, help="the tag of the backbone's weights, such as openai")
+    parser.add_argument("--checkpoint", type=values.path_as_text, help="a local file with the backbone's weights")
+    parser.add_argument("--classnames", type=values.path_as_text, metavar="FILE", help="names for the classes")
+    parser.add_argument(
+        "--template",
+        type=values.text,
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help='such as "a photo of a {}."; repeat for more',
+    )
+    parser.add_argument("--split", type=values.path_as_text, metavar="FILE", help="a split file of yours")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images out")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
+    add_table_options(parser)
+    add_split_options(parser)
+    parser.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda or cuda:1")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
     parser.set_defaults(run=_train)
 
@@ -43,7 +66,7 @@ def _train(args: argparse.Namespace) -> int:
     from trainers.fit.main import fit
     from trainers.fit.report import SHEET_FILE
 
-    if not Path(args.data).expanduser().exists():
+    if args.data.strip() and not Path(args.data).expanduser().exists():
         raise FileNotFoundError(f"there is nothing at {args.data!r}; give a folder of class folders")
     result = fit(
         args.method,
@@ -58,6 +81,9 @@ def _train(args: argparse.Namespace) -> int:
         templates=args.template,
         split=args.split,
         skip_bad=args.skip_bad,
+        redraw=args.redraw,
+        val_as_test=args.val_as_test,
+        **table_options(args),
         device=args.device,
         overrides=args.overrides,
         on_message=_Progress(),

@@ -9,6 +9,7 @@ from datasets_fewshot import list_datasets, list_draws, suites
 from datasets_fewshot.registry import SUITES, suite_origin
 from trainers.config.files import packaged_names
 from trainers.config.layers import Layer, Node, Schema, from_node
+from trainers.config.listed_split import FALLBACK
 from trainers.config.recipes import packaged_layer, recipe_layer
 from trainers.config.settings import OWN_SUITE, BenchSettings, DataConfig
 from trainers.config.values import ConfigError, check_name
@@ -39,13 +40,16 @@ def data_settings(node: Node) -> DataConfig:
     data = from_node(DataConfig, node.DATA, "DATA")
     check_name("DATA.DRAW", data.draw, list_draws())
     if not data.own:
-        for key, value in (("CLASSNAMES", data.classnames), ("SKIP_BAD", data.skip_bad)):
-            if value:
+        for key in ("CLASSNAMES", "SKIP_BAD", "PATH_COLUMN", "LABEL_COLUMN", "ENCODING", "VAL_AS_TEST"):
+            if getattr(data, key.lower()):
                 raise ConfigError(f"DATA.{key} is for own data; name them with --data PATH")
-        if data.split not in (None, "fallback"):
-            raise ConfigError(f"DATA.SPLIT is {data.split!r}; use fallback, or a split file together with --data PATH")
         if data.split and node.SUITE == "mini":
-            raise ConfigError("DATA.SPLIT is 'fallback', but the embedded suite brings its splits; leave it out")
+            raise ConfigError(
+                f"DATA.SPLIT is {data.split!r}, but the embedded suite brings its splits; leave it out, or add --suite "
+                "paper or --data PATH"
+            )
+        if data.split not in (None, FALLBACK) and not Path(data.split).expanduser().is_file():
+            raise ConfigError(f"DATA.SPLIT is {data.split!r}; use fallback, or a split file that is there")
     if data.templates:
         try:
             ClassSet(("cat",), data.templates)

@@ -26,7 +26,9 @@ from trainers.config.files import (
     packaged_names,
     read_user_file,
 )
+from trainers.config.idle_sections import check_sections
 from trainers.config.layers import Layer, Node, Schema, from_node, make_schema, read_layer, resolve
+from trainers.config.listed_split import listed_split
 from trainers.config.overrides import Settings, nested, words_as_settings
 from trainers.config.recipes import packaged_layer, recipe_layer
 from trainers.config.settings import (
@@ -62,7 +64,8 @@ def load_bench(
         ConfigError: names the key, the value, where it stands and the nearest valid names.
     """
     schema = make_schema()
-    users = [] if config_file is None else [read_layer(read_user_file(config_file), f"in {config_file}", schema)]
+    file = None if config_file is None else read_user_file(config_file)
+    users = [] if file is None else [read_layer(file, f"in {config_file}", schema)]
     users.append(read_layer(nested(settings or {}), "on the command line", schema))
     users.append(read_layer(nested(words_as_settings(overrides)), "on the command line", schema))
     name = from_node(BenchSettings, resolve(users, {}, schema)).protocol
@@ -83,6 +86,7 @@ def load_bench(
     if bench.selection == "oracle" and not chosen.oracle:
         able = " and ".join(other for other in list_protocols() if get_protocol(other).oracle)
         raise ConfigError(f"SELECTION is 'oracle', which is for {able}, not for {name}; leave it out")
+    check_sections(nested(words_as_settings(overrides)), file, config_file, bench)
     for wrapper in bench.wrap:
         check_name("WRAP", wrapper, list_wrappers())
     wrappers = [recipe_layer("wrappers", wrapper, wrapper_class(wrapper).__module__, schema) for wrapper in bench.wrap]
@@ -103,10 +107,14 @@ def load_bench(
         ]
         for method in methods
     }
+    listed = listed_split(data, bench.datasets)
     runs: list[RunConfig] = []
     for dataset in bench.datasets:
         for method in bench.methods:
-            runs += _runs(recipes[method], later, bench, data, dataset, method, schema)
+            own = _runs(recipes[method], later, bench, data, dataset, method, schema)
+            if listed is not None and dataset == listed.dataset:
+                own = [dataclasses.replace(run, draw=listed.draw(data.draw), split_file=listed.sha256) for run in own]
+            runs += own
     backbone = from_node(BackboneConfig, node.BACKBONE, "BACKBONE")
     checkpoint = from_node(CheckpointConfig, node.CHECKPOINT, "CHECKPOINT")
     launch = from_node(LaunchConfig, node.LAUNCH, "LAUNCH")

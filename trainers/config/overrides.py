@@ -24,7 +24,8 @@ def words_as_settings(words: Sequence[str]) -> dict[str, object]:
     settings: dict[str, object] = {}
     for key, text in zip(words[::2], words[1::2], strict=True):
         try:
-            settings[key] = parse_yaml(text, "value of", key)
+            # YAML has nothing for null, and a user who writes an empty word means an empty text.
+            settings[key] = parse_yaml(text, "value of", key) if text.strip() else text
         except FileError as error:
             raise ConfigError(f"{key} is {text!r}, which is not YAML; put quotes around it") from error
     return settings

@@ -4,6 +4,7 @@ from dataclasses import Field, dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 from adaptkit.options import option, options
+from trainers.bounds import MOST_PROCESSES, MOST_SEED
 from trainers.config.training import OptimConfig, ViewConfig
 from trainers.labels import WRAP_SIGN
 
@@ -29,30 +30,49 @@ Wrap = tuple[
 class BackboneConfig:
     """Which frozen CLIP: an open_clip name with a tag or a local file, or the embedded one."""
 
-    name: str = option("adaptkit-mini", "An open_clip name, or adaptkit-mini for the embedded model.")
-    pretrained: str | None = option(None, 'The tag of open_clip\'s weights, such as "openai".')
-    checkpoint: str | None = option(None, "A local file of weights.")
+    name: str = option("adaptkit-mini", "An open_clip name, or adaptkit-mini for the embedded model.", filled=True)
+    pretrained: str | None = option(None, 'The tag of open_clip\'s weights, such as "openai".', filled=True)
+    checkpoint: str | None = option(None, "A local file of weights.", filled=True)
 
 
 @options
 class DataConfig:
     """Where images come from and how shots are drawn."""
 
-    root: str | None = option(None, "The folder that holds the papers' data sets; the embedded ones need none.")
+    root: str | None = option(
+        None, "The folder that holds the papers' data sets; the embedded ones need none.", filled=True
+    )
     split: str | None = option(
         None,
         'Null takes the split that the data come with, and "fallback" builds one where the papers\' split file is '
-        "missing; for own data it is a split file.",
+        "missing; else it is a split file, for own data or for one data set of the papers.",
+        filled=True,
     )
-    draw: str = option("coop", "Whose few-shot draw is taken.")
-    workers: int = option(0, "Processes that decode images; the results do not depend on it.", least=0)
+    draw: str = option("coop", "Whose few-shot draw is taken.", filled=True)
+    workers: int = option(
+        0, "Processes that decode images; the results do not depend on it.", least=0, most=MOST_PROCESSES
+    )
     own: tuple[str, ...] = option(
-        (), 'Own data: folders, tables or shards, each of them a data set of the suite "own".'
+        (), 'Own data: folders, tables or shards, each of them a data set of the suite "own".', filled=True
     )
-    classnames: str | None = option(None, "A file of names for the classes of own data.")
+    classnames: str | None = option(None, "A file of names for the classes of own data.", filled=True)
     skip_bad: bool = option(False, "Leave unreadable images of own data out, and say so.")
-    templates: tuple[str, ...] = option((), "Sentences with one {} instead of the data sets' own templates.")
-    families: tuple[str, ...] = option((), "Drawing families to learn from in domain_generalization on embedded data.")
+    path_column: str | None = option(
+        None, "The column of image paths in a table of own data; null looks for it.", filled=True
+    )
+    label_column: str | None = option(
+        None, "The column of classes in a table of own data; null looks for it.", filled=True
+    )
+    encoding: str | None = option(
+        None, "The encoding of a table of own data; null recognises UTF-8 and UTF-16.", filled=True
+    )
+    val_as_test: bool = option(False, "Test on the val part of own data that have no test part.")
+    templates: tuple[str, ...] = option(
+        (), "Sentences with one {} instead of the data sets' own templates.", filled=True
+    )
+    families: tuple[str, ...] = option(
+        (), "Drawing families to learn from in domain_generalization on embedded data.", filled=True
+    )
 
 
 @options
@@ -73,13 +93,17 @@ class LaunchConfig:
         "Workers that share the runs; 0 takes one per device on CUDA, and on CPU as many as its cores have room for, "
         "if the runs are many.",
         least=0,
+        most=MOST_PROCESSES,
     )
     processes: int = option(
         1,
         "Processes that train one run together, each on its rows of every batch, for methods fed with images.",
         least=1,
+        most=MOST_PROCESSES,
     )
-    cpus: int = option(0, "CPUs of a worker on ray and slurm; 0 takes as many as it has threads.", least=0)
+    cpus: int = option(
+        0, "CPUs of a worker on ray and slurm; 0 takes as many as it has threads.", least=0, most=MOST_PROCESSES
+    )
     gpus: float = option(
         1.0, "GPUs of a worker on ray and slurm, where the runs are on CUDA; on ray it may be a share.", least=0
     )
@@ -106,16 +130,16 @@ class LaunchConfig:
 class BenchSettings:
     """What holds for a whole bench."""
 
-    protocol: str = option("base_to_novel", "What is learnt from and what is tested on.")
-    suite: str = option("mini", "The suite of data sets: mini is embedded, paper needs DATA.ROOT.")
-    methods: tuple[str, ...] = option(("zero_shot", "coop"), 'The methods, or "all".')
-    wrap: tuple[str, ...] = option((), "Wrappers around every method, the outermost first.")
+    protocol: str = option("base_to_novel", "What is learnt from and what is tested on.", filled=True)
+    suite: str = option("mini", "The suite of data sets: mini is embedded, paper needs DATA.ROOT.", filled=True)
+    methods: tuple[str, ...] = option(("zero_shot", "coop"), 'The methods, or "all".', filled=True)
+    wrap: tuple[str, ...] = option((), "Wrappers around every method, the outermost first.", filled=True)
     objective: tuple[str, ...] = option(
-        (), "Objectives that trainings minimise, the outermost first; none is every method's own loss."
+        (), "Objectives that trainings minimise, the outermost first; none is every method's own loss.", filled=True
     )
-    datasets: tuple[str, ...] = option((), "Data sets that are learnt from; none means all of the suite.")
+    datasets: tuple[str, ...] = option((), "Data sets that are learnt from; none means all of the suite.", filled=True)
     targets: tuple[str, ...] = option(
-        (), "Where cross_dataset and domain_generalization test; none means the other data sets."
+        (), "Where cross_dataset and domain_generalization test; none means the other data sets.", filled=True
     )
     recipe: Recipe = option(
         "default", 'The methods\' own settings; "paper" lays the settings of the published tables over them.'
@@ -124,12 +148,17 @@ class BenchSettings:
         "validation",
         'Methods choose hyper-parameters on validation images; "oracle" lets them use the test images, and says so.',
     )
-    device: str = option("auto", 'The device of torch; "auto" takes the first CUDA device if there is one.')
+    device: str = option(
+        "auto", 'The device of torch; "auto" takes the first CUDA device if there is one.', filled=True
+    )
     precision: Literal["auto", "fp32", "bf16"] = option(
         "auto", 'The precision of the towers; learnt tensors stay fp32, and "auto" is bf16 on CUDA.'
     )
     threads: int = option(
-        0, "Threads of the CPU; 0 takes one for a small backbone, and else as many as torch takes.", least=0
+        0,
+        "Threads of the CPU; 0 takes one for a small backbone, and else as many as torch takes.",
+        least=0,
+        most=MOST_PROCESSES,
     )
 
 
@@ -138,7 +167,9 @@ class RunSettings:
     """What a case may change besides the optimiser, the views and a method's options."""
 
     shots: tuple[int, ...] = option((16,), "Training images per class.", least=1)
-    seeds: tuple[int, ...] = option((1, 2, 3), "Seeds of the drawn images and of the training.", least=0)
+    seeds: tuple[int, ...] = option(
+        (1, 2, 3), "Seeds of the drawn images and of the training.", least=0, most=MOST_SEED
+    )
 
 
 @dataclass(frozen=True)
@@ -159,6 +190,7 @@ class RunConfig:
     wrap: Wrap = ()
     objective: Wrap = ()  # Objectives by name with their options, the outermost first; none is the method's own loss.
     draw: str = "coop"  # whose few-shot draw
+    split_file: str = ""  # SHA-256 of the split file that the user gave for a data set of the papers
     departures: tuple[str, ...] = ()  # where the suite, the user's file or the command line left the recipe
 
     @property

@@ -1,5 +1,6 @@
 """Settings of one training: how the learnt tensors are stepped, and how the training images vary."""
 
+import dataclasses
 import math
 from typing import Literal
 
@@ -52,6 +53,12 @@ class OptimConfig:
                 f"warmup_epochs={self.warmup_epochs} and epochs={self.epochs}; without warmup_recount no epoch is "
                 "left for the cosine, lower warmup_epochs"
             )
+
+    def with_period(self, n_batches: int) -> "OptimConfig":
+        """These settings for epochs of so many batches; where `epochs` is 0, a schedule falls over those of `steps`."""
+        if self.epochs or self.lr_scheduler not in ("cosine", "single_step"):
+            return self
+        return dataclasses.replace(self, epochs=self.epoch_count(n_batches))
 
     def epoch_count(self, n_batches: int) -> int:
         """Epochs of a training whose epochs have so many batches."""

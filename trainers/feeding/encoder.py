@@ -180,7 +180,7 @@ class ImageEncoder:
         return FeatureKey(
             weights_hash=self.backbone.weights_hash,
             transform=self._describe(images, n_views),
-            items_hash=files_hash(images.dataset.image_root, items),
+            items_hash=files_hash(images.dataset.image_root, items, images.dataset.moved),
             dtype="float32" if self.precision == "fp32" else "bfloat16",
         )
 
@@ -191,7 +191,7 @@ class ImageEncoder:
         key = FeatureKey(
             weights_hash=self.backbone.weights_hash,
             transform=f"{self._describe(images, n_views)}; rows of the last block in {self.precision}, packed",
-            items_hash=files_hash(images.dataset.image_root, items),
+            items_hash=files_hash(images.dataset.image_root, items, images.dataset.moved),
             dtype="float16",
         )
         encode = self.backbone.encode_tokens

@@ -1,64 +1,42 @@
-"""Checks of the user's own data, made before a backbone is loaded or an image is encoded."""
+"""Checks of class names and templates against the text tower, made before an image is encoded."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from adaptkit import ClassSet, FrozenCLIP
-from datasets_fewshot import FewShotDataset
+from trainers.runs.name_lengths import check_template_length
 
 NAMES_SHOWN = 5
-FEW_TEST_IMAGES = 30
 
 
-def check_images(dataset: FewShotDataset) -> tuple[str, ...]:
-    """Check the images and return notes for the user on minor problems, such as classes without a test image.
+def check_words(**arguments: object) -> None:
+    """Check that no argument is an empty word, which as a path would mean the current folder.
 
     Raises:
-        ValueError: if there is one class only, or no training or no test image.
+        ValueError: names the argument.
     """
-    names, split = dataset.classnames, dataset.split
-    if len(names) < 2:
-        raise ValueError(
-            f"{dataset.name} has one class only, {names[0]!r}, so there is nothing to tell apart; add a folder (or "
-            "rows) of other images, even if you call them 'something else'"
-        )
-    if not split.train:
-        raise ValueError(f"{dataset.name} has no training images; put some into its train part, or do away with parts")
-    if not split.test:
-        raise ValueError(
-            f"{dataset.name} has no test images, so nobody would know how well it works; add a test part, two or more "
-            "images to every class, or do away with parts to have some set aside"
-        )
-    trained = Counter(item.label for item in split.train)
-    tested = Counter(item.label for item in split.test)
-    notes = []
-    unlearnt = [name for label, name in enumerate(names) if not trained[label]]
-    if unlearnt:
-        notes.append(f"no training image of {_shown(unlearnt)}; only their names tell the model of them")
-    untested = [name for label, name in enumerate(names) if not tested[label]]
-    if untested:
-        notes.append(f"no test image of {_shown(untested)}; the accuracy says nothing of them")
-    if len(split.test) < FEW_TEST_IMAGES:
-        notes.append(f"{len(split.test)} test images are few: mind the interval behind the accuracy")
-    return tuple(notes)
+    for name, value in arguments.items():
+        if isinstance(value, str) and not value.strip():
+            raise ValueError(f'{name}={value!r} is empty; name something ("." is the current folder), or leave it out')
 
 
 def check_names(classes: ClassSet, backbone: FrozenCLIP) -> None:
-    """Check that every class name's prompt fits into the text tower's context.
+    """Check that every template with every class name fits into the text tower's context.
 
     Raises:
-        ValueError: lists the class names that are too long.
+        ValueError: names the template or the class names that are too long.
     """
-    tokenizer = backbone.tokenizer
+    tokenizer, room = backbone.tokenizer, backbone.context_length
     special = (tokenizer.start_id is not None) + (tokenizer.end_id is not None)
+    for template in classes.templates:
+        check_template_length(template, backbone)
     longest = max(classes.templates, key=lambda template: len(tokenizer.words(template.format("X"))))
     lengths = {name: special + len(tokenizer.words(longest.format(name))) for name in classes.readable}
-    too_long = [name for name, length in lengths.items() if length > backbone.context_length]
+    too_long = [name for name, length in lengths.items() if length > room]
     if too_long:
         raise ValueError(
-            f"{len(too_long)} class names are too long for the {backbone.context_length} positions of "
-            f"{backbone.name}'s text tower: {_shown(too_long)} needs {lengths[too_long[0]]} in {longest!r}; shorten "
-            "them in a classnames.txt beside the data, or with --classnames"
+            f"{len(too_long)} class names are too long for the {room} positions of {backbone.name}'s text tower: "
+            f"{_shown(too_long)} needs {lengths[too_long[0]]} in {longest!r}; "
+            "shorten them in a classnames.txt beside the data, or with --classnames, or shorten the template"
         )
 
 

@@ -10,14 +10,18 @@ from adaptkit.artefacts.atomic_file import is_half_written
 from adaptkit.artefacts.files import CARD_FILE, CONFIG_FILE, TENSORS_FILE
 from adaptkit.contract.method import Consumes
 from datasets_fewshot import FewShotDataset, load_own_data
+from datasets_fewshot.own.usable import check_usable
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.jobs import tidy
 from trainers.bench.plan import open_bench, plan
+from trainers.compute.precision import choose_device
 from trainers.compute.seeds import seeded
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
+from trainers.evaluation.judgement_files import metrics, write_judgement
 from trainers.evaluation.logits import predict
-from trainers.fit.checks import check_images, check_names
+from trainers.evaluation.metrics import judge
+from trainers.fit.checks import check_names, check_words
 from trainers.fit.defaults import default_shots, embedded_settings, size_settings
 from trainers.fit.report import confusions, worst_images, write_sheet, write_summary
 from trainers.protocols.few_shot import FEW_SHOT
@@ -45,6 +49,11 @@ def fit(
     templates: Sequence[str] = (),
     split: str | Path | None = None,
     skip_bad: bool = False,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    encoding: str | None = None,
+    redraw: bool = False,
+    val_as_test: bool = False,
     device: str = "auto",
     overrides: Sequence[str] = (),
     on_message: Callable[[str], None] | None = None,
@@ -52,9 +61,23 @@ def fit(
     """Check the data, train, test beside zero-shot, save; the arguments are those of `adaptkit.fit`."""
     tell = on_message or _say_nothing
     method_class(method)  # refuses an unknown name before anything is read
+    check_words(data=data, out=out, classnames=classnames, split=split, checkpoint=checkpoint, device=device)
+    choose_device(device)
+    if shots is not None and shots < 1:
+        raise ValueError(f"shots={shots}; expected 1 or more training images per class, or None for what there is")
     folder = _out_folder(out, Path(data).expanduser(), method)
-    dataset = load_own_data(data, split=split, classnames=classnames, skip_bad=skip_bad)
-    notes = list(check_images(dataset))
+    dataset = load_own_data(
+        data,
+        split=split,
+        classnames=classnames,
+        skip_bad=skip_bad,
+        path_column=path_column,
+        label_column=label_column,
+        encoding=encoding,
+        redraw=redraw,
+        val_as_test=val_as_test,
+    )
+    notes = list(check_usable(dataset))
     drawn = shots or default_shots(_training_counts(dataset))
     fixed: dict[str, object] = {
         "PROTOCOL": FEW_SHOT.name,
@@ -69,6 +92,10 @@ def fit(
         "DATA.CLASSNAMES": None if classnames is None else str(classnames),
         "DATA.SPLIT": None if split is None else str(split),
         "DATA.SKIP_BAD": skip_bad,
+        "DATA.PATH_COLUMN": path_column,
+        "DATA.LABEL_COLUMN": label_column,
+        "DATA.ENCODING": encoding,
+        "DATA.VAL_AS_TEST": val_as_test,
         "DATA.TEMPLATES": list(templates),
     }
     if backbone == EMBEDDED:
@@ -76,6 +103,8 @@ def fit(
         notes.append(f"{EMBEDDED} is a small model of drawings and icons; for photographs take a larger backbone")
     recipe = load_bench(None, overrides, fixed)
     tell(f"{len(dataset.classnames)} classes, {drawn} shots, {len(dataset.split.test)} test images")
+    for note in dataset.notes:
+        tell(f"note: {note}")
     bench = open_bench(recipe, folder / RUNS_FOLDER, cache_folder() / "features")
     check_names(ClassSet(dataset.classnames, recipe.runs[0].templates), bench.backbone)
     fixed |= size_settings(recipe.runs[-1], _images_drawn(dataset, drawn), _consumes(recipe.runs[-1], bench))
@@ -149,6 +178,8 @@ def _result(
     worst = worst_images(logits, labels)
     items = [test.items[place] for place in worst]
     write_sheet(test.dataset, items, logits[worst], folder)
+    judgement = judge(logits, labels, test.classnames)
+    write_judgement(judgement, folder)
     (score,) = record.scores
     assert score.interval is not None  # few_shot classifies
     return FitResult(
@@ -162,4 +193,5 @@ def _result(
         confusions=confusions(logits, labels, test.classnames),
         worst_images=tuple(test.dataset.path(item) for item in items),
         notes=notes,
+        metrics=metrics(judgement),
     )

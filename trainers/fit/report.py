@@ -16,6 +16,7 @@ from trainers.evaluation.scoring import Floats, Ints, log_probabilities
 
 CONFUSIONS = 5
 WORST_IMAGES = 16
+OTHERWISE = ("images", "accuracy", "interval", "confusions")  # metrics that stand in the summary anyhow
 SUMMARY_FILE, TEXT_FILE, SHEET_FILE = "summary.json", "summary.txt", "worst_images.png"
 
 
@@ -60,6 +61,7 @@ def write_summary(result: FitResult, folder: Path) -> None:
         "accuracy": result.accuracy,
         "interval": result.interval,
         "zero_shot_accuracy": result.zero_shot_accuracy,
+        **{name: value for name, value in result.metrics.items() if name not in OTHERWISE},
         "confusions": [asdict(confusion) for confusion in result.confusions],
         "worst_images": [str(path) for path in result.worst_images],
         "notes": result.notes,

@@ -57,6 +57,12 @@ def load_alone(wanted: Wanted) -> Sources:
 
 
 def classnames_of(split: Split) -> tuple[str, ...]:
-    """The class names of the training list in label order, C of them, as the list writes them."""
-    names = {item.label: item.classname for item in split.train}
+    """The class names of a split in label order, C of them, as its lists write them.
+
+    A class without training images is one of them: its images are tested, and its label counts in the order.
+    """
+    names: dict[int, str] = {}
+    for items in split:
+        for item in items:
+            names.setdefault(item.label, item.classname)
     return tuple(names[label] for label in sorted(names))

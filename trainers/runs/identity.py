@@ -9,6 +9,7 @@ from adaptkit import AdaptedCLIP
 from adaptkit.artefacts.atomic_file import Json
 from adaptkit.contract.method import Consumes
 from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
+from datasets_fewshot.splits.draws import LISTED
 from trainers.config.settings import OWN_SUITE, DataclassInstance, RunConfig
 from trainers.protocols.task import Task
 from trainers.runs.data import Bench
@@ -84,6 +85,8 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
                 identity[key] = getattr(config, key)
         if config.draw != PROTOCOL_DRAW:
             identity["draw"] = config.draw
+        if config.split_file:
+            identity["split_file"] = config.split_file
     if bench.suite == OWN_SUITE:  # File names do not tell folders of images apart.
         identity["files"] = [
             files_hash(data.image_root, [*data.split.train, *data.split.val, *data.split.test])
@@ -134,11 +137,15 @@ def notes_of(run: Run) -> tuple[str, ...]:
     notes = list(run.dataset.notes)
     for test in run.task.tests:
         notes += [f"{test.name}: {note}" for note in test.dataset.notes if note not in run.dataset.notes]
+        if len(test.classnames) == 1:
+            notes.append(f"{test.name}: {test.classnames[0]!r} is the only class, so its accuracy is 100 % by form")
     if not run.uses_training:
         return tuple(notes)
     if config.selection == "oracle":
         notes.append("oracle: hyper-parameters were selected on the test images")
-    if config.draw != PROTOCOL_DRAW:
+    if config.draw == LISTED:
+        notes.append("every seed learns from the same listed images")
+    elif config.draw != PROTOCOL_DRAW:
         notes.append(f"few-shot draw of {config.draw}'s code, which has other images than CoOp's")
     if config.recipe == "paper":
         notes.append(f"recipe of the paper: configs/paper/{config.method}_{config.protocol}.yaml")

@@ -11,21 +11,44 @@ from adaptkit import ClassSet, FrozenCLIP
 from adaptkit.classes.templates import DEFAULT_TEMPLATE
 from datasets_fewshot import FewShotDataset, Split
 from trainers.config.settings import BenchConfig
+from trainers.config.values import ConfigError
 from trainers.protocols.task import Sources
 
 
 def shorten_names(sources: Sources, config: BenchConfig, backbone: FrozenCLIP) -> Sources:
-    """The same data sets with names that fit into the prompts of the bench."""
+    """The same data sets with names that fit into the prompts of the bench.
+
+    Raises:
+        ConfigError: if a template has no room for a name.
+    """
     templates = {
         name: list({template: None for run in config.runs if run.dataset == name for template in run.templates})
         for name in sources.datasets
     }
+    for template in {template: None for its in templates.values() for template in its}:
+        check_template_length(template, backbone)
     datasets = {name: _fit(dataset, templates[name], backbone) for name, dataset in sources.datasets.items()}
     targets = {
         source: {name: _fit(dataset, templates[source], backbone) for name, dataset in others.items()}
         for source, others in sources.targets.items()
     }
     return replace(sources, datasets=datasets, targets=targets)
+
+
+def check_template_length(template: str, backbone: FrozenCLIP) -> None:
+    """Check that a template leaves room for one token of a class name.
+
+    Raises:
+        ConfigError: with the template, its tokens and the length of the context.
+    """
+    tokenizer = backbone.tokenizer
+    special = (tokenizer.start_id is not None) + (tokenizer.end_id is not None)
+    tokens = special + len(tokenizer.words(template.format("")))
+    if tokens >= backbone.context_length:
+        raise ConfigError(
+            f"the template {template!r} has {tokens} tokens without a class name, and the text tower of "
+            f"{backbone.name} has room for {backbone.context_length}; shorten the template"
+        )
 
 
 def _fit(dataset: FewShotDataset, templates: Sequence[str], backbone: FrozenCLIP) -> FewShotDataset:

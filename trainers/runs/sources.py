@@ -2,12 +2,18 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
-from datasets_fewshot import FewShotDataset, load_dataset, load_own_data
+from datasets_fewshot import PAPER_DATASETS, DatasetNotFoundError, FewShotDataset, load_dataset, load_own_data
+from datasets_fewshot.own.usable import check_usable
 from trainers.config.data_settings import own_name
+from trainers.config.listed_split import FALLBACK, listed_split
 from trainers.config.settings import BenchConfig, DataConfig, RunConfig
 from trainers.protocols.registry import get_protocol
 from trainers.protocols.task import NO_TARGETS, Sources, Task, Wanted
+from trainers.runs.task_checks import check_source, check_task
+
+ZERO_SHOT = "zero_shot"  # the method that learns nothing of images
 
 
 def load_sources(config: BenchConfig) -> Sources:
@@ -18,21 +24,99 @@ def load_sources(config: BenchConfig) -> Sources:
             FileNotFoundError if they are missing.
     """
     settings, data = config.settings, config.data
-    wanted = Wanted(settings.datasets, settings.targets, partial(_load, data), data.families)
-    return get_protocol(settings.protocol).load(wanted)
+    wanted = Wanted(settings.datasets, settings.targets, partial(_load, data, settings.datasets), data.families)
+    try:
+        sources = get_protocol(settings.protocol).load(wanted)
+    except DatasetNotFoundError as error:
+        raise DatasetNotFoundError(f"{error}{_what_would_run(settings.datasets, data)}") from error
+    if not config.data.own:  # `check_own` asks more of those
+        for dataset in sources.datasets.values():
+            check_source(dataset)
+    return sources
+
+
+def _what_would_run(names: tuple[str, ...], data: DataConfig) -> str:
+    """Which of the named data sets of the papers are there, and the words that take only these."""
+    root = None if data.root is None else Path(data.root).expanduser()
+    split = FALLBACK if data.split == FALLBACK else "paper"
+    there = [name for name in names if name in PAPER_DATASETS and _is_there(name, root, split)]
+    if root is None or not there or len(there) == len(names):
+        return ""
+    missing = ", ".join(name for name in names if name not in there)
+    return f". Missing: {missing}. The others are there: --datasets {','.join(there)}"
+
+
+def _is_there(name: str, root: Path | None, split: str) -> bool:
+    try:
+        PAPER_DATASETS[name].load(root, split=split)
+    except (ValueError, OSError, ImportError):
+        return False
+    return True
 
 
 def make_task(run: RunConfig, sources: Sources) -> Task:
-    """What a run trains on and is tested on."""
+    """What a run trains on and is tested on.
+
+    Raises:
+        ValueError: if it has nothing to learn from, nothing to be tested on, or one class to choose from.
+    """
     dataset, targets = sources.datasets[run.dataset], sources.targets.get(run.dataset, NO_TARGETS)
-    return get_protocol(run.protocol).make_task(dataset, run.shots, run.seed, run.draw, targets)
+    task = get_protocol(run.protocol).make_task(dataset, run.shots, run.seed, run.draw, targets)
+    check_task(task, dataset, run.protocol)
+    return task
 
 
-def _load(data: DataConfig, name: str, **options: str) -> FewShotDataset:
+def _load(data: DataConfig, names: tuple[str, ...], name: str, **options: str) -> FewShotDataset:
     if data.own:
         path = next(path for path in data.own if own_name(path) == name)
-        own = load_own_data(path, split=data.split, classnames=data.classnames, skip_bad=data.skip_bad)
-        return replace(own, name=name)
-    if data.split == "fallback":
-        options = {"split": "fallback", **options}
+        return replace(_load_own(data, path), name=name)
+    listed = listed_split(data, names)
+    if data.split == FALLBACK:
+        options = {"split": FALLBACK, **options}
+    elif listed is not None and listed.dataset == name:
+        options = {"split": data.split or "", **options}
     return load_dataset(name, data.root, **options)
+
+
+def _load_own(data: DataConfig, path: str, redraw: bool = False) -> FewShotDataset:
+    return load_own_data(
+        path,
+        split=data.split,
+        classnames=data.classnames,
+        skip_bad=data.skip_bad,
+        path_column=data.path_column,
+        label_column=data.label_column,
+        encoding=data.encoding,
+        val_as_test=data.val_as_test,
+        redraw=redraw,
+    )
+
+
+def redraw_own(data: DataConfig) -> None:
+    """Draw the splits of own data again; whoever loads them later finds the new ones.
+
+    Raises:
+        ValueError: if data are not what they should be, or their split is not drawn.
+    """
+    for path in data.own:
+        _load_own(data, path, redraw=True)
+
+
+def check_own(config: BenchConfig, sources: Sources) -> tuple[str, ...]:
+    """Check own data before anything is computed, and return notes on them for the user.
+
+    Raises:
+        ValueError: if a data set has one class only, two classes of one name, or no images to learn from or test on.
+    """
+    if not config.data.own:
+        return ()
+    training = any(run.method != ZERO_SHOT for run in config.runs)
+    needs = {name: (dataset, training) for name, dataset in sources.datasets.items()}
+    for targets in sources.targets.values():
+        needs |= {name: (dataset, False) for name, dataset in targets.items() if name not in needs}
+    notes = []
+    for name, (dataset, learnt) in needs.items():
+        notes += [f"{name}: {note}" for note in (*dataset.notes, *check_usable(dataset, learnt))]
+        if learnt:
+            check_source(dataset)
+    return tuple(dict.fromkeys(notes))

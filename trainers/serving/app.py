@@ -55,6 +55,8 @@ class Classifier:
             return
         if self.method.bound_to_classes is not None:
             raise UploadError(f"other class names are refused: {self.method.bound_to_classes}", 422)
+        if len(names) == 1:
+            raise UploadError(f"{names[0]!r} is the only class name, so every image would be it; send two or more", 422)
         self._encoded.close()
         before = self.method.classes
         try:
@@ -112,8 +114,8 @@ def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastA
         names = class_names(classes or [])
         data = await read_body(request, max_bytes)
         prediction = await run_in_threadpool(classifier.classify, data, max_bytes, names, topk)
-        ranked = zip(prediction.labels, prediction.probabilities, strict=True)
-        return {"classes": [{"label": label, "probability": probability} for label, probability in ranked]}
+        ranked = zip(prediction.labels, prediction.indices, prediction.probabilities, strict=True)
+        return {"classes": [{"label": name, "index": index, "probability": value} for name, index, value in ranked]}
 
     return app
 

@@ -1,14 +1,21 @@
 """A table of text, and its forms: Markdown for files, LaTeX for papers, rich for terminals."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
 MISSING = "–"
+TERMINAL_WIDTH = 80  # columns, also where the output is piped
+NAMES = 2  # columns of names, at the left
+NAME_WIDTH = 16  # of a name, at most
+FOLDED_WIDTH = 9  # of a name that is folded, at least
+HEADER_WIDTH = 7  # of a header, below which it is not broken
 LATEX = {**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}",
          "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "→": r"$\rightarrow$"}  # fmt: skip
 
@@ -52,30 +59,50 @@ class Table:
         lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in self.notes), r"\end{table}"]
         return "\n".join(lines) + "\n"
 
-    def rich(self) -> RichTable:
-        """For 80 columns: tight, a data set is named once, and where that is too wide names are folded, never numbers.
+    def rich(self, width: int = TERMINAL_WIDTH) -> Group:
+        """For a terminal or a pipe of `width` columns: tight, a data set is named once, and numbers are never folded.
 
-        The notes are left to whoever prints it.
+        Where it is too wide, names are folded; where that is not enough, the columns of numbers are parted over several
+        tables, each with the names. The notes are left to whoever prints it.
         """
+        shown = [self._shown(column) for column in range(len(self.headers))]
+        needed = [max(len(line) for text in column for line in text.splitlines() or [""]) for column in shown]
+        parts = _parts(needed, width)
+        return Group(*(self._rich_part(shown, columns, is_first=columns is parts[0]) for columns in parts))
+
+    def _rich_part(self, shown: Sequence[Sequence[str]], columns: Sequence[int], is_first: bool) -> RichTable:
+        """The names and the columns of numbers with these places."""
+        title = self.title if is_first else "the same, further columns"
+        style = "bold" if is_first else "italic"
         table = RichTable(
-            title=self.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0, show_edge=False
+            title=title, title_justify="left", title_style=style, box=SIMPLE_HEAD, padding=0, show_edge=False
         )
-        for column, header in enumerate(self.headers):
-            words = column < 2
-            shown = header.replace("test images", "test\nimages")
+        for column in columns:
+            is_name = column < NAMES
             table.add_column(
-                shown, justify="left" if words else "right", no_wrap=not words, max_width=16, overflow="fold"
+                shown[column][0],
+                justify="left" if is_name else "right",
+                no_wrap=not is_name,
+                max_width=NAME_WIDTH if is_name else None,
+                overflow="fold",
             )
         above = ""
         for number, row in enumerate(self.rows):
             first = "" if row[0] == above else row[0]
             cells = [
-                Text(cell.replace(" ± ", "±").replace(" + ", "+"), "bold" if (number, column) in self.best else "")
-                for column, cell in enumerate(row[1:], start=1)
+                Text(shown[column][number + 1], "bold" if (number, column) in self.best else "")
+                for column in columns[1:]
             ]
             table.add_row(first, *cells, end_section=number + 1 in self.sections)
             above = row[0]
         return table
+
+    def _shown(self, column: int) -> list[str]:
+        """The header of a column and its cells as a terminal shows them."""
+        cells = [row[column].replace(" ± ", "±").replace(" + ", "+") for row in self.rows]
+        header = self.headers[column]
+        widest = max((len(cell) for cell in cells), default=0)
+        return [header if column < NAMES else _broken(header, max(widest, HEADER_WIDTH)), *cells]
 
     def _marked(self, number: int, mark: str) -> list[str]:
         row = self.rows[number]
@@ -92,6 +119,34 @@ def with_best(table: Table, columns: Sequence[int]) -> Table:
             if len(numbers) > 1:
                 best += [(row, column) for row, value in values.items() if value == max(numbers)]
     return replace(table, best=tuple(best))
+
+
+def _parts(needed: Sequence[int], width: int) -> list[list[int]]:
+    """Places of the columns of each part: the names, and as many columns of numbers as fit beside them."""
+    names = [min(each, NAME_WIDTH) for each in needed[:NAMES]]
+    places = list(range(len(needed)))
+    folded = [min(each, FOLDED_WIDTH) for each in names]
+    if sum(folded) + sum(needed[NAMES:]) + len(needed) - 1 <= width:
+        return [places]
+    parts: list[list[int]] = []
+    used = width
+    for place in places[NAMES:]:
+        if used + 1 + needed[place] > width:
+            parts.append(places[:NAMES])
+            used = sum(names) + NAMES - 1
+        parts[-1] = [*parts[-1], place]
+        used += 1 + needed[place]
+    return parts or [places]
+
+
+def _broken(header: str, width: int) -> str:
+    """A header with a line break wherever a word would go beyond the width: "imagenet_sketch" at its underscore."""
+    lines = [""]
+    for piece in re.findall(r"[^ _]+[ _]?|[ _]", header):
+        if lines[-1] and len(lines[-1] + piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _sections(table: Table) -> Iterator[tuple[int, int]]:

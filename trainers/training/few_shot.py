@@ -86,7 +86,7 @@ def train(
         return TrainLog(0, ())
     if not len(batches):
         raise ValueError("there is no batch to train on; `batches` must give some in every pass over it")
-    device = method.backbone.device
+    device, optim = method.backbone.device, optim.with_period(len(batches))
     optimizer = build_optimizer(learnt, optim, [parameter for name, parameter in named.items() if name in undecayed])
     method.train()
     team.own_random_numbers()

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adaptkit.layers.full_precision import at_least_fp32, run_as
 from adaptkit.options import option, options
 from adaptkit.wrappers.fdt.calibration import calibrate, effective_support, support_size
 from adaptkit.wrappers.fdt.codebook import random_codebook, warm_codebook
@@ -112,17 +113,19 @@ class GroundingHead(nn.Module):
     @staticmethod
     def _queries(rows: Tensor, projected: Tensor, learnt: QueryNetwork | ResidualQuery | None) -> Tensor:
         if isinstance(learnt, QueryNetwork):
-            return learnt(rows)
+            return run_as(learnt, rows)
         queries = projected.shape[-1] ** 0.5 * F.normalize(projected, dim=-1)
-        return queries if learnt is None else queries + learnt(rows)
+        return queries if learnt is None else queries + run_as(learnt, rows)
 
     def image_scores(self, patches: Tensor, projected: Tensor) -> Tensor:
         """Pooled scores (B, N), not divided by T; see `image_queries`."""
-        return pooled_scores(self.image_queries(patches, projected), self.codebook, self.config.pooling)
+        return pooled_scores(self.image_queries(patches, projected), at_least_fp32(self.codebook), self.config.pooling)
 
     def text_scores(self, words: Tensor, projected: Tensor, real: Tensor) -> Tensor:
         """Pooled scores (C, N), not divided by T; see `text_queries`. Words outside `real` (C, L) take no part."""
-        return pooled_scores(self.text_queries(words, projected), self.codes_of_texts, self.config.pooling, real)
+        return pooled_scores(
+            self.text_queries(words, projected), at_least_fp32(self.codes_of_texts), self.config.pooling, real
+        )
 
     def image_activations(self, patches: Tensor, projected: Tensor) -> Tensor:
         """Activations (B, N) of images; see `image_queries`."""
@@ -134,11 +137,11 @@ class GroundingHead(nn.Module):
 
     def image_features(self, activations: Tensor) -> Tensor:
         """Activations (B, N) -> F (B, d), unit rows."""
-        return unit(combine(activations, self.codebook, self.config.attention))
+        return unit(combine(activations, at_least_fp32(self.codebook), self.config.attention))
 
     def text_features(self, activations: Tensor) -> Tensor:
         """Activations (C, N) -> F (C, d), unit rows."""
-        return unit(combine(activations, self.codes_of_texts, self.config.attention))
+        return unit(combine(activations, at_least_fp32(self.codes_of_texts), self.config.attention))
 
     def logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
         """Scaled cosines (B, C) of unit rows (B, d) and (C, d)."""

@@ -101,7 +101,7 @@ class FDTWrapper(MethodWrapper):
         """Number, from the top left, of the patch that scores highest on each code: (B, 3, H, W) -> (B, N) int64."""
         with torch.autocast(self.device.type, enabled=False):
             queries = self.head.image_queries(*self._patches(self.inner.image_tokens(images)))
-            return token_scores(queries, self.head.codebook).argmax(dim=1)
+            return token_scores(queries, at_least_fp32(self.head.codebook)).argmax(dim=1)
 
     def text_activations(self, texts: Sequence[str]) -> Tensor:
         """Activations (N, codes) of N texts as they are, without a template."""
@@ -116,7 +116,7 @@ class FDTWrapper(MethodWrapper):
 
     def _class_features(self) -> Tensor:
         """Features F (C, d) of the classes' words, unit rows."""
-        activations = self.head.text_activations(self.words, self.projected_words, self.real_words)
+        activations = self.head.text_activations(*self._word_rows())
         return self.head.text_features(activations)
 
     # The start of the codebook
@@ -138,7 +138,11 @@ class FDTWrapper(MethodWrapper):
 
     def _pooled_words(self) -> Tensor:
         """Pooled scores (C, N) of the classes' words, not divided by T."""
-        return self.head.text_scores(self.words, self.projected_words, self.real_words)
+        return self.head.text_scores(*self._word_rows())
+
+    def _word_rows(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The classes' word rows, in full precision even where `.half()` has made the buffers shorter."""
+        return at_least_fp32(self.words), at_least_fp32(self.projected_words), self.real_words
 
     def _parts(self, x: Tensor) -> Iterator[Tensor]:
         """Output rows (b, 1 + P, D_v) of all images, in parts."""
@@ -233,5 +237,4 @@ class FDTWrapper(MethodWrapper):
         if missing := [name for name in CALIBRATION if name not in state]:
             raise ValueError(f"learnt tensors {sorted(state)} do not belong here; {missing} are missing")
         super().load_learnt_state({name: tensor for name, tensor in state.items() if name not in CALIBRATION})
-        for name in CALIBRATION:
-            self.get_buffer(name).copy_(state[name])
+        self._copy_into({name: self.get_buffer(name) for name in CALIBRATION}, {n: state[n] for n in CALIBRATION})

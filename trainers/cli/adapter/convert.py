@@ -2,7 +2,11 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
+
+from trainers.cli import values
+from trainers.cli.adapter.options import named_classes
 
 OK = 0
 
@@ -15,11 +19,15 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Turn the folder of a finished run into an adapter, which `adaptkit predict` and `adaptkit.load` "
         "take. Its model card has the scores of the run.",
     )
-    save.add_argument("run_folder", type=Path, metavar="RUN", help="a folder with a record.json")
-    save.add_argument("--out", type=Path, required=True, help="the folder to write")
-    save.add_argument("--pretrained", help="tag of the backbone's weights, where the record does not name it")
-    save.add_argument("--checkpoint", type=Path, metavar="FILE", help="the file of weights, where the run was on one")
-    save.add_argument("--licence", help='of the adapter, as the hub spells it, such as "mit"')
+    save.add_argument("run_folder", type=values.path, metavar="RUN", help="a folder with a record.json")
+    save.add_argument("--out", type=values.path, required=True, help="the folder to write")
+    save.add_argument(
+        "--pretrained", type=values.text, help="tag of the backbone's weights, where the record does not name it"
+    )
+    save.add_argument(
+        "--checkpoint", type=values.path, metavar="FILE", help="the file of weights, where the run was on one"
+    )
+    save.add_argument("--licence", type=values.text, help='of the adapter, as the hub spells it, such as "mit"')
     save.set_defaults(run=_save)
     imports = verbs.add_parser(
         "import-checkpoint",
@@ -27,16 +35,34 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         description="Turn a checkpoint of the released code of CoOp, CoCoOp, MaPLe, PromptSRC, IVLP (model.pth.tar-N) "
         "or CLIP-LoRA (.pt) into an adapter. No code in the file runs.",
     )
-    imports.add_argument("file", type=Path, metavar="FILE", help="the checkpoint")
-    imports.add_argument("--out", type=Path, required=True, help="the folder to write")
-    imports.add_argument("--backbone", default="ViT-B-16", help="what it was learnt on (default: ViT-B-16)")
-    imports.add_argument("--pretrained", help="the tag of the backbone's weights; the papers' are openai")
-    imports.add_argument("--checkpoint", type=Path, metavar="WEIGHTS", help="or a local file of them")
-    imports.add_argument("--classes", metavar="A,B,C", help="the classes in label order; the checkpoint has no names")
-    imports.add_argument("--classnames", type=Path, metavar="NAMES", help="or a file with one name per line")
-    imports.add_argument("--method", help="kgcoop, prograd or ivlp, whose files look like those of others")
+    imports.add_argument("file", type=values.path, metavar="FILE", help="the checkpoint")
+    imports.add_argument("--out", type=values.path, required=True, help="the folder to write")
+    imports.add_argument(
+        "--backbone", type=values.text, default="ViT-B-16", help="what it was learnt on (default: ViT-B-16)"
+    )
+    imports.add_argument(
+        "--pretrained", type=values.text, help="the tag of the backbone's weights; the papers' are openai"
+    )
+    imports.add_argument("--checkpoint", type=values.path, metavar="WEIGHTS", help="or a local file of them")
+    imports.add_argument(
+        "--classes",
+        type=values.class_names,
+        action="append",
+        metavar="A,B,C",
+        help="the classes in label order; the checkpoint has no names. Repeated, each is one name, commas included",
+    )
+    imports.add_argument(
+        "--classnames",
+        type=values.path,
+        metavar="NAMES",
+        help="or a file: a name or class<TAB>name in every line, or JSON",
+    )
+    imports.add_argument(
+        "--method", type=values.text, help="kgcoop, prograd or ivlp, whose files look like those of others"
+    )
     imports.add_argument(
         "--option",
+        type=values.text,
         action="append",
         default=[],
         metavar="NAME=VALUE",
@@ -77,19 +103,16 @@ def _import(args: argparse.Namespace) -> int:
     return OK
 
 
-def class_names(listed: str | None, file: Path | None) -> list[str]:
-    """Class names from a list with commas, or from a file with one name per line.
+def class_names(listed: Sequence[str] | None, file: Path | None) -> list[str]:
+    """Class names in label order, from `--classes` or from a file of them; two may be equal, as labels are.
 
     Raises:
-        ValueError: if no name is given, or both the list and the file are.
+        ValueError: if no name is given, a name is blank, or both the list and the file are given.
     """
-    if (listed is None) == (file is None):
+    classes = named_classes(listed, file)
+    if classes is None:
         raise ValueError("name the classes in label order: either --classes a,b,c or --classnames FILE")
-    words = listed.split(",") if listed is not None else Path(str(file)).read_text(encoding="utf-8").splitlines()
-    names = [word.strip() for word in words if word.strip()]
-    if not names:
-        raise ValueError(f"there is no class name in {listed if file is None else file!r}")
-    return names
+    return list(classes.classnames)
 
 
 def _option(written: str) -> tuple[str, object]:

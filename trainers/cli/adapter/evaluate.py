@@ -2,20 +2,25 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainers.cli import values
 from trainers.cli.adapter.options import add_adapter, open_adapter
+from trainers.cli.own_data import add_table_options, table_options
 
 if TYPE_CHECKING:
     from adaptkit import AdaptedCLIP
     from datasets_fewshot import FewShotDataset, Item
-    from trainers.evaluation.scoring import Score
+    from trainers.evaluation.candidates import Candidates
+    from trainers.evaluation.metrics import Judgement
     from trainers.feeding.batches import Batch
 
 OK = 0
 HARDEST_SHOWN = 5  # Number of hardest classes shown.
+TOPK = 5  # An answer counts as right in the top-k accuracy if it is among so many.
 
 
 def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -23,31 +28,74 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser = verbs.add_parser(
         "eval",
         help="test a saved adapter on labelled images",
-        description="Test a saved adapter on labelled images, among the classes that the images have.",
+        description="Test a saved adapter on labelled images, among its own classes if they contain those of the "
+        "images. An adapter that takes other names answers among the images' classes where it does not know them all.",
     )
     add_adapter(parser)
-    parser.add_argument("--data", required=True, metavar="DATA", help="a folder of class folders, a table or a name")
-    parser.add_argument("--root", type=Path, help="the folder that holds the data sets of the papers")
-    parser.add_argument("--classnames", metavar="FILE", help="names for the classes of own images")
+    parser.add_argument(
+        "--data",
+        type=values.path_as_text,
+        required=True,
+        metavar="DATA",
+        help="a folder of class folders, a table or a name",
+    )
+    parser.add_argument("--root", type=values.path, help="the folder that holds the data sets of the papers")
+    parser.add_argument(
+        "--classnames", type=values.path_as_text, metavar="FILE", help="names for the classes of own images"
+    )
     parser.add_argument(
         "--part", choices=("test", "val", "train", "all"), default="test", help="which images (default: test)"
     )
+    parser.add_argument(
+        "--among",
+        choices=("adapter", "data"),
+        default="adapter",
+        help="whose classes may be the answer: all of the adapter's, which contain the images' (default), or only "
+        "those that the images have, which makes the task easier",
+    )
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images of own data out")
-    parser.add_argument("--workers", type=int, default=0, help="processes that decode images (default: 0)")
+    add_table_options(parser)
+    parser.add_argument("--workers", type=values.helpers, default=0, help="processes that decode images (default: 0)")
     parser.add_argument("--json", action="store_true", help="all numbers as JSON, those of every class too")
+    parser.add_argument(
+        "--out",
+        type=values.path,
+        metavar="FOLDER",
+        help="write metrics.json, classes.csv, confusion_matrix.csv and, with matplotlib, confusion_matrix.png",
+    )
     parser.set_defaults(run=_eval)
 
 
 def _eval(args: argparse.Namespace) -> int:
+    from trainers.evaluation.candidates import choose_candidates
+
+    if args.out is not None and args.out.exists() and not args.out.is_dir():
+        raise ValueError(f"--out {str(args.out)!r} is a file; give a folder")
     dataset = labelled_data(args)
     items = part_of(dataset, args.part)
     method = open_adapter(args)
-    score = evaluate(method, dataset, items, args.workers)
-    if args.json:
-        print(json.dumps(as_json(score, dataset, args.part), ensure_ascii=False, indent=1))
-    else:
-        print(as_text(score, dataset, args.part))
+    candidates = choose_candidates(method, dataset.classnames, args.among)
+    judgement = evaluate(method, dataset, items, args.workers, candidates)
+    content = as_json(judgement, candidates, dataset, args.part)
+    print(
+        json.dumps(content, ensure_ascii=False, indent=1)
+        if args.json
+        else as_text(judgement, candidates, dataset, args.part)
+    )
+    if args.out is not None:
+        _write(judgement, content, args.out)
     return OK
+
+
+def _write(judgement: "Judgement", content: dict[str, object], folder: Path) -> None:
+    """Write the files of `--out`; what is said of them goes to stderr, beside JSON on stdout."""
+    from trainers.evaluation.judgement_files import write_judgement, write_metrics
+
+    files, no_picture = write_judgement(judgement, folder)
+    files.insert(0, write_metrics(content, folder))
+    print(f"wrote {', '.join(file.name for file in files)} to {folder}", file=sys.stderr)
+    if no_picture:
+        print(no_picture, file=sys.stderr)
 
 
 def labelled_data(args: argparse.Namespace) -> "FewShotDataset":
@@ -56,7 +104,7 @@ def labelled_data(args: argparse.Namespace) -> "FewShotDataset":
 
     if args.data in list_datasets():
         return load_dataset(args.data, args.root)
-    return load_own_data(args.data, classnames=args.classnames, skip_bad=args.skip_bad)
+    return load_own_data(args.data, classnames=args.classnames, skip_bad=args.skip_bad, **table_options(args))
 
 
 def part_of(dataset: "FewShotDataset", part: str) -> "tuple[Item, ...]":
@@ -72,42 +120,35 @@ def part_of(dataset: "FewShotDataset", part: str) -> "tuple[Item, ...]":
     return items
 
 
-def evaluate(method: "AdaptedCLIP", dataset: "FewShotDataset", items: "Sequence[Item]", workers: int = 0) -> "Score":
-    """Classify the images among the data set's classes.
-
-    A method bound to its classes answers with a part of its logits, if its classes contain the data set's.
+def evaluate(
+    method: "AdaptedCLIP",
+    dataset: "FewShotDataset",
+    items: "Sequence[Item]",
+    workers: int = 0,
+    candidates: "Candidates | None" = None,
+) -> "Judgement":
+    """Classify the images and judge the answers, among the given candidates or those that `choose_candidates` chooses.
 
     Raises:
-        ValueError: if the method is bound to its classes and lacks some of the data set's.
+        ValueError: if there are not several candidates, or the method is bound to its classes and lacks some of the
+            data set's.
     """
+    import numpy as np
+
     from trainers.compute.precision import choose_precision
+    from trainers.evaluation.candidates import choose_candidates
     from trainers.evaluation.logits import predict
-    from trainers.evaluation.scoring import score
+    from trainers.evaluation.metrics import judge
     from trainers.feeding.batches import evaluation_batches
     from trainers.feeding.feeds import IMAGE_EVAL_BATCH
 
-    columns = _columns(method, dataset.classnames)
+    candidates = candidates or choose_candidates(method, dataset.classnames)
     batches = evaluation_batches(dataset, items, method.backbone.preprocess_cfg, IMAGE_EVAL_BATCH, workers)
     precision = choose_precision("auto", method.device)
     logits, labels = predict(method, _as_consumed(method, batches), precision)
-    return score(logits[:, columns], labels)
-
-
-def _columns(method: "AdaptedCLIP", names: tuple[str, ...]) -> list[int]:
-    """Columns of the method's logits for classes of these names; a method that takes any classes gets them first."""
-    if method.classes.classnames == names:
-        return list(range(len(names)))
-    if method.bound_to_classes is None:
-        method.set_classes(names)
-        return list(range(len(names)))
-    known = {name: column for column, name in enumerate(method.classes.classnames)}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ValueError(
-            f"the images have {len(unknown)} classes that the adapter does not know, such as {unknown[0]!r}, and "
-            f"{method.bound_to_classes}"
-        )
-    return [known[name] for name in names]
+    known = sorted({item.label for part in dataset.split for item in part})  # `classnames` is in this order
+    labels = candidates.place(np.searchsorted(known, labels))
+    return judge(candidates.pick(logits), labels, candidates.names)
 
 
 def _as_consumed(method: "AdaptedCLIP", batches: "Iterator[Batch]") -> "Iterator[Batch]":
@@ -115,35 +156,44 @@ def _as_consumed(method: "AdaptedCLIP", batches: "Iterator[Batch]") -> "Iterator
         yield method.consume(images.to(method.device)), labels
 
 
-def as_text(score: "Score", dataset: "FewShotDataset", part: str) -> str:
-    """The score for people: accuracy with its interval, calibration, and the hardest classes."""
-    (low, high), n_classes = score.interval, len(dataset.classnames)
+def as_text(judgement: "Judgement", candidates: "Candidates", dataset: "FewShotDataset", part: str) -> str:
+    """The judgement for people: accuracy with its interval, means over classes, calibration, the hardest classes."""
+    score, macro = judgement.score, judgement.macro
+    low, high = score.interval
+    whose = "the adapter's" if candidates.among == "adapter" else "the images'"
     lines = [
-        f"{dataset.name}, {part}: {score.correct} of {score.total} images right among {n_classes} classes",
-        f"accuracy {score.accuracy:.2f} % (95 % interval {low:.2f} to {high:.2f})",
+        f"{dataset.name}, {part}: {score.correct} of {score.total} images right among {len(candidates.names)} classes "
+        f"({whose})",
+        f"accuracy {score.accuracy:.2f} % (95 % interval {low:.2f} to {high:.2f}), "
+        f"balanced accuracy {judgement.balanced_accuracy:.2f} %",
+        f"precision {macro['precision']:.2f} %, recall {macro['recall']:.2f} %, F1 {macro['f1']:.2f} % (means over "
+        "classes)",
+    ]
+    if len(candidates.names) > TOPK:
+        lines.append(f"right class among the {TOPK} most probable: {judgement.topk_accuracy(TOPK):.2f} %")
+    lines += [
+        f"always answering {judgement.majority.name!r}, the most frequent class, is right for "
+        f"{judgement.majority_accuracy:.2f} %",
         f"expected calibration error {score.ece:.2f} %, negative log-likelihood {score.nll:.3f}",
     ]
-    tested = [(rate, name) for rate, name in zip(score.per_class, dataset.classnames, strict=True) if rate == rate]
+    tested = [(one.recall, one.name) for one in judgement.classes if one.recall is not None]
     hardest = [f"{name} {rate:.0f} %" for rate, name in sorted(tested)[:HARDEST_SHOWN] if rate < 100]
     if hardest:
         lines.append(f"hardest classes: {', '.join(hardest)}")
-    return "\n".join([*lines, *(f"note: {note}" for note in dataset.notes)])
+    return "\n".join([*lines, *(f"note: {note}" for note in (*candidates.notes, *dataset.notes))])
 
 
-def as_json(score: "Score", dataset: "FewShotDataset", part: str) -> dict[str, object]:
-    """The score for programs: all numbers; a class without images has null."""
-    rates = {
-        name: None if rate != rate else rate for name, rate in zip(dataset.classnames, score.per_class, strict=True)
-    }
+def as_json(
+    judgement: "Judgement", candidates: "Candidates", dataset: "FewShotDataset", part: str
+) -> dict[str, object]:
+    """The judgement for programs: `judgement_files.metrics`, and what was judged among which classes."""
+    from trainers.evaluation.judgement_files import metrics
+
     return {
         "dataset": dataset.name,
         "part": part,
-        "images": score.total,
-        "correct": score.correct,
-        "accuracy": score.accuracy,
-        "interval": list(score.interval),
-        "ece": score.ece,
-        "nll": score.nll,
-        "per_class": dict(zip(dataset.classnames, rates, strict=True)),
-        "notes": list(dataset.notes),
+        "among": candidates.among,
+        "classes": len(candidates.names),
+        **metrics(judgement, TOPK),
+        "notes": [*candidates.notes, *dataset.notes],
     }

@@ -1,15 +1,18 @@
 """The verb `adaptkit explain`: learnt words of an adapter, and the parts of an image that it looks at."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter
+from trainers.cli import values
+from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter, shared_names
 
 if TYPE_CHECKING:
     from adaptkit import AdaptedCLIP
 
 OK = 0
+NAMES_SHOWN = 10
 
 
 def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -21,11 +24,13 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "image: how far the log-odds of a class fall when 3 x 3 patches are covered (occlusion).",
     )
     add_adapter(parser)
-    parser.add_argument("image", metavar="IMAGE", help="an image file")
+    parser.add_argument("image", type=values.text, metavar="IMAGE", help="an image file")
     add_classes(parser)
-    parser.add_argument("--of", metavar="CLASS", help="the class to map (default: the most probable)")
-    parser.add_argument("--topk", type=int, default=5, help="classes and words to show (default: 5)")
-    parser.add_argument("--out", type=Path, metavar="PNG", help="the map to write (default: IMAGE's name + .map.png)")
+    parser.add_argument("--of", type=values.text, metavar="CLASS", help="the class to map (default: the most probable)")
+    parser.add_argument("--topk", type=values.count, default=5, help="classes and words to show (default: 5)")
+    parser.add_argument(
+        "--out", type=values.path, metavar="PNG", help="the map to write (default: IMAGE's name + .map.png)"
+    )
     parser.set_defaults(run=_explain)
 
 
@@ -35,25 +40,43 @@ def _explain(args: argparse.Namespace) -> int:
     from trainers.cli.adapter.predict import as_line
 
     picture = read_image(args.image)
-    method = open_adapter(args)
+    method = open_adapter(args, least=2)
     names = method.classes.classnames
     (prediction,) = method.predict(picture, args.topk)
-    name = args.of or prediction.label
-    if name not in names:
-        raise ValueError(f"--of {name!r} is no class of the adapter; its classes are {', '.join(names[:10])} ...")
-    for line in word_lines(method, args.topk, names.index(name)):
+    mapped = prediction.indices[0] if args.of is None else class_index(names, args.of)
+    for line in word_lines(method, args.topk, mapped):
         print(line)
-    print(as_line(args.image, prediction))
+    print(as_line(args.image, prediction, shared_names(names)))
     image = preprocess(method, [picture])[0]
-    falls = relevance(method, image, names.index(name))
+    falls = relevance(method, image, mapped)
     out = args.out or Path(f"{Path(args.image).stem}.map.png")
     draw_relevance(method, image, falls).save(out)
     rows, columns = falls.shape
     print(
-        f"wrote {out}: what speaks for {name!r} is red, what speaks against it blue; covered, the strongest of "
-        f"{rows} x {columns} patches takes {float(falls.max()):.2f} nats off its log-odds"
+        f"wrote {out}: what speaks for {names[mapped]!r} is red, what speaks against it blue; covered, the strongest "
+        f"of {rows} x {columns} patches takes {float(falls.max()):.2f} nats off its log-odds"
     )
     return OK
+
+
+def class_index(names: Sequence[str], wanted: str) -> int:
+    """The place of the class that `--of` names, or whose number it gives as "#3".
+
+    Raises:
+        ValueError: if there is no such class, or several have the name.
+    """
+    found = [index for index, name in enumerate(names) if name == wanted]
+    if not found and wanted.startswith("#") and wanted[1:].isdecimal() and int(wanted[1:]) < len(names):
+        return int(wanted[1:])
+    if not found:
+        more = " ..." if len(names) > NAMES_SHOWN else ""
+        raise ValueError(
+            f"--of {wanted!r} is no class of the adapter; its classes are {', '.join(names[:NAMES_SHOWN])}{more}"
+        )
+    if len(found) > 1:
+        numbers = ", ".join(f"'#{index}'" for index in found)
+        raise ValueError(f"--of {wanted!r} is the name of {len(found)} classes; give one of their numbers: {numbers}")
+    return found[0]
 
 
 def word_lines(method: "AdaptedCLIP", count: int, class_index: int) -> list[str]:

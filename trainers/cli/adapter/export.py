@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from trainers.cli import values
 from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter
 
 OK = 0
@@ -22,7 +23,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     add_classes(export)
     export.add_argument("--format", choices=FORMATS, default="onnx", help="default: onnx")
     export.add_argument("--int8", action="store_true", help="int8 weights, for onnx; says how far the result is off")
-    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write")
+    export.add_argument("--out", type=values.path, required=True, metavar="FILE", help="the file to write")
     export.set_defaults(run=_export)
     merge = verbs.add_parser(
         "merge",
@@ -31,9 +32,12 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "backbone wherever one is named.",
     )
     add_adapter(merge)
-    merge.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .safetensors file to write")
+    merge.add_argument("--out", type=values.path, required=True, metavar="FILE", help="the .safetensors file to write")
     merge.add_argument(
-        "--alpha", type=float, default=1.0, help="from 0, zero-shot weights, to 1, the learnt ones (default)"
+        "--alpha",
+        type=values.number(least=0, most=1),
+        default=1.0,
+        help="from 0, zero-shot weights, to 1, the learnt ones (default)",
     )
     merge.set_defaults(run=_merge)
 

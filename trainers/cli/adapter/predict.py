@@ -4,16 +4,21 @@ import argparse
 import glob
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter
+from trainers.cli import values
+from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter, shared_names
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from adaptkit import AdaptedCLIP, Prediction
+    from adaptkit.contract.answers import Answering
 
 OK, SOME_UNREADABLE = 0, 1
 STDIN = "-"
@@ -29,33 +34,61 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     add_adapter(parser)
     parser.add_argument(
-        "images", nargs="+", metavar="IMAGE", help='files, folders, patterns such as "*.jpg", or - for a list on stdin'
+        "images",
+        type=values.text,
+        nargs="+",
+        metavar="IMAGE",
+        help='files, folders, patterns such as "*.jpg", or - for a list on stdin',
     )
     add_classes(parser)
-    parser.add_argument("--topk", type=int, default=3, help="classes per image (default: 3)")
+    parser.add_argument("--topk", type=values.count, default=3, help="classes per image (default: 3)")
+    parser.add_argument(
+        "--reject",
+        type=values.probability,
+        metavar="P",
+        help='answer "unknown" where even the best class has a probability below P, such as 0.8',
+    )
+    parser.add_argument(
+        "--scores",
+        choices=("softmax", "independent"),
+        default="softmax",
+        help="softmax: probabilities that sum to 1 over the classes (default); independent: each class alone, so that "
+        "an image may show several of them or none",
+    )
+    parser.add_argument(
+        "--offset",
+        type=values.number(),
+        metavar="LOGIT",
+        help="of independent scores, sigmoid(logit - LOGIT); `adaptkit eval --json` fits one (default: SigLIP's own; "
+        'otherwise the logit of the neutral name "something")',
+    )
     parser.add_argument("--json", action="store_true", help="JSON, one object per line")
-    parser.add_argument("--batch-size", type=int, default=64, help="images at a time (default: 64)")
+    parser.add_argument("--batch-size", type=values.count, default=64, help="images at a time (default: 64)")
     parser.set_defaults(run=_predict)
 
 
 def _predict(args: argparse.Namespace) -> int:
+    from adaptkit.contract.answers import Answering
+
     if args.topk < 1 or args.batch_size < 1:
         raise ValueError(f"--topk {args.topk} and --batch-size {args.batch_size} have to be 1 or more")
+    answering = Answering(args.topk, args.reject, args.scores, args.offset)
     paths: Iterable[str] = image_paths(args.images, sys.stdin)
     total = None
     if STDIN not in args.images:
         paths = list(paths)
         total = len(paths)
-    method = open_adapter(args)
+    method = open_adapter(args, least=1 if args.scores == "independent" else 2)
+    shared = shared_names(method.classes.classnames)
     done = unreadable = 0
     with _progress(total) as advance:
-        for path, outcome in outcomes(method, paths, args.topk, args.batch_size):
+        for path, outcome in outcomes(method, paths, answering, args.batch_size):
             if args.json:
-                print(as_json(path, outcome), flush=True)
+                print(as_json(path, outcome, says_label=args.reject is not None), flush=True)
             elif isinstance(outcome, str):
                 print(f"adaptkit: {outcome}", file=sys.stderr)
             else:
-                print(as_line(path, outcome), flush=True)
+                print(as_line(path, outcome, shared), flush=True)
             done += 1
             unreadable += isinstance(outcome, str)
             advance()
@@ -100,38 +133,67 @@ def _local(word: str) -> str:
 
 
 def outcomes(
-    method: "AdaptedCLIP", paths: Iterable[str], topk: int, batch_size: int
+    method: "AdaptedCLIP", paths: Iterable[str], answering: "Answering", batch_size: int
 ) -> "Iterator[tuple[str, Prediction | str]]":
     """Each path with the prediction for its image, or with the reason why it could not be read."""
-    from adaptkit.contract.prediction import read_image
+    from adaptkit.contract.prediction import predictions, preprocess, read_image
 
-    remaining = iter(paths)
-    with method.encode_classes_once():
+    waiting: deque[tuple[str, str | None]] = deque()  # paths that are read, with the reason where that failed
+
+    def batches() -> "Iterator[Tensor]":
+        remaining = iter(paths)
         while batch := list(islice(remaining, batch_size)):
-            images, reasons = {}, {}
-            for place, path in enumerate(batch):
+            images = []
+            for path in batch:
                 try:
-                    images[place] = read_image(path)
+                    images.append(read_image(path))
+                    waiting.append((path, None))
                 except ValueError as error:
-                    reasons[place] = " ".join(str(error).split())
-            predicted = dict(zip(images, method.predict(list(images.values()), topk, batch_size), strict=True))
-            for place, path in enumerate(batch):
-                yield path, predicted.get(place) or reasons[place]
+                    waiting.append((path, " ".join(str(error).split())))
+            if images:
+                yield preprocess(method, images)
+
+    for prediction in predictions(method, batches(), answering):
+        while (entry := waiting.popleft())[1] is not None:
+            yield entry[0], entry[1]
+        yield entry[0], prediction
+    for path, reason in waiting:  # behind the last image that could be read
+        assert reason is not None
+        yield path, reason
 
 
-def as_line(path: str, prediction: "Prediction") -> str:
-    """A prediction for people: "photo.jpg: corgi 93.1 %, husky 6.2 %"."""
-    ranked = zip(prediction.labels, prediction.probabilities, strict=True)
-    return f"{path}: " + ", ".join(f"{label} {100 * probability:.1f} %" for label, probability in ranked)
+def as_line(path: str, prediction: "Prediction", shared: "Container[str]" = ()) -> str:
+    """A prediction for people: "photo.jpg: corgi 93.1 %, husky 6.2 %".
+
+    Args:
+        shared: names that several classes have, which get their class's number.
+    """
+    ranked = zip(prediction.labels, prediction.probabilities, prediction.indices, strict=True)
+    said = ", ".join(
+        f"{label} (class {index}) {100 * probability:.1f} %"
+        if label in shared
+        else f"{label} {100 * probability:.1f} %"
+        for label, probability, index in ranked
+    )
+    return f"{path}: {prediction.label} ({said})" if prediction.rejected else f"{path}: {said}"
 
 
-def as_json(path: str, outcome: "Prediction | str") -> str:
-    """A prediction for programs: a JSON object in one line."""
+def as_json(path: str, outcome: "Prediction | str", says_label: bool = False) -> str:
+    """A prediction for programs: a JSON object in one line.
+
+    Args:
+        says_label: whether it says the answer, "unknown" if it is rejected, beside the most probable classes.
+    """
     if isinstance(outcome, str):
         return json.dumps({"image": path, "error": outcome}, ensure_ascii=False)
-    ranked = zip(outcome.labels, outcome.probabilities, strict=True)
-    classes = [{"label": label, "probability": probability} for label, probability in ranked]
-    return json.dumps({"image": path, "classes": classes}, ensure_ascii=False)
+    answer = {"label": outcome.label, "rejected": outcome.rejected} if says_label else {}
+    return json.dumps({"image": path, **answer, "classes": as_classes(outcome)}, ensure_ascii=False)
+
+
+def as_classes(prediction: "Prediction") -> list[dict[str, object]]:
+    """The most probable classes for programs; the index is the class's place in the adapter's order."""
+    ranked = zip(prediction.labels, prediction.indices, prediction.probabilities, strict=True)
+    return [{"label": label, "index": index, "probability": probability} for label, index, probability in ranked]
 
 
 @contextmanager

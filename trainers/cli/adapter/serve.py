@@ -2,6 +2,7 @@
 
 import argparse
 
+from trainers.cli import values
 from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter
 
 OK = 0
@@ -18,9 +19,13 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     add_adapter(parser)
     add_classes(parser)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)")
-    parser.add_argument("--port", type=int, default=8080, help="default: 8080")
-    parser.add_argument("--max-mb", type=float, default=10.0, help="largest upload in MB (default: 10)")
+    parser.add_argument(
+        "--host", type=values.text, default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)"
+    )
+    parser.add_argument("--port", type=values.port, default=8080, help="default: 8080")
+    parser.add_argument(
+        "--max-mb", type=values.number(above=0), default=10.0, help="largest upload in MB (default: 10)"
+    )
     parser.set_defaults(run=_serve)
 
 
@@ -34,7 +39,7 @@ def _serve(args: argparse.Namespace) -> int:
     if args.max_mb <= 0:
         raise ValueError(f"--max-mb {args.max_mb:g}; expected more than 0")
     hosts = LOOPBACK if args.host in LOOPBACK else ("*",)
-    app = make_app(open_adapter(args), int(args.max_mb * 1e6), hosts)
+    app = make_app(open_adapter(args, least=2), int(args.max_mb * 1e6), hosts)
     if args.host not in LOOPBACK:
         print(f"adaptkit: whoever reaches {args.host} can use this server; it asks for no password", flush=True)
     where = f"[{args.host}]" if ":" in args.host else args.host

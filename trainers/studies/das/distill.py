@@ -21,7 +21,7 @@ from adaptkit.wrappers import DAS, DASConfig
 from adaptkit.wrappers.das.search import RewardSearch
 from adaptkit.wrappers.das.stand_ins import write_stand_ins
 from datasets_fewshot import FewShotDataset, Item, Split, files_hash
-from datasets_fewshot.own.bad_images import find_bad_images
+from datasets_fewshot.own.checked_images import check_images
 from datasets_fewshot.own.image_tree import walk_images
 from trainers.compute.seeds import derived_seed, seeded
 from trainers.config.training import OptimConfig, ViewConfig
@@ -110,7 +110,7 @@ def unlabelled_images(root: Path, skip_bad: bool) -> FewShotDataset:
     paths = [path.relative_to(root).as_posix() for path in walk_images(root)]
     if not paths:
         raise ValueError(f"{str(root)!r} holds no images; give a folder with some, at any depth")
-    bad = find_bad_images(root, paths)
+    bad = check_images(root, paths).bad
     if bad and not skip_bad:
         raise ValueError(
             f"{len(bad)} of {len(paths)} images cannot be read, such as {min(bad)!r}; remove them, or leave them out "
@@ -152,7 +152,7 @@ def distill_stand_ins(
         "settings": asdict(settings),
         "weights": backbone.weights_hash,
         "precision": bench.precision,
-        "images": files_hash(images.image_root, items),
+        "images": files_hash(images.image_root, items, images.moved),
     }
     work = out.with_name(f".{out.name}.training")
     with seeded(derived_seed("distill", settings.seed), backbone.device):

@@ -43,3 +43,18 @@ def test_an_ensemble_averages_unit_vectors(tiny_clip):
 
 def test_class_weights_record_no_gradient(tiny_clip):
     assert not class_weights(tiny_clip, ClassSet(("cat",))).requires_grad
+
+
+@pytest.mark.parametrize(
+    "sentences", ["ab", 3, [["a"]], [["a"], "b"], [["a"], []], [["a"], [3]], [["a"], [" "]], [3, 4]]
+)
+def test_sentences_that_are_not_one_list_per_class_are_refused(sentences):
+    with pytest.raises(ValueError, match="sentences"):
+        ClassSet(("cat", "dog"), sentences=sentences)
+
+
+def test_templates_do_not_replace_sentences_in_silence():
+    classes = ClassSet(("cat", "dog"), sentences=(("a cat.",), ("a dog.",)))
+    with pytest.raises(ValueError, match="sentences of their own; give one of them"):
+        as_class_set(classes, ["art of a {}."])
+    assert as_class_set(classes) is classes

@@ -42,6 +42,65 @@ def test_paths_pil_images_and_tensors_agree(method, tmp_path):
     assert method.predict(paths[0]) == method.predict(images[0]) == method.predict(paths[:1])
 
 
+def test_pixels_in_arrays_and_tensors_are_the_picture_that_they_show(method):
+    image = picture()
+    pixels = np.asarray(image)
+    channels_first = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    made = method.backbone.preprocess(image)
+    (expected,) = method.predict(image)
+    stacks = (pixels[None], channels_first[None], made[None], made[None].numpy())
+    for given in (pixels, channels_first, pixels / 255, (pixels / 255).astype(np.float32), made, made.numpy(), *stacks):
+        assert method.predict(given) == method.predict([given]) == [expected]
+    mixed = (image, pixels, channels_first, made, pixels / 255)
+    assert method.predict(mixed) == method.predict(iter(mixed))
+    assert [prediction.labels for prediction in method.predict(mixed)] == [expected.labels] * 5
+    grey = image.convert("L")
+    for given in (np.asarray(grey), np.asarray(grey)[..., None], torch.from_numpy(np.asarray(grey).copy())[None]):
+        assert method.predict([given]) == method.predict(grey)
+    seen_through = image.convert("RGBA")
+    seen_through.putalpha(Image.linear_gradient("L").resize(image.size))
+    assert method.predict(np.asarray(seen_through)) == method.predict(seen_through)
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (torch.zeros(3, 32, 32, dtype=torch.bool), "images are bool; give uint8 pixels"),
+        (torch.zeros(1, 3, 32, 32, dtype=torch.int64), "images are int64"),
+        (torch.zeros(3, 32, 32, dtype=torch.complex64), "images are complex64"),
+        (torch.full((3, 32, 32), torch.nan), "images hold nan"),
+        (torch.full((1, 3, 32, 32), torch.inf), "images hold inf"),
+        (255 * torch.ones(1, 3, 32, 32), "float images reach 255, so they are not preprocessed"),
+        (torch.zeros(40, 50, 3, dtype=torch.uint8), r"channels last: use permute\(2, 0, 1\)"),
+        (np.zeros((3, 40, 50), np.uint8), r"channels first: use transpose\(1, 2, 0\)"),
+        (np.zeros((40, 50, 3), np.int64), "an array of int64 is no picture"),
+        (np.zeros((40, 50, 3), bool), "an array of bool is no picture"),
+        (np.full((40, 50, 3), 255.0), "an array of floats from 255 to 255 is no picture"),
+        (np.full((40, 50, 3), np.nan), "an array of floats from nan to nan is no picture"),
+        (np.zeros((0, 50, 3), np.uint8), "is no picture"),
+        (5, r"'5' \(int\) is no image"),
+        (None, "NoneType is no image"),
+        (b"image", "bytes is no image"),
+    ],
+    ids=str,
+)
+def test_types_and_numbers_that_no_image_has_are_refused(given, complaint, method):
+    for images in (given, [given]):
+        with pytest.raises(ValueError, match=complaint):
+            method.predict(images)
+
+
+def test_floats_that_may_be_pixels_are_said(method):
+    with pytest.warns(UserWarning, match="taken as preprocessed; if they are pixels"):
+        method.predict(torch.rand(2, 3, 32, 32))
+
+
+def test_answers_that_are_not_finite_are_no_predictions(method, batch):
+    next(iter(method.learnt_parameters().values())).data.fill_(torch.nan)
+    with pytest.raises(ValueError, match="numbers that are not finite"):
+        method.predict(batch[0])
+
+
 def test_batches_do_not_change_the_answer(method, batch):
     for whole, one in zip(method.predict(batch[0]), method.predict(batch[0], batch_size=1), strict=True):
         assert whole.labels == one.labels
@@ -69,7 +128,7 @@ def test_what_cannot_be_classified_is_refused(method, tmp_path):
     with pytest.raises(ValueError, match=r"none\.png"):
         method.predict([tmp_path / "none.png"])
     with pytest.raises(ValueError, match=r"expected \(B, 3, 32, 32\)"):
-        method.predict(torch.zeros(3, 32, 32))
+        method.predict(torch.zeros(3, 40, 32))
     with pytest.raises(ValueError, match="topk=0"):
         method.predict(picture(), topk=0)
 
@@ -97,3 +156,26 @@ def test_files_are_read_as_a_folder_of_own_images_is(kind, tmp_path):
     assert ours.mode == "RGB"
     assert ours.tobytes() == load_image(path, "upright").tobytes()
     assert ours.size == load_image(path, "upright").size
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"topk": 0},
+        {"topk": 2.5},
+        {"topk": "3"},
+        {"topk": True},
+        {"reject": 1.01},
+        {"reject": -0.1},
+        {"reject": float("nan")},
+        {"reject": "0.8"},
+        {"scores": "sigmoid"},
+        {"offset": 1.0},
+        {"scores": "independent", "offset": float("inf")},
+        {"scores": "independent", "offset": "a"},
+    ],
+)
+def test_an_answer_that_there_cannot_be_is_refused_with_its_value(method, batch, asked):
+    name, value = list(asked.items())[-1]
+    with pytest.raises(ValueError, match=f"{name}={value!r}".replace("'", ".")):
+        method.predict(batch[0], **asked)

@@ -15,13 +15,6 @@ from datasets_fewshot.own.auto_split import auto_split
 from datasets_fewshot.own.load import SPLIT_FILE
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("ADAPTKIT_CACHE", str(folder))
-    return folder
-
-
 def picture(path: Path, color: tuple[int, ...] = (200, 30, 10), mode: str = "RGB") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, (8, 6), color).save(path)
@@ -62,19 +55,11 @@ def test_images_that_came_after_the_split_are_counted_in_the_notes(photos):
     assert any("1 images are newer" in note for note in load_own_data(photos).notes)
 
 
-def test_a_removed_image_is_named(photos):
-    gone = load_own_data(photos).split.train[0].path
-    (photos / gone).unlink()
-    with pytest.raises(SplitError, match="1 of 20 images") as caught:
-        load_own_data(photos)
-    assert gone in str(caught.value)
-
-
 def test_a_folder_that_cannot_be_written_still_loads(photos, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("datasets_fewshot.own.load.write_split", refuse)
+    monkeypatch.setattr("datasets_fewshot.own.kept_split.write_split", refuse)
     assert "not kept" in load_own_data(photos).notes[0]
 
 
@@ -174,7 +159,8 @@ def test_a_link_to_an_image_that_is_gone_is_named(photos):
 def test_images_are_decoded_once_and_again_after_a_change(photos, monkeypatch):
     load_own_data(photos)
     decoded: list[Path] = []
-    monkeypatch.setattr("datasets_fewshot.own.bad_images._is_readable", lambda path: decoded.append(path) or True)
+    name = "datasets_fewshot.own.checked_images._pixels_hash"
+    monkeypatch.setattr(name, lambda path: decoded.append(path) or path.name)
     load_own_data(photos)
     assert decoded == []
     os.utime(photos / "cat" / "0.png", ns=(0, 0))
@@ -215,60 +201,6 @@ def test_names_that_do_not_fit_are_refused(photos):
         load_own_data(photos, classnames=["a", "b", "c"])
     with pytest.raises(ValueError, match="names kat but the data have the classes"):
         load_own_data(photos, classnames={"kat": "cat"})
-
-
-TABLES = {
-    "headed.csv": "path,class\na/1.png,cat\na/2.png,dog\na/3.png,cat\n",
-    "bare.csv": "a/1.png,cat\na/2.png,dog\na/3.png,cat\n",
-    "tabbed.tsv": "filename\tlabel\tnotes\na/1.png\tcat\t\na/2.png\tdog\tblurred\na/3.png\tcat\t\n",
-    "lines.jsonl": '{"path": "a/1.png", "class": "cat"}\n\n{"image": "a/2.png", "label": "dog"}\n'
-    '{"file_name": "a/3.png", "category": "cat"}\n',
-    "marked.csv": "\ufeffPath,Class\r\na/1.png,cat\r\na/2.png,dog\r\na/3.png,cat\r\n",
-}
-
-
-@pytest.mark.parametrize("file", TABLES)
-def test_a_table_lists_images(tmp_path, file):
-    for index in (1, 2, 3):
-        picture(tmp_path / "a" / f"{index}.png")
-    (tmp_path / file).write_text(TABLES[file], encoding="utf-8", newline="")
-    dataset = load_own_data(tmp_path / file)
-    assert dataset.classnames == ("cat", "dog")
-    assert {item.path: item.classname for items in dataset.split for item in items} == {
-        "a/1.png": "cat",
-        "a/2.png": "dog",
-        "a/3.png": "cat",
-    }
-    assert (tmp_path / file).with_suffix(".split.json").is_file()
-
-
-def test_a_table_may_name_the_parts(tmp_path):
-    for index in (1, 2):
-        picture(tmp_path / f"{index}.png")
-    table = tmp_path / "table.csv"
-    table.write_text("path,class,split\n1.png,cat,train\n2.png,cat,test\n")
-    assert [len(items) for items in load_own_data(table).split] == [1, 0, 1]
-    table.write_text("path,class,split\n1.png,cat,train\n2.png,cat,\n")
-    with pytest.raises(SplitError, match=r"'2\.png' and 0 more images have no part"):
-        load_own_data(table)
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        ("t.csv", "path,class\n1.png,\n", r"line 2 has the columns \['class', 'path'\]; it needs a path and a class"),
-        ("t.csv", "path,class\n/etc/1.png,cat\n", "line 2: the path '/etc/1.png' is empty or absolute"),
-        ("t.csv", "path,class\n../1.png,cat\n", "line 2: .* climbs out"),
-        ("t.csv", "path,class,split\n1.png,cat,dev\n", "line 2: the part is 'dev'; use train, val or test"),
-        ("t.csv", "path,class\n", "lists no image"),
-        ("t.jsonl", '{"path": "1.png"\n', "line 1 is not JSON"),
-        ("t.jsonl", '["1.png", "cat"]\n', "line 1 is .*; expected"),
-    ],
-)
-def test_a_broken_table_is_refused_at_its_line(tmp_path, file, content, message):
-    (tmp_path / file).write_text(content)
-    with pytest.raises(SplitError, match=message):
-        load_own_data(tmp_path / file)
 
 
 def shard(path: Path, samples: dict[str, bytes]) -> None:
@@ -354,3 +286,32 @@ def test_a_drawn_split_uses_every_image_once_in_any_order_of_the_list(sizes, see
         assert n_val >= min(1, max(0, size - 2))
     random.shuffle(items)
     assert auto_split(items, seed) == split
+
+
+def test_the_layout_of_clip_benchmark_is_read_with_its_parts_and_names(tmp_path):
+    for part, images in (("train", 24), ("test", 12)):
+        (tmp_path / part).mkdir()
+        for number in range(2):
+            samples = {}
+            for index in range(number, images, 2):
+                image = io.BytesIO()
+                Image.new("RGB", (8, 6), (index, number, 9)).save(image, format="WEBP", lossless=True)
+                samples |= {f"s{index:04d}.webp": image.getvalue(), f"s{index:04d}.cls": str(index % 12).encode()}
+            samples |= {"._s0.webp": b"x"}
+            shard(tmp_path / part / f"{number}.tar", samples)
+    (tmp_path / "classnames.txt").write_text("".join(f"name of {number}\n" for number in range(12)))
+    (tmp_path / "zeroshot_classification_templates.txt").write_text("a photo of a {c}.\na sketch of a {c}.\n")
+    dataset = load_own_data(tmp_path)
+    assert dataset.classnames == tuple(f"name of {number}" for number in range(12))
+    assert [len(part) for part in dataset.split] == [24, 0, 12]
+    assert "the 2 sentences of zeroshot_classification_templates.txt are not read" in dataset.notes[0]
+    assert '--template "a photo of a {}."' in dataset.notes[0]
+    item = next(item for item in dataset.split.test if item.path.endswith("s0007.webp"))
+    assert (item.path, item.label) == ("test/1.tar/s0007.webp", 7)
+    assert dataset.load(item).getpixel((0, 0)) == (7, 1, 9)
+
+
+def test_a_list_of_images_in_a_txt_says_that_tables_end_otherwise(tmp_path):
+    (tmp_path / "list.txt").write_text("img/1.png cat\n")
+    with pytest.raises(SplitError, match=r"line 1 is 'img/1\.png cat'; a \.txt lists shards.*\.csv"):
+        load_own_data(tmp_path / "list.txt")

@@ -209,7 +209,7 @@ def test_a_broken_split_file_is_refused_at_its_place(tmp_path, fault):
 def test_text_that_is_not_json_is_refused_with_its_line(tmp_path):
     path = tmp_path / "split.json"
     path.write_text('{"train": [\n ["a.jpg", 0 "cat"]]}')
-    with pytest.raises(SplitError, match="line 2, column"):
+    with pytest.raises(SplitError, match="line 2 column"):
         read_split(path)
 
 

@@ -34,7 +34,9 @@ def test_what_is_as_in_the_papers_is_said_to_be(tmp_path, monkeypatch):
     make_tree("dtd", tmp_path, DTD.layouts[0])
     monkeypatch.setattr(doctor, "draw_differences", lambda *args: ())
     known = doctor.facts("dtd")
-    monkeypatch.setattr(doctor, "facts", lambda name: type(known)(94, 47, 47, known.classnames, known.draws))
+    monkeypatch.setattr(
+        doctor, "facts", lambda name: type(known)(94, 47, 47, known.classnames, known.draws, known.lists)
+    )
     report = examine("dtd", tmp_path)
     assert report.exit_code == 0
     assert "as in the papers" in str(report)
@@ -74,6 +76,7 @@ def test_a_damaged_sample_is_named(tmp_path):
 
 def test_a_root_that_is_the_data_set_itself_is_noticed(tmp_path):
     (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "1.JPG").write_bytes(b"")
     assert "point --root at its parent" in str(examine("dtd", tmp_path))
 
 

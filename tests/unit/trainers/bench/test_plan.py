@@ -387,7 +387,7 @@ def test_own_images_run_and_say_how_many_were_left_out(bench, tmp_path, monkeypa
     monkeypatch.setenv("ADAPTKIT_CACHE", str(tmp_path / "cache"))
     photos = tmp_path / "my photos"
     synthetic_dataset(tmp_path / "made", train=6)
-    for label, name in enumerate(("Golden Retriever", "Ramen")):
+    for label, name in enumerate(("Golden Retriever", "Ramen", "Sunset", "Taxi")):
         (photos / name).mkdir(parents=True)
         for image in (tmp_path / "made" / "train").glob(f"{label}_*"):
             image.rename(photos / name / image.name)

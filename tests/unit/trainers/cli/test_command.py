@@ -77,7 +77,7 @@ def test_ctrl_c_keeps_finished_runs_and_leaves_nothing_half_written(noise, capsy
         (["bench", "--datasets", "noice"], "DATASETS: there is no 'noice'; did you mean noise?"),
         (["bench", "COOP.N_CTXS", "3"], "did you mean COOP.N_CTX"),
         (["bench", "--device", "tpu"], "device is 'tpu'; use auto, cpu, cuda or cuda:1"),
-        (["bench", "--seeds", "1,x"], "SEEDS is [1, 'x'] on the command line; expected a list"),
+        (["bench", "--seeds", "1,x"], "argument --seeds: 'x'; expected a whole number, from 0"),
         (["bench", "--config", "none.yaml"], "there is no config file 'none.yaml'"),
         (["report", "nowhere"], "no finished run below 'nowhere'"),
         (["backbones", "ViT-Q*"], "no backbone is called like 'ViT-Q*'"),

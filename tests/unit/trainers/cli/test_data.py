@@ -143,3 +143,16 @@ def test_cache_rm_removes_what_is_named_or_all(store):
 def test_an_empty_cache_is_listed_as_such(capsys):
     assert run("cache", "ls") == 0
     assert "0 entries" in capsys.readouterr().out
+
+
+def test_list_counts_what_is_there_and_not_what_the_papers_have(tmp_path, capsys):
+    make_tree("dtd", tmp_path, PAPER_DATASETS["dtd"].layouts[0], counts=(2, 1, 1))
+    make_tree("imagenet", tmp_path, PAPER_DATASETS["imagenet"].layouts[-1], counts=(2, 0, 1))
+    make_tree("food101", tmp_path, PAPER_DATASETS["food101"].layouts[0], split_file=False)
+    run("data", "list", "--root", tmp_path)
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")}
+    assert "94 train     47 val     47 test" in lines["dtd"]
+    assert lines["dtd"].endswith("(papers: 47 classes, 2820 train, 1128 val, 1692 test)")
+    assert "2000 train      0 val   1000 test" in lines["imagenet"]
+    assert "not usable yet" in lines["food101"]
+    assert lines["caltech101"].endswith("not found")

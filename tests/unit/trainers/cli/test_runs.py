@@ -88,7 +88,7 @@ def test_a_removed_run_is_gone_with_its_folder(runs, capsys):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("nothing", "no run 'nothing'"), ("", "is the start of 3 runs' ids")],
+    [("nothing", "no run 'nothing'"), ("", "argument RUN: it is empty")],
 )
 def test_nothing_is_removed_under_a_name_that_is_not_one_run_s(name, message, runs, capsys):
     good = ids(runs, capsys)[0]

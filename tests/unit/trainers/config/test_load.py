@@ -104,7 +104,7 @@ def test_text_that_looks_like_a_number_stays_text():
         (["SUITE", "imagenet_variants"], "SUITE: there is no 'imagenet_variants'"),
         (["SUITE", "own"], "SUITE is 'own', and no data are named; give them with --data PATH"),
         (["DATA.CLASSNAMES", "names.txt"], "DATA.CLASSNAMES is for own data; name them with --data PATH"),
-        (["SUITE", "paper", "DATA.SPLIT", "mine.json"], "use fallback, or a split file together with --data PATH"),
+        (["SUITE", "paper", "DATA.SPLIT", "mine.json"], "use fallback, or a split file that is there"),
         (["DATA.TEMPLATES", "[a photo]"], "DATA.TEMPLATES: template 'a photo' needs exactly one {}"),
         (["TARGETS", "[icons]"], "TARGETS is for cross_dataset and domain_generalization, not for base_to_novel"),
         (["PROTOCOL", "cross_dataset", "TARGETS", "[icon]"], "TARGETS: there is no 'icon'; did you mean icons"),

@@ -32,3 +32,14 @@ def test_a_section_is_set_as_a_whole_or_by_its_keys():
     assert nested({"OPTIM.LR": 0.1, "SHOTS": [1]}) == {"OPTIM": {"LR": 0.1}, "SHOTS": [1]}
     with pytest.raises(ConfigError, match=r"OPTIM is set as a whole and as OPTIM\.LR"):
         nested({"OPTIM": 3, "OPTIM.LR": 0.1})
+
+
+@pytest.mark.parametrize("key", ["DATA.ROOT", "BACKBONE.CHECKPOINT", "DEVICE", "DATA.TEMPLATES", "METHODS"])
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_word_is_no_null(key, text):
+    with pytest.raises(ConfigError, match=rf"{key} is '{text}' on the command line; expected text that is not empty"):
+        load_bench(overrides=[key, text])
+
+
+def test_an_empty_word_may_be_a_text():
+    assert load_bench(overrides=["LAUNCH.ADDRESS", ""]).launch.address == ""

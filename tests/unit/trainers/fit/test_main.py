@@ -7,11 +7,13 @@ import pytest
 
 from adaptkit import ClassSet, FitResult, list_methods, load_backbone, method_class
 from datasets_fewshot import Item, Split
+from datasets_fewshot.own.usable import check_usable
 from tests.helpers.synthetic import synthetic_dataset
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
-from trainers.fit.checks import check_images, check_names
+from trainers.fit.checks import check_names
 from trainers.fit.defaults import MAX_STEPS, MIN_STEPS, default_shots, embedded_settings, size_settings
+from trainers.fit.main import fit
 from trainers.fit.report import confusions, worst_images
 
 
@@ -79,8 +81,8 @@ def test_the_embedded_backbone_has_settings_of_its_own():
 
 
 def test_sound_images_pass_with_a_word_on_few_of_them(tmp_path):
-    assert check_images(synthetic_dataset(tmp_path, test=10)) == ()
-    assert check_images(synthetic_dataset(tmp_path, test=3)) == (
+    assert check_usable(synthetic_dataset(tmp_path, test=10)) == ()
+    assert check_usable(synthetic_dataset(tmp_path, test=3)) == (
         "12 test images are few: mind the interval behind the accuracy",
     )
 
@@ -92,7 +94,7 @@ def test_classes_without_images_are_named(tmp_path):
         (),
         tuple(item for item in dataset.split.test if item.label != 2),
     )
-    notes = check_images(dataclasses.replace(dataset, split=split))
+    notes = check_usable(dataclasses.replace(dataset, split=split))
     assert notes[0].startswith("no training image of 'green_tea'")
     assert notes[1].startswith("no test image of 'blue whale'")
 
@@ -107,7 +109,28 @@ def test_classes_without_images_are_named(tmp_path):
 )
 def test_data_that_cannot_be_learnt_are_refused(tmp_path, split, message):
     with pytest.raises(ValueError, match=message):
-        check_images(dataclasses.replace(synthetic_dataset(tmp_path), split=split))
+        check_usable(dataclasses.replace(synthetic_dataset(tmp_path), split=split))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"data": ""}, "data='' is empty"),
+        ({"out": " "}, "out=' ' is empty"),
+        ({"classnames": ""}, "classnames='' is empty"),
+        ({"split": ""}, "split='' is empty"),
+        ({"checkpoint": ""}, "checkpoint='' is empty"),
+        ({"device": "meta"}, "device is 'meta'; use auto"),
+        ({"shots": 0}, "shots=0; expected 1 or more"),
+        ({"shots": -3}, "shots=-3; expected 1 or more"),
+    ],
+    ids=str,
+)
+def test_empty_words_and_numbers_below_one_are_refused_before_data_are_read(wrong, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        fit("coop", **{"data": "nowhere", **wrong})
+    assert not list(tmp_path.iterdir())
 
 
 def test_names_that_do_not_fit_are_listed():

@@ -1,6 +1,6 @@
 import pytest
 
-from datasets_fewshot.paper_format.paper_dataset import FALLBACK_NOTE
+from datasets_fewshot.paper_format.built_split import FALLBACK_NOTE
 from tests.helpers.records import make_record
 from trainers.report.cells import ledger_csv
 from trainers.report.ledger import ledger, ledger_tables, seed_noise

@@ -85,6 +85,12 @@ def test_a_bound_adapter_says_why_it_takes_no_other_names(tiny_clip):
 
 
 @pytest.mark.parametrize("kind", uploads.FORMATS)
+def test_a_single_class_name_is_refused(client):
+    answer = client.post("/predict", params={"classes": ["cat", " cat "]}, content=encoded(picture()), headers=PNG)
+    assert answer.status_code == 422
+    assert "only class name" in answer.json()["error"]
+
+
 def test_every_format_that_is_named_is_taken(client, kind):
     assert client.post("/predict", content=encoded(picture(), kind), headers=PNG).status_code == 200
 

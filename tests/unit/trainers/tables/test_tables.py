@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from tests.helpers.records import make_record, make_score
 from trainers.protocols.base_to_novel import BASE_TO_NOVEL
 from trainers.protocols.cross_dataset import CROSS_DATASET
 from trainers.protocols.few_shot import FEW_SHOT
+from trainers.protocols.registry import get_protocol, list_protocols
 from trainers.tables.aggregate import average_cell, by_label, harmonic_cell, metric_cell, pooled_difference
 from trainers.tables.formats import MISSING
 from trainers.tables.layouts import table_by_shots, table_by_tests, wide_table_from_source
@@ -242,3 +244,43 @@ def test_a_note_on_seconds_stands_only_below_a_table_that_has_them():
     records = [transfer_record(source=90.0, a=40.0, b=50.0)]
     texts = [tables(records, layout=layout)[0].markdown() for layout in ("terminal", "paper")]
     assert ["s/run is the mean" in text for text in texts] == [True, False]
+
+
+def printed(table, width):
+    console = Console(width=width, file=io.StringIO())
+    console.print(table.rich(width))
+    return console.file.getvalue()
+
+
+def records_of(protocol):
+    """Three methods, three seeds, and the shots, tests and longest names that the papers' tables of a protocol have."""
+    layout = get_protocol(protocol)
+    targets = ["imagenet", "imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"]
+    tests = list(layout.tests) or targets
+    return [
+        make_record(dataset, method, seed, shots, protocol=protocol, total=500, tests=scores)
+        for method in ("zero_shot", "coop", "clip_adapter_with_more")
+        for dataset in (targets[:1] if layout.targets != "none" else ["imagenet", "emoji_activities"])
+        for shots in ((0,) if method == "zero_shot" else (1, 2, 4, 8, 16) if layout.layout == "shots" else (16,))
+        for seed in ((0,) if method == "zero_shot" else (1, 2, 3))
+        for scores in [{test: 31.0 + 7 * seed + place for place, test in enumerate(tests)}]
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 72, 60])
+@pytest.mark.parametrize("protocol", list_protocols())
+def test_every_protocols_tables_can_be_read_in_a_narrow_terminal(protocol, width):
+    for table in tables(records_of(protocol)):
+        text = printed(table, width)
+        assert max(map(len, text.splitlines())) <= width
+        words = set(text.split())
+        for row in table.rows:
+            numbers = [cell.replace(" ± ", "±").replace(" + ", "+") for cell in row[2:]]
+            assert set(numbers) <= words
+        assert all(re.split("[ _]", header)[0] in text for header in table.headers)
+
+
+def test_a_table_that_fits_is_not_parted():
+    (table, *_) = tables(records_of("base_to_novel"))
+    assert "further columns" not in printed(table, 80)
+    assert "further columns" in printed(table, 60)

@@ -69,6 +69,10 @@ def test_every_epoch_steps_with_its_own_rate(tiny_clip, features):
     assert ours.scale.item() == pytest.approx(reference.scale.item(), rel=1e-6)
 
 
+def test_steps_without_epochs_are_trained(tiny_clip, features):
+    assert train(Recorder(tiny_clip), [features, features], OptimConfig(epochs=0, steps=5)).steps == 5
+
+
 @pytest.mark.parametrize("name", list_methods())
 def test_training_leaves_the_backbone_untouched(name, tiny_clip, batch, classes):
     images, labels = batch

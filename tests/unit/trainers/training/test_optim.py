@@ -36,6 +36,15 @@ def test_steps_take_the_place_of_epochs():
     assert (OptimConfig(epochs=3).epoch_count(4), OptimConfig(epochs=3).step_count(4)) == (3, 12)
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "single_step"])
+def test_without_epochs_a_schedule_falls_over_those_of_the_steps(schedule):
+    config = OptimConfig(lr=0.1, epochs=0, steps=10, lr_scheduler=schedule)
+    as_epochs = OptimConfig(lr=0.1, epochs=3, steps=10, lr_scheduler=schedule)
+    for epoch in range(3):
+        assert learning_rate(config.with_period(4), epoch) == learning_rate(as_epochs, epoch)
+    assert as_epochs.with_period(4) is as_epochs
+
+
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_optimizer_steps_only_what_it_was_given(name):
     learnt, other = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3))

@@ -143,7 +143,7 @@ def test_eval_counts_what_predict_gets_right(adapter, tmp_path, capsys):
     )
     assert (answer["images"], answer["correct"]) == (len(files), right)
     assert answer["accuracy"] == pytest.approx(100 * right / len(files))
-    assert set(answer["per_class"]) == set(NAMES)
+    assert {row["name"] for row in answer["per_class"]} == set(NAMES)
 
 
 def test_eval_takes_any_part_and_says_so(adapter, tmp_path, capsys):

@@ -1,0 +1,141 @@
+"""Images as they are given, of any kind, alone or several: read, checked and prepared for the backbone."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.images import (
+    CHANNELS,
+    Array,
+    check_dtype,
+    check_numbers,
+    picture_of_array,
+    picture_of_tensor,
+    warn_of_pixels,
+)
+
+ImageLike: TypeAlias = str | Path | Image.Image | Tensor | Array  # tensors and arrays: see `adaptkit.backbone.images`
+Images: TypeAlias = ImageLike | Iterable[ImageLike]
+
+SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
+# What PIL reports of files that are missing, cut off, no images, or absurdly large.
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, Image.DecompressionBombError)
+
+
+class HasBackbone(Protocol):
+    """The part of a method that preparing images needs."""
+
+    backbone: FrozenCLIP
+
+
+def batches(method: HasBackbone, images: Images, batch_size: int) -> Iterator[Tensor]:
+    """Images of any kinds, prepared: batches (b, 3, H, W).
+
+    Raises:
+        ValueError: if `batch_size` is less than 1, or one is no image.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}; expected at least 1")
+    if isinstance(images, Tensor):
+        check_dtype(images.dtype)
+    if isinstance(images, Tensor) and images.ndim == 4 and images.is_floating_point():  # as it is, wherever it is
+        if images.device.type != "cpu":
+            check_numbers(images)
+        warn_of_pixels(images)
+        yield from (_of_its_size(method, part) for part in images.split(batch_size) if len(part))
+        return
+    remaining = iter(_one_by_one(images))
+    while batch := list(islice(remaining, batch_size)):
+        yield torch.stack([prepared(method, image) for image in batch])
+
+
+def _one_by_one(images: Images) -> Iterable[ImageLike]:
+    """The images of a list, a stack or an iterator; one image alone is a list of one."""
+    if isinstance(images, np.ndarray):
+        # Three dimensions with channels first are one image, preprocessed or refused, and never three grey ones.
+        is_one = images.ndim < 3 or (images.ndim == 3 and (images.shape[-1] in CHANNELS or len(images) in CHANNELS))
+    else:
+        is_one = isinstance(images, str | Path | Image.Image) or (isinstance(images, Tensor) and images.ndim < 4)
+    if is_one:
+        return [images]  # type: ignore[list-item]
+    if not isinstance(images, Iterable) or isinstance(images, bytes | bytearray | dict):
+        raise ValueError(
+            f"{_kind(images)} is no image; expected paths, PIL images, arrays or tensors, or a list of them"
+        )
+    return images
+
+
+def prepared(method: HasBackbone, image: ImageLike) -> Tensor:
+    """One image of any kind as the backbone takes it: (3, H, W).
+
+    Raises:
+        ValueError: if it cannot be read, or its type, shape or numbers are none of an image.
+    """
+    if isinstance(image, Tensor | np.ndarray) and image.ndim == 4 and len(image) == 1:
+        image = image[0]
+    if isinstance(image, np.ndarray) and image.dtype.kind == "f" and image.ndim == 3 and image.shape[-1] != 3:
+        image = torch.from_numpy(np.ascontiguousarray(image))  # channels first, so preprocessed
+    if isinstance(image, Tensor):
+        check_dtype(image.dtype)
+        if image.is_floating_point():
+            check_numbers(image)
+            return _of_its_size(method, image[None])[0].cpu()
+        image = picture_of_tensor(image)
+    elif isinstance(image, np.ndarray):
+        image = picture_of_array(image)
+    elif not isinstance(image, str | Path | Image.Image):
+        raise ValueError(f"{_kind(image)} is no image; expected a path, a PIL image, an array or a tensor")
+    return method.backbone.preprocess(read_image(image))
+
+
+def _kind(value: object) -> str:
+    return f"{str(value)[:20]!r} ({type(value).__name__})" if isinstance(value, int | float) else type(value).__name__
+
+
+def _of_its_size(method: HasBackbone, images: Tensor) -> Tensor:
+    """Preprocessed images (B, 3, H, W), if that is the backbone's size."""
+    height, width = method.backbone.preprocess_cfg.image_size
+    if images.shape[1:] != (3, height, width):
+        raise ValueError(
+            f"images have shape {tuple(images.shape)}; expected (B, 3, {height}, {width}), as "
+            "`method.backbone.preprocess` makes them, or paths, PIL images or uint8 pixels of any size"
+        )
+    return images
+
+
+def preprocess(method: HasBackbone, images: Sequence[Image.Image]) -> Tensor:
+    """RGB images of any size as the backbone takes them: (B, 3, H, W)."""
+    return torch.stack([method.backbone.preprocess(image) for image in images])
+
+
+def read_image(image: str | Path | Image.Image) -> Image.Image:
+    """A file or an opened image as RGB: turned as its EXIF orientation says, on white where it is transparent.
+
+    Raises:
+        ValueError: if it cannot be read as an image; the message names the file.
+    """
+    if isinstance(image, Image.Image):
+        return _upright(image)
+    try:
+        with Image.open(image) as opened:
+            opened.load()
+            return _upright(opened)
+    except UNREADABLE as error:
+        raise ValueError(f"cannot read {str(image)!r} as an image ({error})") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    if image.mode in SIXTEEN_BIT_MODES:  # PIL's own conversion clips at 255
+        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")

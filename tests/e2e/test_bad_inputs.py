@@ -1,0 +1,100 @@
+"""Every verb on bad files: one line of error, exit code 2, no trace, no hang, and nothing left behind."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import adaptkit
+import adaptkit.contract.saved
+import trainers.bench.plan
+from adaptkit import create_method
+from tests.helpers.hostile import FIRST_KINDS, KINDS, exit_code, problem, put
+from tests.helpers.synthetic import NAMES, synthetic_dataset
+
+QUICK = ["--shots", "1", "--device", "cpu"]
+# Slot -> the words of a command; FILE is the bad one, DATA a good folder of images, ADAPTER a good adapter, OUT a path
+# that does not exist before, and must not exist after an error.
+SLOTS: dict[str, Sequence[str]] = {
+    "bench config": ("bench", "--config", "FILE", "--dry-run"),
+    "bench data": ("bench", "--data", "FILE", "--dry-run", *QUICK, "--out", "OUT"),
+    "bench classnames": ("bench", "--data", "DATA", "--classnames", "FILE", "--dry-run", *QUICK, "--out", "OUT"),
+    "bench split": ("bench", "--data", "DATA", "--split", "FILE", "--dry-run", *QUICK, "--out", "OUT"),
+    "bench root": ("bench", "--suite", "paper", "--datasets", "dtd", "--root", "FILE", "--dry-run", "--out", "OUT"),
+    "bench architecture": ("bench", "--wrap", "das", "--architecture", "FILE", "--dry-run", "--out", "OUT"),
+    "train data": ("train", "zero_shot", "--data", "FILE", "--out", "OUT", "--device", "cpu"),
+    "predict adapter": ("predict", "FILE", "IMAGE"),
+    "predict image": ("predict", "ADAPTER", "FILE"),
+    "eval adapter": ("eval", "FILE", "--data", "DATA"),
+    "eval data": ("eval", "ADAPTER", "--data", "FILE"),
+    "eval classnames": ("eval", "ADAPTER", "--data", "DATA", "--classnames", "FILE"),
+    "explain adapter": ("explain", "FILE", "IMAGE", "--out", "OUT"),
+    "explain image": ("explain", "ADAPTER", "FILE", "--out", "OUT"),
+    "export adapter": ("export", "FILE", "--out", "OUT"),
+    "serve adapter": ("serve", "FILE"),
+    "save run": ("save", "FILE", "--out", "OUT"),
+    "import checkpoint": ("import-checkpoint", "FILE", "--classes", "a,b", "--out", "OUT"),
+    "import names": ("import-checkpoint", "IMAGE", "--classnames", "FILE", "--out", "OUT"),
+    "data list": ("data", "list", "--root", "FILE"),
+    "data doctor": ("data", "doctor", "dtd", "--root", "FILE"),
+    "data show": ("data", "show", "FILE", "--out", "OUT"),
+    "data import": ("data", "import", "FILE", "--dataset", "dtd", "--out", "OUT"),
+    "cache ls": ("cache", "ls", "--folder", "FILE"),
+    "cache verify": ("cache", "verify", "--folder", "FILE"),
+    "report": ("report", "FILE", "--out", "OUT"),
+    "runs ls": ("runs", "ls", "FILE"),
+    "runs show": ("runs", "show", "FILE"),
+    "das show": ("das", "show", "FILE"),
+    "das report": ("das", "report", "FILE"),
+}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory, tiny_clip) -> Path:
+    """A folder with images in folders of classes, and an adapter."""
+    place = tmp_path_factory.mktemp("good")
+    drawn = synthetic_dataset(place / "drawn", train=3, val=1, test=2)
+    for item in (*drawn.split.train, *drawn.split.val, *drawn.split.test):
+        folder = place / "data" / item.classname
+        folder.mkdir(parents=True, exist_ok=True)
+        (place / "drawn" / item.path).rename(folder / item.path.replace("/", "_"))
+    create_method("coop", tiny_clip, NAMES).save_pretrained(place / "adapter")
+    return place
+
+
+@pytest.fixture
+def words_with(good, tiny_clip, tmp_path, monkeypatch):
+    """(words, bad file) -> words with the good and bad paths in place."""
+    monkeypatch.setenv("ADAPTKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    for module in (trainers.bench.plan, adaptkit.contract.saved, adaptkit):
+        monkeypatch.setattr(module, "load_backbone", lambda *args, **options: tiny_clip)
+    image = next((good / "data").rglob("*.png"))
+
+    def words(slot: Sequence[str], bad: str) -> list[str]:
+        known = {
+            "FILE": bad, "DATA": str(good / "data"), "ADAPTER": str(good / "adapter"), "IMAGE": str(image),
+            "OUT": str(tmp_path / "out"),
+        }  # fmt: skip
+        return [known.get(word, word) for word in slot]
+
+    return words
+
+
+CASES = [
+    pytest.param(slot, kind, id=f"{slot}-{kind}", marks=() if kind in FIRST_KINDS else pytest.mark.slow)
+    for slot in SLOTS
+    for kind in KINDS
+]
+
+
+@pytest.mark.parametrize(("slot", "kind"), CASES)
+def test_a_bad_file_is_one_line_of_error(slot, kind, words_with, tmp_path, capfd):
+    bad = put(kind, tmp_path / "bad.file")
+    code = exit_code(words_with(SLOTS[slot], bad))
+    said = capfd.readouterr().err
+    wrong = problem(code, said)
+    assert wrong is None, f"{wrong}: {said[-1500:]}"
+    if code == 2:
+        assert not (tmp_path / "out").exists(), "something half-written is left"
