@@ -12,7 +12,12 @@ from benchmarks.kills.moments import What, Whom
 Launcher = Literal["this process", "loaders", "workers", "together", "ray", "slurm"]
 
 TRAINING = ["THREADS", "1", "OPTIM.BATCH_SIZE", "4", "OPTIM.STEPS", "0", "OPTIM.EPOCHS", "3", "CHECKPOINT.STEPS", "1"]
-TRAINING += ["VIEWS.AUGMENT", "exact", "COOP.N_CTX", "2", "PROMPTSRC.N_CTX_TEXT", "1", "PROMPTSRC.N_CTX_VISION", "1"]
+TRAINING += ["VIEWS.AUGMENT", "exact"]
+SHORTER = {  # prompts and searches, for speed
+    "coop": ["COOP.N_CTX", "2"],
+    "promptsrc": ["PROMPTSRC.N_CTX_TEXT", "1", "PROMPTSRC.N_CTX_VISION", "1"],
+    "das": ["DAS.SEARCH_STEPS", "4", "DAS.SEARCHES", "1", "DAS.REWARD_BATCH", "4"],
+}
 MIXED = ["coop", "promptsrc", "clip_lora", "tip_adapter"]  # fed with features and with images; one has no steps
 SHARED = ["clip_lora", "promptsrc"]  # fed with images, so that processes share a training
 COLD = "fresh interpreters"  # in the name of a case whose fork servers are such
@@ -92,22 +97,20 @@ def every_case() -> list[Case]:
 def _alone() -> list[tuple[str, tuple[str, ...], tuple[What, ...]]]:
     writes: tuple[What, ...] = (*RUN, "artefact", "features", "claim")
     cases = [(name, bench([name]), writes) for name in list_methods()]
-    cases += [(f"coop+{name}", bench([SAVED], "--wrap", name, *_search(name)), writes) for name in list_wrappers()]
+    cases += [
+        (f"coop+{name}", bench([SAVED], "--wrap", name, *SHORTER.get(name, ())), writes) for name in list_wrappers()
+    ]
     cases += [(f"coop, {name}", bench([SAVED], "--objective", name), writes) for name in list_objectives()]
     train = ("train", SAVED, "--data", "{images}/own", "--out", "{out}/adapter", "--device", "cpu", "--shots", "2")
     return [
         *cases,
-        (f"train {SAVED}", (*train, *TRAINING), (*RUN, "artefact", "artefact")),
+        (f"train {SAVED}", (*train, *SHORTER[SAVED], *TRAINING), (*RUN, "artefact", "artefact")),
         (f"save {SAVED}", ("save", "{run}", "--out", "{out}/adapter"), ("artefact", "learnt")),
     ]
-
-
-def _search(wrapper: str) -> list[str]:
-    """Settings of a wrapper that searches before it trains."""
-    return ["DAS.SEARCH_STEPS", "4", "DAS.SEARCHES", "1", "DAS.REWARD_BATCH", "4"] if wrapper == "das" else []
 
 
 def bench(methods: Sequence[str], *words: str) -> tuple[str, ...]:
     """The words of a bench of these methods."""
     argv = ("bench", "--protocol", "few_shot", "--methods", ",".join(methods), "--out", "{out}")
-    return (*argv, *words, "SEEDS", "[1, 2]", "SHOTS", "[2]", "DEVICE", "cpu", *TRAINING)
+    shorter = [word for name in methods for word in SHORTER.get(name, ())]
+    return (*argv, *words, "SEEDS", "[1, 2]", "SHOTS", "[2]", "DEVICE", "cpu", *shorter, *TRAINING)

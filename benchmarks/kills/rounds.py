@@ -22,6 +22,7 @@ SPREAD = 0.8  # of the time of an undisturbed command; a kill at random comes wi
 LONGEST = 240.0  # seconds that a command may take until it is said to hang
 SECONDS_TO_END = 90.0  # for processes whose parent is gone; a fork server does its imports before it looks
 LEASE_SECONDS = 2.0  # of a claim without a name, in rounds that leave one behind
+RAY_WORKER = "ray::_be_worker"  # the name that Ray gives a process while it runs our task
 TAKEN_DOWN: tuple[Whom, ...] = ("parent", "group")
 
 
@@ -204,7 +205,7 @@ def choose(whom: Whom, case: Case, pid: int) -> list[Process]:
     if case.launcher == "loaders":
         return [each for each in family if each.parent == pid]
     if case.launcher == "ray":
-        return [each for each in family if each.command.startswith("ray::")]
+        return [each for each in family if RAY_WORKER in each.command]  # Ray's own processes have such names, too
     if case.launcher == "slurm":
         return [each for each in family if "submitit" in each.command]
     return [each for each in family if each.parent in {server.pid for server in servers}]
