@@ -52,6 +52,7 @@ def _table(rounds: Sequence[Mapping[str, Any]], *keys: str) -> dict[str, dict[st
         row = table.setdefault(", ".join(str(report[key]) for key in keys), Counter())
         row["kills"] += len(report["kills"])
         row["compared"] += 1
+        row["files_left_in_the_temporary_folder"] += report["temporary"]
         for kill in report["kills"]:
             row[f"went_on_from_{kill['restart'].replace(' ', '_')}"] += 1
         for fault in FAULTS:

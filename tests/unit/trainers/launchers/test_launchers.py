@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from multiprocessing import forkserver
+from types import ModuleType
 
 import pytest
 
@@ -218,6 +219,18 @@ def test_a_failure_says_why_in_its_folder(tmp_path):
     launch(in_process(work), work)
     content = json.loads((work.jobs[0].folder / FAILED_FILE).read_text())
     assert content == {"command": "command", "error": "job0 is bad"}
+
+
+def test_ray_that_does_not_start_is_one_error(tmp_path, monkeypatch):
+    def init(**_):
+        raise Exception("The current node timed out during startup")  # the only kind that Ray has for it
+
+    fake = ModuleType("ray")
+    fake.is_initialized, fake.init = (lambda: False), init
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setitem(sys.modules, "ray.exceptions", ModuleType("ray.exceptions"))
+    with pytest.raises(LaunchError, match=r"Ray did not start \(The current node timed out .* `ray stop`"):
+        launch(Ray(1, "cpu"), FakeWork(tmp_path, fake_jobs(tmp_path, 1)))
 
 
 def test_launchers_without_their_library_say_which_extra(tmp_path, monkeypatch):
