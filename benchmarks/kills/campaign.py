@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.kills.cases import SAVED, Case
 from benchmarks.kills.processes import Family
 from benchmarks.kills.results import RECORD, Results
-from benchmarks.kills.rounds import Report, Round, new_place
+from benchmarks.kills.rounds import KILLS_OF_A_ROUND, Report, Round, new_place
 from benchmarks.kills.tiny import tiny_clip, write_images
 
 JOURNAL = "journal.jsonl"
@@ -28,6 +28,7 @@ class Campaign:
     seed: int
     work: Path
     tell: Tell = print
+    of_a_round: int = KILLS_OF_A_ROUND  # most kills of a round
     rounds: list[dict[str, Any]] = field(default_factory=list)  # reports as the journal has them
 
     def __post_init__(self) -> None:
@@ -78,7 +79,7 @@ class Campaign:
         rng = random.Random(f"{self.seed} {number}")
         place = new_place(self.work, f"round{number}")
         one = Round(case, self.images, self.run, place, self.family, rng, self.seed, seconds)
-        report = one.disturbed(expected, self.kills - self.done)
+        report = one.disturbed(expected, min(self.of_a_round, self.kills - self.done))
         if not report.faults:
             one.discard()
         return report

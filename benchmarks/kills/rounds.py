@@ -15,7 +15,7 @@ from benchmarks.kills.results import Results, Stamp, finished, goes_on_from, res
 from benchmarks.kills.sessions import Place, start
 from benchmarks.kills.tiny import Tiny
 
-KILLS_OF_A_ROUND = 8
+KILLS_OF_A_ROUND = 8  # before the command is run to its end and compared
 WITHIN_A_WRITE = 0.5  # share of the kills that strike within a write, the others at random
 SOFTER = 0.2  # share of SIGTERM and SIGINT
 SPREAD = 0.8  # of the time of an undisturbed command; a kill at random comes within it
@@ -95,7 +95,7 @@ class Round:
     def disturbed(self, expected: Results, most: int) -> Report:
         """Kill the command up to `most` times, run it to its end and compare."""
         code: int | None = None
-        while len(self.report.kills) < min(most, KILLS_OF_A_ROUND) and code != 0:
+        while len(self.report.kills) < most and code != 0:
             code = self._killed_command(most)
         if code != 0:
             code = self._to_its_end(self._start(None))
