@@ -82,6 +82,7 @@ class Fit(Protocol):
         backbone: str,
         pretrained: str | None,
         checkpoint: str | Path | None,
+        image_size: int | None,
         classnames: str | Path | None,
         templates: Sequence[str],
         split: str | Path | None,
@@ -107,6 +108,7 @@ def fit(
     backbone: str = "adaptkit-mini",
     pretrained: str | None = None,
     checkpoint: str | Path | None = None,
+    image_size: int | None = None,
     classnames: str | Path | None = None,
     templates: Sequence[str] = (),
     split: str | Path | None = None,
@@ -130,6 +132,7 @@ def fit(
         seed: seed of the training and of the draw of images.
         backbone: an open_clip name, with `pretrained` (a tag) or `checkpoint` (a file). The default needs no network
             and is small: for photographs use a larger one.
+        image_size: side of the images in pixels, if not the backbone's own.
         classnames: a file with names for the classes.
         templates: sentences with one {} for the name; none means "a photo of a {}.".
         split: a split file that divides the images.
@@ -163,6 +166,7 @@ def fit(
         backbone=backbone,
         pretrained=pretrained,
         checkpoint=checkpoint,
+        image_size=image_size,
         classnames=classnames,
         templates=templates,
         split=split,

@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from adaptkit import list_methods, method_class
+from benchmarks.backbones_page import names_section, reasons_section, totals_section
 from trainers.report.plots import draw_plots
 from trainers.runs.records import ResultRecord, read_records
 
@@ -189,6 +190,23 @@ def methods_section() -> str:
     return "\n".join(lines)
 
 
+def peft_section() -> str:
+    """One row per PEFT tuner and start: whether it works here, or why it is refused."""
+    content = json.loads((RESULTS / "peft_tuners.json").read_text())
+    lines = [f"PEFT {content['peft']}, on the embedded CLIP, with `q_proj` and `v_proj` as targets:", ""]
+    lines += ["| `peft_type` | option | | starts at zero-shot | learnt numbers |", "|---|---|---|---|---|"]
+    for row in content["outcomes"]:
+        option = f"`{row['option']}`" if row["option"] else "–"
+        near = "yes" if row["starts_at_zero_shot"] else "no"
+        facts = "refused | | " if row["refused"] else f"works | {near} | {row['numbers']:,}"
+        lines.append(f"| {row['tuner']} | {option} | {facts} |")
+    refused = {
+        row["tuner"] + (f" {row['option']}" if row["option"] else ""): row["refused"] for row in content["outcomes"]
+    }
+    reasons = [f"- **{name}**: {reason}." for name, reason in refused.items() if reason]
+    return "\n".join([*lines, "", "Why the others are refused, in the words of the message:", "", *reasons])
+
+
 def ladder(package: str) -> str:
     """The folders of a package as a drawing, from the top of its import contract down, each with its docstring."""
     rows = list(ladder_rows(package))
@@ -239,7 +257,9 @@ PAGES: Mapping[str, Sections] = {
         "zero_shot": zero_shot_section,
     },
     "docs/speed.md": {"speed": speed_section},
+    "docs/peft.md": {"peft_tuners": peft_section},
     "docs/methods.md": {"methods": methods_section},
+    "docs/backbones.md": {"totals": totals_section, "names": names_section, "reasons": reasons_section},
     "docs/architecture.md": {name: partial(ladder, name) for name in ("adaptkit", "trainers", "datasets_fewshot")},
 }
 

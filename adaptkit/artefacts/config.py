@@ -54,9 +54,14 @@ class ArtefactConfig:
     def to_json(self) -> str:
         """The content of `adapter_config.json`."""
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
-        if self.sentences is None:
+        image_size = self.backbone.source.image_size
+        if self.sentences is None and image_size is None:
             content["format_version"] = 1
+        # Entries that are younger than the format are left out where they say nothing.
+        if self.sentences is None:
             del content["sentences"]
+        if image_size is None:
+            del content["backbone"]["source"]["image_size"]
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @staticmethod
@@ -98,7 +103,10 @@ def _config(content: Mapping[str, Json]) -> ArtefactConfig:
         wrappers=tuple(_part(wrapper) for wrapper in _entry(content, "wrappers", list)),
         backbone=BackboneFacts(
             source=WeightsSource(
-                _entry(source, "name", str), _optional_text(source, "pretrained"), _optional_text(source, "checkpoint")
+                _entry(source, "name", str),
+                _optional_text(source, "pretrained"),
+                _optional_text(source, "checkpoint"),
+                _optional_size(source, "image_size"),
             ),
             dtype=_entry(backbone, "dtype", str),
             weights_sha256=_entry(backbone, "weights_sha256", str),
@@ -129,6 +137,15 @@ def _entry(content: Mapping[str, Json], key: str, kind: type[Kind]) -> Kind:
 
 def _optional_text(content: Mapping[str, Json], key: str) -> str | None:
     return None if content.get(key) is None else _entry(content, key, str)
+
+
+def _optional_size(content: Mapping[str, Json], key: str) -> tuple[int, int] | None:
+    if content.get(key) is None:
+        return None
+    sides = _entry(content, key, list)
+    if len(sides) != 2 or not all(type(side) is int for side in sides):
+        raise TypeError(f"{key} is {sides!r}, no height and width")
+    return sides[0], sides[1]
 
 
 def _texts(content: Mapping[str, Json], key: str) -> tuple[str, ...]:

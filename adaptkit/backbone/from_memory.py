@@ -27,8 +27,9 @@ def as_backbone(
 
     Args:
         model: open_clip's `CLIP`, `CustomTextCLIP` (any timm image tower) or `CoCa`: used as it is, frozen and put in
-            eval mode. Hugging Face's `CLIPModel` or `SiglipModel`: a converted copy. A PEFT model around any of these:
-            a copy with its adapters merged. A `FrozenCLIP` comes back as it is.
+            eval mode. Hugging Face's `CLIPModel`, `SiglipModel`, `Siglip2Model`, `AltCLIPModel` or `ChineseCLIPModel`:
+            a converted copy. A PEFT model around any of these: a copy with its adapters merged. A `FrozenCLIP` comes
+            back as it is.
         tokenizer: open_clip's, or Hugging Face's tokenizer or processor (which brings mean and deviation of the images
             as well). May be left out for models with CLIP's own vocabulary of 49,408 entries.
         name: name in records and artefacts, which tell weights apart by their hash.
@@ -54,7 +55,8 @@ def as_backbone(
     if not isinstance(model, CLIP | CustomTextCLIP | CoCa):
         raise ValueError(
             f"{type(model).__name__} is no CLIP model that adaptkit knows; expected open_clip's CLIP, CustomTextCLIP "
-            "or CoCa, Hugging Face's CLIPModel or SiglipModel, or a PEFT model around one of them. An image tower "
+            "or CoCa, Hugging Face's CLIPModel, SiglipModel, Siglip2Model, AltCLIPModel or ChineseCLIPModel, or a PEFT "
+            "model around one of them. An image tower "
             "alone, such as a timm model, has no texts to compare with: make it the image tower of a CustomTextCLIP"
         )
     check_weights(model, name)

@@ -23,8 +23,9 @@ from adaptkit.towers.prompt_encoder import FullEncoder, prompt_encoder
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.token_tree import PromptTokens
 from adaptkit.towers.tree_encoder import TreeEncoder
-from adaptkit.towers.views import context_length_of, learnt_parameters, text_tower_of, vision_tower_of
+from adaptkit.towers.views import context_length_of, learnt_parameters, text_tower_of, without_common_padding
 from adaptkit.towers.vision import VisionTower
+from adaptkit.towers.vision_views import vision_tower_of, why_no_vision_tower
 
 Self = TypeVar("Self", bound="FrozenCLIP")
 
@@ -147,9 +148,9 @@ class FrozenCLIP(nn.Module):
         """
         if self.vision_tower is None:
             raise ValueError(
-                f"{asked_by} needs an image tower with the blocks of a CLIP vision transformer, and {self.name} has a "
-                f"{type(self.model.visual).__name__}; use a ViT backbone such as ViT-B-16, or a method that works on "
-                "features or text prompts"
+                f"{asked_by} needs an image tower with the blocks of a vision transformer, and {self.name} has "
+                f"{why_no_vision_tower(self.model.visual)}; use a ViT backbone such as ViT-B-16, or a method that "
+                "works on features or text prompts"
             )
         return self.vision_tower
 
@@ -195,8 +196,8 @@ class FrozenCLIP(nn.Module):
     def _require_text_tower(self) -> TextTower:
         if self.text_tower is None:
             raise ValueError(
-                f"{self.name} has a {type(self.model.text).__name__} as text tower, which takes token ids only: learnt "
-                "text prompts need one of open_clip's own text transformers"
+                f"{self.name} has Hugging Face's {type(self.model.text.transformer).__name__} as text tower, which "
+                "takes token ids only: learnt text prompts need one of open_clip's own text transformers"
             )
         return self.text_tower
 
@@ -241,14 +242,12 @@ class FrozenCLIP(nn.Module):
         """N texts, or their token ids -> output rows (N, L, D_t) behind the final norm, and their real tokens (N, L).
 
         Raises:
-            ValueError: if the text tower takes token ids only, or its texts have no [EOS].
+            ValueError: if the text tower takes token ids only.
         """
         tower = self._require_text_tower()
-        if tower.pool not in ("argmax", "eos"):
-            raise ValueError(f"word rows end at [EOS], and the text tower of {self.name} pools its {tower.pool!r} row")
         tokens = texts if isinstance(texts, Tensor) else self.tokenize(texts)
         with torch.no_grad():
-            return full_text.encode_words(tower, tokens.to(self.device))
+            return full_text.encode_words(tower, tokens.to(self.device), self.tokenizer.pad_id)
 
     def project_words(self, rows: Tensor) -> Tensor:
         """Output rows of the text tower (..., D_t) behind its final norm -> features (..., D), not normalised."""
@@ -264,7 +263,8 @@ class FrozenCLIP(nn.Module):
             return torch.zeros(0, self.embed_dim, dtype=self.dtype, device=self.device)
         tokens = texts if isinstance(texts, Tensor) else self.tokenize(texts)
         if self.text_tower is None:
-            return self.model.encode_text(tokens.to(self.device))
+            tokens = without_common_padding(self.model, tokens).to(self.device)
+            return self.model.encode_text(tokens, normalize=False)
         return self.prompt_encoder(self._fixed_prompts(tokens))()[0]
 
     def embed_tokens(self, tokens: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Backbones by name: open_clip's models and tags, hub repositories, local files, and the embedded adaptkit-mini."""
 
 import difflib
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from open_clip.model import CLIP, build_model_from_openai_state_dict, convert_to
 from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.hub import hub_asked
+from adaptkit.backbone.image_size import ImageSize, set_image_size
+from adaptkit.backbone.named_parts import Folder, new_model, tokenizer_in, tokenizer_of
 from adaptkit.backbone.weight_files import OPENAI_MARKS, is_openai_format, read_state_dict
 from adaptkit.backbone.weights_source import WeightsSource, check_weights
 
@@ -18,6 +22,7 @@ MINI = "adaptkit-mini"
 MINI_FOLDER = Path(__file__).parent.parent / "mini"
 AUTO = "auto"
 RANDOM = "random"
+Loaded = tuple[nn.Module, Callable[..., Tensor]]
 
 _PRECISIONS = {torch.float32: "fp32", torch.float64: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
@@ -53,6 +58,8 @@ def load_backbone(
     checkpoint: str | Path | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    image_size: ImageSize | None = None,
+    tokenizer: str | Path | None = None,
 ) -> FrozenCLIP:
     """Load a frozen CLIP model.
 
@@ -63,11 +70,15 @@ def load_backbone(
         pretrained: an open_clip tag ("openai"; see `list_pretrained`), or "random" for seeded random weights.
         checkpoint: a local file of weights: .safetensors, .pt, .pth, .bin or an OpenAI archive; no code in it runs.
         dtype: dtype of the weights; prefer float32 with autocast to half-precision weights.
+        image_size: side of the images in pixels, or height and width, if not the model's own: positions are
+            interpolated. It has to be a multiple of the patch.
+        tokenizer: a local folder with a tokenizer of Hugging Face, in place of the one that the hub has for this name.
+            For a text tower of Hugging Face its config.json is there as well.
 
     Raises:
-        FileNotFoundError: if the checkpoint does not exist.
-        ValueError: if the name or tag is unknown, no weights or two are named, the weights do not fit the model, or one
-            is not finite.
+        FileNotFoundError: if the checkpoint does not exist, or a file of the hub is neither cached nor to be had.
+        ValueError: if the name or tag is unknown, no weights or two are named, the weights do not fit the model, one is
+            not finite, or the model cannot take images of that size.
 
     Example:
         ```python
@@ -80,7 +91,7 @@ def load_backbone(
     if name == MINI or name.startswith(("hf-hub:", "local-dir:")):
         if pretrained is not None:
             raise ValueError(f"{name} brings its own weights; leave out pretrained={pretrained!r}")
-        model, tokenizer = _load_folder_or_hub(name, _PRECISIONS[dtype])
+        model, words = _load_folder_or_hub(name, _PRECISIONS[dtype], tokenizer)
         if checkpoint is not None:
             _load_state(model, _without_marks(read_state_dict(checkpoint)), f"{checkpoint} does not fit {name}")
     elif (pretrained is None) == (checkpoint is None):
@@ -89,15 +100,17 @@ def load_backbone(
             f"checkpoint=... (a file); got pretrained={pretrained!r}, {checkpoint=}"
         )
     elif checkpoint is not None:
-        model, tokenizer = _load_file(name, Path(checkpoint), _PRECISIONS[dtype])
+        model, words = _load_file(name, Path(checkpoint), _PRECISIONS[dtype], tokenizer)
     else:
         assert pretrained is not None
-        model, tokenizer = _load_tag(_known_name(name), pretrained, _PRECISIONS[dtype])
+        model, words = _load_tag(_known_name(name), pretrained, _PRECISIONS[dtype], tokenizer)
     if dtype == torch.float64:
         model.double()
     check_weights(model, name if checkpoint is None else f"{name} in {checkpoint}")
-    backbone = FrozenCLIP(model, tokenizer, name).to(device)
-    backbone.source = WeightsSource(name, pretrained, Path(checkpoint).name if checkpoint is not None else None)
+    resized = None if image_size is None else set_image_size(model, image_size)
+    backbone = FrozenCLIP(model, words, name).to(device)
+    file = Path(checkpoint).name if checkpoint is not None else None
+    backbone.source = WeightsSource(name, pretrained, file, resized)
     return backbone
 
 
@@ -113,22 +126,24 @@ def _known_name(name: str) -> str:
     return cleaned
 
 
-def _load_folder_or_hub(name: str, precision: str) -> tuple[nn.Module, open_clip.tokenizer.SimpleTokenizer]:
+def _load_folder_or_hub(name: str, precision: str, folder: Folder) -> Loaded:
     if name == MINI:
         tokenizer = open_clip.SimpleTokenizer(
             bpe_path=str(MINI_FOLDER / "bpe_simple_vocab_8192.txt.gz"),
             context_length=open_clip.get_model_config(f"local-dir:{MINI_FOLDER}")["text_cfg"]["context_length"],
         )
         return open_clip.create_model(f"local-dir:{MINI_FOLDER}", precision=precision), tokenizer
-    return open_clip.create_model(name, precision=precision, require_pretrained=True), open_clip.get_tokenizer(name)
+    with hub_asked(f"{name} or its tokenizer"):
+        model = open_clip.create_model(name, precision=precision, require_pretrained=True)
+        return model, open_clip.get_tokenizer(name) if folder is None else tokenizer_in(folder, {})
 
 
-def _load_tag(name: str, pretrained: str, precision: str) -> tuple[nn.Module, open_clip.tokenizer.SimpleTokenizer]:
-    tokenizer = open_clip.get_tokenizer(name)
+def _load_tag(name: str, pretrained: str, precision: str, folder: Folder) -> Loaded:
     if pretrained == RANDOM:
+        words = tokenizer_of(name, folder)  # First, because it may not be there.
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return open_clip.create_model(name, precision=precision, load_weights=False), tokenizer
+            return new_model(name, precision, folder), words
     plain = name.removesuffix("-quickgelu")
     published = {
         tag: cfg
@@ -145,10 +160,11 @@ def _load_tag(name: str, pretrained: str, precision: str) -> tuple[nn.Module, op
     needs_quick_gelu = bool(published[pretrained].get("quick_gelu", False))
     _refuse_wrong_activation(name, pretrained, needs_quick_gelu)
     owner = name if pretrained in open_clip.list_pretrained_tags_by_model(name) else plain
-    model = open_clip.create_model(
-        owner, pretrained, precision=precision, force_quick_gelu=needs_quick_gelu, require_pretrained=True
-    )
-    return model, tokenizer
+    with hub_asked(f"{pretrained!r}, the weights of {name},"):
+        model = open_clip.create_model(
+            owner, pretrained, precision=precision, force_quick_gelu=needs_quick_gelu, require_pretrained=True
+        )
+    return model, tokenizer_of(name, folder)
 
 
 def _refuse_wrong_activation(name: str, weights: str, needs_quick_gelu: bool) -> None:
@@ -161,7 +177,7 @@ def _refuse_wrong_activation(name: str, weights: str, needs_quick_gelu: bool) ->
         )
 
 
-def _load_file(name: str, checkpoint: Path, precision: str) -> tuple[nn.Module, open_clip.tokenizer.SimpleTokenizer]:
+def _load_file(name: str, checkpoint: Path, precision: str, folder: Folder) -> Loaded:
     state = read_state_dict(checkpoint)
     is_openai = is_openai_format(state)
     state = _without_marks(state)
@@ -170,9 +186,9 @@ def _load_file(name: str, checkpoint: Path, precision: str) -> tuple[nn.Module, 
             raise ValueError(f"{checkpoint} is not in OpenAI's format; name its architecture instead of {AUTO!r}")
         return _build_openai(state, checkpoint, precision), open_clip.SimpleTokenizer()
     name = _known_name(name)
-    model = open_clip.create_model(name, precision=precision, load_weights=False, force_quick_gelu=is_openai)
+    model = new_model(name, precision, folder, quick_gelu=is_openai)
     _load_state(model, state, f"{checkpoint} does not fit {name}")
-    return model, open_clip.get_tokenizer(name)
+    return model, tokenizer_of(name, folder)
 
 
 def _without_marks(state: dict[str, Tensor]) -> dict[str, Tensor]:

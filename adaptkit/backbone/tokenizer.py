@@ -1,10 +1,35 @@
 """One interface for open_clip's tokenizers: the words of a text, the special tokens, and no silent truncation."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import Tensor
+
+# Texts on which our layout is compared with the wrapped tokenizer's own.
+PROBES = ("a", "a photo of a cat.")
+# Marks in front of a token that begins a word: of SentencePiece's vocabularies, and of byte-level ones.
+WORD_MARKS = "\u2581\u0120"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The ids that stand around a text's own tokens: `before` words `after` padding `last`."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    pad: int
+    last: tuple[int, ...] = ()  # At the end of the context, behind the padding (CLIPS).
+
+    def __len__(self) -> int:
+        """Number of positions that are no words."""
+        return len(self.before) + len(self.after) + len(self.last)
+
+    def padding(self, n_words: int, context_length: int) -> int:
+        """Number of positions that a text of `n_words` tokens leaves; negative if it does not fit."""
+        return context_length - len(self) - n_words
 
 
 class Tokenizer:
@@ -18,14 +43,65 @@ class Tokenizer:
     def __init__(self, tokenizer: Callable[..., Tensor], context_length: int):
         self._tokenizer = tokenizer
         self.context_length = context_length
-        self.start_id, self.end_id, self.pad_id = _special_ids(tokenizer)
+        self._layout = _layout_of(tokenizer)
 
-    def words(self, text: str) -> list[int]:
-        """Ids of a text's own tokens, without start, end and padding."""
-        if isinstance(self._tokenizer, SimpleTokenizer):
+    @property
+    def n_special(self) -> int:
+        """Number of positions that a text's own tokens cannot have."""
+        return len(self._layout)
+
+    @property
+    def pad_id(self) -> int:
+        """The id behind a text."""
+        return self._layout.pad
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The ids around a text's own tokens, for prompts that are put together token by token.
+
+        Raises:
+            ValueError: if the wrapped tokenizer lays texts out in another way.
+        """
+        for text in PROBES:
+            words = self.words(text)
+            if self._layout.padding(len(words), self.context_length) < 0:
+                continue
+            ours = self.wrap(words, text)
+            theirs = self._tokenizer([text], context_length=self.context_length)[0].tolist()
+            if ours != theirs:
+                raise ValueError(
+                    f"the tokenizer turns {text!r} into {_shown(theirs)}, and learnt prompts are put together as "
+                    f"{_shown(ours)}; they would not start from the sentence, so use a method without learnt words, "
+                    "such as clip_adapter"
+                )
+        return self._layout
+
+    def words(self, text: str, behind: str = "") -> list[int]:
+        """Ids of a text's own tokens, without start, end and padding.
+
+        Args:
+            behind: words that the text follows. Some tokenizers spell the first word of a sentence in its own way.
+
+        Raises:
+            ValueError: if the tokens of `behind` are others when the text follows.
+        """
+        if isinstance(self._tokenizer, SimpleTokenizer):  # It spells every word alike.
             return self._tokenizer.encode(text)
+        if not behind:
+            return self._ids(text)
+        lead, whole = self._ids(behind), self._ids(f"{behind} {text}")
+        if whole[: len(lead)] != lead:
+            raise ValueError(
+                f"the tokens of {behind!r} change when {text!r} follows, so no prompt can be learnt in front of it; "
+                "use a method without learnt words, such as clip_adapter"
+            )
+        return whole[len(lead) :]
+
+    def _ids(self, text: str) -> list[int]:
         assert isinstance(self._tokenizer, HFTokenizer)
-        return list(self._tokenizer.tokenizer(self._tokenizer.clean_fn(text), add_special_tokens=False)["input_ids"])
+        inner = self._tokenizer.tokenizer
+        ids = list(inner(self._tokenizer.clean_fn(text), add_special_tokens=False)["input_ids"])
+        return _without_separators(self._tokenizer, ids)
 
     def whole_words(self) -> dict[int, str]:
         """Tokens that are a whole word of letters: id -> spelling."""
@@ -34,10 +110,10 @@ class Tokenizer:
             spelt = {id_: text.removesuffix(end) for id_, text in self._tokenizer.decoder.items() if text.endswith(end)}
         else:
             assert isinstance(self._tokenizer, HFTokenizer)
-            # The mark in front of a token that begins a word, in SentencePiece's vocabularies.
-            mark = "\u2581"
-            vocabulary = self._tokenizer.tokenizer.get_vocab()
-            spelt = {id_: text.removeprefix(mark) for text, id_ in vocabulary.items() if text.startswith(mark)}
+            inner = self._tokenizer.tokenizer
+            first = inner.convert_ids_to_tokens(self.words("photo", behind="a"))[0]
+            mark = first[0] if first[0] in WORD_MARKS else ""
+            spelt = {id_: text.removeprefix(mark) for text, id_ in inner.get_vocab().items() if text.startswith(mark)}
         return {id_: word for id_, word in sorted(spelt.items()) if word.isascii() and word.isalpha()}
 
     def wrap(self, words: Sequence[int], text: str) -> list[int]:
@@ -46,13 +122,14 @@ class Tokenizer:
         Raises:
             ValueError: if the words do not fit.
         """
-        ids = [token for token in (self.start_id, *words, self.end_id) if token is not None]
-        if len(ids) > self.context_length:
+        layout = self._layout
+        padding = layout.padding(len(words), self.context_length)
+        if padding < 0:
             raise ValueError(
-                f"prompt {text!r} needs {len(ids)} tokens and the text tower has {self.context_length} positions; "
-                "shorten the class name or the template, or use fewer context tokens"
+                f"prompt {text!r} needs {len(words) + len(layout)} tokens and the text tower has {self.context_length} "
+                "positions; shorten the class name or the template, or use fewer context tokens"
             )
-        return ids + [self.pad_id] * (self.context_length - len(ids))
+        return [*layout.before, *words, *layout.after, *[layout.pad] * padding, *layout.last]
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Token ids (N, L) int64 of N texts.
@@ -68,20 +145,35 @@ class Tokenizer:
         return self._tokenizer(list(texts), context_length=self.context_length)  # open_clip knows its models' quirks.
 
 
-def _special_ids(tokenizer: Callable[..., Tensor]) -> tuple[int | None, int | None, int]:
+def _layout_of(tokenizer: Callable[..., Tensor]) -> Layout:
     if isinstance(tokenizer, SimpleTokenizer):
-        return tokenizer.sot_token_id, tokenizer.eot_token_id, 0
+        return Layout((tokenizer.sot_token_id,), (tokenizer.eot_token_id,), pad=0)
     if not isinstance(tokenizer, HFTokenizer):
         raise TypeError(
             f"unknown tokenizer type {type(tokenizer).__name__}; expected open_clip's SimpleTokenizer or HFTokenizer"
         )
     inner = tokenizer.tokenizer
+    pad = inner.pad_token_id if inner.pad_token_id is not None else 0
+    if tokenizer.tokenizer_mode == "clips":
+        missing = [name for name in ("bos_token", "eos_token", "cls_token") if getattr(inner, f"{name}_id") is None]
+        if missing:
+            raise ValueError(
+                f'the tokenizer has no {missing[0]}, and tokenizer_mode="clips" puts one around every text; use the '
+                "tokenizer that was published with the weights"
+            )
+        return Layout((inner.bos_token_id,), (inner.eos_token_id,), pad, last=(inner.cls_token_id,))
     bare, full = inner("a", add_special_tokens=False)["input_ids"], inner("a")["input_ids"]
     start = next(index for index in range(len(full)) if full[index : index + len(bare)] == bare)
     before, after = full[:start], full[start + len(bare) :]
-    if len(before) > 1 or len(after) > 1:
-        raise ValueError(
-            f"the tokenizer puts {len(before)} tokens before and {len(after)} after a text; at most one each can be"
-        )
-    pad = inner.pad_token_id if inner.pad_token_id is not None else 0
-    return (before[0] if before else None), (after[0] if after else None), pad
+    return Layout(tuple(_without_separators(tokenizer, before)), tuple(_without_separators(tokenizer, after)), pad)
+
+
+def _without_separators(tokenizer: HFTokenizer, ids: list[int]) -> list[int]:
+    """Ids as the tokenizer hands them out: where it strips [SEP], its place remains and holds a 0 (CLIPA)."""
+    if not tokenizer.strip_sep_token or tokenizer.tokenizer_mode == "clips":
+        return ids
+    return [0 if token == tokenizer.tokenizer.sep_token_id else token for token in ids]
+
+
+def _shown(ids: list[int], most: int = 12) -> str:
+    return f"[{', '.join(map(str, ids[:most]))}{', ...' if len(ids) > most else ''}]"

@@ -14,16 +14,19 @@ class WeightsSource:
     name: str
     pretrained: str | None = None  # A tag of open_clip, or "random".
     checkpoint: str | None = None  # Name of a local file, without its folder.
+    image_size: tuple[int, int] | None = None  # Height and width in pixels, if not the model's own.
 
     def __str__(self) -> str:
         weights = self.pretrained or self.checkpoint
-        return f"{self.name} ({weights})" if weights else self.name
+        size = "" if self.image_size is None else " at {} x {} pixels".format(*self.image_size)
+        return f"{self.name} ({weights}){size}" if weights else f"{self.name}{size}"
 
     def as_call(self) -> str:
         """The Python call that loads this backbone; a local file appears by its file name alone."""
         pretrained = f", pretrained={self.pretrained!r}" if self.pretrained else ""
         checkpoint = f", checkpoint={self.checkpoint!r}" if self.checkpoint else ""
-        return f'adaptkit.load_backbone("{self.name}"{pretrained}{checkpoint})'
+        image_size = f", image_size={self.image_size}" if self.image_size else ""
+        return f'adaptkit.load_backbone("{self.name}"{pretrained}{checkpoint}{image_size})'
 
 
 def hash_of_weights(model: nn.Module) -> str:

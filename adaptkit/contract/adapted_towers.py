@@ -119,6 +119,10 @@ class AdaptedTowers(nn.Module, ABC):
                 check_learnt(name, state_dict[name])
         return super().load_state_dict(state_dict, strict, assign)
 
+    def made_again(self) -> set[str]:
+        """Names in `learnt_state` that a new method has alike, and that adapters of older versions may lack."""
+        return set()
+
     def training_state(self) -> dict[str, Tensor]:
         """Copies of all that training changes: what a method, made and prepared alike, needs to go on from here.
 

@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
@@ -20,13 +20,13 @@ from adaptkit.backbone.images import (
     picture_of_tensor,
     warn_of_pixels,
 )
+from adaptkit.pixels import DAMAGED, prepare_reading, upright
+from adaptkit.regular_file import open_regular
 
 ImageLike: TypeAlias = str | Path | Image.Image | Tensor | Array  # tensors and arrays: see `adaptkit.backbone.images`
 Images: TypeAlias = ImageLike | Iterable[ImageLike]
 
-SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
-# What PIL reports of files that are missing, cut off, no images, or absurdly large.
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, Image.DecompressionBombError)
+UNREADABLE = DAMAGED  # what PIL reports of files that are missing, cut off, no images, or absurdly large
 
 
 class HasBackbone(Protocol):
@@ -122,20 +122,11 @@ def read_image(image: str | Path | Image.Image) -> Image.Image:
         ValueError: if it cannot be read as an image; the message names the file.
     """
     if isinstance(image, Image.Image):
-        return _upright(image)
+        return upright(image)
+    prepare_reading(image)
     try:
-        with Image.open(image) as opened:
+        with open_regular(image, "image") as file, Image.open(file) as opened:
             opened.load()
-            return _upright(opened)
+            return upright(opened)
     except UNREADABLE as error:
         raise ValueError(f"cannot read {str(image)!r} as an image ({error})") from error
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    if image.mode in SIXTEEN_BIT_MODES:  # PIL's own conversion clips at 255
-        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")

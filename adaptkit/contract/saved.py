@@ -1,5 +1,6 @@
 """Load a saved method: its files are read and checked, and the registry makes a method of them."""
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def load(
     config = ArtefactConfig.from_json(files.config, files.place)
     options, wrap = _settings(config, files.place)
     tensors = _read_tensors(files)
+    options = _without_dropped_words(options, tensors)
     if backbone is None:
         backbone = _load_named(config, files.place, checkpoint, device or "cpu")
     elif checkpoint is not None or device is not None:
@@ -89,6 +91,15 @@ def _settings(config: ArtefactConfig, place: str) -> tuple[object, list[tuple[st
     return options, wrap
 
 
+def _without_dropped_words(options: object, tensors: dict[str, Tensor]) -> object:
+    """Options without a phrase that has fewer words than there are learnt tokens, which older versions left out."""
+    phrase = getattr(options, "ctx_init", "")
+    n_ctx = max((len(tensor) for name, tensor in tensors.items() if name.endswith("context.ctx")), default=0)
+    if isinstance(phrase, str) and 0 < len(phrase.replace("_", " ").split()) < n_ctx:
+        return dataclasses.replace(options, ctx_init="")  # type: ignore[type-var]
+    return options
+
+
 def _read_tensors(files: ArtefactFiles) -> dict[str, Tensor]:
     try:
         tensors = safetensors.torch.load(files.tensors)
@@ -113,15 +124,16 @@ def _load_named(
             f"{place} was learnt on {source.name} with {wanted}; give your copy of them as checkpoint, or a backbone"
         )
     pretrained = source.pretrained if checkpoint is None else None
-    return load_backbone(source.name, pretrained, checkpoint, device=device, dtype=dtype)
+    return load_backbone(source.name, pretrained, checkpoint, device=device, dtype=dtype, image_size=source.image_size)
 
 
 def _check_weights(backbone: FrozenCLIP, config: ArtefactConfig, place: str) -> None:
     expected = config.backbone
-    if backbone.weights_hash == expected.weights_sha256:
-        return
     given = backbone.source or WeightsSource(backbone.name)
-    if given.name != expected.source.name:
+    is_same_size = backbone.source is None or given.image_size == expected.source.image_size
+    if backbone.weights_hash == expected.weights_sha256 and is_same_size:
+        return
+    if given.name != expected.source.name or not is_same_size:
         raise ArtefactError(
             f"{place} was learnt on {expected.source} and the backbone is {given}; use {expected.source.as_call()}"
         )
@@ -135,6 +147,7 @@ def _check_weights(backbone: FrozenCLIP, config: ArtefactConfig, place: str) -> 
 
 def _put_back(method: AdaptedCLIP, tensors: dict[str, Tensor], place: str) -> None:
     expected = method.learnt_state()
+    tensors = {name: expected[name] for name in method.made_again() & expected.keys()} | tensors
     missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     complaints = [
         f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"

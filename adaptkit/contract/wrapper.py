@@ -136,6 +136,9 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
         }
         return own | {INNER + name: tensor for name, tensor in self.inner.learnt_state().items()}
 
+    def made_again(self) -> set[str]:
+        return {INNER + name for name in self.inner.made_again()}
+
     def load_learnt_state(self, state: dict[str, Tensor]) -> None:
         inner = {name.removeprefix(INNER): tensor for name, tensor in state.items() if name.startswith(INNER)}
         own = {name: parameter for name, parameter in self.learnt_parameters().items() if not name.startswith(INNER)}

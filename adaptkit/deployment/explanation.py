@@ -89,8 +89,8 @@ def relevance(method: AdaptedCLIP, image: Tensor, class_index: int) -> Tensor:
     """
     image = prepared(method, image)
     tower = method.backbone.require_vit_blocks("a map of patches")
-    height, width = tower.conv1.kernel_size
-    rows, columns = image.shape[1] // height, image.shape[2] // width
+    rows, columns = tower.grid
+    height, width = image.shape[1] // rows, image.shape[2] // columns
     was_training = method.training
     method.eval()
     with method.encode_classes_once():

@@ -149,7 +149,7 @@ def _check_backbone(tensors: Tensors, backbone: FrozenCLIP, place: str) -> None:
     theirs = tensors.get(PATCHES)
     if theirs is None:
         return
-    ours = backbone.require_vit_blocks("the checkpoint").conv1.weight.float().cpu()
+    ours = next(backbone.require_vit_blocks("the checkpoint").conv1.parameters()).float().cpu()
     if theirs.shape != ours.shape or float((theirs - ours).abs().max()) > DRIFT * float(ours.abs().max()):
         raise ValueError(
             f"{place} was learnt on a CLIP with other weights than {backbone.name}; the papers' are "
@@ -189,7 +189,13 @@ def _maple(tensors: Tensors, _: FrozenCLIP) -> Converted:
         renamed[f"text_prompts.{i}"] = learnt[f"compound_prompts_text.{i}"]
         for kind in ("weight", "bias"):
             renamed[f"couplings.{i + 1}.{kind}"] = learnt[f"compound_prompt_projections.{i}.{kind}"]
-    return Converted("maple", {"n_ctx": learnt["ctx"].shape[0], "depth": 1 + len(later)}, renamed)
+    n_ctx = learnt["ctx"].shape[0]
+    return Converted("maple", {"n_ctx": n_ctx, "depth": 1 + len(later)} | _words_of(n_ctx), renamed)
+
+
+def _words_of(n_ctx: int) -> dict[str, object]:
+    """The `ctx_init` of MaPLe, PromptSRC and IVLP, whose code drops the words if there are more than four tokens."""
+    return {"ctx_init": ""} if n_ctx > 4 else {}
 
 
 def _both_towers(tensors: Tensors, method: str | None) -> Converted:
@@ -207,6 +213,7 @@ def _both_towers(tensors: Tensors, method: str | None) -> Converted:
         "n_ctx_vision": tensors["image_encoder.VPT"].shape[0],
         "depth_text": depths["text"],
         "depth_vision": depths["image"],
+        **_words_of(tensors["prompt_learner.ctx"].shape[0]),
     }
     is_promptsrc = any(name.startswith("prompt_learner.ZS_image_encoder.") for name in tensors)
     name = method if method in ("promptsrc", "ivlp") else "promptsrc" if is_promptsrc else "ivlp"

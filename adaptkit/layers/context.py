@@ -20,6 +20,8 @@ from adaptkit.towers.token_tree import PromptTokens
 from adaptkit.towers.tree_encoder import TreeEncoder
 
 ClassTokenPosition = Literal["end", "middle", "front"]
+# The word in the places of learnt tokens, whose id is read nowhere; some towers would hide padding there.
+PLACEHOLDER = "X"
 
 
 class LearnedContext(nn.Module):
@@ -66,7 +68,9 @@ class LearnedContext(nn.Module):
         self.dim = 0 if len(classes) else backbone.embed_dim  # Width of the empty features.
 
     def _encoder_of(self, backbone: FrozenCLIP, names: Sequence[str]) -> TreeEncoder | FullEncoder:
-        lead = backbone.tokenizer.words(self.words) if isinstance(self.words, str) else self.words
+        lead = self.words
+        if isinstance(lead, str):
+            lead = backbone.tokenizer.words(lead, behind=PLACEHOLDER)
         prompts = prompt_tokens(backbone, names, self.n_ctx, self.position, self.ctx.ndim == 3, lead)
         return backbone.prompt_encoder(prompts)
 
@@ -113,28 +117,18 @@ def prompt_tokens(
     Raises:
         ValueError: if a prompt does not fit into the context.
     """
-    tokenizer = backbone.tokenizer
-    before = [] if tokenizer.start_id is None else [tokenizer.start_id]
-    after = [] if tokenizer.end_id is None else [tokenizer.end_id]
-    # The id in the places of learnt tokens; some towers would hide padding there.
-    placeholder = tokenizer.words("X")[0]
+    tokenizer, layout = backbone.tokenizer, backbone.tokenizer.layout
+    placeholder = tokenizer.words(PLACEHOLDER)[0]
+    n_before = {"end": n_ctx, "middle": n_ctx // 2, "front": 0}[position]
+    behind = PLACEHOLDER if n_before else ""
     ids, slots, ends = [], [], []
     for label, name in enumerate(names):
-        words = [*lead, *tokenizer.words(f"{name}.")]
+        words = [*lead, *tokenizer.words(f"{name}.", behind)]
         # A name may end in punctuation that merges with the full stop into one token.
-        n_name = min(len(lead) + len(tokenizer.words(name)), len(words))
+        n_name = min(len(lead) + len(tokenizer.words(name, behind)), len(words))
         learnt = [label * n_ctx * class_specific + index for index in range(n_ctx)]
-        n_before = {"end": n_ctx, "middle": n_ctx // 2, "front": 0}[position]
         n_split = 0 if position == "end" else n_name
-        layout = [
-            *((token, -1) for token in before),
-            *((placeholder, slot) for slot in learnt[:n_before]),
-            *((token, -1) for token in words[:n_split]),
-            *((placeholder, slot) for slot in learnt[n_before:]),
-            *((token, -1) for token in words[n_split:]),
-            *((token, -1) for token in after),
-        ]
-        padding = backbone.context_length - len(layout)
+        padding = layout.padding(n_ctx + len(words), backbone.context_length)
         if padding < 0:
             needed = len(words) - len(lead)
             room = max(0, needed + padding)
@@ -142,11 +136,19 @@ def prompt_tokens(
                 f"class name {name!r} needs {needed} tokens with its full stop and {room} remain beside n_ctx={n_ctx}; "
                 "lower n_ctx or shorten the name"
             )
-        ends.append(len(layout) - 1)
-        layout += [(tokenizer.pad_id, -1)] * padding
-        ids.append([token for token, _ in layout])
-        slots.append([slot for _, slot in layout])
-    return PromptTokens(torch.tensor(ids), torch.tensor(slots), torch.tensor(ends), start=len(before))
+        row = [
+            *((token, -1) for token in layout.before),
+            *((placeholder, slot) for slot in learnt[:n_before]),
+            *((token, -1) for token in words[:n_split]),
+            *((placeholder, slot) for slot in learnt[n_before:]),
+            *((token, -1) for token in words[n_split:]),
+            *((token, -1) for token in layout.after),
+        ]
+        ends.append(len(row) - 1)
+        row += [(token, -1) for token in (*[layout.pad] * padding, *layout.last)]
+        ids.append([token for token, _ in row])
+        slots.append([slot for _, slot in row])
+    return PromptTokens(torch.tensor(ids), torch.tensor(slots), torch.tensor(ends), start=len(layout.before))
 
 
 def random_tokens(backbone: FrozenCLIP, *shape: int, std: float = 0.02) -> Tensor:
@@ -159,7 +161,7 @@ def random_context(backbone: FrozenCLIP, *shape: int) -> Tensor:
     return random_tokens(backbone, *shape, backbone.text_width)
 
 
-def word_context(backbone: FrozenCLIP, words: str) -> Tensor:
+def word_context(backbone: FrozenCLIP, words: str, position: ClassTokenPosition = "end") -> Tensor:
     """Token embeddings (n_ctx, D_t) of a phrase in fp32; every word has to be one token.
 
     "_" stands for a space, as in the released configurations ("a_photo_of_a").
@@ -168,8 +170,9 @@ def word_context(backbone: FrozenCLIP, words: str) -> Tensor:
         ValueError: if there is no word, or a word is not one token of the tokenizer.
     """
     words = words.replace("_", " ")
-    tokens = backbone.tokenizer.words(words)
     n_words = len(words.split())
+    follows_name = position == "front" or (position == "middle" and n_words == 1)
+    tokens = backbone.tokenizer.words(words, behind=PLACEHOLDER if follows_name else "")
     if not tokens or len(tokens) != n_words:
         raise ValueError(
             f"ctx_init {words!r} has {n_words} words and {len(tokens)} tokens; use words that are one token each"
@@ -178,17 +181,24 @@ def word_context(backbone: FrozenCLIP, words: str) -> Tensor:
         return backbone.embed_tokens(torch.tensor(tokens)).float()
 
 
-def phrase_context(backbone: FrozenCLIP, phrase: str, n_ctx: int) -> tuple[Tensor, str]:
+def phrase_context(backbone: FrozenCLIP, phrase: str, n_ctx: int, option: str = "n_ctx") -> tuple[Tensor, str]:
     """Learnt tokens (n_ctx, D_t) for a phrase's first words, and the other words, which stay fixed.
 
-    "_" stands for a space, as in the released configurations.
-    A phrase of fewer than n_ctx words, or of none, is ignored: the tokens are random and no word is left, as in the
-    released code of MaPLe.
+    "_" stands for a space, as in the released configurations. Without a phrase the tokens are random. The released
+    codes drop a phrase in silence when there are more than four tokens; here one that is too short is refused.
+
+    Args:
+        option: name of the option that is `n_ctx`, for the error message.
 
     Raises:
-        ValueError: if one of the first words is not one token of the tokenizer.
+        ValueError: if the phrase has fewer than n_ctx words, or one of the first words is not one token.
     """
     words = phrase.replace("_", " ").split()
-    if len(words) < n_ctx:
+    if not words:
         return random_context(backbone, n_ctx), ""
+    if len(words) < n_ctx:
+        raise ValueError(
+            f"ctx_init {phrase!r} has {len(words)} words and {option}={n_ctx} tokens are to start from them; set "
+            f'ctx_init="" for random tokens, a phrase of {n_ctx} words or more, or {option}={len(words)} or less'
+        )
     return word_context(backbone, " ".join(words[:n_ctx])), " ".join(words[n_ctx:])

@@ -58,7 +58,7 @@ class LoRAAttention(nn.Module):
         self.out_proj = (
             LoRAOutput(frozen.out_proj, self.update("o")) if "o" in updates else FrozenLinear(frozen.out_proj)
         )
-        for part in ("ln_q", "ln_k", "head_scale", "ln_inner"):
+        for part in attention.OPTIONAL_PARTS:
             setattr(self, part, getattr(frozen, part, None))
         self.merged: Tensor | None = None  # Weights (3 * width, width) that replace the frozen ones.
 
@@ -115,7 +115,8 @@ class LoRAAttention(nn.Module):
     @torch.no_grad()
     def write_into(self, attn: AttentionLayer) -> None:
         """Write W + s B A over the weights of another layer."""
-        attn.in_proj_weight.copy_(self.merged_weight())
+        for (weight, _), merged in zip(attention.projections(attn), self.merged_weight().chunk(3), strict=True):
+            weight.copy_(merged)
         if isinstance(self.out_proj, LoRAOutput):
             attn.out_proj.weight.copy_(self.out_proj.merged_weight())
 

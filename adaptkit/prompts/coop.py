@@ -40,7 +40,7 @@ class CoOp(AdaptedCLIP):
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CoOpConfig):
         super().__init__(backbone, classes)
         if config.ctx_init:
-            ctx = word_context(backbone, config.ctx_init)  # (n_ctx, D_t)
+            ctx = word_context(backbone, config.ctx_init, config.class_token_position)  # (n_ctx, D_t)
         elif config.class_specific:
             ctx = random_context(backbone, len(classes), config.n_ctx)  # (C, n_ctx, D_t)
         else:

@@ -38,7 +38,7 @@ class IVLPConfig:
         least=0,
     )
     ctx_init: str = option(
-        "a photo of a", "The words in front of the name; random tokens if they are fewer than n_ctx_text."
+        "a photo of a", "The words in front of the name, at least n_ctx_text; empty starts from random tokens."
     )
 
 
@@ -51,7 +51,7 @@ class IVLP(AdaptedCLIP):
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: IVLPConfig):
         super().__init__(backbone, classes)
-        ctx, words = phrase_context(backbone, config.ctx_init, config.n_ctx_text)  # (n_ctx_text, D_t)
+        ctx, words = phrase_context(backbone, config.ctx_init, config.n_ctx_text, "n_ctx_text")  # (n_ctx_text, D_t)
         self.context = LearnedContext(backbone, classes, ctx, words=words)
         self.text_prompts = deep_text_prompts(backbone, config.n_ctx_text, config.depth_text)
         if config.n_ctx_vision and config.depth_vision:

@@ -34,7 +34,7 @@ class MaPLeConfig:
         9, "Blocks J of either tower that get prompts, at most as many as the shorter tower has.", least=1
     )
     ctx_init: str = option(
-        "a photo of a", "The words in front of the name; random tokens if they are fewer than n_ctx."
+        "a photo of a", "The words in front of the name, at least n_ctx; empty starts from random tokens."
     )
 
 

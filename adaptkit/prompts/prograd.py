@@ -147,12 +147,17 @@ def padded_context(backbone: FrozenCLIP, words: str, n_ctx: int) -> tuple[Tensor
     """Zeros, then embeddings of a phrase's first tokens, one per word: (n_ctx, D_t); and the ids of its other tokens.
 
     Raises:
-        ValueError: if the phrase has more than n_ctx words.
+        ValueError: if the phrase has more than n_ctx words, or fewer tokens than words.
     """
     n_words = len(words.split())
     if n_words > n_ctx:
         raise ValueError(f"template {words!r} has {n_words} words and n_ctx={n_ctx}; raise n_ctx, or shorten it")
     tokens = backbone.tokenizer.words(words)
+    if len(tokens) < n_words:
+        raise ValueError(
+            f"template {words!r} has {n_words} words and this tokenizer makes {len(tokens)} tokens of them; leave its "
+            "punctuation out, or set words_init=False"
+        )
     ctx = torch.zeros(n_ctx, backbone.text_width, device=backbone.device)
     with torch.no_grad():
         ctx[n_ctx - n_words :] = backbone.embed_tokens(torch.tensor(tokens[:n_words])).float()

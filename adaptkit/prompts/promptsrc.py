@@ -48,7 +48,7 @@ class PromptSRCConfig:
     depth_text: int = option(9, "Text blocks that get their own tokens, at most as many as the tower has.", least=1)
     depth_vision: int = option(9, "Vision blocks that get their own tokens, at most as many as the tower has.", least=1)
     ctx_init: str = option(
-        "a photo of a", "The words in front of the name; random tokens if they are fewer than n_ctx_text."
+        "a photo of a", "The words in front of the name, at least n_ctx_text; empty starts from random tokens."
     )
     text_weight: float = option(25.0, "The weight lambda_2 of the text features' consistency.", least=0)
     image_weight: float = option(10.0, "The weight lambda_1 of the image features' consistency.", least=0)
@@ -70,7 +70,7 @@ class PromptSRC(AdaptedCLIP):
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: PromptSRCConfig):
         super().__init__(backbone, classes)
         self.config = config
-        ctx, words = phrase_context(backbone, config.ctx_init, config.n_ctx_text)  # (n_ctx_text, D_t)
+        ctx, words = phrase_context(backbone, config.ctx_init, config.n_ctx_text, "n_ctx_text")  # (n_ctx_text, D_t)
         self.context = LearnedContext(backbone, classes, ctx, words=words)
         self.text_prompts = deep_text_prompts(backbone, config.n_ctx_text, config.depth_text)
         self.vision_prompts = vision_prompts(backbone, config.n_ctx_vision, config.depth_vision, "promptsrc")

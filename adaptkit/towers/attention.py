@@ -2,8 +2,8 @@
 
 Serves `torch.nn.MultiheadAttention(batch_first=True)`, open_clip's own `Attention`, and any replacement layer that has
 the same attributes: `in_proj_weight` (3D, D), `in_proj_bias` (3D,) or None, `out_proj`, `num_heads`, and optionally
-`ln_q`, `ln_k` (per head), `head_scale` (heads, 1, 1) and `ln_inner`. A replacement layer may instead bring its own
-`project_qkv(x) -> (..., 3D)`, and `project_q` and `project_kv` (low-rank adapters do).
+those of `OPTIONAL_PARTS`. A replacement layer may instead bring its own `project_qkv(x) -> (..., 3D)`, and `project_q`
+and `project_kv` (low-rank adapters do).
 
 Letters: N rows, L queries, S keys, D width, H heads, d = D // H.
 """
@@ -15,14 +15,24 @@ from torch import Tensor, nn
 
 from adaptkit.towers.linears import linear
 
+Projection = tuple[Tensor, Tensor | None]  # Weight (D, D) and bias (D,).
+
+# Norms of queries and keys (per head), a scale (heads, 1, 1), a norm in front of `out_proj`, and how positions enter,
+# see `timm_blocks.Positions`.
+OPTIONAL_PARTS = ("ln_q", "ln_k", "head_scale", "ln_inner", "positions")
+
 
 class AttentionLayer(Protocol):
     """The attributes that every attention layer here has."""
 
     num_heads: int
-    in_proj_weight: Tensor  # (3D, D)
-    in_proj_bias: Tensor | None  # (3D,)
     out_proj: nn.Linear
+
+    @property
+    def in_proj_weight(self) -> Tensor: ...  # (3D, D)
+
+    @property
+    def in_proj_bias(self) -> Tensor | None: ...  # (3D,)
 
 
 def is_supported(attn: object) -> bool:
@@ -32,6 +42,18 @@ def is_supported(attn: object) -> bool:
     is_plain_softmax = getattr(attn, "logit_scale", None) is None
     has_extra_keys = getattr(attn, "bias_k", None) is not None or getattr(attn, "add_zero_attn", False)
     return has_packed_projection and is_plain_softmax and not has_extra_keys and getattr(attn, "batch_first", True)
+
+
+def projections(attn: AttentionLayer) -> tuple[Projection, Projection, Projection]:
+    """Weights and biases of queries, keys and values, on the memory of the layer's own."""
+    own = getattr(attn, "projections", None)
+    if own is not None:
+        return own()
+    biases: tuple[Tensor | None, ...] = (None, None, None)
+    if attn.in_proj_bias is not None:
+        biases = attn.in_proj_bias.chunk(3)
+    q, k, v = zip(attn.in_proj_weight.chunk(3), biases, strict=True)
+    return q, k, v
 
 
 def project_qkv(attn: AttentionLayer, x: Tensor) -> Tensor:
@@ -71,15 +93,19 @@ def split_heads(attn: AttentionLayer, x: Tensor) -> Tensor:
     return x.unflatten(-1, (attn.num_heads, -1)).transpose(-3, -2)
 
 
-def attend(attn: AttentionLayer, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+def attend(attn: AttentionLayer, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, start: int = 0) -> Tensor:
     """Softmax attention over heads, without the output projection: (N, H, L, d) x (N, H, S, d) -> (N, L, D).
 
     Args:
-        mask: boolean, broadcastable to (N, H, L, S); True where a query may see a key.
+        mask: boolean, broadcastable to (N, H, L, S); True where a query may see a key. Layers with
+            `positions` take none.
+        start: number of rows in front of the first query's.
     """
-    ln_q, ln_k, head_scale = (getattr(attn, part, None) for part in ("ln_q", "ln_k", "head_scale"))
+    ln_q, ln_k, head_scale, _, positions = (getattr(attn, part, None) for part in OPTIONAL_PARTS)
     if ln_q is not None and ln_k is not None:
         q, k = ln_q(q), ln_k(k)
+    if positions is not None:
+        q, k, mask = positions(q, k, start)
     x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     if head_scale is not None:
         x = x * head_scale

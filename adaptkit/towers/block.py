@@ -1,6 +1,5 @@
 """A transformer block of CLIP's towers as plain functions over its rows.
 
-A view's block may have parts that a wrapper put there: `beside_attn` and `beside_mlp` are added to the two residual
 A view's block may have parts from a wrapper: `beside_attn` and `beside_mlp` are added to the two residual
 steps, and `skip` replaces the whole block, row by row, while it is active.
 Letters: N sequences, L positions, D the width of a tower.
@@ -116,15 +115,23 @@ def run_last_block_rows(block: Block, x: Tensor) -> Tensor:
     """Outputs of a block for all rows of x (B, L, D_v); the first equals `run_last_block` to the last bit."""
     attn, normed = block.attn, block.ln_1(x)
     kv, parts = attention.project_kv(attn, normed), (slice(1), slice(1, None))
-    outputs = [_rows_of_block(block, x[:, part], attention.project_q(attn, normed[:, part]), kv) for part in parts]
+    outputs = [
+        _rows_of_block(block, x[:, part], attention.project_q(attn, normed[:, part]), kv, part.start or 0)
+        for part in parts
+    ]
     return torch.cat(outputs, dim=1)
 
 
-def _rows_of_block(block: Block, x: Tensor, q: Tensor, kv: Tensor) -> Tensor:
-    """Outputs of a block for rows x (B, l, D_v), from their queries and all rows' keys and values (B, L, 2 * D_v)."""
+def _rows_of_block(block: Block, x: Tensor, q: Tensor, kv: Tensor, start: int = 0) -> Tensor:
+    """Outputs of a block for rows x (B, l, D_v), from their queries and all rows' keys and values (B, L, 2 * D_v).
+
+    The rows are those from `start` on.
+    """
     attn = block.attn
     q, k, v = (attention.split_heads(attn, part) for part in (q, *kv.chunk(2, -1)))
-    return add_mlp(block, add_attention(block, x, attention.project_out(attn, attention.attend(attn, q, k, v))))
+    return add_mlp(
+        block, add_attention(block, x, attention.project_out(attn, attention.attend(attn, q, k, v, start=start)))
+    )
 
 
 def replace_tokens(x: Tensor, start: int, prompts: Tensor) -> Tensor:

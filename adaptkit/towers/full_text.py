@@ -39,12 +39,16 @@ def encode_full_text(
     return tower.project(tower.ln_final(pooled))
 
 
-def encode_words(tower: TextTower, tokens: Tensor) -> tuple[Tensor, Tensor]:
+def encode_words(tower: TextTower, tokens: Tensor, pad_id: int) -> tuple[Tensor, Tensor]:
     """Token ids (N, L) -> their rows behind the final norm (N, L', D_t), and a mask of rows up to [EOS] (N, L').
 
-    A causal tower leaves out the rows behind the last [EOS], on which no other row depends.
+    A causal tower leaves out the rows behind the last [EOS], on which no other row depends. Texts of a tower that pools
+    its first or last row end with their last token that is no padding.
     """
-    ends = tower.ends(tokens)
+    if tower.pool in ("argmax", "eos"):
+        ends = tower.ends(tokens)
+    else:
+        ends = tokens.shape[1] - 1 - (tokens != pad_id).flip(1).int().argmax(dim=1)  # (N,)
     if tower.is_causal():
         tokens = tokens[:, : int(ends.max()) + 1]
     rows = full_text_rows(tower, tower.token_embedding(tokens), tokens)[:, : tokens.shape[1]]

@@ -34,7 +34,7 @@ class FullEncoder(nn.Module):
     def __init__(self, tower: TextTower, prompts: PromptTokens):
         super().__init__()
         self.tower = tower
-        device = tower.positional_embedding.device
+        device = tower.device
         self.n_slots, self.start = prompts.n_slots, prompts.start
         self.register_buffer("ids", prompts.ids.to(device), persistent=False)
         self.register_buffer("slots", prompts.slots.to(device), persistent=False)

@@ -41,6 +41,10 @@ class TextTower:
         return len(self.blocks)
 
     @property
+    def device(self) -> torch.device:
+        return self.token_embedding.weight.device
+
+    @property
     def dtype(self) -> torch.dtype:
         """Dtype of the blocks' weights, to which tokens are cast; that of the positions if every block is skipped."""
         mlps = (block.mlp for block in self.blocks if hasattr(block, "mlp"))

@@ -1,15 +1,17 @@
-"""The towers of an open_clip model as `TextTower` and `VisionTower`, or None for towers of another kind."""
+"""The text tower of an open_clip model as a `TextTower`, or None for one of another kind; what both towers learn."""
 
 from dataclasses import fields
 
 from open_clip.coca_model import CoCa
+from open_clip.hf_model import HFTextEncoder
 from open_clip.model import CLIP, CustomTextCLIP
-from open_clip.transformer import TextTransformer, VisionTransformer
-from torch import nn
+from open_clip.transformer import TextTransformer
+from torch import Tensor, nn
 
-from adaptkit.towers.block import is_supported_block
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower
+
+UNLIMITED = 77  # open_clip's own limit for a text tower that has none, because its positions are relative (mT5)
 
 
 def text_tower_of(model: CLIP | CustomTextCLIP | CoCa) -> TextTower | None:
@@ -47,27 +49,25 @@ def text_tower_of(model: CLIP | CustomTextCLIP | CoCa) -> TextTower | None:
     )
 
 
-def vision_tower_of(visual: nn.Module) -> VisionTower | None:
-    """The parts of the image tower, or None if it is no vision transformer that pools its class token."""
-    if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None or visual.pool_type != "tok":
-        return None
-    if not all(is_supported_block(block) for block in visual.transformer.resblocks):
-        return None
-    return VisionTower(
-        conv1=visual.conv1,
-        class_embedding=visual.class_embedding,
-        positional_embedding=visual.positional_embedding,
-        ln_pre=visual.ln_pre,
-        blocks=visual.transformer.resblocks,
-        ln_post=visual.ln_post,
-        projection=visual.proj,
-    )
-
-
 def context_length_of(model: CLIP | CustomTextCLIP | CoCa) -> int:
-    """Number of positions of the text tower, of any kind."""
+    """Number of tokens that the text tower takes, of any kind."""
     text = getattr(model, "text", None)
-    return text.context_length if isinstance(text, TextTransformer) else model.context_length
+    if not isinstance(text, HFTextEncoder):
+        return text.context_length if isinstance(text, TextTransformer) else model.context_length
+    for name, layer in text.transformer.named_modules():
+        # RoBERTa counts positions from behind the padding id, so that its first entries belong to no token.
+        if name.endswith("position_embeddings") and getattr(layer, "padding_idx", None) is not None:
+            return layer.num_embeddings - layer.padding_idx - 1
+    return text.context_length or UNLIMITED
+
+
+def without_common_padding(model: CLIP | CustomTextCLIP | CoCa, tokens: Tensor) -> Tensor:
+    """Token ids (N, L) up to the last that is no padding in a text, for a tower that hides padding from all others."""
+    text = getattr(model, "text", None)
+    if not isinstance(text, HFTextEncoder):
+        return tokens
+    real = (tokens != text.config.pad_token_id).any(dim=0)
+    return tokens[:, : int(real.nonzero().max()) + 1] if real.any() else tokens[:, :1]
 
 
 def learnt_parameters(tower: TextTower | VisionTower) -> list[nn.Parameter]:

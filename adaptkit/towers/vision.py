@@ -1,12 +1,15 @@
 """The vision tower of CLIP as plain functions over patches; prompts and skipped blocks are arguments.
 
-The last block that attends computes only the tower's output row past the keys and values.
+The last block that attends computes only the rows that the feature is made of, past the keys and values: the class
+token's, or the class token's and the patches' where they are pooled.
 
-Letters: B images, P patches, n prompt tokens, D joint width, D_v width of the vision tower.
+Letters: B images, P patches, n prompt tokens, R rows of the tower (class and register tokens, then patches), D joint
+width, D_v width of the vision tower, D_p width of what is projected (D_v but for CoCa, whose pool changes it).
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,39 +25,70 @@ from adaptkit.towers.block import (
     run_last_block_rows,
     stand_in,
 )
+from adaptkit.towers.pooling import AttentionPool, PatchMean
 
 
 @dataclass(frozen=True)
 class VisionTower:
-    """The parts of an open_clip vision transformer that pools its class token."""
+    """The parts of a vision transformer, open_clip's own or timm's."""
 
-    conv1: nn.Conv2d
-    class_embedding: Tensor  # (D_v,)
-    positional_embedding: Tensor  # (1 + P, D_v)
+    conv1: nn.Module  # Images (B, 3, H, W) -> patches: (B, D_v, rows, columns), (B, P, D_v), or channels last.
+    channels_last: bool  # Whether patches come as (B, rows, columns, D_v).
+    grid: tuple[int, int]  # Rows and columns of patches.
+    width: int  # D_v
+    prefix: tuple[Tensor, ...]  # Class token and register tokens, (..., D_v) each, in front of the patches.
+    positional_embedding: Tensor | None  # (..., R, D_v), or (..., P, D_v) of patches alone
     ln_pre: Callable[[Tensor], Tensor]
     blocks: Sequence[Block]
     ln_post: Callable[[Tensor], Tensor]
-    projection: Tensor | None  # (D_v, D)
-
-    @property
-    def width(self) -> int:
-        return self.class_embedding.shape[-1]
+    # What makes one row of all; None takes the class token's.
+    pool: PatchMean | AttentionPool | None
+    pools_normed: bool  # Whether `ln_post` stands in front of the pool.
+    projection: Tensor | nn.Module | None  # (D_p, D)
 
     @property
     def depth(self) -> int:
         return len(self.blocks)
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.conv1.parameters()).device
+
+    @property
+    def n_patches(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def n_prefix(self) -> int:
+        """Number of class and register tokens."""
+        return sum(tokens.numel() // self.width for tokens in self.prefix)
+
+    @property
+    def row_width(self) -> int:
+        """Width D_p of the rows of `encode_rows`."""
+        return self.pool.width if isinstance(self.pool, AttentionPool) else self.width
+
     def project(self, x: Tensor) -> Tensor:
-        """Project output rows (..., D_v) to features (..., D)."""
-        x = self.ln_post(x)
-        return x if self.projection is None else x @ self.projection
+        """Project output rows (..., D_p) to features (..., D)."""
+        x = x if self.pools_normed else self.ln_post(x)
+        if self.projection is None:
+            return x
+        return x @ self.projection if isinstance(self.projection, Tensor) else self.projection(x)
 
 
 def embed_patches(tower: VisionTower, images: Tensor) -> Tensor:
-    """Images (B, 3, H, W) -> class token and patches (B, 1 + P, D_v), the input of the first block."""
-    patches = tower.conv1(images.to(tower.conv1.weight.dtype)).flatten(2).transpose(1, 2)  # (B, P, D_v)
-    class_token = tower.class_embedding.to(patches.dtype).expand(images.shape[0], 1, -1)
-    return tower.ln_pre(torch.cat([class_token, patches], dim=1) + tower.positional_embedding.to(patches.dtype))
+    """Images (B, 3, H, W) -> class token, register tokens and patches (B, R, D_v), the input of the first block."""
+    patches = tower.conv1(images.to(next(tower.conv1.parameters()).dtype))
+    if patches.ndim == 4:
+        patches = patches.flatten(1, 2) if tower.channels_last else patches.flatten(2).transpose(1, 2)  # (B, P, D_v)
+    positions = tower.positional_embedding
+    prefix = [
+        tokens.reshape(1, -1, tower.width).to(patches.dtype).expand(images.shape[0], -1, -1) for tokens in tower.prefix
+    ]
+    if positions is not None and positions.shape[-2] == patches.shape[1]:
+        return tower.ln_pre(torch.cat([*prefix, patches + positions.to(patches.dtype)], dim=1))
+    x = torch.cat([*prefix, patches], dim=1)
+    return tower.ln_pre(x if positions is None else x + positions.to(patches.dtype))
 
 
 def encode_image(tower: VisionTower, images: Tensor, prompts: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
@@ -63,34 +97,49 @@ def encode_image(tower: VisionTower, images: Tensor, prompts: Mapping[int, Tenso
 
 
 def encode_patches(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
-    """Embedded patches (B, 1 + P, D_v) -> features (B, D), not normalised.
+    """Embedded patches (B, R, D_v) -> features (B, D), not normalised.
 
     Args:
         prompts: layer -> (n, D_v) or (B, n, D_v). Prompts of layer 0 are appended behind the patches, through `ln_pre`
             and without a position; prompts of a later layer replace the last n rows before their block. At a skipped
-            block they pass through its stand-in, so the next layer's own prompts leave them no effect.
+            block they pass through its stand-in, so the next layer's own prompts leave them no effect. Where patches
+            are pooled, prompts are not: they act through attention alone.
 
     Raises:
         ValueError: if a later layer has prompts and layer 0 has none, or a different number.
     """
+    if tower.pool is not None:
+        return tower.project(tower.pool(_rows_to_pool(tower, x, prompts)))
     if last_attending(tower.blocks) < 0:  # No row sees another, so the class token's is enough.
         return tower.project(_run_blocks(tower, x[:, :1], NO_PROMPTS, run_last_block)[:, 0])
     return tower.project(_run_blocks(tower, x, prompts, run_last_block))
 
 
 def encode_rows(tower: VisionTower, images: Tensor, prompts: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
-    """Images (B, 3, H, W) -> output rows (B, 1 + P, D_v) of the last block: class token, then patches, no prompts.
+    """Images (B, 3, H, W) -> rows (B, 1 + P, D_p): the one that becomes the feature, then the patches', no prompts.
 
-    `tower.project` of the class token's row equals `encode_image` to the last bit.
+    `tower.project` of the first row equals `encode_image` to the last bit. That row is the class token's output, or
+    what the tower pools; each patch is then given as if it were pooled alone, so that `tower.project` fits it too.
     """
     x = embed_patches(tower, images)
-    return _run_blocks(tower, x, prompts, run_last_block_rows)[:, : x.shape[1]]
+    if tower.pool is not None:
+        rows = _rows_to_pool(tower, x, prompts)
+        return torch.cat([tower.pool(rows)[:, None], tower.pool.alone(rows[:, tower.n_prefix :])], dim=1)
+    rows = _run_blocks(tower, x, prompts, run_last_block_rows)[:, : x.shape[1]]
+    return rows if tower.n_prefix == 1 else torch.cat([rows[:, :1], rows[:, tower.n_prefix :]], dim=1)
+
+
+def _rows_to_pool(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor]) -> Tensor:
+    """Output rows (B, R, D_v) without prompts, normalised if the tower pools normalised rows."""
+    n_rows = x.shape[1]
+    rows = _run_blocks(tower, x, prompts, partial(run_first_rows, n_rows=n_rows))[:, :n_rows]
+    return tower.ln_post(rows) if tower.pools_normed else rows
 
 
 def _run_blocks(
     tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor], run_last: Callable[[Block, Tensor], Tensor]
 ) -> Tensor:
-    """Run embedded patches (B, 1 + P, D_v) through all blocks, using `run_last` for the last that attends.
+    """Run embedded patches (B, R, D_v) through all blocks, using `run_last` for the last that attends.
 
     Outputs of prompts that are replaced right behind a block are not computed.
     """

@@ -145,7 +145,7 @@ class Adapter(AdaptedCLIP):
 
 def _with_adapters(tower: Tower, layers: Sequence[int], config: AdapterConfig) -> tuple[Tower, nn.ModuleDict]:
     """The same tower with adapters in some blocks, and those adapters: layer -> one, or one for each sublayer."""
-    device, blocks = tower.positional_embedding.device, list[Block](tower.blocks)
+    device, blocks = tower.device, list[Block](tower.blocks)
     adapters = nn.ModuleDict()
     for layer in layers:
         block = blocks[layer]

@@ -149,7 +149,7 @@ class CLIPLoRA(AdaptedCLIP):
 
 def _updates(tower: TextTower | VisionTower, layers: Sequence[int], config: CLIPLoRAConfig) -> nn.ModuleDict:
     """Fresh updates of some blocks: layer -> projection -> LowRank."""
-    device, scale = tower.positional_embedding.device, config.alpha / math.sqrt(config.r)
+    device, scale = tower.device, config.alpha / math.sqrt(config.r)
     detached = config.gradients == "released" and config.dropout == 0
 
     def update() -> LowRank:

@@ -6,12 +6,15 @@ and text features trains the tuner's tensors. PEFT finds the layers by the names
     text.ln_final, vision.{conv1,ln_pre,ln_post}
 The backbone's modules and weights stay as they are: PEFT works on copies of the modules over the same memory.
 
-A tuner acts through its layers alone: PEFT's work between steps (AdaLoRA's rank allocation) and its terms in a language
-model's loss are left out. Prompt tuners are refused, and so are targets that a tower would never run.
+A tuner acts through its layers alone: PEFT's work between steps and its terms in a language model's loss are left out.
+What cannot learn so is refused with the reason (`peft_tuner`): prompt tuners, AdaLoRA, starts that need data, and
+targets that a tower would never run.
 """
 
 import copy
 import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -24,14 +27,16 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Consumes
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.block_view import require_text_blocks
-from adaptkit.layers.split_towers import SplitTower, give_own_memory
+from adaptkit.layers.split_towers import SplitTower, take_own_memory
 from adaptkit.options import option, options
+from adaptkit.weights.peft_bases import Bases
+from adaptkit.weights.peft_tuner import PEFT_ERRORS, kind_of, read_tuner, wrap
 
 if TYPE_CHECKING:  # The import takes seconds, and few users need it.
     import peft
 
-# open_clip's names for packed query, key and value.
-PACKED_LAYERS = {"attn", "in_proj", "in_proj_weight", "in_proj_bias"}
+# Tuners whose frozen tensors follow from a seed or a shape, and need no place in an adapter.
+SEEDED = frozenset({"BOFT", "OFT", "PVERA", "RANDLORA", "SHIRA", "UNILORA", "VERA"})
 
 
 @options
@@ -76,14 +81,20 @@ class PEFT(AdaptedCLIP):
     provides = frozenset({"class_weights", "image_tokens", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: PEFTConfig):
-        tuner = _tuner(config.settings)
+        tuner = read_tuner(config.settings)
+        kind = kind_of(tuner)
         layers = _layers(backbone, config.encoder)
         of_a_wrapper = [parameter for parameter in layers.parameters() if parameter.requires_grad]
-        peft_model = _wrap(layers, tuner)
-        give_own_memory(layers, backbone)
+        ties = [tie for tower in layers.children() if isinstance(tower, SplitTower) for tie in tower.ties]
+        take_own_memory(ties)
+        peft_model = wrap(layers, tuner)
+        bases = Bases(ties, layers, kind)
         super().__init__(_view(backbone, layers), classes)
         self.frozen_towers = backbone.text_tower, backbone.vision_tower
-        self.encoder, self.peft_model = config.encoder, peft_model
+        self.encoder, self.peft_model, self.bases = config.encoder, peft_model, bases
+        # A decomposition of the weights is the same on another machine up to its signs: an adapter takes it along.
+        self.carries_fixed = kind not in SEEDED
+        self.starts_alike = json.loads(config.settings).get("init_lora_weights") == "pissa"
         learns_vision = _learns(getattr(layers, "vision", None))
         if not learns_vision:
             self.consumes = "features"
@@ -94,23 +105,32 @@ class PEFT(AdaptedCLIP):
         noise = config.text_noise if drops else "shared"
         self.prompts = ClassPrompts(self.backbone, classes, config.template_set, noise)
 
+    @torch.enable_grad()
     def _refuse_unreached(self) -> None:
-        """Raise a ValueError if a parameter would learn on which no output depends."""
+        """Raise a ValueError if a parameter would learn on which no output depends, or an output is not finite."""
         self.peft_model.eval()
         height, width = self.backbone.preprocess_cfg.image_size
-        image = torch.zeros(1, 3, height, width, device=self.device)
+        draw = torch.Generator().manual_seed(0)
+        image = torch.rand(1, 3, height, width, generator=draw).to(self.device)
         learnt = self.learnt_parameters()
-        with torch.enable_grad():
-            features = self.backbone.encode_image(image), self.backbone.encode_text(["a photo of a thing."])
-            outputs = [feature.sum() for feature in features if feature.requires_grad]
+        with _moved(learnt.values(), draw):  # Half of LoRA has no gradient while the other half is zero.
+            try:
+                features = self.backbone.encode_image(image), self.backbone.encode_text(["a photo of a thing."])
+            except PEFT_ERRORS as error:
+                raise ValueError(f"CLIP's towers cannot run what PEFT made of them: {error}") from error
+            outputs = [feature.square().sum() for feature in features if feature.requires_grad]
             gradients = torch.autograd.grad(outputs, list(learnt.values()), allow_unused=True)
-        unreached = [name for name, gradient in zip(learnt, gradients, strict=True) if gradient is None]
         self.peft_model.train()
+        unreached = [name for name, gradient in zip(learnt, gradients, strict=True) if gradient is None]
         if unreached:
             raise ValueError(
                 f"PEFT would train {unreached[0]} and {len(unreached) - 1} more that the towers never run; choose "
                 "target_modules among linear layers and layer norms of the blocks"
             )
+        if not all(bool(feature.isfinite().all()) for feature in features):
+            raise ValueError("what PEFT starts from makes features that are not finite; choose another initialisation")
+        if learnt and not any(bool(gradient.any()) for gradient in gradients if gradient is not None):
+            raise ValueError("nothing that PEFT would train has a gradient in these towers; choose another tuner")
 
     def logits(self, x: Tensor) -> Tensor:
         """Images (B, 3, H, W), or image features (B, D) if PEFT tunes the text tower alone -> logits (B, C)."""
@@ -128,6 +148,35 @@ class PEFT(AdaptedCLIP):
 
     def rebuild_from_names(self) -> None:
         self.prompts.set_classes(self.backbone, self.classes)
+
+    def learnt_state(self) -> dict[str, Tensor]:
+        """Copies of the tuner's tensors: the learnt ones, and frozen ones that PEFT drew or took from the weights."""
+        return {name: tensor.detach().clone() for name, tensor in self._tuner_tensors().items()}
+
+    def load_learnt_state(self, state: dict[str, Tensor]) -> None:
+        self._copy_into(self._tuner_tensors(), state)
+        self.bases.follow()
+
+    def made_again(self) -> set[str]:
+        names = self._tuner_tensors().keys() - self.learnt_parameters().keys()
+        return {name for name in names if self.starts_alike or not name.startswith("bases.")}
+
+    def _tuner_tensors(self) -> dict[str, Tensor]:
+        starts = {f"bases.{name}": tensor for name, tensor in self.bases.named_buffers()}
+        return {**self.learnt_parameters(), **starts, **self._fixed()}
+
+    def _fixed(self) -> dict[str, Tensor]:
+        """Frozen numbers of the tuner that an adapter takes along."""
+        if not self.carries_fixed:
+            return {}
+        own = [*self.peft_model.named_parameters(prefix="peft_model"), *self.peft_model.named_buffers("peft_model")]
+        tied = {id(tie.own_weight()) for tie in self.bases.ties}
+        shared = {id(tensor) for tensor in (*self.backbone.parameters(), *self.backbone.buffers())}
+        return {
+            name: tensor
+            for name, tensor in own
+            if not tensor.requires_grad and tensor.is_floating_point() and id(tensor) not in tied | shared
+        }
 
     def print_trainable_parameters(self) -> None:
         """Print PEFT's own line: the number of parameters that learn, among those of the tuned towers."""
@@ -157,42 +206,6 @@ class PEFT(AdaptedCLIP):
         return plain
 
 
-def _tuner(settings: str) -> "peft.PeftConfig":
-    """The PEFT config of a layer tuner, ready to train.
-
-    Raises:
-        ValueError: if PEFT does not know the tuner, it does not tune layers, or it names layers that are packed here.
-    """
-    import peft
-
-    content = json.loads(settings) | {"inference_mode": False}
-    known = sorted(str(kind.value) for kind in peft.PeftType)
-    if content["peft_type"] not in known:
-        raise ValueError(f"peft_type {content['peft_type']!r} is unknown to PEFT {peft.__version__}; known: {known}")
-    try:
-        tuner = peft.get_peft_config(content)
-    except TypeError as error:
-        raise ValueError(f"settings do not fit PEFT {peft.__version__}: {error}") from None
-    if tuner.is_prompt_learning:
-        raise ValueError(
-            f"{content['peft_type']} learns a language model's prompts, and CLIP's towers take none from PEFT; "
-            "use coop, vpt or maple"
-        )
-    targets = content.get("target_modules") or []
-    for target in [targets] if isinstance(targets, str) else targets:
-        if target.split(".")[-1] in PACKED_LAYERS:
-            raise ValueError(
-                f"target module {target!r} is open_clip's packed attention, whose weights no layer of its own applies; "
-                "name q_proj, k_proj, v_proj or out_proj instead"
-            )
-    if content.get("target_parameters"):
-        raise ValueError(
-            f"target_parameters {content['target_parameters']} are weights without a layer of their own; "
-            "name layers in target_modules"
-        )
-    return tuner
-
-
 def _layers(backbone: FrozenCLIP, encoder: str) -> nn.Module:
     """The modules that PEFT sees, `text` and `vision`, over the backbone's weights."""
     layers = nn.Module()
@@ -203,22 +216,19 @@ def _layers(backbone: FrozenCLIP, encoder: str) -> nn.Module:
     return layers
 
 
-def _wrap(layers: nn.Module, tuner: "peft.PeftConfig") -> "peft.PeftModel":
-    """Let PEFT insert its layers in place.
-
-    Raises:
-        ValueError: if PEFT finds no layer for one of the tuner's targets.
-    """
-    import peft
-
-    paths = [path for path, _ in layers.named_modules()]
-    targets = getattr(tuner, "target_modules", None)
-    for target in [] if isinstance(targets, str) else targets or []:
-        # PEFT ignores some targets that match no layer.
-        if not any(path == target or path.endswith(f".{target}") for path in paths):
-            names = sorted({name.split(".")[-2] for name, _ in layers.named_parameters()})
-            raise ValueError(f"target module {target!r} is not in these towers, which have {', '.join(names)}")
-    return peft.get_peft_model(layers, tuner)
+@contextmanager
+def _moved(parameters: Iterable[nn.Parameter], draw: torch.Generator) -> Iterator[None]:
+    """Inside, parameters stand a little beside their values."""
+    kept = [(parameter, parameter.detach().clone()) for parameter in parameters]
+    with torch.no_grad():
+        for parameter, value in kept:
+            parameter.add_((0.01 * torch.randn(value.shape, generator=draw)).to(value))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in kept:
+                parameter.copy_(value)
 
 
 def _learns(layers: nn.Module | None) -> bool:

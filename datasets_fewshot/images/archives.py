@@ -7,12 +7,18 @@ own, because parent and child would move one shared file position under each oth
 import os
 import tarfile
 import zipfile
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
+from adaptkit.regular_file import read_bytes as read_regular
+
 ARCHIVE_SUFFIXES = (".zip", ".tar")
 MAX_OPEN_ARCHIVES = 64
+MAX_IMAGE_BYTES = 2**30
+# What the libraries raise of damaged, cut-off and encrypted archives; RuntimeError is zipfile's for the last.
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, ValueError)
 
 
 class _TarMembers:
@@ -43,23 +49,25 @@ def read_bytes(path: str | Path) -> bytes:
 
     Raises:
         FileNotFoundError: if there is no such file, or the archive has no such member.
+        ValueError: if it is a pipe, a device or a folder.
+        OSError: if the archive is damaged or encrypted.
     """
     archive, member = split_archive(path)
     if archive is None:
-        return Path(path).read_bytes()
+        return read_regular(path, "image", MAX_IMAGE_BYTES)
     try:
         return _open_archive(archive).read(member)
     except KeyError:
         raise FileNotFoundError(f"archive {archive!r} has no member {member!r}") from None
-    except (zipfile.BadZipFile, tarfile.TarError) as error:
-        raise OSError(f"archive {archive!r} is damaged ({error})") from error
+    except DAMAGED as error:
+        raise OSError(f"archive {archive!r} is damaged or encrypted ({error})") from error
 
 
 def list_members(archive: str | Path) -> list[str]:
     """Names of an archive's files, in the order the archive holds them."""
     try:
         return [name for name in _open_archive(str(archive)).namelist() if not name.endswith("/")]
-    except (zipfile.BadZipFile, tarfile.TarError) as error:
+    except DAMAGED as error:
         raise OSError(f"archive {str(archive)!r} is damaged or compressed ({error}); plain .tar is read") from error
 
 

@@ -42,7 +42,8 @@ def load_own_data(
     Args:
         path: a folder of class folders (perhaps below train/, val/ and test/); a .csv, .tsv or .jsonl table of path
             and class, or a folder with metadata.csv or metadata.jsonl; a .tar shard, a folder of shards (perhaps
-            below train/ and test/) or a .txt list of shards; or a folder that `datasets.Dataset.save_to_disk` wrote.
+            below train/ and test/) or a .txt list of shards; a folder that
+            `datasets.Dataset.save_to_disk` wrote; or Parquet of the Hub, a file or a folder of them.
         split: your split file. Without one, the data's own train, val and test parts are used, and without
             those a stratified split is drawn, written beside the data as adaptkit_split.json and used from then on.
         classnames: names for the classes, which otherwise are called after their folders or columns: a sequence in
@@ -50,7 +51,7 @@ def load_own_data(
             classnames.json beside the data is used automatically.
         seed: for drawing a split.
         skip_bad: leave unreadable images out; the data set's notes then say how many.
-        path_column: the table's column of images; None looks for a usual name.
+        path_column: the table's column of images; None looks for a usual name. Hugging Face data may need it, too.
         label_column: the table's column of classes; None looks for a usual name.
         encoding: of the table, such as "cp1252"; None recognises UTF-8, UTF-16 and UTF-32.
         redraw: draw the split again and keep the new one.
@@ -61,7 +62,7 @@ def load_own_data(
         FileNotFoundError: if there is nothing at `path`.
         SplitError: if the data have no images, or a split breaks a rule.
         ValueError: if images cannot be read and `skip_bad` is off, or names do not fit the classes.
-        ImportError: if a Hugging Face folder is given and `datasets` is not installed.
+        ImportError: if a Hugging Face folder or Parquet is given and `pyarrow` is not installed.
     """
     if not str(path).strip():
         raise ValueError("the path of the data is empty; give a folder, a table or a list of shards")

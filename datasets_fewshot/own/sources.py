@@ -15,7 +15,6 @@ OTHER_FORMS = {
     ".xlsx": "save it as CSV",
     ".xls": "save it as CSV",
     ".ods": "save it as CSV",
-    ".parquet": "write it as CSV, or load it with Hugging Face's `datasets` and call save_to_disk",
     ".json": "write one {...} per line and call it .jsonl; for detection data, cut the objects out first",
     ".zip": "unpack it",
     ".gz": "unpack it",
@@ -36,7 +35,7 @@ class Source:
 
 
 def find_source(path: Path, options: TableOptions) -> Source:
-    """Read the images of a folder, a table or shards.
+    """Read the images of a folder, a table, shards or a Hugging Face data set.
 
     Raises:
         FileNotFoundError: if there is nothing at `path`.
@@ -50,6 +49,11 @@ def find_source(path: Path, options: TableOptions) -> Source:
         return Source(read_table(path, options), path.parent, path.with_suffix(".split.json"), path.stem)
     if path.is_dir() and (tables := find_metadata(path, options)):
         return Source(read_metadata(path, tables, options), path, path / SPLIT_FILE, path.resolve().name)
+    if is_hf_folder(path) and not options.encoding:
+        found = read_hf_folder(path, options.path_column, options.label_column)
+        if path.is_file():
+            return Source(found, path.parent, path.with_suffix(".split.json"), path.stem)
+        return Source(found, path, path / SPLIT_FILE, path.name)
     if options:
         raise ValueError(
             f"--path-column, --label-column and --encoding are for tables, and {str(path)!r} is none; name the table "
@@ -58,8 +62,6 @@ def find_source(path: Path, options: TableOptions) -> Source:
     if is_shards(path):
         home = path if path.is_dir() else path.parent
         return Source(read_shards(path), home, home / SPLIT_FILE, path.stem)
-    if is_hf_folder(path):
-        return Source(read_hf_folder(path), path, path / SPLIT_FILE, path.name)
     if path.is_dir():
         return Source(read_tree(path), path, path / SPLIT_FILE, path.resolve().name)
     how = OTHER_FORMS.get(path.suffix.lower())

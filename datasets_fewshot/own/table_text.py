@@ -82,7 +82,7 @@ def split_cells(text: str, usual: str, path: Path) -> Iterator[Cells]:
     separator = separator or find_separator(text, usual)
     before = csv.field_size_limit()
     csv.field_size_limit(max(before, len(text) + 1))  # a column of notes or of embedded images may be long
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
     begins = 1
     try:
         for cells in reader:
@@ -114,6 +114,6 @@ def find_separator(text: str, usual: str) -> str:
 
 def _widths(lines: list[str], separator: str) -> set[int]:
     try:
-        return {len(cells) for cells in csv.reader(lines, delimiter=separator) if cells}
+        return {len(cells) for cells in csv.reader(lines, delimiter=separator, skipinitialspace=True) if cells}
     except csv.Error:
         return set()

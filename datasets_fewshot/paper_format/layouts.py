@@ -44,7 +44,10 @@ class Place:
         """Folders in which the files of the data set may lie, best first; the image folder may be a link."""
         beside = self.image_root.resolve().parent
         folders = (self.folder, self.image_root.parent, self.image_root, self.folder.parent, beside)
-        return list(dict.fromkeys(folders))
+        different: dict[Path, Path] = {}
+        for folder in folders:
+            different.setdefault(folder.resolve(), folder)
+        return list(different.values())
 
     def file(self, *names: str) -> Path:
         """Find the first of the named files that exists, beside the images, among them or above the folder.

@@ -71,3 +71,16 @@ def test_the_config_says_whether_other_names_are_refused(name, tiny_clip, batch,
     else:
         loaded.set_classes(["tabby cat"])
         assert loaded(batch[0]).shape == (6, 1)
+
+
+@pytest.mark.parametrize("name", ["maple", "ivlp", "promptsrc"])
+def test_an_adapter_whose_phrase_was_dropped_is_loaded_to_equal_logits(name, tiny_clip, batch, tmp_path):
+    n_ctx = {"maple": {"n_ctx": 6}}.get(name, {"n_ctx_text": 6})
+    method = create_method(name, tiny_clip, CLASSES, ctx_init="", **n_ctx)
+    method.save_pretrained(tmp_path)
+    config = tmp_path / "adapter_config.json"
+    older = config.read_text().replace('"ctx_init": ""', '"ctx_init": "a photo of a"')
+    assert older != config.read_text()
+    config.write_text(older)
+    with torch.no_grad():
+        assert torch.equal(adaptkit.load(tmp_path, tiny_clip)(batch[0]), method.eval()(batch[0]))

@@ -1,6 +1,5 @@
 """Every verb on bad files: one line of error, exit code 2, no trace, no hang, and nothing left behind."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 

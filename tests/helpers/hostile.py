@@ -104,11 +104,25 @@ CONTENTS: dict[str, bytes] = {
     "npy_object": b"\x93NUMPY\x01\x00\x76\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,), }" + bytes(60),
     "npz_cut": _zipped(**{"images.npy": b"\x93NUMPY"}),
 }
-FIRST = ("empty", "web_page", "random", "latin1", "json_deep_lists", "json_wrong_types", "zip_damaged", "pickle_of_much")
+FIRST = (
+    "empty",
+    "web_page",
+    "random",
+    "latin1",
+    "json_deep_lists",
+    "json_wrong_types",
+    "zip_damaged",
+    "pickle_of_much",
+)
 
 
 def _pipe(path: Path) -> None:
     os.mkfifo(path)
+
+
+def _folder_with_a_pipe(path: Path) -> None:
+    (path / "cat").mkdir(parents=True)
+    _pipe(path / "cat" / "a.png")
 
 
 def _socket(path: Path) -> None:
@@ -126,7 +140,7 @@ PLACES: dict[str, Callable[[Path], None]] = {
     "missing": lambda path: None,
     "folder": lambda path: path.mkdir(),
     "folder_of_folders": lambda path: (path / "a" / "b" / "c").mkdir(parents=True),
-    "folder_with_a_pipe": lambda path: (path / "cat").mkdir(parents=True) or _pipe(path / "cat" / "a.png"),
+    "folder_with_a_pipe": _folder_with_a_pipe,
     "pipe": _pipe,
     "socket": _socket,
     "endless_device": lambda path: path.symlink_to("/dev/zero"),

@@ -11,6 +11,7 @@ from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
 from adaptkit import AdaptedCLIP, FrozenCLIP
+from tests.helpers.tokenizers import EOS, tokenizer
 
 VISION = {"image_size": 32, "patch_size": 8, "layers": 3, "width": 64, "head_width": 32}
 TEXT = {"context_length": 40, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 3}
@@ -45,6 +46,19 @@ def padding_mask() -> CustomTextCLIP:
     model = CustomTextCLIP(32, VISION, TEXT | {"no_causal_mask": True, "pool_type": "first"})
     model.text.use_pad_mask = True
     return model
+
+
+def clipa_style() -> CustomTextCLIP:
+    text = TEXT | {"no_causal_mask": True, "pool_type": "last"}
+    return CustomTextCLIP(32, VISION | {"pool_type": "avg", "final_ln_after_pool": True}, text)
+
+
+def clips_style() -> CustomTextCLIP:
+    return CustomTextCLIP(32, VISION, TEXT | {"no_causal_mask": True, "pool_type": "last"})
+
+
+def worldwide_style() -> CustomTextCLIP:
+    return CustomTextCLIP(32, VISION, TEXT | {"pool_type": "eos", "eos_id": EOS})
 
 
 def layer_scale() -> CustomTextCLIP:
@@ -117,14 +131,27 @@ FAMILIES: dict[str, Callable[[], CLIP | CustomTextCLIP | CoCa]] = {
     "timm_tower": timm_tower,
     "siglip_style": siglip_style,
     "coca_style": coca_style,
+    "clipa_style": clipa_style,
+    "clips_style": clips_style,
+    "worldwide_style": worldwide_style,
     "padding_mask": padding_mask,
     "layer_scale": layer_scale,
     "custom_blocks": custom_blocks,
     "own_attention": own_attention,
 }
-CAUSAL = ("clip_vit", "modified_resnet", "timm_tower", "layer_scale", "custom_blocks", "own_attention")
-NOT_CAUSAL = ("siglip_style", "coca_style", "padding_mask")
-WITH_VIT_BLOCKS = ("clip_vit", "layer_scale", "custom_blocks", "own_attention", "padding_mask")
+CAUSAL = (
+    "clip_vit",
+    "modified_resnet",
+    "timm_tower",
+    "worldwide_style",
+    "layer_scale",
+    "custom_blocks",
+    "own_attention",
+)
+NOT_CAUSAL = ("siglip_style", "coca_style", "padding_mask", "clipa_style", "clips_style")
+# Manners of the tokenizers; the other families have CLIP's own.
+MANNERS = {"clipa_style": "clipa", "clips_style": "clips", "worldwide_style": "xlm", "siglip_style": "siglip2"}
+WITH_VIT_BLOCKS = tuple(family for family in FAMILIES if family != "modified_resnet")
 
 
 @contextmanager
@@ -149,7 +176,9 @@ def build(family: str, dtype: torch.dtype = torch.float32) -> FrozenCLIP:
             text.positional_embedding.mul_(25)
             if getattr(model, "logit_scale", None) is not None:
                 model.logit_scale.fill_(4.6)
-    return FrozenCLIP(model.to(dtype), open_clip.SimpleTokenizer(context_length=TEXT["context_length"]), family)
+    manner = MANNERS.get(family)
+    words = tokenizer(manner) if manner else open_clip.SimpleTokenizer(context_length=TEXT["context_length"])
+    return FrozenCLIP(model.to(dtype), words, family)
 
 
 @torch.no_grad()

@@ -39,7 +39,8 @@ def text_features(
     for layer, block in enumerate(text.transformer.resblocks):
         if deep and layer in deep:
             n = len(deep[layer])
-            x = torch.cat([x[:, :1], deep[layer].expand(len(x), -1, -1), x[:, 1 + n :]], dim=1)
+            start = prompts.start
+            x = torch.cat([x[:, :start], deep[layer].expand(len(x), -1, -1), x[:, start + n :]], dim=1)
         x = block(x, attn_mask=None if mask is None else mask.to(x.dtype))
     x = text.ln_final(x)
     pool = text.text_pool_type if isinstance(model, CLIP) else text.pool_type

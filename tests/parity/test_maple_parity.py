@@ -29,9 +29,10 @@ def test_maple_equals_the_released_code(variant, golden_folder):
         settings["classes"],
         n_ctx=released["N_CTX"],
         depth=released["PROMPT_DEPTH"],
-        ctx_init=released["CTX_INIT"],
+        # With more tokens, the released code drops the words and starts from random ones.
+        ctx_init=released["CTX_INIT"] if released["N_CTX"] <= 4 else "",
     )
-    if released["N_CTX"] <= 4:  # otherwise the released code starts from random tokens
+    if released["N_CTX"] <= 4:
         golden.check("init/prompt_learner.ctx", method.context.ctx)
     names = learnt_names(released["PROMPT_DEPTH"])
     load_initial(golden, method, names)

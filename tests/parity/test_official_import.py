@@ -176,7 +176,7 @@ def test_the_command_writes_an_adapter(golden_folder, tmp_path, capsys):
     assert "coop on 6 classes" in capsys.readouterr().out
     loaded = adaptkit.load(tmp_path / "adapter", tiny_backbone("vit", golden_folder))
     golden.check("logits", loaded(batch(0)[0]))
-    for wrong, expected in ((["--classes", "a"], "either --classes"), (["--option", "depth"], "expected NAME=VALUE")):
+    for wrong, expected in ((["--classes", "a"], "give one of them"), (["--option", "depth"], "expected NAME=VALUE")):
         assert main([str(word) for word in [*words, *wrong]]) == 2
         assert expected in capsys.readouterr().err
 

@@ -60,7 +60,9 @@ def open_bench(config: BenchConfig, out: Path, cache: Path) -> Bench:
     precision = choose_precision(config.settings.precision, device)
     named = config.backbone
     try:
-        backbone = load_backbone(named.name, named.pretrained, named.checkpoint, device=device)
+        backbone = load_backbone(
+            named.name, named.pretrained, named.checkpoint, device=device, image_size=named.image_size
+        )
     except torch.cuda.OutOfMemoryError as error:
         raise ConfigError(
             f"{device} has not enough memory for {named.name}; take a smaller backbone or a device that nothing else "

@@ -55,6 +55,9 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--backbone", type=values.text, help="an open_clip name (default: adaptkit-mini, embedded)")
     parser.add_argument("--pretrained", type=values.text, help="the tag of the backbone's weights, such as openai")
     parser.add_argument("--checkpoint", type=values.path_as_text, help="a local file with the backbone's weights")
+    parser.add_argument(
+        "--image-size", type=values.count, metavar="PIXELS", help="side of the images, if not the backbone's own"
+    )
     parser.add_argument("--root", type=values.path_as_text, help="the folder that holds the data sets of the papers")
     parser.add_argument(
         "--split",
@@ -142,6 +145,7 @@ def bench_settings(args: argparse.Namespace) -> dict[str, object]:
         "BACKBONE.NAME": args.backbone,
         "BACKBONE.PRETRAINED": args.pretrained,
         "BACKBONE.CHECKPOINT": args.checkpoint,
+        "BACKBONE.IMAGE_SIZE": args.image_size,
         "DATA.ROOT": args.root,
         "DATA.SPLIT": args.split,
         "DATA.OWN": args.data and [path for written in args.data for path in own_paths(written)],

@@ -147,7 +147,10 @@ def _on_disk(name: str, root: Path, papers: list[int]) -> tuple[list[int], str]:
     try:
         split = paper.read_lists(place).split
     except (ValueError, OSError, ImportError):
-        return papers, f"not usable yet, in {place.folder}: adaptkit data doctor {name} --root {root}"
+        return (
+            papers,
+            f"in {place.folder}, not usable yet (sizes of the papers): adaptkit data doctor {name} --root {root}",
+        )
     sizes = [len({item.label for items in split for item in items}), *(len(items) for items in split)]
     differs = "" if sizes == papers else " (papers: {} classes, {} train, {} val, {} test)".format(*papers)
     return sizes, f"in {place.folder}{differs}"

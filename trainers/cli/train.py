@@ -44,6 +44,9 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("--pretrained", type=values.text, help="the tag of the backbone's weights, such as openai")
     parser.add_argument("--checkpoint", type=values.path_as_text, help="a local file with the backbone's weights")
+    parser.add_argument(
+        "--image-size", type=values.count, metavar="PIXELS", help="side of the images, if not the backbone's own"
+    )
     parser.add_argument("--classnames", type=values.path_as_text, metavar="FILE", help="names for the classes")
     parser.add_argument(
         "--template",
@@ -77,6 +80,7 @@ def _train(args: argparse.Namespace) -> int:
         backbone=args.backbone,
         pretrained=args.pretrained,
         checkpoint=args.checkpoint,
+        image_size=args.image_size,
         classnames=args.classnames,
         templates=args.template,
         split=args.split,

@@ -33,6 +33,7 @@ class BackboneConfig:
     name: str = option("adaptkit-mini", "An open_clip name, or adaptkit-mini for the embedded model.", filled=True)
     pretrained: str | None = option(None, 'The tag of open_clip\'s weights, such as "openai".', filled=True)
     checkpoint: str | None = option(None, "A local file of weights.", filled=True)
+    image_size: int | None = option(None, "Side of the images in pixels, if not the model's own.", least=1, added=True)
 
 
 @options

@@ -186,7 +186,7 @@ class ImageEncoder:
 
     def _tokens(self, images: ViewImages, items: Sequence[Item], n_views: int) -> TokenTable | None:
         tower, count = self.backbone.require_vit_blocks("patch rows"), len(items) * n_views
-        if 2 * count * packed_width(len(tower.positional_embedding), tower.width) > MOST_BYTES:
+        if 2 * count * packed_width(1 + tower.n_patches, tower.row_width) > MOST_BYTES:
             return None
         key = FeatureKey(
             weights_hash=self.backbone.weights_hash,
@@ -196,7 +196,7 @@ class ImageEncoder:
         )
         encode = self.backbone.encode_tokens
         rows = self.store.features(key, count, lambda: self._encode(images, n_views, lambda x: pack(encode(x))))
-        return TokenTable(rows.view(len(items), n_views, -1), tower.width)
+        return TokenTable(rows.view(len(items), n_views, -1), tower.row_width)
 
     def _describe(self, images: ViewImages, n_views: int) -> str:
         p = images.preprocess

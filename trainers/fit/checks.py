@@ -26,7 +26,7 @@ def check_names(classes: ClassSet, backbone: FrozenCLIP) -> None:
         ValueError: names the template or the class names that are too long.
     """
     tokenizer, room = backbone.tokenizer, backbone.context_length
-    special = (tokenizer.start_id is not None) + (tokenizer.end_id is not None)
+    special = tokenizer.n_special
     for template in classes.templates:
         check_template_length(template, backbone)
     longest = max(classes.templates, key=lambda template: len(tokenizer.words(template.format("X"))))

@@ -5,7 +5,7 @@ Zhou et al., "Conditional Prompt Learning for Vision-Language Models", arXiv:220
 
 from datasets_fewshot import FewShotDataset, draw
 from trainers.protocols.registry import EvalProtocol, register_protocol
-from trainers.protocols.task import NO_TARGETS, EvalSet, Sources, Targets, Task, Wanted
+from trainers.protocols.task import NO_TARGETS, EvalSet, Sources, Targets, Task, Wanted, classnames_of
 
 
 def cross_dataset(
@@ -16,7 +16,7 @@ def cross_dataset(
     A target's prompts are the learnt ones, or the source's templates, around the target's class names.
     """
     drawn = draw(draw_name, source.split, shots, seed)
-    names = source.classnames  # of all lists: a class without training images keeps its place among the labels
+    names = classnames_of(drawn)
     others = (EvalSet(name, target, target.split.test, target.classnames) for name, target in targets.items())
     return Task(drawn.train, drawn.val, names, (EvalSet(source.name, source, drawn.test, names), *others))
 

@@ -5,7 +5,7 @@ Zhou et al., "Learning to Prompt for Vision-Language Models", arXiv:2109.01134.
 
 from datasets_fewshot import FewShotDataset, draw
 from trainers.protocols.registry import EvalProtocol, register_protocol
-from trainers.protocols.task import NO_TARGETS, EvalSet, Targets, Task
+from trainers.protocols.task import NO_TARGETS, EvalSet, Targets, Task, classnames_of
 
 
 def few_shot(
@@ -13,7 +13,7 @@ def few_shot(
 ) -> Task:
     """Train on K shots of every class; test on all test images."""
     drawn = draw(draw_name, dataset.split, shots, seed)
-    names = dataset.classnames  # of all lists: a class without training images keeps its place among the labels
+    names = classnames_of(drawn)
     return Task(drawn.train, drawn.val, names, (EvalSet("all", dataset, drawn.test, names),))
 
 

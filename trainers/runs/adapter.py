@@ -17,6 +17,16 @@ from trainers.runs.records import LEARNT_FILE, ResultRecord, read_record
 from trainers.runs.search import settled_wrap
 
 
+def recorded_image_size(record: ResultRecord) -> tuple[int, int]:
+    """Height and width of the images that the backbone of a run took."""
+    facts = record.identity["preprocess"]
+    assert isinstance(facts, dict)
+    sides = facts["image_size"]
+    assert isinstance(sides, list)
+    height, width = (int(str(side)) for side in sides)
+    return height, width
+
+
 def load_run(folder: Path, backbone: FrozenCLIP) -> tuple[AdaptedCLIP, TrainingFacts]:
     """The trained method of a run's folder in eval mode, and facts for its card.
 

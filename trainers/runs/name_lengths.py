@@ -42,7 +42,7 @@ def check_template_length(template: str, backbone: FrozenCLIP) -> None:
         ConfigError: with the template, its tokens and the length of the context.
     """
     tokenizer = backbone.tokenizer
-    special = (tokenizer.start_id is not None) + (tokenizer.end_id is not None)
+    special = tokenizer.n_special
     tokens = special + len(tokenizer.words(template.format("")))
     if tokens >= backbone.context_length:
         raise ConfigError(
@@ -76,7 +76,7 @@ def fitting_words(name: str, templates: Sequence[str], backbone: FrozenCLIP) -> 
     The default template is as long as a learnt context of four. A method refuses a single word that is too long.
     """
     tokenizer = backbone.tokenizer
-    special = (tokenizer.start_id is not None) + (tokenizer.end_id is not None)
+    special = tokenizer.n_special
     longest = max((*templates, DEFAULT_TEMPLATE), key=lambda template: len(tokenizer.words(template.format("X"))))
     words = name.split(" ")
     while len(words) > 1 and special + len(tokenizer.words(longest.format(" ".join(words)))) > backbone.context_length:

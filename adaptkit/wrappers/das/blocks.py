@@ -114,7 +114,7 @@ class AdaptedTower(nn.Module, Generic[Tower]):
         scale: float,
     ):
         super().__init__()
-        device, width = tower.positional_embedding.device, tower.width
+        device, width = tower.device, tower.width
 
         def bottleneck(inside: int) -> NormedBottleneck:
             return NormedBottleneck(width, inside, init, scale, device)

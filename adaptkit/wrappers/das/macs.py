@@ -2,14 +2,16 @@
 
 For n tokens of width d, a block with any number of heads and an MLP 4 d wide costs 12 n d^2 + 2 n^2 d, and an adapter r
 wide costs 2 n d r. A tower that needs one row of its output computes less: in the last block that attends, only that
-row has a query and goes through the MLP, and a skipped block behind it has one row (`rows="needed"`).
+row has a query and goes through the MLP, and a skipped block behind it has one row (`rows="needed"`). Pools that attend
+to the patches are left out.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.towers.block import is_gone
@@ -26,8 +28,9 @@ class TowerShape:
     depth: int
     tokens: int  # Number of tokens n.
     width: int  # Width d of the tower.
-    mlp_width: int
+    mlp_width: int  # Of two layers; for gated MLPs, of two that cost the same.
     around: int  # Work outside the blocks: patches and projection.
+    needed: int = 1  # Number of output rows that the feature is made of.
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def tower_macs(
     total = shape.around
     for block in range(shape.depth):
         one_row = rows == "needed" and block >= last
-        n = 1 if one_row else shape.tokens
+        n = shape.needed if one_row else shape.tokens
         inside = 0 if adapters is None else adapters.skip if block in skipped else adapters.kept
         times = 1 if adapters is None or block in skipped else adapters.per_kept_block
         total += times * 2 * n * shape.width * inside
@@ -72,10 +75,10 @@ def image_shape(backbone: FrozenCLIP) -> TowerShape:
         ValueError: if it has no blocks of a CLIP vision transformer.
     """
     tower = backbone.require_vit_blocks("counting blocks")
-    patches, width = len(tower.positional_embedding) - 1, tower.width
-    kernel = tower.conv1.weight[0].numel()
-    projection = 0 if tower.projection is None else tower.projection.numel()
-    return TowerShape(tower.depth, patches + 1, width, _mlp_width(tower), patches * width * kernel + projection)
+    tokens = tower.n_prefix + tower.n_patches
+    around = _embedding_macs(backbone, tower.conv1) + _projection_macs(tower.projection)
+    needed = 1 if tower.pool is None else tokens
+    return TowerShape(tower.depth, tokens, tower.width, _mlp_width(tower), around, needed)
 
 
 def text_shape(backbone: FrozenCLIP, tokens: int | None = None) -> TowerShape:
@@ -83,13 +86,35 @@ def text_shape(backbone: FrozenCLIP, tokens: int | None = None) -> TowerShape:
     tower = backbone.text_tower
     if tower is None:
         raise ValueError(f"the text tower of {backbone.name} is none whose blocks can be counted")
-    projection = tower.projection.weight if isinstance(tower.projection, nn.Linear) else tower.projection
-    around = 0 if projection is None else projection.numel()
+    around = _projection_macs(tower.projection)
     return TowerShape(tower.depth, tokens or backbone.context_length, tower.width, _mlp_width(tower), around)
 
 
 def _mlp_width(tower: TextTower | VisionTower) -> int:
     """Width inside a block's MLP, or 0 if every block is gone."""
     mlps = (block.mlp for block in tower.blocks if not is_gone(block))
-    weights = (weight for mlp in mlps for weight in mlp.parameters() if weight.ndim == 2)
-    return next((len(weight) for weight in weights), 0)
+    weights = next(([weight for weight in mlp.parameters() if weight.ndim == 2] for mlp in mlps), [])
+    return sum(weight.numel() for weight in weights) // (2 * tower.width)
+
+
+def _projection_macs(projection: Tensor | nn.Module | None) -> int:
+    """Work of the projection of one row."""
+    if projection is None:
+        return 0
+    weights = [projection] if isinstance(projection, Tensor) else projection.parameters()
+    return sum(weight.numel() for weight in weights if weight.ndim == 2)
+
+
+@torch.no_grad()
+def _embedding_macs(backbone: FrozenCLIP, conv1: nn.Module) -> int:
+    """Work of the convolutions that make the patches of one image."""
+    counts: list[int] = []
+    hooks = [
+        layer.register_forward_hook(lambda layer, _, y: counts.append(y[0, 0].numel() * layer.weight.numel()))
+        for layer in conv1.modules()
+        if isinstance(layer, nn.Conv2d)
+    ]
+    conv1(torch.zeros(1, 3, *backbone.preprocess_cfg.image_size, dtype=backbone.dtype, device=backbone.device))
+    for hook in hooks:
+        hook.remove()
+    return sum(counts)

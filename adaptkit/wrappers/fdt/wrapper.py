@@ -46,7 +46,7 @@ class FDTWrapper(MethodWrapper):
     real_words: Tensor
 
     def __init__(self, backbone: FrozenCLIP, make_inner: MakeInner, config: FDTConfig):
-        backbone.require_vit_blocks("fdt")
+        vision = backbone.require_vit_blocks("fdt")
         super().__init__(backbone, make_inner(backbone))
         if not self.inner.hands_out_tokens():
             raise ValueError(
@@ -66,7 +66,7 @@ class FDTWrapper(MethodWrapper):
             self.provides = self.provides - {"backward"}
         self.config = config
         self._encode_words()
-        self.head = GroundingHead(backbone.vision_width, backbone.text_width, self.projected_words, config)
+        self.head = GroundingHead(vision.row_width, backbone.text_width, self.projected_words, config)
         self._kept: Tensor | None = None
         with torch.no_grad():  # A first calibration, until `prepare` sees images.
             z = self._pooled_words()

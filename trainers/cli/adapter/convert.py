@@ -75,7 +75,7 @@ def _save(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from adaptkit import load_backbone
-    from trainers.runs.adapter import load_run
+    from trainers.runs.adapter import load_run, recorded_image_size
     from trainers.runs.records import read_record
 
     if not (args.run_folder / "record.json").is_file():
@@ -83,7 +83,8 @@ def _save(args: argparse.Namespace) -> int:
     record = read_record(args.run_folder)
     named = record.pretrained if record.pretrained not in ("", "own", "file") else None
     pretrained = None if args.checkpoint else args.pretrained or named
-    backbone = load_backbone(record.backbone, pretrained, args.checkpoint)
+    size = recorded_image_size(record)
+    backbone = load_backbone(record.backbone, pretrained, args.checkpoint, image_size=size)
     method, training = load_run(args.run_folder, backbone)
     method.save_pretrained(args.out, replace(training, licence=args.licence))
     print(f"wrote {args.out}: {record.label} on {len(method.classes)} classes of {record.dataset}")

@@ -106,6 +106,7 @@ def image_paths(words: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
         ValueError: if a word is an address, or matches no image.
     """
     from datasets_fewshot.images.read import IMAGE_SUFFIXES
+    from datasets_fewshot.own.image_tree import walk_images
 
     for word in words:
         if word == STDIN:
@@ -113,7 +114,7 @@ def image_paths(words: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
             continue
         path = Path(_local(word)).expanduser()
         if path.is_dir():
-            found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+            found = sorted(str(file) for file in walk_images(path))
         elif not path.exists() and glob.has_magic(word):
             found = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
         else:

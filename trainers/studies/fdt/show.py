@@ -107,13 +107,13 @@ def _card(
     k: int,
 ) -> TokenCard:
     tower = method.backbone.require_vit_blocks("the tokens' picture")
-    grid = round((len(tower.positional_embedding) - 1) ** 0.5)
+    rows, columns = tower.grid
     shown = []
     for row in on_images[:, token].topk(k).indices.tolist():
         if on_images[row, token] <= 0:
             break
-        top, left = divmod(int(patches[row, token]), grid)
-        box = (left / grid, top / grid, (left + 1) / grid, (top + 1) / grid)
+        top, left = divmod(int(patches[row, token]), columns)
+        box = (left / columns, top / rows, (left + 1) / columns, (top + 1) / rows)
         picture = _as_seen(eval_view(dataset.load(items[row]), method.backbone.preprocess_cfg), method)
         name = items[row].classname.replace("_", " ")
         shown.append(ShownImage(picture, name, float(on_images[row, token]), box))

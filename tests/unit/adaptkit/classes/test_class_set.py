@@ -16,6 +16,11 @@ from adaptkit.classes.class_set import as_class_set
         (("cat",), (), "no templates"),
         (("cat",), ("a cat.",), "exactly one {}"),
         (("cat",), ("{} and {}.",), "exactly one {}"),
+        (("cat",), ("a {c} of {}",), "exactly one {} where the class name goes, and no other brace"),
+        (("cat",), ("a {} {",), "no other brace"),
+        (("cat",), ("a {{}}",), "no other brace"),
+        (("cat",), ("a {0}",), "exactly one {}"),
+        (("cat",), (5,), "exactly one {}"),
     ],
 )
 def test_what_makes_no_prompt_is_refused(names, templates, message):

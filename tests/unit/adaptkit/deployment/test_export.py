@@ -1,6 +1,7 @@
 """Exported files: what they compute, what is in them, and what is refused."""
 
 import json
+import logging
 
 import pytest
 import torch
@@ -57,6 +58,16 @@ def test_a_file_computes_the_logits_of_batches_of_any_size(name, file_format, ru
     with torch.no_grad():
         for count in (1, 7):
             torch.testing.assert_close(loaded(images(count)), method(images(count)), rtol=1e-4, atol=1e-4)
+
+
+def test_torch_says_nothing_of_the_file_that_is_being_written(tiny_clip, tmp_path, caplog):
+    logger = logging.getLogger("torch.export.pt2_archive._package")
+    logger.addHandler(caplog.handler)
+    try:
+        export(create_method("zero_shot", tiny_clip, CLASSES), tmp_path / "file.pt2", "torch.export")
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_onnx_computes_the_logits_and_carries_names_and_preprocessing(tiny_clip, tmp_path):

@@ -43,8 +43,8 @@ def test_language_prompts_alone_need_no_vision_transformer(off):
         create_method("ivlp", backbone, ["cat", "dog"])
 
 
-def test_more_tokens_than_words_are_random_and_leave_no_word(tiny_clip, classes):
-    method = create_method("ivlp", tiny_clip, classes, n_ctx_text=6)
+def test_without_words_the_tokens_are_random_and_leave_no_word(tiny_clip, classes):
+    method = create_method("ivlp", tiny_clip, classes, n_ctx_text=6, ctx_init="")
     assert method.context.words == ""
     assert method.context.ctx.abs().max() < 0.2
 

@@ -11,9 +11,10 @@ TEXTS = ["a cat", "a photo of a golden retriever in the snow.", "737-200"]
 
 @pytest.mark.parametrize("family", WITH_VIT_BLOCKS)
 def test_the_first_row_projected_is_the_image_feature_to_the_last_bit(family):
-    backbone, images = build(family), torch.randn(3, 3, 32, 32)
+    backbone = build(family)
+    images, tower = torch.randn(3, 3, *backbone.preprocess_cfg.image_size), backbone.vision_tower
     rows = backbone.encode_tokens(images)
-    assert rows.shape == (3, 17, backbone.vision_width)
+    assert rows.shape == (3, 1 + tower.n_patches, tower.row_width)
     assert torch.equal(backbone.project_tokens(rows[:, 0]), backbone.encode_image(images))
 
 
@@ -54,5 +55,8 @@ def test_words_of_a_text_do_not_depend_on_longer_texts_beside_it():
 def test_towers_without_such_rows_are_refused_by_name():
     with pytest.raises(ValueError, match="modified_resnet"):
         build("modified_resnet").encode_tokens(torch.randn(1, 3, 64, 64))
-    with pytest.raises(ValueError, match="padding_mask pools its 'first' row"):
-        build("padding_mask").encode_words(TEXTS)
+
+
+def test_texts_of_a_tower_that_pools_another_row_end_with_their_last_token():
+    _, real = build("padding_mask").encode_words(TEXTS)
+    assert real.sum(dim=1).tolist() == [4, 12, 9]

@@ -85,4 +85,4 @@ def test_chosen_blocks_alone_have_adapters(tiny_clip, classes):
 
 def test_an_image_tower_without_blocks_is_refused(classes):
     with pytest.raises(ValueError, match=r"adapter with encoder=.both. needs an image tower"):
-        create_method("adapter", build("timm_tower"), classes)
+        create_method("adapter", build("modified_resnet"), classes)

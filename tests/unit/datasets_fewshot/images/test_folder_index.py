@@ -34,7 +34,7 @@ def listed(monkeypatch):
 def images(tmp_path):
     for name in ("b", "a", ".hidden"):
         (tmp_path / name).mkdir()
-        for file in ("2.JPEG", "1.jpg", "notes.txt"):
+        for file in ("2.JPEG", "1.jpg", "notes.txt", "._1.jpg"):
             (tmp_path / name / file).touch()
     (tmp_path / "README.txt").touch()
     return tmp_path

@@ -107,6 +107,7 @@ UNDERSTOOD = {
     "headings in capitals": ("Image Path,Label\n" + lines("{path},{name}"), ""),
     "Kaggle's ids without endings": ("id,label\n" + lines("{folder}/{shot},{name}"), "below 'img'"),
     "quoted commas": ("path,class,notes\n" + lines('{path},{name},"a, b and ""c"""'), ""),
+    "quotes behind spaces": ('"path", "class"\n' + lines('"{path}", "{name}"'), ""),
     "a note of two lines": ("path,class,notes\n" + lines('{path},{name},"a\nb"'), ""),
     "a very long field": (
         "path,class,notes\n" + lines("{path},{name},x") + "img/cat/0.png,cat," + "y" * 200_000,

@@ -249,31 +249,6 @@ def test_a_damaged_shard_is_named(shards):
         load_own_data(shards)
 
 
-def test_a_hugging_face_folder_is_read_where_its_library_is_installed(tmp_path):
-    datasets = pytest.importorskip("datasets")
-    pyarrow = pytest.importorskip("pyarrow")
-    features = datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["indoor/outdoor", "cat"])}
-    )
-    photos = [picture(tmp_path / "source" / f"{index}.png", (index, 9, 9)).read_bytes() for index in range(6)]
-    images = pyarrow.array([{"bytes": photo, "path": None} for photo in photos], type=features["image"].pa_type)
-    rows = datasets.table.InMemoryTable(pyarrow.table({"image": images, "label": [0, 1] * 3}))
-    # With a fingerprint of its own: the library's pickling of tables fails with some versions of pyarrow.
-    table = datasets.Dataset(rows, datasets.DatasetInfo(features=features), fingerprint="photos")
-    datasets.DatasetDict({"train": table, "test": table}).save_to_disk(str(tmp_path / "hf"))
-    dataset = load_own_data(tmp_path / "hf")
-    assert dataset.classnames == ("cat", "indoor/outdoor")
-    assert [len(items) for items in dataset.split] == [6, 0, 6]
-    assert {dataset.load(item).getpixel((0, 0)) for item in dataset.split.train} == {(i, 9, 9) for i in range(6)}
-
-
-def test_a_hugging_face_folder_without_its_library_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "datasets", None)
-    (tmp_path / "state.json").write_text("{}")
-    with pytest.raises(ImportError, match="pip install datasets"):
-        load_own_data(tmp_path)
-
-
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(0, 999), st.randoms())
 def test_a_drawn_split_uses_every_image_once_in_any_order_of_the_list(sizes, seed, random):
     items = [Item(f"{label}/{i}", label, str(label)) for label, size in enumerate(sizes) for i in range(size)]

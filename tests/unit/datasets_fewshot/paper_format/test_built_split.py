@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from datasets_fewshot import PAPER_DATASETS, DatasetNotFoundError, SplitError, load_dataset
+from datasets_fewshot import PAPER_DATASETS, DatasetNotFoundError, SplitError, load_dataset, write_split
 from datasets_fewshot.paper_format.built_split import FALLBACK_NOTE
 from datasets_fewshot.upkeep.doctor import examine
 from tests.helpers.fake_trees import make_tree
@@ -36,6 +36,8 @@ def test_lists_that_come_out_as_the_papers_are_the_papers_split(tmp_path, monkey
     assert report.exit_code == 0
     assert f"the papers' split, rebuilt from {PAPER_DATASETS[name].rebuilt_from}" in str(report)
     assert not list(tree.folder.glob("split_fallback_*"))
+    write_split(papers, tree.folder / PAPER_DATASETS[name].split_file)
+    assert load_dataset(name, tmp_path) == dataset  # so that runs with and without the file are the same runs
 
 
 @pytest.mark.parametrize("name", REBUILT)

@@ -165,3 +165,11 @@ def test_validation_images_without_folders_are_explained(tmp_path):
     (tree.image_root / "val" / "ILSVRC2012_val_00000001.JPEG").write_bytes(b"")
     with pytest.raises(SplitError, match="its images lie flat"):
         load_dataset("imagenet", tmp_path)
+
+
+def test_the_first_place_of_a_split_file_is_the_data_sets_folder_and_none_is_named_twice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tree_of("dtd", Path(), split_file=False)
+    with pytest.raises(DatasetNotFoundError, match=r"looked for\n  dtd/split_zhou") as caught:
+        load_dataset("dtd", Path())
+    assert str(caught.value).count("/split_zhou_DescribableTextures.json,") == 2
