@@ -120,13 +120,13 @@ def server():
 def test_a_fork_server_that_is_killed_alone_costs_nothing(tmp_path):
     work = FakeWork(tmp_path, fake_jobs(tmp_path, 6), gated=("job0", "job2"))
     with launched(TWO, work) as told:
-        first = work.at("job0")
+        first, _ = work.at("job0"), work.at("job2")
         os.kill(server(), signal.SIGKILL)
         os.kill(first, signal.SIGKILL)  # nobody knows how it ended, and another takes its place
-        wait_until(lambda: len(set(work.pids())) == 3)
+        wait_until(lambda: len(set(work.pids())) >= 3)
         work.open_gate()
     assert sorted(kinds(told, "done")) == sorted(job.key for job in work.jobs)
-    assert len(work.performed()) <= 7
+    assert len(work.performed()) <= 8  # the other may be started again, too, if it was not known yet
 
 
 def test_a_worker_whose_fork_server_is_gone_is_ended_all_the_same(tmp_path):
