@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Files that were being written when their process died, as `replacing` and the store name them.
-HALF_WRITTEN = r"\..+\.\d+-[0-9a-f]+"
+HALF_WRITTEN = r"\..+\.([0-9a-f]{8}-)?\d+-[0-9a-f]+"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """`adaptkit train` and `adaptkit.fit`: a folder of images in, a tested adapter out, read back as a user would."""
 
 import json
+import os
+import shutil
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from PIL import Image
 
 import adaptkit
+from adaptkit.artefacts.atomic_file import replacing
 from adaptkit.front_door import ENTRY_POINTS
 from tests.e2e.test_cli import run_adaptkit
 from tests.helpers.synthetic import NAMES, synthetic_dataset
@@ -72,6 +75,38 @@ def test_the_same_command_again_reuses_the_training(trained, monkeypatch, capsys
     output = capsys.readouterr()
     assert output.out == first.stdout
     assert "taskres on cpu" not in output.err
+
+
+def test_a_training_that_was_killed_while_it_saved_goes_on(trained, monkeypatch):
+    home, _ = trained
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("ADAPTKIT_CACHE", str(home / "cache"))
+    shutil.copytree("mine", "killed")
+    for path in (home / "killed").iterdir():
+        if path.is_file() and path.name not in ("learnt.safetensors", "README.md"):  # these are written first
+            path.unlink()
+    pid = os.fork()
+    if not pid:  # a process that ends as if it were killed within the write of the config
+        replacing(home / "killed" / "adapter_config.json").__enter__().write_text("half")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    for record in (home / "killed").rglob("record.json"):
+        (record.parent / "checkpoints").mkdir()
+        (record.parent / "checkpoints" / "000000001-0a.safetensors").touch()
+    assert main(["train", "taskres", "--data", "photos", "--out", "killed", "OPTIM.EPOCHS", "20"]) == 0
+    names = [{path.relative_to(home / out) for path in (home / out).rglob("*")} for out in ("mine", "killed")]
+    assert names[0] == names[1]
+    assert (home / "mine" / "adapter_config.json").read_bytes() == (home / "killed/adapter_config.json").read_bytes()
+
+
+def test_a_folder_with_runs_and_a_page_of_somebody_else_is_no_adapter(trained, monkeypatch, capsys):
+    home, _ = trained
+    monkeypatch.chdir(home)
+    (home / "project" / "runs").mkdir(parents=True)
+    (home / "project" / "README.md").write_text("mine")
+    assert main(["train", "taskres", "--data", "photos", "--out", "project"]) == 2
+    assert "project exists and is no adapter" in capsys.readouterr().err
+    assert (home / "project" / "README.md").read_text() == "mine"
 
 
 @pytest.mark.parametrize(

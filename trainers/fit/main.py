@@ -6,11 +6,14 @@ from pathlib import Path
 import torch
 
 from adaptkit import AdaptedCLIP, ClassSet, FitResult, create_method, method_class
+from adaptkit.artefacts.atomic_file import is_half_written
+from adaptkit.artefacts.files import CARD_FILE, CONFIG_FILE, TENSORS_FILE
 from adaptkit.contract.method import Consumes
 from adaptkit.regular_file import user_path
 from datasets_fewshot import FewShotDataset, load_own_data
 from datasets_fewshot.own.usable import check_usable
 from datasets_fewshot.store.cache_folder import cache_folder
+from trainers.bench.jobs import tidy
 from trainers.bench.plan import open_bench, plan
 from trainers.compute.precision import choose_device
 from trainers.compute.seeds import seeded
@@ -30,7 +33,6 @@ from trainers.runs.identity import Run
 from trainers.runs.records import ResultRecord
 
 EMBEDDED = "adaptkit-mini"
-ADAPTER_CONFIG = "adapter_config.json"
 RUNS_FOLDER = "runs"  # inside the adapter's folder
 
 
@@ -111,6 +113,8 @@ def fit(
     fixed |= size_settings(recipe.runs[-1], _images_drawn(dataset, drawn), _consumes(recipe.runs[-1], bench))
     todo = plan(load_bench(None, overrides, fixed), bench)
     records = [todo.finished.get(run.run_id) or _execute(run, bench, tell) for run in todo.runs]
+    for run in todo.runs:
+        tidy(run)
     run, record = todo.runs[-1], records[-1]
     trained, facts = load_run(run.folder, bench.backbone)
     trained.save_pretrained(folder, facts)
@@ -134,11 +138,17 @@ def _say_nothing(message: str) -> None:
 def _out_folder(out: str | Path | None, data: Path, method: str) -> Path:
     """Where the adapter goes; what lies there may be an earlier adapter and nothing else."""
     folder = user_path(f"{data.resolve().stem}-{method}" if out is None else out, "data")
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / ADAPTER_CONFIG).is_file()):
-        begun = folder.is_dir() and all(entry.name == RUNS_FOLDER for entry in folder.iterdir())
-        if not begun:
-            raise ValueError(f"{folder} exists and is no adapter; give another folder with --out")
+    is_taken = folder.is_file() or (folder.is_dir() and not (folder / CONFIG_FILE).is_file() and not _is_begun(folder))
+    if is_taken:
+        raise ValueError(f"{folder} exists and is no adapter; give another folder with --out")
     return folder
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a folder is empty, or holds what a training leaves that is stopped before its adapter is whole."""
+    names = {entry.name for entry in folder.iterdir() if not is_half_written(entry)}
+    in_order = (RUNS_FOLDER, TENSORS_FILE, CARD_FILE)  # as they are written; the config, which is the last, is missing
+    return names in [set(in_order[:count]) for count in range(len(in_order) + 1)]
 
 
 def _training_counts(dataset: FewShotDataset) -> list[int]:

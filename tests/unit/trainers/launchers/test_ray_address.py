@@ -7,7 +7,7 @@ import pytest
 from trainers.launchers import ray as launcher
 
 
-class StoppedError(Exception):
+class StoppedError(OSError):
     """Raised where Ray would start."""
 
 
