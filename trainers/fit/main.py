@@ -1,5 +1,6 @@
 """One training on own images, from the folder to a saved and tested adapter: what `adaptkit.fit` and `train` call."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from trainers.config.settings import RunConfig
 from trainers.evaluation.judgement_files import metrics, write_judgement
 from trainers.evaluation.logits import predict
 from trainers.evaluation.metrics import judge
-from trainers.fit.checks import check_names, check_words
+from trainers.fit.checks import check_names, check_place, check_words
 from trainers.fit.defaults import default_shots, embedded_settings, size_settings
 from trainers.fit.report import confusions, worst_images, write_sheet, write_summary
 from trainers.protocols.few_shot import FEW_SHOT
@@ -27,6 +28,7 @@ from trainers.runs.data import Bench
 from trainers.runs.execute import execute
 from trainers.runs.identity import Run
 from trainers.runs.records import ResultRecord
+from trainers.runs.start import load_start
 
 EMBEDDED = "adaptkit-mini"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -54,6 +56,7 @@ def fit(
     redraw: bool = False,
     val_as_test: bool = False,
     device: str = "auto",
+    start_from: str | Path | None = None,
     overrides: Sequence[str] = (),
     on_message: Callable[[str], None] | None = None,
 ) -> FitResult:
@@ -61,10 +64,12 @@ def fit(
     tell = on_message or _say_nothing
     method_class(method)  # refuses an unknown name before anything is read
     check_words(data=data, out=out, classnames=classnames, split=split, checkpoint=checkpoint, device=device)
+    check_words(start_from=start_from)
     choose_device(device)
     if shots is not None and shots < 1:
         raise ValueError(f"shots={shots}; expected 1 or more training images per class, or None for what there is")
     folder = _out_folder(out, Path(data).expanduser(), method)
+    check_place(start_from, folder)
     dataset = load_own_data(
         data,
         split=split,
@@ -106,9 +111,13 @@ def fit(
     for note in dataset.notes:
         tell(f"note: {note}")
     bench = open_bench(recipe, folder / RUNS_FOLDER, cache_folder() / "features")
+    if start_from is not None:
+        bench = dataclasses.replace(bench, start=load_start(start_from, bench.backbone))
     check_names(ClassSet(dataset.classnames, recipe.runs[0].templates), bench.backbone)
     fixed |= size_settings(recipe.runs[-1], _images_drawn(dataset, drawn), _consumes(recipe.runs[-1], bench))
     todo = plan(load_bench(None, overrides, fixed), bench)
+    if start_from is not None and not todo.runs[-1].uses_training:
+        raise ValueError(f"{method} learns nothing, so it cannot start from {start_from}; leave it out")
     records = [todo.finished.get(run.run_id) or _execute(run, bench, tell) for run in todo.runs]
     run, record = todo.runs[-1], records[-1]
     trained, facts = load_run(run.folder, bench.backbone)

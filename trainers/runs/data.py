@@ -10,6 +10,7 @@ from trainers.config.settings import CheckpointConfig
 from trainers.feeding.encoder import ImageEncoder
 from trainers.feeding.feeds import FEEDS, Feed
 from trainers.feeding.kept_pixels import KeptPixels
+from trainers.runs.start import Start
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Bench:
     # Number of processes that train a run together, if its method takes images.
     processes: int = 1
     team: Team = ALONE  # The place of this process among them.
+    start: Start | None = None  # What trainings start from, if not as their methods begin.
 
     def feed(self, method: AdaptedCLIP) -> Feed:
         """The way from images to this method's input."""

@@ -119,7 +119,8 @@ def _train(
     checkpoints = Checkpoints(run.folder, run.run_id, bench.checkpoint)
     team = bench.team if run.processes > 1 else ALONE
     try:
-        return train(method, batches, run.config.optim, support, bench.precision, on_epoch, checkpoints, team)
+        start = None if bench.start is None else bench.start.tensors
+        return train(method, batches, run.config.optim, support, bench.precision, on_epoch, checkpoints, team, start)
     except DivergedError as error:
         if not team.leads:
             raise
@@ -205,7 +206,7 @@ def _record(
         versions=versions(),
         hardware=hardware(bench.backbone.device) | ({"processes": str(run.processes)} if run.processes > 1 else {}),
         finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        notes=notes_of(run),
+        notes=notes_of(run, bench.start),
         architecture=None if architecture is None else json.loads(architecture.to_json()),
         metric=get_protocol(config.protocol).metric,
     )

@@ -57,6 +57,25 @@ def test_zero_shot_runs_once_and_coop_once_per_seed(bench):
     assert todo.to_do == todo.runs
 
 
+def test_label_smoothing_is_a_run_of_its_own_and_changes_no_other(bench):
+    plain, zero, smoothed = (
+        plan(*bench(*words)).runs for words in ([], ["OPTIM.LABEL_SMOOTHING", "0"], ["OPTIM.LABEL_SMOOTHING", "0.1"])
+    )
+    assert [run.run_id for run in plain] == [run.run_id for run in zero]
+    assert plain[0].run_id == smoothed[0].run_id  # zero-shot
+    assert plain[1].run_id != smoothed[1].run_id
+    assert smoothed[1].identity["optim"]["label_smoothing"] == 0.1
+
+
+@pytest.mark.parametrize("method", ["linear_probe", "tip_adapter"])
+def test_labels_of_a_method_that_takes_no_steps_cannot_be_smoothed(bench, method):
+    words = ("METHODS", f"[zero_shot, {method}]", "OPTIM.LABEL_SMOOTHING", "0.1")
+    with pytest.raises(ConfigError, match=f"{method} cannot run in .*so OPTIM.LABEL_SMOOTHING would change nothing"):
+        plan(*bench(*words))
+    with pytest.raises(ConfigError, match="SMOOTHING would change nothing"):
+        plan(*bench(*words, "OPTIM.STEPS", "5"))  # what is fitted is fitted whatever else is set
+
+
 def test_one_training_gives_two_tests(bench):
     records, _ = run_quietly(*bench())
     coop = records[1]
