@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adaptkit import ClassSet, FrozenCLIP
+from adaptkit.regular_file import user_path
 from trainers.runs.name_lengths import check_template_length
 
 NAMES_SHOWN = 5
@@ -26,7 +27,7 @@ def check_place(start_from: str | Path | None, folder: Path) -> None:
     Raises:
         ValueError: if it is; the same command would start from its own result the next time.
     """
-    if start_from is not None and Path(start_from).expanduser().resolve() == folder.resolve():
+    if start_from is not None and user_path(start_from, "adapter").resolve() == folder.resolve():
         raise ValueError(f"{folder} is where training starts from and where it would be saved; give another --out")
 
 

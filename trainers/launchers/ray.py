@@ -8,6 +8,8 @@ from types import ModuleType
 
 from trainers.launchers.base import POLL_SECONDS, LaunchError, Place, Tell, Watch, Work, be_worker
 
+LOOPBACK = "127.0.0.1"
+
 
 @dataclass(frozen=True)
 class Ray:
@@ -15,7 +17,8 @@ class Ray:
 
     Args:
         device: torch device name as a worker sees it; Ray shows each worker only its own GPUs.
-        address: a cluster's address, "auto" for the cluster of this machine, or empty to start one here.
+        address: a cluster's address, "auto" for the cluster of this machine, or empty to start one here,
+            which listens on this machine's loopback alone.
         cpus: CPU cores per worker.
         gpus: GPUs per worker; a fraction, such as 0.5, lets workers share a GPU.
     """
@@ -39,7 +42,8 @@ class Ray:
             ray.init(address=self.address, logging_level="warning")
         elif is_ours:
             cores = max(os.cpu_count() or 1, math.ceil(self.workers * self.cpus))
-            ray.init(num_cpus=cores, include_dashboard=False, logging_level="warning")
+            # By itself, Ray lets every machine that can reach this one run code in the cluster.
+            ray.init(num_cpus=cores, include_dashboard=False, logging_level="warning", _node_ip_address=LOOPBACK)
         try:
             self._check_room(ray, may_grow=bool(self.address) or not is_ours)
             self._watch(ray, work, tell)

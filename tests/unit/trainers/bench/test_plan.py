@@ -24,7 +24,7 @@ from trainers.runs.execute import set_classes
 from trainers.runs.records import LAST_GOOD_FILE, LEARNT_FILE, RECORD_FILE
 
 SHORT = ["METHODS", "[zero_shot, coop]", "SHOTS", "[2]", "SEEDS", "[1, 2]", "OPTIM.EPOCHS", "3"]
-SHORT += ["COOP.N_CTX", "2", "COOP.CTX_INIT", "''"]
+COOP = ["COOP.N_CTX", "2", "COOP.CTX_INIT", "''"]
 
 
 @pytest.fixture
@@ -35,7 +35,10 @@ def bench(monkeypatch, tiny_clip, tmp_path):
     monkeypatch.setattr(trainers.bench.plan, "load_backbone", lambda *args, **options: tiny_clip)
 
     def make(*overrides: str, out="runs"):
-        config = load_bench(overrides=[*SHORT, "DEVICE", "cpu", *overrides])
+        asked = overrides[overrides.index("METHODS") + 1] if "METHODS" in overrides else "[coop]"
+        takes_part = {"all", "coop"} & set(asked.strip("[]").split(", "))
+        words = [*SHORT, *(COOP if takes_part else []), "DEVICE", "cpu", *overrides]
+        config = load_bench(overrides=words)
         return config, open_bench(config, tmp_path / out, tmp_path / "cache")
 
     return make
