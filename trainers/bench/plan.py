@@ -6,10 +6,11 @@ from pathlib import Path
 import torch
 
 from adaptkit import AdaptedCLIP, ClassSet, create_method, load_backbone
+from adaptkit.backbone.devices import choose_device
 from adaptkit.contract.creation import trained_by
 from datasets_fewshot import FeatureStore
 from trainers.compute.freed_memory import keep_freed_memory
-from trainers.compute.precision import choose_device, choose_precision, choose_threads
+from trainers.compute.precision import choose_precision, choose_threads
 from trainers.compute.seeds import seeded
 from trainers.config.settings import BenchConfig, DataclassInstance, RunConfig, Wrap
 from trainers.config.values import ConfigError

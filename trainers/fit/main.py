@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 from adaptkit import AdaptedCLIP, ClassSet, FitResult, create_method, method_class
+from adaptkit.backbone.devices import choose_device
 from adaptkit.contract.method import Consumes
 from adaptkit.regular_file import user_path
 from datasets_fewshot import FewShotDataset, load_own_data
 from datasets_fewshot.own.usable import check_usable
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.plan import open_bench, plan
-from trainers.compute.precision import choose_device
 from trainers.compute.seeds import seeded
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
