@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -103,6 +104,7 @@ def test_training_starts_from_an_adapter_and_says_so(trained, monkeypatch, capsy
         (["taskres", "--classnames", "renamed.tsv"], "belongs to its own 4 classes in their order, and number "),
         (["taskres", "--out", "mine"], "mine is where training starts from and where it would be saved"),
         (["taskres", "--start-from", "photos"], "photos has no adapter_config.json"),
+        (["taskres", "--start-from", "pipe"], "pipe is neither a folder nor a zip archive"),
         (["taskres", "--start-from", ""], "argument --start-from: it is empty"),
         (["zero_shot", "--start-from", ""], "argument --start-from: it is empty"),
     ],
@@ -110,6 +112,8 @@ def test_training_starts_from_an_adapter_and_says_so(trained, monkeypatch, capsy
 def test_a_start_that_does_not_fit_is_one_line(trained, words, message, monkeypatch, capsys):
     home, _ = trained
     monkeypatch.chdir(home)
+    if not (home / "pipe").exists():
+        os.mkfifo(home / "pipe")
     names = [(name, "thing" if name == NAMES[0] else name) for name in NAMES]
     (home / "renamed.tsv").write_text("".join(f"{old}\t{new}\n" for old, new in names))
     with contextlib.suppress(SystemExit):

@@ -123,8 +123,8 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
         draw = (settings.dataset, settings.shots, settings.seed)
         if draw not in tasks:
             tasks[draw] = make_task(settings, sources)
-        if bench.start is not None and needs.training:
-            check_start(bench.start, settings, tasks[draw].classnames)
+        if needs.training and (start := bench.start_of(settings)) is not None:
+            check_start(start, settings, tasks[draw].classnames)
         run = make_run(settings, sources.datasets[settings.dataset], tasks[draw], needs, bench)
         runs.setdefault(run.run_id, run)
     finished: dict[str, ResultRecord] = {}
@@ -178,7 +178,7 @@ def _unused(settings: RunConfig, method: AdaptedCLIP, trainee: AdaptedCLIP, benc
     """
     smoothed = settings.optim.label_smoothing > 0
     asked = "OPTIM.LABEL_SMOOTHING" if smoothed else "a start from an adapter"
-    if not smoothed and bench.start is None:
+    if not smoothed and bench.start_of(settings) is None:
         return None
     if not method.learnt_parameters() or not settings.optim.takes_steps:
         return f"it takes no training steps, so {asked} would change nothing; leave it out"

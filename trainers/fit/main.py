@@ -29,7 +29,7 @@ from trainers.runs.data import Bench
 from trainers.runs.execute import execute
 from trainers.runs.identity import Run
 from trainers.runs.records import ResultRecord
-from trainers.runs.start import load_start
+from trainers.runs.start import ZERO_SHOT, load_start
 
 EMBEDDED = "adaptkit-mini"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -117,7 +117,7 @@ def fit(
     check_names(ClassSet(dataset.classnames, recipe.runs[0].templates), bench.backbone)
     fixed |= size_settings(recipe.runs[-1], _images_drawn(dataset, drawn), _consumes(recipe.runs[-1], bench))
     todo = plan(load_bench(None, overrides, fixed), bench)
-    if start_from is not None and not todo.runs[-1].uses_training:
+    if start_from is not None and (method == ZERO_SHOT or not todo.runs[-1].uses_training):
         raise ValueError(f"{method} learns nothing, so it cannot start from {start_from}; leave it out")
     records = [todo.finished.get(run.run_id) or _execute(run, bench, tell) for run in todo.runs]
     run, record = todo.runs[-1], records[-1]

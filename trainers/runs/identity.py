@@ -88,8 +88,8 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
             identity["draw"] = config.draw
         if config.split_file:
             identity["split_file"] = config.split_file
-        if bench.start is not None:
-            identity["start"] = bench.start.sha256
+        if (start := bench.start_of(config)) is not None:
+            identity["start"] = start.sha256
     if bench.suite == OWN_SUITE:  # File names do not tell folders of images apart.
         identity["files"] = [
             files_hash(data.image_root, [*data.split.train, *data.split.val, *data.split.test])

@@ -19,6 +19,7 @@ from adaptkit import AdaptedCLIP, FrozenCLIP
 from adaptkit.contract.adapted_towers import MethodSpec
 from trainers.config.settings import RunConfig
 
+ZERO_SHOT = "zero_shot"  # the baseline, which learns nothing unless a wrapper does
 MAY_DIFFER = ("in_epochs", "file")  # options that say how long a training is, or where a new one begins
 
 
