@@ -48,7 +48,7 @@ def read_files(place: str | Path) -> ArtefactFiles:
         return _read_folder(path, str(place))
     if not path.exists():
         raise FileNotFoundError(f'no adapter at {place}; give a folder, a zip archive or "{HUB_PREFIX}owner/name"')
-    if not zipfile.is_zipfile(path):
+    if not path.is_file() or not zipfile.is_zipfile(path):  # a pipe would be waited for
         raise ArtefactError(f"{place} is neither a folder nor a zip archive; give what `save_pretrained` wrote")
     return _read_archive(path)
 

@@ -11,6 +11,7 @@ from open_clip.convert import convert_state_dict
 from open_clip.model import CLIP, build_model_from_openai_state_dict, convert_to_custom_text_state_dict
 from torch import Tensor, nn
 
+from adaptkit.backbone.devices import choose_device
 from adaptkit.backbone.foreign_model import is_foreign, open_foreign
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.hub import hub_asked
@@ -18,6 +19,7 @@ from adaptkit.backbone.image_size import ImageSize, set_image_size
 from adaptkit.backbone.named_parts import Folder, new_model, tokenizer_of
 from adaptkit.backbone.weight_files import OPENAI_MARKS, is_openai_format, read_state_dict
 from adaptkit.backbone.weights_source import WeightsSource, check_weights
+from adaptkit.regular_file import user_path
 
 MINI = "adaptkit-mini"
 MINI_FOLDER = Path(__file__).parent.parent / "mini"
@@ -74,6 +76,7 @@ def load_backbone(
             unless a checkpoint replaces them.
         pretrained: an open_clip tag ("openai"; see `list_pretrained`), or "random" for seeded random weights.
         checkpoint: a local file of weights: .safetensors, .pt, .pth, .bin or an OpenAI archive; no code in it runs.
+        device: "cpu", "cuda", "cuda:1", or "auto" for the first CUDA device if there is one.
         dtype: dtype of the weights; prefer float32 with autocast to half-precision weights.
         image_size: side of the images in pixels, or height and width, if not the model's own: positions are
             interpolated. It has to be a multiple of the patch.
@@ -86,7 +89,7 @@ def load_backbone(
             be had.
         ForeignConfigError: if the config of a folder or repository asks for more than a model.
         ValueError: if the name or tag is unknown, no weights or two are named, the weights do not fit the model, one is
-            not finite, or the model cannot take images of that size.
+            not finite, the model cannot take images of that size, or towers cannot run on the device.
 
     Example:
         ```python
@@ -94,6 +97,10 @@ def load_backbone(
         text_features = backbone.encode_text(["a photo of a corgi."])  # (1, D)
         ```
     """
+    device = choose_device(device)
+    if not name.strip():
+        raise ValueError("the name of the backbone is empty; `adaptkit backbones` lists names")
+    checkpoint = None if checkpoint is None else user_path(checkpoint, "checkpoint")
     if dtype not in PRECISIONS:
         raise ValueError(f"dtype {dtype} is not supported; use one of {', '.join(map(str, PRECISIONS))}")
     if name == MINI or is_foreign(name):
@@ -104,7 +111,7 @@ def load_backbone(
         )
         if name == MINI and tokenizer is None:
             words = open_clip.SimpleTokenizer(str(MINI_VOCABULARY), context_length=model.context_length)
-        weights = Path(checkpoint) if checkpoint is not None else weights
+        weights = checkpoint or weights
         if weights is None:
             raise FileNotFoundError(f"{name} has no file of weights; give yours as checkpoint=")
         _load_state(model, _without_marks(read_state_dict(weights)), f"{weights} does not fit {name}")
@@ -114,7 +121,7 @@ def load_backbone(
             f"checkpoint=... (a file); got pretrained={pretrained!r}, {checkpoint=}"
         )
     elif checkpoint is not None:
-        model, words = _load_file(name, Path(checkpoint), PRECISIONS[dtype], tokenizer)
+        model, words = _load_file(name, checkpoint, PRECISIONS[dtype], tokenizer)
     else:
         assert pretrained is not None
         model, words = _load_tag(_known_name(name), pretrained, PRECISIONS[dtype], tokenizer)
@@ -123,7 +130,7 @@ def load_backbone(
     check_weights(model, name if checkpoint is None else f"{name} in {checkpoint}")
     resized = None if image_size is None else set_image_size(model, image_size)
     backbone = FrozenCLIP(model, words, name).to(device)
-    file = Path(checkpoint).name if checkpoint is not None else None
+    file = checkpoint.name if checkpoint is not None else None
     backbone.source = WeightsSource(name, pretrained, file, resized)
     return backbone
 

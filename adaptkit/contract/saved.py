@@ -63,7 +63,7 @@ def load(
     tensors = _read_tensors(files)
     options = _without_dropped_words(options, tensors)
     if backbone is None:
-        backbone = _load_named(config, files.place, checkpoint, device or "cpu", trust_hub)
+        backbone = _load_named(config, files.place, checkpoint, "cpu" if device is None else device, trust_hub)
     elif checkpoint is not None or device is not None:
         raise ValueError(f"the backbone is given; leave {checkpoint=} and {device=} out")
     _check_weights(backbone, config, files.place)

@@ -1,5 +1,6 @@
 """`adaptkit train` and `adaptkit.fit`: a folder of images in, a tested adapter out, read back as a user would."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 import adaptkit
@@ -107,6 +109,55 @@ def test_a_folder_with_runs_and_a_page_of_somebody_else_is_no_adapter(trained, m
     assert main(["train", "taskres", "--data", "photos", "--out", "project"]) == 2
     assert "project exists and is no adapter" in capsys.readouterr().err
     assert (home / "project" / "README.md").read_text() == "mine"
+
+
+def test_training_starts_from_an_adapter_and_says_so(trained, monkeypatch, capsys):
+    home, _ = trained
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("ADAPTKIT_CACHE", str(home / "cache"))
+    words = ["train", "taskres", "--data", "photos", "--start-from", "mine", "--out", "further", "OPTIM.STEPS", "1"]
+    assert main([*words, "OPTIM.LR", "1e-30", "OPTIM.WARMUP_EPOCHS", "0"]) == 0  # a step that moves nothing
+    output = capsys.readouterr()
+    first, further = (adaptkit.load(home / name).learnt_state() for name in ("mine", "further"))
+    assert all(torch.allclose(further[name], tensor) for name, tensor in first.items())
+    assert "note: training started from the adapter 'mine' (learnt tensors " in output.out
+    assert "started from the adapter 'mine'" in (home / "further" / "summary.json").read_text()
+    assert main([*words, "OPTIM.LR", "1e-30", "OPTIM.WARMUP_EPOCHS", "0"]) == 0
+    assert "taskres on cpu" not in capsys.readouterr().err  # the same start, so the record is taken
+    assert main([*words[:4], *words[6:], "OPTIM.LR", "1e-30", "OPTIM.WARMUP_EPOCHS", "0"]) == 0
+    assert "taskres on cpu" in capsys.readouterr().err  # a run of its own, which starts as the method does
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["coop"], "is of taskres, and coop is to be trained"),
+        (["zero_shot"], "zero_shot learns nothing, so it cannot start from mine"),
+        (["linear_probe"], "it takes no training steps, so a start from an adapter would change nothing"),
+        (["taskres", "TASKRES.ALPHA", "0.25"], "learnt with TASKRES.ALPHA 0.5, and now it is 0.25"),
+        (["taskres", "--classnames", "renamed.tsv"], "belongs to its own 4 classes in their order, and number "),
+        (["taskres", "--out", "mine"], "mine is where training starts from and where it would be saved"),
+        (["taskres", "--start-from", "photos"], "photos has no adapter_config.json"),
+        (["taskres", "--start-from", "pipe"], "pipe is neither a folder nor a zip archive"),
+        (["taskres", "--start-from", ""], "argument --start-from: it is empty"),
+        (["zero_shot", "--start-from", ""], "argument --start-from: it is empty"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_one_line(trained, words, message, monkeypatch, capsys):
+    home, _ = trained
+    monkeypatch.chdir(home)
+    if not (home / "pipe").exists():
+        os.mkfifo(home / "pipe")
+    names = [(name, "thing" if name == NAMES[0] else name) for name in NAMES]
+    (home / "renamed.tsv").write_text("".join(f"{old}\t{new}\n" for old, new in names))
+    with contextlib.suppress(SystemExit):
+        assert (
+            main(["train", *words[:1], "--data", "photos", "--out", "refused", "--start-from", "mine", *words[1:]]) == 2
+        )
+    error = capsys.readouterr().err
+    assert message in error
+    assert sum(line.startswith("adaptkit") for line in error.splitlines()) == 1
+    assert not (home / "refused" / "adapter_config.json").exists()
 
 
 @pytest.mark.parametrize(

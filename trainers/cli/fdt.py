@@ -113,7 +113,7 @@ def _method(args: argparse.Namespace) -> "AdaptedCLIP":
     if not (folder / "record.json").is_file():
         return open_adapter(args)
     from adaptkit import load_backbone
-    from trainers.compute.precision import choose_device
+    from adaptkit.backbone.devices import choose_device
     from trainers.runs.adapter import backbone_of_run, load_run, recorded_image_size
     from trainers.runs.records import read_record
 

@@ -12,9 +12,8 @@ from trainers.config.listed_split import FALLBACK, listed_split
 from trainers.config.settings import BenchConfig, DataConfig, RunConfig
 from trainers.protocols.registry import get_protocol
 from trainers.protocols.task import NO_TARGETS, Sources, Task, Wanted
+from trainers.runs.start import ZERO_SHOT
 from trainers.runs.task_checks import check_source, check_task
-
-ZERO_SHOT = "zero_shot"  # the method that learns nothing of images
 
 
 def load_sources(config: BenchConfig) -> Sources:

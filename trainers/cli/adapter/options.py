@@ -71,7 +71,8 @@ def open_adapter(args: argparse.Namespace, least: int = 1) -> "AdaptedCLIP":
     import torch
 
     import adaptkit
-    from trainers.compute.precision import choose_device, choose_threads
+    from adaptkit.backbone.devices import choose_device
+    from trainers.compute.precision import choose_threads
 
     classes = named_classes(getattr(args, "classes", None), getattr(args, "class_file", None))
     if classes is not None:
