@@ -11,6 +11,7 @@ import trainers.bench.main
 import trainers.bench.plan
 import trainers.cli.command  # with what follows, so that forks need not import it
 import trainers.fit.main
+import trainers.runs.adapter
 from adaptkit import FrozenCLIP
 from benchmarks.kills.moments import Moment
 from datasets_fewshot import FewShotDataset, registry
@@ -39,6 +40,7 @@ class Tiny:
         """Put it in the place of the real things, in this process."""
         registry._LOADERS = {DATASET: (SUITE, self._load)}
         adaptkit.load_backbone = trainers.bench.plan.load_backbone = _backbone
+        trainers.runs.adapter.load_named_in_file = _backbone
         if self.lease_seconds is not None:
             claims.LEASE_SECONDS = self.lease_seconds
         if self.moment is not None:

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import json
 import os
-import shutil
+import re
 import time
 import uuid
 import warnings
@@ -23,12 +23,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adaptkit.regular_file import user_path
 from datasets_fewshot.store.claims import Claim
+from datasets_fewshot.store.removal import Removal, plan_removal
 
 FeatureDtype = Literal["float32", "float16", "bfloat16"]
 TORCH_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 FORMAT = 1
+ENTRY_NAME = r"[0-9a-f]{32}"
+ABANDONED_NAME = r"\.(new|old)-[0-9a-f]{32}-[0-9a-f]{8}"
+ENTRY_FILES = (r"entry\.json", r"features\.bin")  # in the order of their removal
+ENTRY_MARK = rb'\s*\{\s*"format":'  # the beginning of every entry.json
 SHARD_BYTES = 16 * 2**20
 # Errors of a process that slept so long that another took over, removed its half-written entry and finished its own.
 TAKEN_OVER = (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY)
@@ -74,7 +80,7 @@ class FeatureStore:
     """A folder of entries, which several processes may share."""
 
     def __init__(self, folder: str | Path):
-        self.folder = Path(folder).expanduser()
+        self.folder = user_path(folder, "feature store")
         self._verified: set[str] = set()
 
     def features(self, key: FeatureKey, count: int, encode: Callable[[], Iterator[Tensor]]) -> Tensor:
@@ -130,17 +136,27 @@ class FeatureStore:
                 found.append(DamagedEntryError(f"{folder.name}: {error}"))
         return found
 
-    def remove(self, digest: str) -> None:
-        """Delete an entry.
+    def removal(self, digest: str) -> Removal:
+        """What the removal of an entry would take away; only a folder that carries our marks is an entry.
 
         Raises:
             FileNotFoundError: if there is no entry of that name.
         """
         folder = self.folder / digest
-        if not digest or Path(digest).name != digest or not folder.is_dir():
+        if not re.fullmatch(ENTRY_NAME, digest) or folder.is_symlink() or not _is_marked(folder):
             raise FileNotFoundError(f"no entry {digest!r} in {str(self.folder)!r}; `adaptkit cache ls` lists them")
+        return plan_removal(folder, ENTRY_FILES)
+
+    def remove(self, digest: str) -> Removal:
+        """Delete an entry, and return what was deleted and what was not, because it is not ours.
+
+        Raises:
+            FileNotFoundError: if there is no entry of that name.
+        """
+        removal = self.removal(digest)
         self._verified.discard(digest)
-        _discard(folder)
+        _discard(removal.folder)
+        return removal
 
     def _write(self, key: FeatureKey, count: int, encode: Callable[[], Iterator[Tensor]]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -153,13 +169,20 @@ class FeatureStore:
                 _write_entry(temporary, key, count, encode())
                 with contextlib.suppress(FileNotFoundError):  # there is no entry, or another process removed it
                     _discard(target)
+                if target.is_dir():  # Something of somebody else's is in its place.
+                    aside = self.folder / f"kept-{target.name}-{uuid.uuid4().hex[:8]}"
+                    target.rename(aside)
+                    warnings.warn(
+                        f"{aside} holds files that adaptkit did not write; they were moved there", stacklevel=3
+                    )
                 temporary.rename(target)
             except OSError as error:
                 if error.errno not in TAKEN_OVER:
                     raise
                 verify_entry(read_entry(target))  # another process took over and finished; its rows are as good
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            if temporary.is_dir():
+                plan_removal(temporary, ENTRY_FILES).carry_out()
 
     def _remove_abandoned(self, digest: str) -> None:
         """Remove half-written entries of dead processes; the claim of the entry `digest` is held, so nobody writes it.
@@ -167,10 +190,11 @@ class FeatureStore:
         Another process may write other entries, so theirs have to be old.
         """
         for folder in self.folder.glob(".*-*"):
+            ours = re.fullmatch(ABANDONED_NAME, folder.name) and not folder.is_symlink() and folder.is_dir()
             with contextlib.suppress(FileNotFoundError):  # another process removed it, or finished the entry
-                is_old = time.time() - folder.stat().st_mtime > ABANDONED_SECONDS
-                if folder.is_dir() and (is_old or folder.name.startswith((f".new-{digest}-", f".old-{digest}-"))):
-                    shutil.rmtree(folder, ignore_errors=True)
+                is_of_digest = folder.name.startswith((f".new-{digest}-", f".old-{digest}-"))
+                if ours and (is_of_digest or time.time() - folder.stat().st_mtime > ABANDONED_SECONDS):
+                    plan_removal(folder, ENTRY_FILES).carry_out()
 
 
 def _remove_left(mark: Path) -> None:
@@ -282,7 +306,20 @@ def _map(entry: Entry) -> Tensor:
 
 
 def _discard(folder: Path) -> None:
-    """Move the entry away in one step, then delete it, so that no reader meets half an entry."""
+    """Move the entry's files away in one step each, the description first, so that no reader meets half an entry."""
+    removal = plan_removal(folder, ENTRY_FILES)
+    if removal.foreign:  # The folder stays, with what is not ours.
+        removal.carry_out()
+        return
     doomed = folder.with_name(f".old-{folder.name}-{uuid.uuid4().hex[:8]}")
     folder.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+    plan_removal(doomed, ENTRY_FILES).carry_out()
+
+
+def _is_marked(folder: Path) -> bool:
+    """Whether a folder's `entry.json` is one of ours, sound or damaged."""
+    try:
+        with (folder / "entry.json").open("rb") as file:
+            return re.match(ENTRY_MARK, file.read(200)) is not None
+    except OSError:
+        return False

@@ -2,8 +2,8 @@
 
 import argparse
 import sys
-from pathlib import Path
 
+from adaptkit.regular_file import user_path
 from trainers.cli import values
 from trainers.cli.own_data import add_split_options, add_table_options, table_options
 
@@ -69,7 +69,7 @@ def _train(args: argparse.Namespace) -> int:
     from trainers.fit.main import fit
     from trainers.fit.report import SHEET_FILE
 
-    if args.data.strip() and not Path(args.data).expanduser().exists():
+    if args.data.strip() and not user_path(args.data, "data").exists():
         raise FileNotFoundError(f"there is nothing at {args.data!r}; give a folder of class folders")
     result = fit(
         args.method,

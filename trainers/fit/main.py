@@ -9,6 +9,7 @@ from adaptkit import AdaptedCLIP, ClassSet, FitResult, create_method, method_cla
 from adaptkit.artefacts.atomic_file import is_half_written
 from adaptkit.artefacts.files import CARD_FILE, CONFIG_FILE, TENSORS_FILE
 from adaptkit.contract.method import Consumes
+from adaptkit.regular_file import user_path
 from datasets_fewshot import FewShotDataset, load_own_data
 from datasets_fewshot.own.usable import check_usable
 from datasets_fewshot.store.cache_folder import cache_folder
@@ -66,7 +67,7 @@ def fit(
     choose_device(device)
     if shots is not None and shots < 1:
         raise ValueError(f"shots={shots}; expected 1 or more training images per class, or None for what there is")
-    folder = _out_folder(out, Path(data).expanduser(), method)
+    folder = _out_folder(out, user_path(data, "data"), method)
     dataset = load_own_data(
         data,
         split=split,
@@ -90,7 +91,7 @@ def fit(
         "BACKBONE.PRETRAINED": pretrained,
         "BACKBONE.CHECKPOINT": None if checkpoint is None else str(checkpoint),
         "BACKBONE.IMAGE_SIZE": image_size,
-        "DATA.OWN": [str(Path(data).expanduser())],
+        "DATA.OWN": [str(user_path(data, "data"))],
         "DATA.CLASSNAMES": None if classnames is None else str(classnames),
         "DATA.SPLIT": None if split is None else str(split),
         "DATA.SKIP_BAD": skip_bad,
@@ -136,7 +137,7 @@ def _say_nothing(message: str) -> None:
 
 def _out_folder(out: str | Path | None, data: Path, method: str) -> Path:
     """Where the adapter goes; what lies there may be an earlier adapter and nothing else."""
-    folder = Path(f"{data.resolve().stem}-{method}" if out is None else out).expanduser()
+    folder = user_path(f"{data.resolve().stem}-{method}" if out is None else out, "data")
     is_taken = folder.is_file() or (folder.is_dir() and not (folder / CONFIG_FILE).is_file() and not _is_begun(folder))
     if is_taken:
         raise ValueError(f"{folder} exists and is no adapter; give another folder with --out")

@@ -8,6 +8,8 @@ from types import ModuleType
 
 from trainers.launchers.base import POLL_SECONDS, LaunchError, Place, Tell, Watch, Work, be_worker
 
+LOOPBACK = "127.0.0.1"
+
 
 @dataclass(frozen=True)
 class Ray:
@@ -15,7 +17,8 @@ class Ray:
 
     Args:
         device: torch device name as a worker sees it; Ray shows each worker only its own GPUs.
-        address: a cluster's address, "auto" for the cluster of this machine, or empty to start one here.
+        address: a cluster's address, "auto" for the cluster of this machine, or empty to start one here,
+            which listens on this machine's loopback alone.
         cpus: CPU cores per worker.
         gpus: GPUs per worker; a fraction, such as 0.5, lets workers share a GPU.
     """
@@ -47,7 +50,9 @@ class Ray:
     def _join(self, ray: ModuleType) -> None:
         """Join the cluster at the address, or start one on this machine."""
         cores = max(os.cpu_count() or 1, math.ceil(self.workers * self.cpus))
-        where = {"address": self.address} if self.address else {"num_cpus": cores, "include_dashboard": False}
+        # By itself, Ray lets every machine that can reach this one run code in the cluster.
+        here = {"num_cpus": cores, "include_dashboard": False, "_node_ip_address": LOOPBACK}
+        where = {"address": self.address} if self.address else here
         try:
             ray.init(**where, logging_level="warning")
         except (ValueError, OSError):  # says itself what is wrong, such as an address where nobody answers
