@@ -11,8 +11,8 @@ import trainers.bench.main
 import trainers.bench.plan
 import trainers.cli.command  # with what follows, so that forks need not import it
 import trainers.fit.main
+import trainers.runs.adapter
 from adaptkit import FrozenCLIP
-from adaptkit.backbone import named_in_file
 from benchmarks.kills.moments import Moment
 from datasets_fewshot import FewShotDataset, registry
 from datasets_fewshot.store import claims
@@ -39,8 +39,8 @@ class Tiny:
     def install(self) -> None:
         """Put it in the place of the real things, in this process."""
         registry._LOADERS = {DATASET: (SUITE, self._load)}
-        for module in (adaptkit, named_in_file, trainers.bench.plan):
-            module.load_backbone = _backbone  # type: ignore[attr-defined]
+        adaptkit.load_backbone = trainers.bench.plan.load_backbone = _backbone
+        trainers.runs.adapter.load_named_in_file = _backbone
         if self.lease_seconds is not None:
             claims.LEASE_SECONDS = self.lease_seconds
         if self.moment is not None:

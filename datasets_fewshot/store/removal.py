@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Files that were being written when their process died, as `replacing` and the store name them.
-HALF_WRITTEN = r"\..+\.([0-9a-f]{8}-)?\d+-[0-9a-f]+"
+# Files that were being written when their process died, as `replacing` names them (earlier versions without the
+# machine), and claims that were being taken over, as filelock names them.
+HALF_WRITTEN = r"\..+\.(([0-9a-f]{8}-)?\d+-[0-9a-f]+|(break|restore)\.\d+\.[0-9a-f]{32})"
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,8 @@ class Ray:
         """Join the cluster at the address, or start one on this machine."""
         cores = max(os.cpu_count() or 1, math.ceil(self.workers * self.cpus))
         # By itself, Ray lets every machine that can reach this one run code in the cluster.
-        own = {"num_cpus": cores, "include_dashboard": False, "_node_ip_address": LOOPBACK}
-        where = {"address": self.address} if self.address else own
+        here = {"num_cpus": cores, "include_dashboard": False, "_node_ip_address": LOOPBACK}
+        where = {"address": self.address} if self.address else here
         try:
             ray.init(**where, logging_level="warning")
         except (ValueError, OSError):  # says itself what is wrong, such as an address where nobody answers

@@ -42,35 +42,6 @@ def write_to_a_full_disk(path):
         raise OSError(errno.ENOSPC, "no space")
 
 
-def test_an_adapter_is_replaced_whole_or_not_at_all(tiny_clip, tmp_path, monkeypatch):
-    import adaptkit
-    from adaptkit.artefacts.config import ArtefactConfig
-
-    method = adaptkit.create_method("clip_adapter", tiny_clip, ["cat", "dog"])
-    method.save_pretrained(tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    other = adaptkit.create_method("taskres", tiny_clip, ["cat", "dog", "cow"])
-    monkeypatch.setattr(ArtefactConfig, "to_json", lambda self: "\ud800")  # It cannot be written.
-    with pytest.raises(UnicodeEncodeError):
-        other.save_pretrained(tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    written = []
-    monkeypatch.undo()
-    write = type(tmp_path).write_bytes
-
-    def fail_at_the_last(path, data):
-        written.append(path)
-        if len(written) == 3:
-            raise OSError(28, "No space left on device")
-        return write(path, data)
-
-    monkeypatch.setattr(type(tmp_path), "write_bytes", fail_at_the_last)
-    with pytest.raises(OSError, match="No space"):
-        other.save_pretrained(tmp_path)
-    monkeypatch.undo()
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
 def half_written(path, pid, machine=None):
     """What a process leaves that is killed while it writes `path`."""
     left = path.with_name(f".{path.name}.{machine or atomic_file._machine()}-{pid}-0a1b2c3d")
@@ -116,3 +87,32 @@ def test_files_of_others_with_similar_names_stay(tmp_path, name):
     write_text(tmp_path / "table.md", "whole")
     assert (tmp_path / name).read_text() == "theirs"
     assert not is_half_written(tmp_path / name)
+
+
+def test_an_adapter_is_replaced_whole_or_not_at_all(tiny_clip, tmp_path, monkeypatch):
+    import adaptkit
+    from adaptkit.artefacts.config import ArtefactConfig
+
+    method = adaptkit.create_method("clip_adapter", tiny_clip, ["cat", "dog"])
+    method.save_pretrained(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    other = adaptkit.create_method("taskres", tiny_clip, ["cat", "dog", "cow"])
+    monkeypatch.setattr(ArtefactConfig, "to_json", lambda self: "\ud800")  # It cannot be written.
+    with pytest.raises(UnicodeEncodeError):
+        other.save_pretrained(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    written = []
+    monkeypatch.undo()
+    write = type(tmp_path).write_bytes
+
+    def fail_at_the_last(path, data):
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(type(tmp_path), "write_bytes", fail_at_the_last)
+    with pytest.raises(OSError, match="No space"):
+        other.save_pretrained(tmp_path)
+    monkeypatch.undo()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -208,7 +208,11 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
     work = FakeWork(tmp_path, fake_jobs(tmp_path, 1))
     folder = work.jobs[0].folder
     (folder / "checkpoints").mkdir(parents=True)
-    for name in (".result.txt.123-abc", "checkpoints/.000000001-aa.safetensors.123-abc"):
+    for name in (
+        ".result.txt.123-abc",
+        ".result.txt.0a1b2c3d-123-0a1b2c3d",
+        "checkpoints/.000000001-aa.safetensors.123-abc",
+    ):
         (folder / name).write_text("half")
     launch(in_process(work), work)
     assert sorted(path.name for path in folder.rglob("*")) == ["checkpoints", "result.txt"]

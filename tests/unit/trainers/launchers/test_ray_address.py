@@ -4,6 +4,7 @@ import types
 
 import pytest
 
+from trainers.launchers import LaunchError
 from trainers.launchers import ray as launcher
 
 
@@ -26,7 +27,7 @@ def started(monkeypatch):
 
 
 def launch(address: str) -> None:
-    with pytest.raises(StoppedError):
+    with pytest.raises(LaunchError, match="Ray did not start"):
         launcher.Ray(1, "cpu", address).launch(None, print)  # type: ignore[arg-type]
 
 
