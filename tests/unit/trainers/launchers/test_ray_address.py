@@ -8,7 +8,7 @@ from trainers.launchers import LaunchError
 from trainers.launchers import ray as launcher
 
 
-class StoppedError(OSError):
+class StoppedError(Exception):
     """Raised where Ray would start."""
 
 
