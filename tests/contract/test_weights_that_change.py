@@ -11,6 +11,7 @@ from tests.conftest import CLASSES
 from tests.helpers.models import FAMILIES, build, consumed
 
 LABELS = torch.arange(len(CLASSES))
+pytestmark = pytest.mark.slow  # Every method, by every route, takes minutes.
 
 
 def other_weights(backbone):
