@@ -23,9 +23,16 @@ from adaptkit.towers.prompt_encoder import FullEncoder, prompt_encoder
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.token_tree import PromptTokens
 from adaptkit.towers.tree_encoder import TreeEncoder
-from adaptkit.towers.views import context_length_of, learnt_parameters, text_tower_of, without_common_padding
+from adaptkit.towers.views import (
+    context_length_of,
+    learnt_parameters,
+    text_tower_of,
+    watch_of_text,
+    without_common_padding,
+)
 from adaptkit.towers.vision import VisionTower
 from adaptkit.towers.vision_views import vision_tower_of, why_no_vision_tower
+from adaptkit.towers.watch import Kept, Watch, current, with_homes
 
 Self = TypeVar("Self", bound="FrozenCLIP")
 
@@ -49,8 +56,10 @@ class FrozenCLIP(nn.Module):
         self.model: CLIP | CustomTextCLIP | CoCa = model.eval().requires_grad_(False)
         swap_frozen_linears(model)
         swap_quick_gelus(model)
-        self.text_tower = text_tower_of(model)
-        self.vision_tower = vision_tower_of(model.visual)
+        text, image = text_tower_of(model), vision_tower_of(model.visual)
+        self.text_tower = with_homes(text, model) if text is not None else None
+        self.vision_tower = with_homes(image, model.visual) if image is not None else None
+        self._hashed: tuple[object, str] | None = None  # The hash, and the weights that it is of.
         self._loaded_towers = self.text_tower, self.vision_tower
         self.tokenizer = Tokenizer(tokenizer, context_length_of(model))
         self.preprocess_cfg, self.preprocess = preprocess_of(model.visual)
@@ -135,10 +144,17 @@ class FrozenCLIP(nn.Module):
         tolerance = 1e-3 if self.dtype in (torch.float32, torch.float64) else 5e-2
         return bool((tree - full).norm() <= tolerance * full.norm())
 
-    @cached_property
+    @property
     def weights_hash(self) -> str:
         """SHA-256 over names, types, shapes and bytes of the weights; caches and artefacts keep it."""
-        return hash_of_weights(self.model)
+        weights = Watch([self.model]).state()
+        if self._hashed is None or self._hashed[0] != weights:
+            self._hashed = weights, hash_of_weights(self.model)
+        return self._hashed[1]
+
+    def keep_text(self, make: Callable[[], Tensor]) -> Kept:
+        """A tensor made of the text tower's frozen weights, made again when they have changed."""
+        return Kept(make, watch_of_text(self.model))
 
     def require_vit_blocks(self, asked_by: str) -> VisionTower:
         """The vision tower, or an error if it has no transformer blocks.
@@ -152,7 +168,7 @@ class FrozenCLIP(nn.Module):
                 f"{why_no_vision_tower(self.model.visual)}; use a ViT backbone such as ViT-B-16, or a method that "
                 "works on features or text prompts"
             )
-        return self.vision_tower
+        return current(self.vision_tower)
 
     def with_towers(self: Self, text: TextTower | None = None, vision: VisionTower | None = None) -> Self:
         """A view of the same weights through other towers, with blocks skipped or replaced by layers that learn.
@@ -199,7 +215,7 @@ class FrozenCLIP(nn.Module):
                 f"{self.name} has Hugging Face's {type(self.model.text.transformer).__name__} as text tower, which "
                 "takes token ids only: learnt text prompts need one of open_clip's own text transformers"
             )
-        return self.text_tower
+        return current(self.text_tower)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Token ids (N, L) int64 of N texts.
@@ -222,7 +238,7 @@ class FrozenCLIP(nn.Module):
         if prompts:
             return vision.encode_image(self.require_vit_blocks("prompts in the image tower"), images, prompts)
         if self.vision_tower is not None:
-            return vision.encode_image(self.vision_tower, images)
+            return vision.encode_image(current(self.vision_tower), images)
         features = self.model.visual(images.to(self.dtype))
         return features[0] if isinstance(features, tuple) else features
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower
+from adaptkit.towers.watch import Watch
 
 UNLIMITED = 77  # open_clip's own limit for a text tower that has none, because its positions are relative (mT5)
 
@@ -68,6 +69,13 @@ def without_common_padding(model: CLIP | CustomTextCLIP | CoCa, tokens: Tensor) 
         return tokens
     real = (tokens != text.config.pad_token_id).any(dim=0)
     return tokens[:, : int(real.nonzero().max()) + 1] if real.any() else tokens[:, :1]
+
+
+def watch_of_text(model: CLIP | CustomTextCLIP | CoCa) -> Watch:
+    """A watch of the weights that a text's feature is made of."""
+    if isinstance(model, CLIP):
+        return Watch([model.token_embedding, model.transformer, model.ln_final], alone=[model])
+    return Watch([model.text])
 
 
 def learnt_parameters(tower: TextTower | VisionTower) -> list[nn.Parameter]:
