@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from adaptkit.backbone.images import as_preprocessed
 from adaptkit.backbone.preprocess import preprocess_of
 from adaptkit.backbone.tokenizer import Tokenizer
-from adaptkit.backbone.weights_source import WeightsSource, hash_of_weights
+from adaptkit.backbone.weights_source import WeightsHash, WeightsSource
 from adaptkit.towers import full_text, vision
 from adaptkit.towers.activations import swap_quick_gelus
 from adaptkit.towers.block import NO_PROMPTS
@@ -23,16 +23,10 @@ from adaptkit.towers.prompt_encoder import FullEncoder, prompt_encoder
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.token_tree import PromptTokens
 from adaptkit.towers.tree_encoder import TreeEncoder
-from adaptkit.towers.views import (
-    context_length_of,
-    learnt_parameters,
-    text_tower_of,
-    watch_of_text,
-    without_common_padding,
-)
+from adaptkit.towers.views import context_length_of, keep_text, learnt_parameters, text_tower_of, without_common_padding
 from adaptkit.towers.vision import VisionTower
 from adaptkit.towers.vision_views import vision_tower_of, why_no_vision_tower
-from adaptkit.towers.watch import Kept, Watch, current, with_homes
+from adaptkit.towers.watch import Kept, current, with_homes
 
 Self = TypeVar("Self", bound="FrozenCLIP")
 
@@ -56,10 +50,9 @@ class FrozenCLIP(nn.Module):
         self.model: CLIP | CustomTextCLIP | CoCa = model.eval().requires_grad_(False)
         swap_frozen_linears(model)
         swap_quick_gelus(model)
-        text, image = text_tower_of(model), vision_tower_of(model.visual)
-        self.text_tower = with_homes(text, model) if text is not None else None
-        self.vision_tower = with_homes(image, model.visual) if image is not None else None
-        self._hashed: tuple[object, str] | None = None  # The hash, and the weights that it is of.
+        self.text_tower = with_homes(text_tower_of(model), model)
+        self.vision_tower = with_homes(vision_tower_of(model.visual), model.visual)
+        self._weights_hash = WeightsHash(model)
         self._loaded_towers = self.text_tower, self.vision_tower
         self.tokenizer = Tokenizer(tokenizer, context_length_of(model))
         self.preprocess_cfg, self.preprocess = preprocess_of(model.visual)
@@ -101,11 +94,7 @@ class FrozenCLIP(nn.Module):
 
     @property
     def text_width(self) -> int:
-        """Width D_t of the text tower.
-
-        Raises:
-            ValueError: if the text tower is no open_clip transformer.
-        """
+        """Width D_t of the text tower; a ValueError if it is no open_clip transformer."""
         return self._require_text_tower().width
 
     @property
@@ -115,11 +104,7 @@ class FrozenCLIP(nn.Module):
 
     @property
     def vision_width(self) -> int:
-        """Width D_v of the image tower.
-
-        Raises:
-            ValueError: if the image tower lacks the blocks of a CLIP vision transformer.
-        """
+        """Width D_v of the image tower; a ValueError if it lacks the blocks of a CLIP vision transformer."""
         return self.require_vit_blocks("vision_width").width
 
     @property
@@ -147,14 +132,11 @@ class FrozenCLIP(nn.Module):
     @property
     def weights_hash(self) -> str:
         """SHA-256 over names, types, shapes and bytes of the weights; caches and artefacts keep it."""
-        weights = Watch([self.model]).state()
-        if self._hashed is None or self._hashed[0] != weights:
-            self._hashed = weights, hash_of_weights(self.model)
-        return self._hashed[1]
+        return self._weights_hash()
 
     def keep_text(self, make: Callable[[], Tensor]) -> Kept:
         """A tensor made of the text tower's frozen weights, made again when they have changed."""
-        return Kept(make, watch_of_text(self.model))
+        return keep_text(self.model, make)
 
     def require_vit_blocks(self, asked_by: str) -> VisionTower:
         """The vision tower, or an error if it has no transformer blocks.

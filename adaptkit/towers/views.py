@@ -1,5 +1,6 @@
 """The text tower of an open_clip model as a `TextTower`, or None for one of another kind; what both towers learn."""
 
+from collections.abc import Callable
 from dataclasses import fields
 
 from open_clip.coca_model import CoCa
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower
-from adaptkit.towers.watch import Watch
+from adaptkit.towers.watch import Kept, Watch
 
 UNLIMITED = 77  # open_clip's own limit for a text tower that has none, because its positions are relative (mT5)
 
@@ -76,6 +77,11 @@ def watch_of_text(model: CLIP | CustomTextCLIP | CoCa) -> Watch:
     if isinstance(model, CLIP):
         return Watch([model.token_embedding, model.transformer, model.ln_final], alone=[model])
     return Watch([model.text])
+
+
+def keep_text(model: CLIP | CustomTextCLIP | CoCa, make: Callable[[], Tensor]) -> Kept:
+    """A tensor made of the text tower's frozen weights, made again when they have changed."""
+    return Kept(make, watch_of_text(model))
 
 
 def learnt_parameters(tower: TextTower | VisionTower) -> list[nn.Parameter]:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from itertools import chain
 from operator import attrgetter
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +39,10 @@ class _Tower(Protocol):
 Tower = TypeVar("Tower", bound=_Tower)
 
 
-def with_homes(tower: Tower, root: nn.Module) -> Tower:
-    """The tower, knowing which modules below `root` its tensors come from."""
+def with_homes(tower: Tower | None, root: nn.Module) -> Tower | None:
+    """The tower, knowing which modules below `root` its tensors come from; None where there is no tower."""
+    if tower is None:
+        return None
     places = {
         id(tensor): (module, name)
         for module in root.modules()
@@ -58,12 +60,21 @@ def with_homes(tower: Tower, root: nn.Module) -> Tower:
 
 
 def current(tower: Tower) -> Tower:
-    """The tower with the tensors that its modules have now: the same one if they are its own."""
+    """The tower with the tensors that its modules have now: the same one if they are its own.
+
+    Raises:
+        ValueError: if its weights are on the meta device.
+    """
     if torch.compiler.is_compiling():
         return tower
-    changed: dict[str, object] = {}
+    changed: dict[str, Any] = {}
     for home in tower.homes:
         value, tensor = changed.get(home.field, getattr(tower, home.field)), home.tensor()
+        if tensor is not None and tensor.is_meta:
+            raise ValueError(
+                f"{home.name} of the backbone is on the meta device, where weights have no numbers (an offload leaves "
+                "them there); move the backbone with to_empty and load its weights again"
+            )
         if home.index is None:
             if value is not tensor:
                 changed[home.field] = tensor
@@ -76,31 +87,51 @@ class Watch:
     """Tells whether frozen weights are others than when it was last asked.
 
     Args:
-        modules: modules whose frozen parameters are watched, and those of all modules below them.
-        alone: modules whose own frozen parameters are watched.
+        modules: modules whose frozen parameters and buffers are watched, and those of all modules below them.
+        alone: modules whose own frozen parameters and buffers are watched.
     """
 
     def __init__(self, modules: Iterable[nn.Module], alone: Iterable[nn.Module] = ()):
         parts = {id(part): part for module in modules for part in module.modules()} | {id(part): part for part in alone}
-        self._holders = [part._parameters for part in parts.values() if part._parameters]
+        held = (holder for part in parts.values() for holder in (part._parameters, part._buffers))
+        self._holders: list[dict[str, Any]] = [holder for holder in held if holder]
         self._look()
 
     def _look(self) -> None:
-        held = chain.from_iterable(holder.values() for holder in self._holders)
-        self._weights = [weight for weight in held if weight is not None and not weight.requires_grad]
+        places = [
+            (holder, name, weight)
+            for holder in self._holders
+            for name, weight in holder.items()
+            if weight is not None and not weight.requires_grad
+        ]
+        # The weights are held, so that no other tensor can take their places in memory meanwhile.
+        self._weights = [weight for _, _, weight in places]
         self._versioned = [weight for weight in self._weights if not weight.is_inference()]
-        self._seen = self.state()
+        versioned = [place for place in places if not place[2].is_inference()]
+        few: list[tuple[dict[str, Any], str, Tensor]] = versioned[:: max(1, len(versioned) // 2)]
+        self._few = [(holder, name, weight, weight._version, weight.data_ptr()) for holder, name, weight in few]
+        self._seen = self._state()
 
-    def state(self) -> tuple[object, ...]:
+    def _state(self) -> tuple[object, ...]:
         """What tells these weights from others: identities, versions and places in memory."""
         ids = list(map(id, chain.from_iterable(map(dict.values, self._holders))))
         return ids, sum(map(_version, self._versioned)), list(map(Tensor.data_ptr, self._weights))
 
-    def changed(self) -> bool:
-        """Whether a weight is another tensor, lies elsewhere or was written to since the last call."""
+    def _few_are_as_seen(self) -> bool:
+        for holder, name, weight, version, place in self._few:
+            if holder.get(name) is not weight or weight._version != version or weight.data_ptr() != place:
+                return False
+        return bool(self._few)
+
+    def changed(self, briefly: bool = False) -> bool:
+        """Whether a weight is another tensor, lies elsewhere or was written to since the last call.
+
+        Args:
+            briefly: look at two or three weights only, which shows loading and moving, but not the edit of one weight.
+        """
         if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             return False
-        if self.state() == self._seen:
+        if (briefly and self._few_are_as_seen()) or self._state() == self._seen:
             return False
         self._look()
         return True
@@ -108,6 +139,8 @@ class Watch:
 
 class Kept(nn.Module):
     """A tensor made of frozen weights, made again when they have changed.
+
+    Between the steps of a training only a few weights are looked at; all of them are when it begins, and out of it.
 
     Args:
         make: makes the tensor.
@@ -118,15 +151,22 @@ class Kept(nn.Module):
 
     def __init__(self, make: Callable[[], Tensor], watch: Watch | None):
         super().__init__()
-        self.make, self.watch = make, watch
+        self.make, self.watch, self.is_sure = make, watch, False
         self.register_buffer("value", self._made(), persistent=False)
+
+    def train(self: "Kept", mode: bool = True) -> "Kept":
+        """Enter a mode; the next look is at all weights."""
+        self.is_sure = False
+        return super().train(mode)
 
     def _made(self) -> Tensor:
         with torch.inference_mode(False), torch.no_grad():
             return self.make()
 
     def forward(self) -> Tensor:
-        if self.watch is not None and self.watch.changed():
+        briefly = self.is_sure and self.training and torch.is_grad_enabled()
+        if self.watch is not None and self.watch.changed(briefly):
             with torch.autocast(self.value.device.type, enabled=False):
                 self.value = self._made()
+        self.is_sure = True
         return self.value

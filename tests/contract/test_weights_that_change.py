@@ -1,4 +1,4 @@
-"""Weights that change under a method: it answers as one that was made on the new weights, by whichever route they came."""
+"""Weights that change under a method: it answers as one that was made on the new weights, by whichever route."""
 
 import copy
 
@@ -11,7 +11,6 @@ from tests.conftest import CLASSES
 from tests.helpers.models import FAMILIES, build, consumed
 
 LABELS = torch.arange(len(CLASSES))
-pytestmark = pytest.mark.slow  # Every method, by every route, takes minutes.
 
 
 def other_weights(backbone):
@@ -56,6 +55,16 @@ def of_another_type(backbone, state):
 ROUTES = {route.__name__: route for route in (copied, assigned, through_meta, edited, of_another_type)}
 
 
+# Every method, by every route, takes minutes; these stand for all in every run.
+QUICK = {("coop", "assigned"), ("zero_shot", "edited"), ("kgcoop", "copied"), ("clip_lora", "edited")}
+
+
+def methods_by_routes():
+    for name in list_methods():
+        for route in ROUTES:
+            yield pytest.param(name, route, marks=() if (name, route) in QUICK else pytest.mark.slow)
+
+
 def ready(name, backbone, images, wrap=()):
     method = create_method(name, backbone, CLASSES, wrap=wrap)
     with torch.no_grad():
@@ -72,8 +81,7 @@ def answers_as_if_made_anew(method, backbone, make, images):
         torch.testing.assert_close(method(images), anew(images), rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("name", list_methods())
+@pytest.mark.parametrize(("name", "route"), methods_by_routes())
 def test_a_method_answers_as_if_made_anew(name, route):
     backbone = build("clip_vit")
     images = torch.randn(len(CLASSES), 3, 32, 32)
@@ -86,6 +94,7 @@ def test_a_method_answers_as_if_made_anew(name, route):
     answers_as_if_made_anew(method, backbone, lambda fresh: ready(name, fresh, images), images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", ["assigned", "edited"])
 @pytest.mark.parametrize("wrapper", list_wrappers())
 def test_a_wrapper_answers_as_if_made_anew(wrapper, route):
@@ -98,6 +107,7 @@ def test_a_wrapper_answers_as_if_made_anew(wrapper, route):
     answers_as_if_made_anew(method, backbone, lambda fresh: ready("coop", fresh, images, (wrapper,)), images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", ["copied", "assigned", "edited"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_backbone_encodes_with_its_new_weights(family, route):
@@ -116,6 +126,7 @@ def test_a_backbone_encodes_with_its_new_weights(family, route):
         torch.testing.assert_close(coop(images), anew(images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_methods())
 def test_a_state_dict_of_a_method_on_another_backbone_brings_its_logits(name):
     images = torch.randn(len(CLASSES), 3, 32, 32)
@@ -142,3 +153,64 @@ def test_the_hash_is_of_the_weights_as_they_are():
         assert backbone.weights_hash == view.weights_hash == hash_of_weights(backbone.model)
         seen.add(backbone.weights_hash)
     assert len(seen) == 4
+
+
+def edit_one_weight(backbone):
+    with torch.no_grad():
+        backbone.model.transformer.resblocks[1].mlp.c_fc.weight.mul_(3)
+
+
+@pytest.mark.parametrize("look", ["train", "no_grad", "eval"])
+def test_the_edit_of_one_weight_between_steps_counts_at_the_next_beginning_of_a_training_or_evaluation(look):
+    backbone = build("clip_vit")
+    method = create_method("taskres", backbone, CLASSES).train()
+    features = torch.randn(2, backbone.embed_dim)
+    before = method.logits(features)
+    edit_one_weight(backbone)
+    if look == "no_grad":
+        with torch.no_grad():
+            after = method.logits(features)
+    else:
+        after = getattr(method, look)().logits(features)
+    assert not torch.allclose(after, before, atol=1e-3)
+    torch.testing.assert_close(after, create_method("taskres", backbone, CLASSES).logits(features))
+
+
+def test_loaded_weights_count_in_the_next_step_of_a_training():
+    backbone = build("clip_vit")
+    method = create_method("taskres", backbone, CLASSES).train()
+    features = torch.randn(2, backbone.embed_dim)
+    method.logits(features)
+    copied(backbone, other_weights(backbone))
+    torch.testing.assert_close(method.logits(features), create_method("taskres", backbone, CLASSES).logits(features))
+
+
+@pytest.mark.parametrize("name", ["zero_shot", "coop", "clip_lora", "kgcoop", "vpt"])
+def test_weights_without_numbers_are_refused(name):
+    backbone = build("clip_vit")
+    method = create_method(name, backbone, CLASSES).eval()
+    backbone.to("meta")
+    with pytest.raises(ValueError, match="meta device"), torch.no_grad():
+        method(torch.randn(1, 3, 32, 32))
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("name", ["zero_shot", "coop", "clip_lora"])
+def test_a_traced_method_answers_as_the_method(name):
+    backbone = build("clip_vit")
+    method, images = create_method(name, backbone, CLASSES).eval(), torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        traced = torch.jit.trace(method, images, check_trace=False)
+        torch.testing.assert_close(traced(images), method(images))
+
+
+def test_functions_of_the_learnt_tensors_have_their_gradients():
+    method = create_method("coop", build("clip_vit"), CLASSES).eval()
+    images, learnt = torch.randn(2, 3, 32, 32), dict(method.learnt_parameters())
+
+    def loss(tensors):
+        return torch.func.functional_call(method, tensors, (images,)).square().mean()
+
+    theirs = torch.func.grad(loss)(learnt)
+    expected = torch.autograd.grad(method(images).square().mean(), list(learnt.values()))
+    torch.testing.assert_close(tuple(theirs.values()), expected)
