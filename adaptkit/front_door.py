@@ -93,6 +93,7 @@ class Fit(Protocol):
         redraw: bool,
         val_as_test: bool,
         device: str,
+        start_from: str | Path | None,
         overrides: Sequence[str],
         on_message: Callable[[str], None] | None,
     ) -> FitResult: ...
@@ -119,6 +120,7 @@ def fit(
     redraw: bool = False,
     val_as_test: bool = False,
     device: str = "auto",
+    start_from: str | Path | None = None,
     overrides: Sequence[str] = (),
     on_message: Callable[[str], None] | None = None,
 ) -> FitResult:
@@ -143,6 +145,8 @@ def fit(
         redraw: draw the split again, in the place of the one that was kept.
         val_as_test: test on the val part of data that have no test part.
         device: "auto", "cpu", "cuda" or "cuda:1".
+        start_from: a saved adapter of the same method, options and backbone, whose learnt tensors training starts
+            from; where they belong to classes, of the same classes. It has to be another folder than `out`.
         overrides: settings as KEY, VALUE, KEY, VALUE, such as ("OPTIM.EPOCHS", "10"); they win over all defaults.
         on_message: a function that is called with lines of progress.
 
@@ -177,6 +181,7 @@ def fit(
         redraw=redraw,
         val_as_test=val_as_test,
         device=device,
+        start_from=start_from,
         overrides=overrides,
         on_message=on_message,
     )

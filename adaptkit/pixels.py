@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 HEIF_SUFFIXES = frozenset({".heic", ".heif"})  # of telephones; read with pillow-heif
 SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
+ORIENTATION, UPRIGHT = 0x0112, 1  # EXIF's tag, and its value of photos that need no turn
 STRIP_ROWS = 256  # rows that are converted at a time, so that large images need no large arrays in between
 
 # PIL reports damage with any of these, by format: a bad PNG chunk is a SyntaxError, a cut-off TIFF a struct.error.
@@ -48,7 +49,8 @@ def upright(image: Image.Image) -> Image.Image:
         ValueError: as `as_rgb` does.
     """
     with contextlib.suppress(*DAMAGED):  # What the camera wrote may be damaged where the photo is not; then it lies.
-        image = ImageOps.exif_transpose(image)
+        if image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:  # Without a look, PIL would copy the whole image.
+            image = ImageOps.exif_transpose(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         return _by_strips(image, _on_white)
     return as_rgb(image)

@@ -44,7 +44,7 @@ def open_regular(path: Place, what: str, most: int = MAX_BYTES) -> BinaryIO:
         FileNotFoundError: if there is no such file.
         FileError: if it is a folder, a pipe, a socket or a device, is larger than `most`, or may not be read.
     """
-    place = _expanded(path, what)
+    place = user_path(path, what)
     try:
         # Opening a pipe that nobody writes to would wait for ever without O_NONBLOCK; regular files ignore it.
         descriptor = os.open(place, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -166,9 +166,14 @@ def _deeper(content: object, most: int) -> bool:
     return True
 
 
-def _expanded(path: Place, what: str) -> Path:
+def user_path(path: Place, what: str) -> Path:
+    """A path as a user writes it, with "~" for the home folder.
+
+    Raises:
+        FileError: if it is empty, or names the home folder of somebody who is not known here.
+    """
     if not str(path).strip():
-        raise FileError(f"the path of the {what} is empty; give a file")
+        raise FileError(f"the path of the {what} is empty; give one")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:  # "~name" of a user that is not known here

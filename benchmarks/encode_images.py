@@ -25,8 +25,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from adaptkit import FrozenCLIP, load_backbone
+from adaptkit.backbone.devices import choose_device
 from datasets_fewshot import FewShotDataset, Item, Split
-from trainers.compute.precision import Precision, autocast, choose_device
+from trainers.compute.precision import Precision, autocast
 from trainers.feeding.encoder import ViewImages
 
 SIZE = (375, 500)  # height and width in pixels

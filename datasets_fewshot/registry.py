@@ -13,6 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeAlias
 
+from adaptkit.regular_file import user_path
 from datasets_fewshot.dataset import FewShotDataset
 
 SUITES = ("mini", "paper", "imagenet_variants")  # the suites of this package
@@ -93,4 +94,4 @@ def load_dataset(name: str, root: str | Path | None = None, **options: Option) -
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(f"{name} has no option {unknown[0]!r}; its options are: {', '.join(known) or 'none'}")
-    return loader(None if root is None else Path(root).expanduser(), **options)
+    return loader(None if root is None else user_path(root, "root"), **options)

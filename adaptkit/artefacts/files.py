@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from adaptkit.artefacts.config import ArtefactError
+from adaptkit.regular_file import user_path
 
 CONFIG_FILE = "adapter_config.json"
 TENSORS_FILE = "learnt.safetensors"
@@ -42,12 +43,12 @@ def read_files(place: str | Path) -> ArtefactFiles:
     """
     if str(place).startswith(HUB_PREFIX):
         return _read_folder(_hub_folder(str(place)), str(place))
-    path = Path(place).expanduser()
+    path = user_path(place, "adapter")
     if path.is_dir():
         return _read_folder(path, str(place))
     if not path.exists():
         raise FileNotFoundError(f'no adapter at {place}; give a folder, a zip archive or "{HUB_PREFIX}owner/name"')
-    if not zipfile.is_zipfile(path):
+    if not path.is_file() or not zipfile.is_zipfile(path):  # a pipe would be waited for
         raise ArtefactError(f"{place} is neither a folder nor a zip archive; give what `save_pretrained` wrote")
     return _read_archive(path)
 

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import platform
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -35,6 +36,7 @@ from adaptkit.artefacts.tensors import check_learnt
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.weights_source import WeightsSource
 from adaptkit.classes.class_set import ClassSet
+from adaptkit.regular_file import user_path
 from adaptkit.version import VERSION
 
 
@@ -86,7 +88,7 @@ def save_pretrained(method: Savable, folder: str | Path, training: TrainingFacts
     """
     if not str(folder).strip():
         raise ValueError(f'folder={folder!r} is empty; name a folder ("." is the current one)')
-    folder = Path(folder).expanduser()
+    folder = user_path(folder, "adapter")
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; give a folder")
     tensors = _tensors_to_save(method)
@@ -97,9 +99,10 @@ def save_pretrained(method: Savable, folder: str | Path, training: TrainingFacts
         CARD_FILE: model_card(config, tensors, training).encode(),
         CONFIG_FILE: config.to_json().encode(),
     }
-    for name, data in files.items():
-        with replacing(folder / name) as temporary:
-            temporary.write_bytes(data)
+    with ExitStack() as stack:  # All are on disk before the first takes its name; the config takes its own last.
+        places = {name: stack.enter_context(replacing(folder / name)) for name in reversed(files)}
+        for name, place in places.items():
+            place.write_bytes(files[name])
     return folder
 
 

@@ -84,7 +84,7 @@ def _open_clip_tokenizer(
         )
     with tempfile.TemporaryDirectory() as folder:  # open_clip's wrapper loads from a name or a folder.
         inner.save_pretrained(folder)
-        wrapped = open_clip.tokenizer.HFTokenizer(folder, context_length=length)
+        wrapped = open_clip.tokenizer.HFTokenizer(folder, context_length=length, trust_remote_code=False)
     largest = int(wrapped(["a"]).max())
     if vocabulary is not None and largest >= vocabulary:
         raise ValueError(

@@ -11,7 +11,7 @@ from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
 from torch import Tensor, nn
 
-from adaptkit.backbone.images import as_preprocessed
+from adaptkit.backbone.images import as_preprocessed, size_blamed
 from adaptkit.backbone.preprocess import preprocess_of
 from adaptkit.backbone.tokenizer import Tokenizer
 from adaptkit.backbone.weights_source import WeightsHash, WeightsSource
@@ -216,12 +216,13 @@ class FrozenCLIP(nn.Module):
         Raises:
             ValueError: if there are prompts and the image tower has no blocks for them, or `images` refuses the images.
         """
-        images = as_preprocessed(images, self.preprocess)
+        images = as_preprocessed(images, self)
         if prompts:
             return vision.encode_image(self.require_vit_blocks("prompts in the image tower"), images, prompts)
         if self.vision_tower is not None:
             return vision.encode_image(current(self.vision_tower), images)
-        features = self.model.visual(images.to(self.dtype))
+        with size_blamed(images, self):
+            features = self.model.visual(images.to(self.dtype))
         return features[0] if isinstance(features, tuple) else features
 
     def encode_tokens(self, images: Tensor, prompts: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
@@ -229,7 +230,7 @@ class FrozenCLIP(nn.Module):
 
         `project_tokens` of the class token's row equals `encode_image` to the last bit. Needs `require_vit_blocks`.
         """
-        images = as_preprocessed(images, self.preprocess)
+        images = as_preprocessed(images, self)
         return vision.encode_rows(self.require_vit_blocks("patch rows"), images, prompts)
 
     def project_tokens(self, rows: Tensor) -> Tensor:

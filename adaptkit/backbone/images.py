@@ -11,14 +11,17 @@ values from 0 to 1 could be either: it is taken as preprocessed, and `predict` w
 """
 
 import warnings
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
+
+from adaptkit.backbone.preprocess import PreprocessConfig
 
 Array: TypeAlias = npt.NDArray[Any]
 CHANNELS = (1, 3, 4)  # of a picture: grey, colours, colours with transparency
@@ -27,24 +30,62 @@ LARGEST = 32.0
 HOW = "give uint8 pixels (tensors (3, H, W), arrays (H, W, 3)), PIL images, or floats that `backbone.preprocess` made"
 
 
-def as_preprocessed(images: Tensor, preprocess: Callable[[Image.Image], Tensor]) -> Tensor:
+class Taking(Protocol):
+    """The part of a backbone that says which images it takes."""
+
+    preprocess: Callable[[Image.Image], Tensor]
+    preprocess_cfg: PreprocessConfig
+
+    @property
+    def has_vit_blocks(self) -> bool:
+        """Whether the image tower has blocks, and with them positions for one size of images."""
+
+
+def as_preprocessed(images: Tensor, backbone: Taking) -> Tensor:
     """Images (B, 3, H, W) as the image tower takes them: uint8 is preprocessed, floats are preprocessed already.
 
     Numbers are looked at on the CPU only, where that costs nothing beside the tower, and never while a graph is traced.
 
     Raises:
-        ValueError: if the type is none for images, there are no three channels, or a number is not finite.
+        ValueError: if the type is none for images, there are no three channels, a ViT takes another size, or
+            a number is not finite.
     """
     check_dtype(images.dtype)
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images have shape {tuple(images.shape)}; expected (B, 3, H, W)")
     if images.dtype == torch.uint8:
-        made = [preprocess(picture_of_tensor(image)) for image in images]
+        made = [backbone.preprocess(picture_of_tensor(image)) for image in images]
         return torch.stack(made).to(images.device) if made else images.float()
+    if backbone.has_vit_blocks:
+        check_size(images, backbone)
     traced = torch.jit.is_tracing() or torch.compiler.is_compiling() or type(images) is not Tensor
     if images.device.type == "cpu" and not traced and not torch._C._functorch.is_functorch_wrapped_tensor(images):
         check_numbers(images)
     return images
+
+
+def check_size(images: Tensor, backbone: Taking) -> None:
+    """Refuse preprocessed images (B, 3, H, W) of another size than the backbone's.
+
+    Raises:
+        ValueError: names both.
+    """
+    height, width = backbone.preprocess_cfg.image_size
+    if tuple(images.shape[-2:]) != (height, width):
+        raise ValueError(
+            f"images have shape {tuple(images.shape)}; expected (B, 3, {height}, {width}), as `backbone.preprocess` "
+            "makes them, or uint8 pixels of any size"
+        )
+
+
+@contextmanager
+def size_blamed(images: Tensor, backbone: Taking) -> Iterator[None]:
+    """Where a tower that may take several sizes fails on another than the backbone's, say that of the size."""
+    try:
+        yield
+    except (AssertionError, RuntimeError):
+        check_size(images, backbone)
+        raise
 
 
 def check_dtype(dtype: torch.dtype) -> None:

@@ -11,20 +11,25 @@ from open_clip.convert import convert_state_dict
 from open_clip.model import CLIP, build_model_from_openai_state_dict, convert_to_custom_text_state_dict
 from torch import Tensor, nn
 
+from adaptkit.backbone.devices import choose_device
+from adaptkit.backbone.foreign_model import is_foreign, open_foreign
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.hub import hub_asked
 from adaptkit.backbone.image_size import ImageSize, set_image_size
-from adaptkit.backbone.named_parts import Folder, new_model, tokenizer_in, tokenizer_of
+from adaptkit.backbone.named_parts import Folder, new_model, tokenizer_of
 from adaptkit.backbone.weight_files import OPENAI_MARKS, is_openai_format, read_state_dict
 from adaptkit.backbone.weights_source import WeightsSource, check_weights
+from adaptkit.regular_file import user_path
 
 MINI = "adaptkit-mini"
 MINI_FOLDER = Path(__file__).parent.parent / "mini"
+MINI_VOCABULARY = MINI_FOLDER / "bpe_simple_vocab_8192.txt.gz"
 AUTO = "auto"
 RANDOM = "random"
+OLD_POSITIONS = "text.transformer.embeddings.position_ids"  # Counted out, not learnt; stored by older transformers.
 Loaded = tuple[nn.Module, Callable[..., Tensor]]
 
-_PRECISIONS = {torch.float32: "fp32", torch.float64: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+PRECISIONS = {torch.float32: "fp32", torch.float64: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
 def list_backbones(pattern: str = "*") -> list[str]:
@@ -60,6 +65,8 @@ def load_backbone(
     dtype: torch.dtype = torch.float32,
     image_size: ImageSize | None = None,
     tokenizer: str | Path | None = None,
+    *,
+    cached_only: bool = False,
 ) -> FrozenCLIP:
     """Load a frozen CLIP model.
 
@@ -69,16 +76,20 @@ def load_backbone(
             unless a checkpoint replaces them.
         pretrained: an open_clip tag ("openai"; see `list_pretrained`), or "random" for seeded random weights.
         checkpoint: a local file of weights: .safetensors, .pt, .pth, .bin or an OpenAI archive; no code in it runs.
+        device: "cpu", "cuda", "cuda:1", or "auto" for the first CUDA device if there is one.
         dtype: dtype of the weights; prefer float32 with autocast to half-precision weights.
         image_size: side of the images in pixels, or height and width, if not the model's own: positions are
             interpolated. It has to be a multiple of the patch.
         tokenizer: a local folder with a tokenizer of Hugging Face, in place of the one that the hub has for this name.
             For a text tower of Hugging Face its config.json is there as well.
+        cached_only: take the files of a hub repository from the hub's cache alone, and never a newer version.
 
     Raises:
-        FileNotFoundError: if the checkpoint does not exist, or a file of the hub is neither cached nor to be had.
+        FileNotFoundError: if the checkpoint or the folder does not exist, or a file of the hub is neither cached nor to
+            be had.
+        ForeignConfigError: if the config of a folder or repository asks for more than a model.
         ValueError: if the name or tag is unknown, no weights or two are named, the weights do not fit the model, one is
-            not finite, or the model cannot take images of that size.
+            not finite, the model cannot take images of that size, or towers cannot run on the device.
 
     Example:
         ```python
@@ -86,30 +97,40 @@ def load_backbone(
         text_features = backbone.encode_text(["a photo of a corgi."])  # (1, D)
         ```
     """
-    if dtype not in _PRECISIONS:
-        raise ValueError(f"dtype {dtype} is not supported; use one of {', '.join(map(str, _PRECISIONS))}")
-    if name == MINI or name.startswith(("hf-hub:", "local-dir:")):
+    device = choose_device(device)
+    if not name.strip():
+        raise ValueError("the name of the backbone is empty; `adaptkit backbones` lists names")
+    checkpoint = None if checkpoint is None else user_path(checkpoint, "checkpoint")
+    if dtype not in PRECISIONS:
+        raise ValueError(f"dtype {dtype} is not supported; use one of {', '.join(map(str, PRECISIONS))}")
+    if name == MINI or is_foreign(name):
         if pretrained is not None:
             raise ValueError(f"{name} brings its own weights; leave out pretrained={pretrained!r}")
-        model, words = _load_folder_or_hub(name, _PRECISIONS[dtype], tokenizer)
-        if checkpoint is not None:
-            _load_state(model, _without_marks(read_state_dict(checkpoint)), f"{checkpoint} does not fit {name}")
+        model, words, weights = open_foreign(
+            f"local-dir:{MINI_FOLDER}" if name == MINI else name, PRECISIONS[dtype], tokenizer, cached_only=cached_only
+        )
+        if name == MINI and tokenizer is None:
+            words = open_clip.SimpleTokenizer(str(MINI_VOCABULARY), context_length=model.context_length)
+        weights = checkpoint or weights
+        if weights is None:
+            raise FileNotFoundError(f"{name} has no file of weights; give yours as checkpoint=")
+        _load_state(model, _without_marks(read_state_dict(weights)), f"{weights} does not fit {name}")
     elif (pretrained is None) == (checkpoint is None):
         raise ValueError(
             f"name the weights of {name}: either pretrained=... (a tag, or {RANDOM!r} for random weights) or "
             f"checkpoint=... (a file); got pretrained={pretrained!r}, {checkpoint=}"
         )
     elif checkpoint is not None:
-        model, words = _load_file(name, Path(checkpoint), _PRECISIONS[dtype], tokenizer)
+        model, words = _load_file(name, checkpoint, PRECISIONS[dtype], tokenizer)
     else:
         assert pretrained is not None
-        model, words = _load_tag(_known_name(name), pretrained, _PRECISIONS[dtype], tokenizer)
+        model, words = _load_tag(_known_name(name), pretrained, PRECISIONS[dtype], tokenizer)
     if dtype == torch.float64:
         model.double()
     check_weights(model, name if checkpoint is None else f"{name} in {checkpoint}")
     resized = None if image_size is None else set_image_size(model, image_size)
     backbone = FrozenCLIP(model, words, name).to(device)
-    file = Path(checkpoint).name if checkpoint is not None else None
+    file = checkpoint.name if checkpoint is not None else None
     backbone.source = WeightsSource(name, pretrained, file, resized)
     return backbone
 
@@ -124,18 +145,6 @@ def _known_name(name: str) -> str:
             'prefix a hub repository with "hf-hub:"'
         )
     return cleaned
-
-
-def _load_folder_or_hub(name: str, precision: str, folder: Folder) -> Loaded:
-    if name == MINI:
-        tokenizer = open_clip.SimpleTokenizer(
-            bpe_path=str(MINI_FOLDER / "bpe_simple_vocab_8192.txt.gz"),
-            context_length=open_clip.get_model_config(f"local-dir:{MINI_FOLDER}")["text_cfg"]["context_length"],
-        )
-        return open_clip.create_model(f"local-dir:{MINI_FOLDER}", precision=precision), tokenizer
-    with hub_asked(f"{name} or its tokenizer"):
-        model = open_clip.create_model(name, precision=precision, require_pretrained=True)
-        return model, open_clip.get_tokenizer(name) if folder is None else tokenizer_in(folder, {})
 
 
 def _load_tag(name: str, pretrained: str, precision: str, folder: Folder) -> Loaded:
@@ -213,6 +222,10 @@ def _load_state(model: nn.Module, state: dict[str, Tensor], problem: str) -> Non
     if not isinstance(model, CLIP):
         state = convert_to_custom_text_state_dict(state)
     own = model.state_dict()
+    if OLD_POSITIONS not in own:
+        state.pop(OLD_POSITIONS, None)
+    if "logit_bias" in own and "logit_bias" not in state and "logit_scale" in state:
+        state["logit_bias"] = torch.zeros_like(state["logit_scale"])  # As open_clip starts one.
     for scalar in ("logit_scale", "logit_bias"):  # Releases differ in the dimension.
         if scalar in state and scalar in own:
             state[scalar] = state[scalar].reshape(own[scalar].shape)

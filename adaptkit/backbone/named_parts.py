@@ -52,7 +52,8 @@ def tokenizer_of(name: str, folder: Folder = None) -> Callable[..., Tensor]:
     if not any(key in text for key in ("hf_tokenizer_name", "hf_model_name")):
         return open_clip.get_tokenizer(name)
     with hub_asked(f"the tokenizer of {name}"):
-        return open_clip.get_tokenizer(name)
+        options = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
+        return open_clip.get_tokenizer(name, **options)
 
 
 def tokenizer_in(folder: str | Path, text: Mapping[str, object]) -> Callable[..., Tensor]:
@@ -70,7 +71,7 @@ def tokenizer_in(folder: str | Path, text: Mapping[str, object]) -> Callable[...
     length, options = text.get("context_length", 77), text.get("tokenizer_kwargs", {})
     assert isinstance(options, Mapping)
     try:
-        return open_clip.tokenizer.HFTokenizer(str(folder), context_length=length, **options)
+        return open_clip.tokenizer.HFTokenizer(str(folder), context_length=length, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{folder} holds no tokenizer of Hugging Face that can be read: {reason}") from error

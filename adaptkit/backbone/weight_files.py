@@ -1,15 +1,10 @@
-"""Reading weights from a file without executing any code in it.
+"""State dicts out of files of weights, without executing any code in them: safetensors, torch.save, TorchScript.
 
-Three formats: safetensors; `torch.save` files through `weights_only=True`; and TorchScript archives such as OpenAI's
-releases, whose pickled module tree is read by an unpickler that knows tensors and nothing else: a module becomes a
-plain record of its attributes, and any other name in the pickle is refused.
+Training programs save more than weights, and wrap them: a state dict may be an entry of a dictionary, or the state of a
+whole module, and its names may begin with those of wrappers. All of that is understood here.
 """
 
-import io
-import pickle
-import zipfile
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,41 +12,37 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from adaptkit.backbone.torch_files import read_torch_file
+from adaptkit.inert_pickle import Inert
+from adaptkit.regular_file import FileError, open_regular, said, user_path
+
 # Integers that only OpenAI's archives carry.
 OPENAI_MARKS = ("input_resolution", "context_length", "vocab_size")
+# Entries under which training programs keep the weights, the likeliest first.
+NESTS = ("state_dict", "model_state_dict", "model", "module", "net", "weights")
+PREFIXES = ("module.", "model.", "clip.")  # What wrappers put before every name.
+COMPILED = "_orig_mod."  # What torch.compile puts before the names of what it wraps, wherever that is.
+MAX_DEPTH = 64  # Of modules in modules.
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """State dict of a `.safetensors`, `.pt`, `.pth` or `.bin` file, or of a TorchScript archive.
 
-    A dict with a "state_dict" entry is unwrapped, and the prefix "module." of parallel training is dropped.
-
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: if the file is damaged, holds no tensors, or names objects other than tensors.
+        FileError: if the file is damaged or holds no tensors by name.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint file at {path}")
-    state: dict[str, object]
-    if path.suffix == ".safetensors":
+    if Path(path).suffix == ".safetensors":
+        open_regular(path, "checkpoint").close()
         try:
-            state = dict(load_file(path))
-        except SafetensorError as error:
-            raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
-    elif _is_torchscript(path):
-        state = dict(_read_torchscript(path))
+            content: object = load_file(user_path(path, "weights"))
+        except (SafetensorError, OSError, ValueError, OverflowError) as error:
+            raise FileError(f"the checkpoint {said(path)} is not a readable safetensors file: {error}") from error
     else:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is not a checkpoint of plain tensors: {str(error).splitlines()[0]}") from error
-    state = dict(state) if isinstance(state, dict) else {}
-    inner = state.get("state_dict")
-    state = inner if isinstance(inner, dict) else state
-    tensors = {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
+        content = read_torch_file(path)
+    tensors = without_wrappers(_tensors_in(content))
     if not tensors:
-        raise ValueError(f"{path} holds no tensors; expected a CLIP state dict")
+        raise FileError(f"the checkpoint {said(path)} holds no tensors by name; expected a CLIP state dict")
     return tensors
 
 
@@ -60,98 +51,41 @@ def is_openai_format(state: dict[str, Tensor]) -> bool:
     return all(mark in state for mark in OPENAI_MARKS)
 
 
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+def without_wrappers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without the names that wrappers put before its own."""
+    tensors = {name.replace(COMPILED, "").removeprefix("module."): tensor for name, tensor in tensors.items()}
+    for prefix in [prefix for prefix in PREFIXES for _ in PREFIXES]:
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
-class _Module:
-    """A scripted module as a record of its attributes."""
-
-    attributes: dict[str, object]
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.attributes = state
-
-
-_DTYPES = {
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "DoubleStorage": torch.float64,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-}
+def _tensors_in(content: object) -> dict[str, Tensor]:
+    """The tensors by name of a state dict, of a dictionary around one, or of a module."""
+    if isinstance(content, Inert):
+        state: dict[str, Tensor] = {}
+        _collect(content, "", state, MAX_DEPTH)
+        return state
+    if not isinstance(content, Mapping):
+        return {}
+    for key in NESTS:
+        inner = _tensors_in(content[key]) if isinstance(content.get(key), Mapping | Inert) else {}
+        if inner:
+            return inner
+    return {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
 
 
-def _rebuild_tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Tensor:
-    return torch.as_strided(storage, size, stride, offset)
-
-
-def _as_is(value: object, *_: object) -> object:
-    return value
-
-
-class TensorUnpickler(pickle.Unpickler):
-    """An unpickler for tensors, containers and `_Module` records; it refuses every other name."""
-
-    def __init__(self, archive: zipfile.ZipFile, root: str):
-        super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
-        self._archive, self._root = archive, root
-        self._storages: dict[str, Tensor] = {}
-
-    def find_class(self, module: str, name: str) -> type | Callable[..., object]:
-        if module.startswith("__torch__"):
-            return _Module
-        if module == "torch" and name in _DTYPES:
-            return type(name, (), {"dtype": _DTYPES[name]})
-        known: dict[tuple[str, str], type | Callable[..., object]] = {
-            ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-            ("torch._utils", "_rebuild_parameter"): _as_is,
-            ("torch.jit._pickle", "restore_type_tag"): _as_is,
-            ("torch.jit._pickle", "build_intlist"): list,
-            ("torch.jit._pickle", "build_doublelist"): list,
-            ("torch.jit._pickle", "build_boollist"): list,
-            ("torch.jit._pickle", "build_tensorlist"): list,
-            ("collections", "OrderedDict"): OrderedDict,
-        }
-        if (module, name) not in known:
-            raise pickle.UnpicklingError(f"the archive asks for {module}.{name}, which is no tensor")
-        return known[module, name]
-
-    def persistent_load(self, pid: tuple[str, type, str, str, int]) -> Tensor:
-        kind, storage_type, key, _, _ = pid
-        if kind != "storage":
-            raise pickle.UnpicklingError(f"the archive asks for a {kind!r}, which is no tensor storage")
-        if key not in self._storages:
-            raw = bytearray(self._archive.read(f"{self._root}/data/{key}"))
-            self._storages[key] = torch.frombuffer(raw, dtype=storage_type.dtype)  # type: ignore[attr-defined]
-        return self._storages[key]
-
-
-def _read_torchscript(path: Path) -> dict[str, Tensor]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            root = next(name.split("/")[0] for name in archive.namelist() if name.endswith("/constants.pkl"))
-            module = TensorUnpickler(archive, root).load()
-    except (pickle.UnpicklingError, KeyError, zipfile.BadZipFile, EOFError, RuntimeError, IndexError) as error:
-        raise ValueError(f"{path} is not a readable TorchScript archive: {error}") from error
-    state: dict[str, Tensor] = {}
-    _collect(module, "", state)
-    return state
-
-
-def _collect(value: object, name: str, state: dict[str, Tensor]) -> None:
+def _collect(value: object, name: str, state: dict[str, Tensor], depth: int) -> None:
     """Collect the tensors of a module tree by dotted name, and the top level's integers, OpenAI's marks."""
-    if isinstance(value, _Module):
-        for key, child in value.attributes.items():
-            _collect(child, f"{name}.{key}" if name else key, state)
+    if isinstance(value, Inert) and isinstance(value.state, dict):
+        if depth == 0:
+            raise FileError(f"the checkpoint nests modules more than {MAX_DEPTH} deep; expected a model")
+        own = value.state
+        for part in ("_parameters", "_buffers", "_modules"):  # A module of Python has its children in these.
+            held = own.get(part)
+            own = {**own, **held} if isinstance(held, dict) else own
+        for key, child in own.items():
+            _collect(child, f"{name}.{key}" if name else str(key), state, depth - 1)
     elif isinstance(value, Tensor):
         state[name] = value
     elif name in OPENAI_MARKS and isinstance(value, int):

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from adaptkit.classes.class_set import ClassSet
-from adaptkit.regular_file import parse_json, read_text
+from adaptkit.regular_file import parse_json, read_text, user_path
 
 NUMBERED = re.compile(r"(\d+)[ \t,;:.)]+\S")
 WHAT = "file of class names"
@@ -25,7 +25,7 @@ def read_classes(path: str | Path) -> ClassSet:
         FileNotFoundError: if there is no such file.
         ValueError: if it is neither of the forms, or a name is blank; the message names the line.
     """
-    path = Path(path).expanduser()
+    path = user_path(path, "file of class names")
     text = read_text(path, WHAT, MAX_CLASS_BYTES)
     bare = text.strip()
     if path.suffix.lower() == ".json" or bare[:1] + bare[-1:] in ("[]", "{}"):

@@ -60,7 +60,10 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
 
     @abstractmethod
     def loss(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Input of the kind that the method consumes, labels (B,) int64 -> scalar."""
+        """Input of the kind that the method consumes, labels (B,) int64 -> scalar.
+
+        With label smoothing, `labels` are probabilities of the classes (B, C), which torch's cross-entropy takes alike.
+        """
 
     def regularizer(self, x: Tensor, labels: Tensor) -> Tensor | None:
         """What `loss` adds to the cross-entropy of `logits`: a scalar, or None for nothing."""

@@ -12,13 +12,17 @@ from torch import Tensor
 from adaptkit.artefacts.config import ArtefactConfig, ArtefactError, options_from_json
 from adaptkit.artefacts.files import CONFIG_FILE, TENSORS_FILE, ArtefactFiles, read_files
 from adaptkit.artefacts.tensors import check_learnt
+from adaptkit.backbone.foreign_model import is_foreign
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.backbone.loading import MINI, load_backbone
+from adaptkit.backbone.loading import MINI, PRECISIONS
+from adaptkit.backbone.named_in_file import UntrustedBackboneError, load_named_in_file
 from adaptkit.backbone.weights_source import WeightsSource
 from adaptkit.classes.class_set import NO_CLASSES, ClassSet
 from adaptkit.contract.creation import create_method
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import list_methods, list_wrappers, method_config, wrapper_config
+
+DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in PRECISIONS}
 
 
 def load(
@@ -27,6 +31,7 @@ def load(
     *,
     checkpoint: str | Path | None = None,
     device: str | torch.device | None = None,
+    trust_hub: bool = False,
 ) -> AdaptedCLIP:
     """A saved method, in eval mode.
 
@@ -35,10 +40,13 @@ def load(
         backbone: the one it was saved on; None loads it by its name.
         checkpoint: your copy of the file of weights, for an adapter that was learnt on one.
         device: where the backbone is loaded to ("cpu" if None); a backbone that is given stays where it is.
+        trust_hub: agree to fetch the hub repository that the adapter names as its backbone. Without it, only a
+            repository that was fetched before is used, from the hub's cache.
 
     Raises:
         FileNotFoundError: if nothing is there.
-        ArtefactError: if what is there is damaged, from a later version, or learnt on other weights.
+        ArtefactError: if what is there is damaged, from a later version, learnt on other weights, or on a backbone
+            that is not loaded on a file's word.
         ValueError: if the backbone cannot be loaded by its name, or its checkpoint or a device is given with it.
 
     Example:
@@ -55,7 +63,7 @@ def load(
     tensors = _read_tensors(files)
     options = _without_dropped_words(options, tensors)
     if backbone is None:
-        backbone = _load_named(config, files.place, checkpoint, device or "cpu")
+        backbone = _load_named(config, files.place, checkpoint, "cpu" if device is None else device, trust_hub)
     elif checkpoint is not None or device is not None:
         raise ValueError(f"the backbone is given; leave {checkpoint=} and {device=} out")
     _check_weights(backbone, config, files.place)
@@ -114,17 +122,22 @@ def _read_tensors(files: ArtefactFiles) -> dict[str, Tensor]:
 
 
 def _load_named(
-    config: ArtefactConfig, place: str, checkpoint: str | Path | None, device: str | torch.device
+    config: ArtefactConfig, place: str, checkpoint: str | Path | None, device: str | torch.device, trust_hub: bool
 ) -> FrozenCLIP:
-    source, dtype = config.backbone.source, getattr(torch, config.backbone.dtype)
-    has_own_weights = source.name == MINI or source.name.startswith(("hf-hub:", "local-dir:"))
+    source = config.backbone.source
+    if config.backbone.dtype not in DTYPES:
+        raise ArtefactError(f"{place} has weights of {config.backbone.dtype!r}; known: {', '.join(DTYPES)}")
+    has_own_weights = source.name == MINI or is_foreign(source.name)
     if checkpoint is None and source.pretrained is None and not has_own_weights:
         wanted = f"the file {source.checkpoint}" if source.checkpoint else "weights that no name stands for"
         raise ArtefactError(
             f"{place} was learnt on {source.name} with {wanted}; give your copy of them as checkpoint, or a backbone"
         )
-    pretrained = source.pretrained if checkpoint is None else None
-    return load_backbone(source.name, pretrained, checkpoint, device=device, dtype=dtype, image_size=source.image_size)
+    dtype = DTYPES[config.backbone.dtype]
+    try:
+        return load_named_in_file(source, place, checkpoint, device, dtype, trust_hub=trust_hub)
+    except UntrustedBackboneError as error:
+        raise ArtefactError(str(error)) from None
 
 
 def _check_weights(backbone: FrozenCLIP, config: ArtefactConfig, place: str) -> None:

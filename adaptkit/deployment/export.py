@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from adaptkit.artefacts.atomic_file import replacing
 from adaptkit.contract.method import AdaptedCLIP
+from adaptkit.regular_file import user_path
 from adaptkit.towers.linears import use_onednn
 
 Format = Literal["onnx", "torchscript", "torch.export"]
@@ -66,7 +67,7 @@ def export(method: AdaptedCLIP, path: str | Path, file_format: Format) -> Export
     """
     if file_format not in get_args(Format):
         raise ValueError(f"format {file_format!r} is unknown; use one of {', '.join(get_args(Format))}")
-    path = Path(path).expanduser()
+    path = user_path(path, "output")
     _refuse_what_cannot_be_folded(method)
     was_training = method.training
     method.eval()
@@ -101,7 +102,7 @@ def quantize(path: str | Path, out: str | Path, method: AdaptedCLIP) -> Exported
         ImportError: if onnxruntime is missing.
     """
     quantization = _onnxruntime().quantization
-    out, checked = Path(out).expanduser(), _images(method, CHECKED)
+    out, checked = user_path(out, "output"), _images(method, CHECKED)
     logger = logging.getLogger()
     with replacing(out) as temporary:
         # onnxruntime recommends preprocessing that exported graphs have had.

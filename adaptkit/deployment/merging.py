@@ -19,6 +19,7 @@ from adaptkit.artefacts.atomic_file import replacing
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.weight_files import OPENAI_MARKS
 from adaptkit.contract.method import AdaptedCLIP
+from adaptkit.regular_file import user_path
 
 
 @runtime_checkable
@@ -66,7 +67,7 @@ def save_backbone(backbone: FrozenCLIP, path: str | Path) -> Path:
     Raises:
         ValueError: if the file name does not end in .safetensors.
     """
-    path = Path(path).expanduser()
+    path = user_path(path, "output")
     if path.suffix != ".safetensors":
         raise ValueError(f"{path} is to hold safetensors; give it that ending")
     tensors = {name: tensor.cpu().contiguous().clone() for name, tensor in backbone.model.state_dict().items()}

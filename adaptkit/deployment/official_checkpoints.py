@@ -19,10 +19,10 @@ from torch import Tensor
 
 from adaptkit.artefacts.tensors import check_learnt
 from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.torch_files import read_torch_file
 from adaptkit.classes.class_set import ClassSet, as_class_set
 from adaptkit.contract.creation import create_method
 from adaptkit.contract.method import AdaptedCLIP
-from adaptkit.deployment.inert_unpickler import read_inert
 
 Tensors = dict[str, Tensor]
 CLASS_BOUND = ("token_prefix", "token_suffix", "token_midfix")
@@ -70,7 +70,7 @@ def import_official(
         assert torch.equal(method.learnt_state()["context.ctx"], context)
         ```
     """
-    content = read_inert(path)
+    content = read_torch_file(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; expected a checkpoint of the papers' code")
     classes = as_class_set(classnames)

@@ -114,7 +114,7 @@ class PromptSRC(AdaptedCLIP):
         config, tower = self.config, self.backbone.require_vit_blocks("promptsrc")
         frozen_tower = self.backbone.as_loaded().require_vit_blocks("promptsrc")
         prompted_text, frozen_text = self.class_weights(), self._frozen_class_weights()  # (C, D)
-        images = as_preprocessed(images, self.backbone.preprocess)
+        images = as_preprocessed(images, self.backbone)
         patches = embed_patches(tower, images)  # (B, 1 + P, D_v), shared by both image features
         prompts = by_layer(self.vision_prompts, first=0)
         prompted_image = F.normalize(encode_patches(tower, patches, prompts), dim=-1)  # (B, D)

@@ -131,7 +131,8 @@ class PEFT(AdaptedCLIP):
             )
         if not all(bool(feature.isfinite().all()) for feature in features):
             raise ValueError("what PEFT starts from makes features that are not finite; choose another initialisation")
-        if learnt and not any(bool(gradient.any()) for gradient in gradients if gradient is not None):
+        is_blank = not any(bool(feature.any()) for feature in features)  # towers of zeros, made to be counted
+        if learnt and not is_blank and not any(bool(gradient.any()) for gradient in gradients if gradient is not None):
             raise ValueError("nothing that PEFT would train has a gradient in these towers; choose another tuner")
 
     def logits(self, x: Tensor) -> Tensor:

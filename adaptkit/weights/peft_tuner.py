@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from adaptkit.towers.linears import FrozenLinear
+from adaptkit.weights.peft_limits import check_reach
 
 if TYPE_CHECKING:  # The import takes seconds, and few users need it.
     import peft
@@ -45,6 +46,7 @@ def read_tuner(settings: str) -> "peft.PeftConfig":
     import peft
 
     content = json.loads(settings) | {"inference_mode": False}
+    check_reach(content)
     kind = content["peft_type"]
     known = sorted(str(known.value) for known in peft.PeftType)
     if kind not in known:

@@ -4,6 +4,7 @@ Archives stay open, once per process: opening one means reading its whole table 
 own, because parent and child would move one shared file position under each other.
 """
 
+import lzma
 import os
 import tarfile
 import zipfile
@@ -16,9 +17,9 @@ from adaptkit.regular_file import read_bytes as read_regular
 
 ARCHIVE_SUFFIXES = (".zip", ".tar")
 MAX_OPEN_ARCHIVES = 64
-MAX_IMAGE_BYTES = 2**30
+MAX_IMAGE_BYTES = 2**28  # 256 MiB; the largest images of the papers' data sets have a tenth of it.
 # What the libraries raise of damaged, cut-off and encrypted archives; RuntimeError is zipfile's for the last.
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, ValueError)
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
 
 
 class _TarMembers:
@@ -36,6 +37,9 @@ class _TarMembers:
 
     def marks(self) -> dict[str, str]:
         return {name: f"{offset} {size} {self._changed}" for name, (offset, size) in self._places.items()}
+
+    def size(self, name: str) -> int:
+        return self._places[name][1]
 
     def read(self, name: str) -> bytes:
         offset, size = self._places[name]
@@ -56,11 +60,22 @@ def read_bytes(path: str | Path) -> bytes:
     if archive is None:
         return read_regular(path, "image", MAX_IMAGE_BYTES)
     try:
-        return _open_archive(archive).read(member)
+        return _read_member(_open_archive(archive), member)
     except KeyError:
         raise FileNotFoundError(f"archive {archive!r} has no member {member!r}") from None
     except DAMAGED as error:
-        raise OSError(f"archive {archive!r} is damaged or encrypted ({error})") from error
+        raise OSError(f"archive {archive!r} is damaged or encrypted ({member!r}: {error})") from error
+
+
+def _read_member(archive: "zipfile.ZipFile | _TarMembers", member: str) -> bytes:
+    """The bytes of a member; its size is checked before and while it is unpacked."""
+    size = archive.getinfo(member).file_size if isinstance(archive, zipfile.ZipFile) else archive.size(member)
+    if size > MAX_IMAGE_BYTES:
+        raise ValueError(f"it has {size} bytes; at most {MAX_IMAGE_BYTES} are read")
+    if isinstance(archive, zipfile.ZipFile):
+        with archive.open(member) as file:
+            return file.read(size)
+    return archive.read(member)
 
 
 def list_members(archive: str | Path) -> list[str]:

@@ -9,6 +9,7 @@ Part = Literal["train", "val", "test"]
 
 AS_ONE_CLASS = "as one class"  # in the note on a class folder whose own folders may be the classes
 
+MAX_DIGITS = 18  # Longer numbers are names, such as those of products.
 PART_NAMES: dict[str, Part] = {
     "train": "train",
     "training": "train",
@@ -46,5 +47,5 @@ class Found:
 def in_label_order(classnames: Iterable[str]) -> tuple[str, ...]:
     """Different names in label order: by number where all are whole numbers (0, 1, 2, 10), else by letters."""
     names = set(classnames)
-    by_number = all(name.isdecimal() for name in names)
+    by_number = all(name.isdecimal() and len(name) <= MAX_DIGITS for name in names)
     return tuple(sorted(names, key=lambda name: (int(name), name) if by_number else (0, name)))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from adaptkit.regular_file import user_path
 from datasets_fewshot.dataset import FewShotDataset, Item, Split
 from datasets_fewshot.own.checked_images import Checked, check_images
 from datasets_fewshot.own.found import FoundImage, in_label_order
@@ -66,7 +67,7 @@ def load_own_data(
     """
     if not str(path).strip():
         raise ValueError("the path of the data is empty; give a folder, a table or a list of shards")
-    path = Path(path).expanduser()
+    path = user_path(path, "data")
     source = find_source(path, TableOptions(path_column, label_column, encoding))
     root, notes = source.found.image_root, list(source.found.notes)
     names = read_names(classnames, source.home, source.found.classes)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from adaptkit.regular_file import parse_json
+from adaptkit.regular_file import parse_json, user_path
 from datasets_fewshot.own.table_text import read_lines
 
 DEFAULT_FILES = ("classnames.json", "classnames.txt")
@@ -42,7 +42,7 @@ def read_names(names: Names, home: Path, classes: Sequence[str]) -> dict[str, st
     where = "classnames"
     if isinstance(names, str | Path):
         where = str(names)
-        names = _read_file(Path(names).expanduser(), classes)
+        names = _read_file(user_path(names, "file of class names"), classes)
     if not isinstance(names, Mapping):
         names = _in_order(list(names), where, classes)
     for name, written in names.items():

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from adaptkit.regular_file import user_path
 from datasets_fewshot.dataset import FewShotDataset, Split
 from datasets_fewshot.paper_format.built_split import fallback_split, rebuild_papers_split
 from datasets_fewshot.paper_format.facts import draw_differences, facts
@@ -62,11 +63,11 @@ class PaperDataset:
             SplitError: if the split breaks a rule or lists images that are not there.
         """
         is_file = split not in ("paper", "fallback")
-        if is_file and not Path(split).expanduser().is_file():
+        if is_file and not user_path(split, "split file").is_file():
             raise ValueError(f"split is {str(split)!r}; use 'paper', 'fallback' or a split file that is there")
         place = self.find(root)
         if is_file:
-            lists = self._listed(Path(split).expanduser(), place)
+            lists = self._listed(user_path(split, "split file"), place)
         else:
             lists = self.read_lists(place, may_fall_back=split == "fallback")
         return FewShotDataset(self.name, place.image_root, lists.split, (*self.notes, *lists.notes), moved=lists.moved)

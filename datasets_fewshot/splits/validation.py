@@ -8,6 +8,7 @@ from datasets_fewshot.dataset import Item, Split
 from datasets_fewshot.images.archives import archive_at, list_members, split_archive
 
 NAMES_SHOWN = 5
+MAX_LABEL = 10_000_000  # No data set has as many classes.
 
 
 class SplitError(ValueError):
@@ -36,8 +37,9 @@ def parse_items(rows: object, where: str) -> Iterator[Item]:
         path, label, classname = row
         if not isinstance(path, str):
             raise SplitError(f"{place}: the path is {path!r}; expected a string")
-        if not isinstance(label, int) or isinstance(label, bool) or label < 0:
-            raise SplitError(f"{place}: the label is {label!r}; expected a whole number from 0")
+        if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label <= MAX_LABEL:
+            shown = label if not isinstance(label, int) or label.bit_length() < 64 else "a huge number"
+            raise SplitError(f"{place}: the label is {shown!r}; expected a whole number from 0 to {MAX_LABEL}")
         if not isinstance(classname, str) or not classname.strip():
             raise SplitError(f"{place}: the class name is {classname!r}; expected a word or words")
         yield Item(check_relative(path, place), label, classname)
@@ -79,10 +81,11 @@ def check_split(split: Split, where: str) -> None:
             places[path] = place
     if not names:
         raise SplitError(f"{where}: lists no image at all")
-    gaps = sorted(set(range(max(names) + 1)) - set(names))
+    gaps = max(names) + 1 - len(names)
     if gaps:
+        first = next(label for label in range(len(names)) if label not in names)
         raise SplitError(
-            f"{where}: labels run to {max(names)} but {len(gaps)} in between have no image, the first {gaps[0]}; "
+            f"{where}: labels run to {max(names)} but {gaps} in between have no image, the first {first}; "
             "number the classes from 0 without gaps"
         )
 

@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+from adaptkit.regular_file import user_path
+
 
 def cache_folder() -> Path:
     """Return `$ADAPTKIT_CACHE`, else `adaptkit` in the user's cache folder; the folder need not exist yet."""
     chosen = os.environ.get("ADAPTKIT_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return user_path(chosen, "folder in ADAPTKIT_CACHE")
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "adaptkit"

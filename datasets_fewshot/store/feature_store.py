@@ -6,10 +6,11 @@ so that the whole table maps as one tensor, while damage is found and named shar
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
-import shutil
+import re
 import time
 import uuid
 import warnings
@@ -22,13 +23,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adaptkit.regular_file import FileError, read_json, user_path
 from datasets_fewshot.store.claims import Claim
+from datasets_fewshot.store.removal import Removal, plan_removal
 
 FeatureDtype = Literal["float32", "float16", "bfloat16"]
 TORCH_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 FORMAT = 1
+ENTRY_NAME = r"[0-9a-f]{32}"
+ABANDONED_NAME = r"\.(new|old)-[0-9a-f]{32}-[0-9a-f]{8}"
+ENTRY_FILES = (r"entry\.json", r"features\.bin")  # in the order of their removal
+ENTRY_MARK = rb'\s*\{\s*"format":'  # the beginning of every entry.json
 SHARD_BYTES = 16 * 2**20
+# Errors of a process that slept so long that another took over, removed its half-written entry and finished its own.
+TAKEN_OVER = (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY)
+MAX_ENTRY_BYTES = 2**26
 ABANDONED_SECONDS = 24 * 3600  # a half-written entry older than this belongs to a process that died
 
 
@@ -71,7 +81,7 @@ class FeatureStore:
     """A folder of entries, which several processes may share."""
 
     def __init__(self, folder: str | Path):
-        self.folder = Path(folder).expanduser()
+        self.folder = user_path(folder, "feature store")
         self._verified: set[str] = set()
 
     def features(self, key: FeatureKey, count: int, encode: Callable[[], Iterator[Tensor]]) -> Tensor:
@@ -88,9 +98,12 @@ class FeatureStore:
         Raises:
             ValueError: if `encode` yields another number of rows, or batches of unequal width.
         """
+        mark = self.folder / f".{key.digest()}.claim"
         try:
-            if not self.has(key, count):
-                with Claim(self.folder / f".{key.digest()}.claim"):
+            if self.has(key, count):
+                _remove_left(mark)
+            else:
+                with Claim(mark):
                     if not self.has(key, count):  # the previous holder of the claim may have written it
                         self._write(key, count, encode)
                         self._verified.add(key.digest())
@@ -124,39 +137,77 @@ class FeatureStore:
                 found.append(DamagedEntryError(f"{folder.name}: {error}"))
         return found
 
-    def remove(self, digest: str) -> None:
-        """Delete an entry.
+    def removal(self, digest: str) -> Removal:
+        """What the removal of an entry would take away; only a folder that carries our marks is an entry.
 
         Raises:
             FileNotFoundError: if there is no entry of that name.
         """
         folder = self.folder / digest
-        if not digest or Path(digest).name != digest or not folder.is_dir():
+        if not re.fullmatch(ENTRY_NAME, digest) or folder.is_symlink() or not _is_marked(folder):
             raise FileNotFoundError(f"no entry {digest!r} in {str(self.folder)!r}; `adaptkit cache ls` lists them")
+        return plan_removal(folder, ENTRY_FILES)
+
+    def remove(self, digest: str) -> Removal:
+        """Delete an entry, and return what was deleted and what was not, because it is not ours.
+
+        Raises:
+            FileNotFoundError: if there is no entry of that name.
+        """
+        removal = self.removal(digest)
         self._verified.discard(digest)
-        _discard(folder)
+        _discard(removal.folder)
+        return removal
 
     def _write(self, key: FeatureKey, count: int, encode: Callable[[], Iterator[Tensor]]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._remove_abandoned()
+        self._remove_abandoned(key.digest())
         target = self.folder / key.digest()
         temporary = self.folder / f".new-{key.digest()}-{uuid.uuid4().hex[:8]}"
         temporary.mkdir()
         try:
-            _write_entry(temporary, key, count, encode())
-            with contextlib.suppress(FileNotFoundError):  # there is no entry, or another process removed it
-                _discard(target)
             try:
+                _write_entry(temporary, key, count, encode())
+                with contextlib.suppress(FileNotFoundError):  # there is no entry, or another process removed it
+                    _discard(target)
+                _set_aside(target)
                 temporary.rename(target)
-            except OSError:  # another process finished the same entry first; its rows are as good
-                verify_entry(read_entry(target))
+            except OSError as error:
+                if error.errno not in TAKEN_OVER:
+                    raise
+                verify_entry(read_entry(target))  # another process took over and finished; its rows are as good
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            if temporary.is_dir():
+                plan_removal(temporary, ENTRY_FILES).carry_out()
 
-    def _remove_abandoned(self) -> None:
+    def _remove_abandoned(self, digest: str) -> None:
+        """Remove half-written entries of dead processes; the claim of the entry `digest` is held, so nobody writes it.
+
+        Another process may write other entries, so theirs have to be old.
+        """
         for folder in self.folder.glob(".*-*"):
-            if folder.is_dir() and time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # another process removed it, or finished the entry
+                ours = re.fullmatch(ABANDONED_NAME, folder.name) and not folder.is_symlink() and folder.is_dir()
+                is_old = time.time() - folder.stat().st_mtime > ABANDONED_SECONDS
+                if ours and (is_old or folder.name.startswith((f".new-{digest}-", f".old-{digest}-"))):
+                    plan_removal(folder, ENTRY_FILES).carry_out()
+
+
+def _set_aside(target: Path) -> None:
+    """Make room for an entry where a folder is in its place that holds files of somebody else."""
+    if target.is_dir() and not (target / "entry.json").exists():  # else another process was faster
+        aside = target.with_name(f"kept-{target.name}-{uuid.uuid4().hex[:8]}")
+        target.rename(aside)
+        warnings.warn(f"{aside} holds files that adaptkit did not write; they were moved there", stacklevel=4)
+
+
+def _remove_left(mark: Path) -> None:
+    """Remove the claim of a process that was killed after it had finished an entry."""
+    if mark.exists():
+        with contextlib.suppress(OSError):  # the folder is not ours to write
+            claim = Claim(mark)
+            if claim.take():
+                claim.release()
 
 
 def read_entry(folder: Path) -> Entry:
@@ -166,9 +217,10 @@ def read_entry(folder: Path) -> Entry:
         FileNotFoundError: if there is no entry.
         DamagedEntryError: if the file is not what this version writes.
     """
-    text = (folder / "entry.json").read_text(encoding="utf-8")
     try:
-        content = json.loads(text)
+        content = read_json(folder / "entry.json", "description of an entry", MAX_ENTRY_BYTES)
+        if not isinstance(content, dict):
+            raise TypeError(f"it holds a {type(content).__name__}")
         if content["format"] != FORMAT:
             raise DamagedEntryError(f"entry.json has format {content['format']}; this version reads {FORMAT}")
         key = FeatureKey(**content["key"])
@@ -176,7 +228,9 @@ def read_entry(folder: Path) -> Entry:
             raise DamagedEntryError(f"entry.json has dtype {key.dtype!r}; expected one of {get_args(FeatureDtype)}")
         count, dim, shard_rows = (int(content[name]) for name in ("count", "dim", "shard_rows"))
         return Entry(folder, key, count, dim, shard_rows, tuple(content["checksums"]))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (FileError, KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, DamagedEntryError):
+            raise
         raise DamagedEntryError(f"entry.json cannot be read ({error!r})") from error
 
 
@@ -259,7 +313,20 @@ def _map(entry: Entry) -> Tensor:
 
 
 def _discard(folder: Path) -> None:
-    """Move the entry away in one step, then delete it, so that no reader meets half an entry."""
+    """Move the entry's files away in one step each, the description first, so that no reader meets half an entry."""
+    removal = plan_removal(folder, ENTRY_FILES)
+    if removal.foreign:  # The folder stays, with what is not ours.
+        removal.carry_out()
+        return
     doomed = folder.with_name(f".old-{folder.name}-{uuid.uuid4().hex[:8]}")
     folder.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+    plan_removal(doomed, ENTRY_FILES).carry_out()
+
+
+def _is_marked(folder: Path) -> bool:
+    """Whether a folder's `entry.json` is one of ours, sound or damaged."""
+    try:
+        with (folder / "entry.json").open("rb") as file:
+            return re.match(ENTRY_MARK, file.read(200)) is not None
+    except OSError:
+        return False

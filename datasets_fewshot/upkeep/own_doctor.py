@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from adaptkit.regular_file import user_path
 from datasets_fewshot.dataset import FewShotDataset
 from datasets_fewshot.own.checked_images import check_images
 from datasets_fewshot.own.image_table import AS_IT_IS, TableOptions
@@ -21,7 +22,7 @@ def examine_own(path: Path, options: TableOptions = AS_IT_IS, classnames: str | 
     """
     title = f"{path} (your own images)"
     try:
-        source = find_source(path.expanduser(), options)
+        source = find_source(user_path(path, "data"), options)
     except FileNotFoundError:
         raise
     except (ValueError, OSError, ImportError) as error:

@@ -1,19 +1,19 @@
 """Read the old few-shot pickles of CoOp's code (split_fewshot/shot_16-seed_1.pkl) without running code in them.
 
-Unpickling runs code of the file's choosing. Here the only name a file may ask for is the record type of Dassl, which is
-replaced by an empty class; any other name ends the reading. Paths in those files are absolute, on the machine that
-wrote them, and are re-rooted at the data set's own image folder.
+Unpickling runs code of the file's choosing. Here the file is read as data: a record of Dassl's is what its pickle says
+of its fields, and anything else in its place is refused. Paths in those files are absolute, on the machine that wrote
+them, and are re-rooted at the data set's own image folder.
 """
 
-import io
-import pickle
 from pathlib import Path
 
+from adaptkit.inert_pickle import Inert, InertPickleError, Name, load_inert
+from adaptkit.regular_file import read_bytes
 from datasets_fewshot.dataset import Split
 from datasets_fewshot.paper_format.paper_dataset import PaperDataset
 from datasets_fewshot.splits.validation import SplitError, check_split, parse_items
 
-RECORD = ("dassl.data.datasets.base_dataset", "Datum")
+RECORD = Name("dassl.data.datasets.base_dataset", "Datum")
 MAX_BYTES = 256 * 2**20  # twice the size of the largest such file, that of ImageNet
 
 
@@ -41,54 +41,29 @@ def import_pickle(path: str | Path, dataset: PaperDataset) -> Split:
 
 
 def _load(path: Path) -> object:
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise SplitError(f"{path}: {size} bytes are more than any few-shot list has ({MAX_BYTES}); not read")
     try:
-        return _RecordUnpickler(io.BytesIO(path.read_bytes())).load()
-    # These are the errors of a broken or hostile pickle that may build only plain objects.
-    except (
-        pickle.UnpicklingError,
-        AttributeError,
-        EOFError,
-        ImportError,
-        IndexError,
-        KeyError,
-        MemoryError,
-        OverflowError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as error:
+        return load_inert(read_bytes(path, "few-shot list", MAX_BYTES))
+    except InertPickleError as error:
         raise SplitError(f"{path}: not a few-shot list of CoOp's code ({error}); nothing in it was run") from error
 
 
-class _RecordUnpickler(pickle.Unpickler):
-    """Unpickler that knows one empty class, made anew for each file, so that no change to it outlives the file."""
-
-    def __init__(self, file: io.BytesIO):
-        super().__init__(file)
-        self._record = type("Record", (), {})
-
-    def find_class(self, module: str, name: str) -> type:
-        if (module, name) != RECORD:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return self._record
-
-    def persistent_load(self, pid: object) -> object:
-        raise pickle.UnpicklingError("it refers to objects outside the file")
-
-
 def _row(record: object, dataset: PaperDataset, place: str) -> list[object]:
-    fields = getattr(record, "__dict__", {})
+    fields = record.state if isinstance(record, Inert) and _kind(record) == RECORD else None
+    fields = fields if isinstance(fields, dict) else {}
     path, label, classname = (fields.get(name) for name in ("_impath", "_label", "_classname"))
     kinds = [type(field) for field in (path, label, classname)]
-    if type(record).__name__ != "Record" or not isinstance(path, str) or kinds != [str, int, str]:
+    if not isinstance(path, str) or kinds != [str, int, str]:
         # The message names types only, because a hostile object may be endless when printed.
         raise SplitError(
             f"{place} is no record of an image: {[kind.__name__ for kind in kinds]}, not path, label, name"
         )
     return [_reroot(path, dataset, place), label, classname]
+
+
+def _kind(record: Inert) -> object:
+    """The class of a record; the oldest pickles name it as an argument."""
+    made_by_copyreg = isinstance(record.kind, Name) and record.kind.name == "_reconstructor"
+    return record.args[0] if made_by_copyreg and isinstance(record.args, tuple) and record.args else record.kind
 
 
 def _reroot(path: str, dataset: PaperDataset, place: str) -> str:

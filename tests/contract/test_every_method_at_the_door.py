@@ -1,6 +1,7 @@
 """What every registered method does with unusual input: pixels, no images, half precision, damaged learnt tensors."""
 
 import dataclasses
+import functools
 import json
 import re
 from typing import Literal, get_args, get_origin
@@ -23,6 +24,11 @@ def made(name, backbone, batch, wrap=(), **options):
     method = create_method(name, backbone, CLASSES, wrap=wrap, **options)
     method.prepare(Support(consumed(method, batch[0]), batch[1]))
     return method.eval()
+
+
+@functools.cache
+def built(family):
+    return build(family)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +64,21 @@ def test_images_of_another_type_or_not_finite_are_refused(name, kind, tiny_clip,
     for use in (method, method.predict, method.encode_image):
         with pytest.raises(ValueError, match=r"images (are|hold|reach)"):
             use(wrong)
+
+
+@pytest.mark.parametrize("family", ["clip_vit", "modified_resnet", "timm_tower"])
+@pytest.mark.parametrize("name", list_methods())
+def test_preprocessed_images_of_another_size_are_refused_with_both_sizes(name, family):
+    backbone = built(family)
+    try:
+        method = create_method(name, backbone, CLASSES).eval()
+    except ValueError as refusal:
+        pytest.skip(f"refused: {refusal}")
+    height, width = backbone.preprocess_cfg.image_size
+    for use in (method, method.predict, method.encode_image):
+        for images in (torch.zeros(2, 3, 2 * height, width), torch.zeros(1, 3, 7, 5)):
+            with pytest.raises(ValueError, match=rf"{images.shape[2]}, {images.shape[3]}\); .*3, {height}, {width}\)"):
+                use(images)
 
 
 @pytest.mark.parametrize("name", list_methods())

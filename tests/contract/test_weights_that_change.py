@@ -81,7 +81,7 @@ def answers_as_if_made_anew(method, backbone, make, images):
         torch.testing.assert_close(method(images), anew(images), rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize(("name", "route"), methods_by_routes())
+@pytest.mark.parametrize(("name", "route"), list(methods_by_routes()))
 def test_a_method_answers_as_if_made_anew(name, route):
     backbone = build("clip_vit")
     images = torch.randn(len(CLASSES), 3, 32, 32)

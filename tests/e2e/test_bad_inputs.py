@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import adaptkit
-import adaptkit.contract.saved
+import adaptkit.backbone.named_in_file
 import trainers.bench.plan
 from adaptkit import create_method
 from tests.helpers.hostile import FIRST_KINDS, KINDS, exit_code, problem, put
@@ -67,7 +67,7 @@ def words_with(good, tiny_clip, tmp_path, monkeypatch):
     """(words, bad file) -> words with the good and bad paths in place."""
     monkeypatch.setenv("ADAPTKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    for module in (trainers.bench.plan, adaptkit.contract.saved, adaptkit):
+    for module in (trainers.bench.plan, adaptkit.backbone.named_in_file, adaptkit):
         monkeypatch.setattr(module, "load_backbone", lambda *args, **options: tiny_clip)
     image = next((good / "data").rglob("*.png"))
 

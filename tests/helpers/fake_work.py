@@ -138,6 +138,11 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process runs."""
+    return bool(_started(pid))
+
+
 def _started(pid: int) -> str:
     """Start time of a process in the system's ticks; "" if it is gone or a zombie."""
     try:

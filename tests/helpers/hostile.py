@@ -18,7 +18,7 @@ from safetensors.numpy import save as safetensors_of
 
 from trainers.cli import main
 
-SECONDS = 60  # until a command counts as hanging
+SECONDS = 30  # until a command counts as hanging
 MEMORY = 3 * 2**30  # bytes that a command may take to say what is wrong
 
 

@@ -9,7 +9,8 @@ import torch
 
 import adaptkit
 from adaptkit import import_official
-from adaptkit.deployment.inert_unpickler import Inert, read_inert
+from adaptkit.backbone.torch_files import read_torch_file
+from adaptkit.inert_pickle import Inert
 from tests.helpers.golden import Golden, batch, tiny_backbone, tiny_state, variants
 from trainers.cli import main
 
@@ -176,7 +177,7 @@ def test_the_command_writes_an_adapter(golden_folder, tmp_path, capsys):
     assert "coop on 6 classes" in capsys.readouterr().out
     loaded = adaptkit.load(tmp_path / "adapter", tiny_backbone("vit", golden_folder))
     golden.check("logits", loaded(batch(0)[0]))
-    for wrong, expected in ((["--classes", "a"], "either --classes"), (["--option", "depth"], "expected NAME=VALUE")):
+    for wrong, expected in ((["--classes", "a"], "give one of them"), (["--option", "depth"], "expected NAME=VALUE")):
         assert main([str(word) for word in [*words, *wrong]]) == 2
         assert expected in capsys.readouterr().err
 
@@ -198,16 +199,16 @@ def test_no_code_in_a_checkpoint_runs(golden_folder, tmp_path):
     method = import_official(path, tiny_backbone("vit", golden_folder), golden.settings["classes"])
     assert torch.equal(method.context.ctx, golden["init/ctx"])
     assert not trace.exists()
-    assert isinstance(read_inert(path)["scheduler"], Inert)
+    assert isinstance(read_torch_file(path)["scheduler"], Inert)
     path.write_bytes(pickle.dumps({"state_dict": {"ctx": 1}, "scheduler": Evil(trace)}))
-    with pytest.raises(ValueError, match="without running what is in it"):
+    with pytest.raises(ValueError, match="cannot be read as a file of torch"):
         import_official(path, tiny_backbone("vit", golden_folder), ["cat"])
     assert not trace.exists()
 
 
 def test_what_is_no_checkpoint_of_theirs_is_refused(golden_folder, tmp_path):
     backbone, path = tiny_backbone("vit", golden_folder), tmp_path / "file.pt"
-    with pytest.raises(FileNotFoundError, match="no checkpoint file"):
+    with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
         import_official(path, backbone, ["cat"])
     lora = {"weights": {"layer_0": {}}, "metadata": {"r": 2, "alpha": 1, "encoder": "text", "params": ["q"]}}
     for content, expected in (

@@ -185,7 +185,7 @@ def run_all(
     failed = {job.key for job in jobs if not job.is_done()}
     for run in todo.runs:
         if run.run_id not in failed:
-            _tidy(run)
+            tidy(run)
     failures = [error for job in jobs if (error := job.failure(work.command)) is not None]
     records = [
         todo.finished.get(run.run_id) or read_record(run.folder) for run in todo.runs if run.run_id not in failed
@@ -193,11 +193,10 @@ def run_all(
     return records, failures
 
 
-def _tidy(run: Run) -> None:
-    """Remove the files that a process leaves if it is killed between a run's record and its end."""
-    mark = run.folder / CLAIM_FILE
-    if mark.exists() or (run.folder / CHECKPOINTS).exists():
-        with held(Claim(mark)) as is_ours:
+def tidy(run: Run) -> None:
+    """Remove the files that a process leaves if it is killed between a finished run's record and its end."""
+    if (run.folder / CHECKPOINTS).exists() or any(run.folder.glob(".*")):
+        with held(Claim(run.folder / CLAIM_FILE)) as is_ours:
             if is_ours:
                 discard_checkpoints(run.folder)
                 Job(run.run_id, run.folder, run.config.dataset, run.folder / RECORD_FILE).tidy()

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import torch
 
-from adaptkit import ClassSet, create_method, load_backbone
+from adaptkit import AdaptedCLIP, ClassSet, create_method, load_backbone
+from adaptkit.backbone.devices import choose_device
 from adaptkit.contract.creation import trained_by
 from datasets_fewshot import FeatureStore
 from trainers.compute.freed_memory import keep_freed_memory
-from trainers.compute.precision import choose_device, choose_precision, choose_threads
+from trainers.compute.precision import choose_precision, choose_threads
 from trainers.compute.seeds import seeded
 from trainers.config.settings import BenchConfig, DataclassInstance, RunConfig, Wrap
 from trainers.config.values import ConfigError
@@ -23,8 +24,11 @@ from trainers.runs.identity import Needs, Run, make_run, uses_training
 from trainers.runs.name_lengths import shorten_names
 from trainers.runs.records import RecordError, ResultRecord, read_record
 from trainers.runs.sources import check_own, load_sources, make_task
+from trainers.runs.start import check_start
+from trainers.training.label_smoothing import why_not_smoothed
 
-Kind = tuple[str, DataclassInstance, Wrap, Wrap]  # A method, its options, its wrappers and its objectives.
+# A method, its options, its wrappers and its objectives, and whether it takes steps and with smoothed labels.
+Kind = tuple[str, DataclassInstance, Wrap, Wrap, bool, bool]
 
 PROBE_CLASSES = ("cat", "dog")  # Class names for data that have only one.
 
@@ -105,7 +109,9 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
     left_out: dict[str, str] = {}
     tasks: dict[tuple[str, int, int], Task] = {}
     for settings in sorted(config.runs, key=lambda run: (config.settings.datasets.index(run.dataset), run.seed)):
-        kind = (settings.method, settings.options, settings.wrap, settings.objective)
+        optim = settings.optim
+        what = (settings.method, settings.options, settings.wrap, settings.objective)
+        kind = (*what, optim.takes_steps, optim.label_smoothing > 0)
         if kind not in probed:
             probed[kind] = probe(settings, bench, names)
         needs = probed[kind]
@@ -117,6 +123,8 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
         draw = (settings.dataset, settings.shots, settings.seed)
         if draw not in tasks:
             tasks[draw] = make_task(settings, sources)
+        if needs.training and (start := bench.start_of(settings)) is not None:
+            check_start(start, settings, tasks[draw].classnames)
         run = make_run(settings, sources.datasets[settings.dataset], tasks[draw], needs, bench)
         runs.setdefault(run.run_id, run)
     finished: dict[str, ResultRecord] = {}
@@ -148,7 +156,9 @@ def probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> Needs | 
         with seeded(0, bench.backbone.device):
             method = create_method(settings.method, bench.backbone, names, settings.options, wrap=settings.wrap)
             if uses_training(method):
-                trained_by(method, settings.objective)
+                unused = _unused(settings, method, trained_by(method, settings.objective), bench)
+                if unused is not None:
+                    return unused
     except ValueError as error:
         return str(error)
     if get_protocol(settings.protocol).new_names and method.bound_to_classes is not None:
@@ -158,3 +168,20 @@ def probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> Needs | 
     if bench.processes > 1 and method.consumes == "images" and "backward" in method.provides:
         return "it makes its gradients itself, which processes cannot share; leave --processes out"
     return Needs(uses_training(method), method.consumes)
+
+
+def _unused(settings: RunConfig, method: AdaptedCLIP, trainee: AdaptedCLIP, bench: Bench) -> str | None:
+    """Why smoothed labels or a start, where one is asked for, would not do what they say; None if they do.
+
+    Args:
+        trainee: the method as a trainer steps it, with the loss of its objectives.
+    """
+    smoothed = settings.optim.label_smoothing > 0
+    asked = "OPTIM.LABEL_SMOOTHING" if smoothed else "a start from an adapter"
+    if not smoothed and bench.start_of(settings) is None:
+        return None
+    if not method.learnt_parameters() or not settings.optim.takes_steps:
+        return f"it takes no training steps, so {asked} would change nothing; leave it out"
+    if method.prepares_again and not settings.wrap:
+        return f"it is fitted to all training images at once, so {asked} would change nothing; leave it out"
+    return why_not_smoothed(trainee) if smoothed else None

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from adaptkit.regular_file import user_path
 from trainers.cli import das, values
 from trainers.cli.own_data import add_split_options, add_table_options
 
@@ -164,7 +165,7 @@ def bench_settings(args: argparse.Namespace) -> dict[str, object]:
 
 def own_paths(written: str) -> list[str]:
     """One path, which may hold commas, or several paths separated by commas."""
-    return [written] if Path(written).expanduser().exists() else [part for part in written.split(",") if part]
+    return [written] if user_path(written, "data").exists() else [part for part in written.split(",") if part]
 
 
 def _bench(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
+from adaptkit.regular_file import user_path
 from trainers.cli import values
 
 OK = 0
@@ -191,7 +192,7 @@ def _distill(args: argparse.Namespace) -> int:
     from trainers.config.load import load_bench
     from trainers.studies.das.distill import Distillation, distill_stand_ins, unlabelled_images
 
-    images = unlabelled_images(args.images.expanduser(), args.skip_bad)
+    images = unlabelled_images(user_path(args.images, "folder of images"), args.skip_bad)
     fixed = {"METHODS": ["zero_shot"], "WRAP": ["das"], "DAS.SKIP_VISION": args.skip_vision}
     shared = _shared_settings(args, {**fixed, "DATA.WORKERS": args.workers})
     config = load_bench(args.config, settings=shared)

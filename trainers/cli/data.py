@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adaptkit.regular_file import user_path
 from trainers.cli import values
 from trainers.cli.own_data import add_table_options, table_options
+from trainers.cli.removals import nothing_yet
 
 if TYPE_CHECKING:
     from datasets_fewshot import FewShotDataset
@@ -110,7 +112,8 @@ def _add_cache(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
             parser.add_argument(
                 "entries", type=values.text, nargs="*", metavar="ENTRY", help="names from `adaptkit cache ls`"
             )
-            parser.add_argument("--all", action="store_true", help="everything")
+            parser.add_argument("--all", action="store_true", help="all entries")
+            parser.add_argument("--yes", action="store_true", help="remove them; without it, they are only listed")
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -141,7 +144,7 @@ def _on_disk(name: str, root: Path, papers: list[int]) -> tuple[list[int], str]:
 
     paper = PAPER_DATASETS[name]
     try:
-        place = paper.find(root.expanduser())
+        place = paper.find(user_path(root, "data"))
     except DatasetNotFoundError:
         return papers, "not found"
     try:
@@ -176,7 +179,7 @@ def _is_own(name: str) -> bool:
     """Whether a name is a path to own data; a registered data set goes before a folder of its name."""
     from datasets_fewshot import list_datasets
 
-    return name not in list_datasets() and ("/" in name or Path(name).expanduser().exists())
+    return name not in list_datasets() and ("/" in name or user_path(name, "data").exists())
 
 
 def _examine_own(args: argparse.Namespace, name: str) -> "Report":
@@ -266,11 +269,22 @@ def _cache_rm(args: argparse.Namespace) -> int:
     if bool(args.entries) == args.all:
         raise ValueError("name the entries to remove, or ask for --all")
     store = _store(args)
-    folders = [path for path in store.folder.glob("[!.]*") if path.is_dir()] if args.all else []
-    names = sorted(path.name for path in folders) or args.entries
-    for name in names:
-        store.remove(name)
-    print(f"removed {len(names)} entries from {store.folder}")
+    removals, others = [], list[str]()
+    for name in sorted(path.name for path in store.folder.glob("[!.]*")) if args.all else dict.fromkeys(args.entries):
+        try:
+            removals.append(store.removal(name))
+        except FileNotFoundError:
+            if not args.all:
+                raise
+            others.append(name)
+    for removal in removals:
+        if args.yes:
+            store.remove(removal.folder.name)
+        print(f"{'removed' if args.yes else 'would remove'} {removal.folder}: {len(removal.ours)} files")
+        print(*removal.lines(), sep="\n", end="\n" if removal.foreign else "")
+    for name in others:
+        print(f"kept {store.folder / name}: it is no entry of a store")
+    print(f"removed {len(removals)} entries from {store.folder}" if args.yes else nothing_yet(len(removals), "entries"))
     return OK
 
 

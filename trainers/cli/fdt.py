@@ -113,15 +113,19 @@ def _method(args: argparse.Namespace) -> "AdaptedCLIP":
     if not (folder / "record.json").is_file():
         return open_adapter(args)
     from adaptkit import load_backbone
-    from trainers.compute.precision import choose_device
-    from trainers.runs.adapter import load_run, recorded_image_size
+    from adaptkit.backbone.devices import choose_device
+    from trainers.runs.adapter import backbone_of_run, load_run, recorded_image_size
     from trainers.runs.records import read_record
 
     record = read_record(folder)
-    named = record.pretrained if record.pretrained not in ("", "own", "file") else None
-    pretrained = None if args.checkpoint else args.pretrained or named
-    device, size = choose_device(args.device), recorded_image_size(record)
-    backbone = load_backbone(record.backbone, pretrained, args.checkpoint, device=device, image_size=size)
+    device = choose_device(args.device)
+    if args.backbone is not None:
+        size = recorded_image_size(record)
+        backbone = load_backbone(args.backbone, args.pretrained, args.checkpoint, device=device, image_size=size)
+    else:
+        backbone = backbone_of_run(
+            record, str(folder), args.pretrained, args.checkpoint, device, trust_hub=args.trust_hub
+        )
     return load_run(folder, backbone)[0].to(backbone.device)
 
 

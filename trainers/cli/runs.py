@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainers.cli import values
+from trainers.cli.removals import nothing_yet
 
 if TYPE_CHECKING:
     from trainers.runs.records import ResultRecord
@@ -35,6 +36,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     diff.set_defaults(run=_diff)
     remove = own.add_parser("rm", help="remove runs with what they learnt; they are computed again when next needed")
     remove.add_argument("names", type=values.text, nargs="+", metavar="RUN")
+    remove.add_argument("--yes", action="store_true", help="remove them; without it, they are only listed")
     remove.set_defaults(run=_rm)
     for parser in (show, diff, remove):
         parser.add_argument("--runs", type=values.path, dest="folder", default=Path("runs"), help="(default: runs)")
@@ -90,15 +92,22 @@ def _diff(args: argparse.Namespace) -> int:
 
 
 def _rm(args: argparse.Namespace) -> int:
-    from trainers.runs.listing import find_folder, remove_run
+    from trainers.runs.listing import find_folder, plan_run_removal, remove_run
 
     folders = dict.fromkeys(
         find_folder(name, args.folder) for name in args.names
     )  # If one run is not found, none is removed.
-    for folder in folders:
-        remove_run(folder)
+    removals = [plan_run_removal(folder) for folder in folders]
+    if args.yes:
+        for removal in removals:
+            remove_run(removal)
     if args.json:
-        print(json.dumps({"removed": [str(folder) for folder in folders]}, indent=1))
-    else:
-        print(*(f"removed {folder}" for folder in folders), sep="\n")
+        done = {"removed" if args.yes else "would_remove": [str(folder) for folder in folders]}
+        print(json.dumps(done | {"kept": [str(path) for removal in removals for path in removal.foreign]}, indent=1))
+        return OK
+    for removal in removals:
+        print(f"{'removed' if args.yes else 'would remove'} {removal.folder}: {len(removal.ours)} files")
+        print(*removal.lines(), sep="\n", end="\n" if removal.foreign else "")
+    if not args.yes:
+        print(nothing_yet(len(removals), "runs"))
     return OK

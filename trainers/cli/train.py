@@ -2,8 +2,8 @@
 
 import argparse
 import sys
-from pathlib import Path
 
+from adaptkit.regular_file import user_path
 from trainers.cli import values
 from trainers.cli.own_data import add_split_options, add_table_options, table_options
 
@@ -61,6 +61,12 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     add_table_options(parser)
     add_split_options(parser)
     parser.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda or cuda:1")
+    parser.add_argument(
+        "--start-from",
+        type=values.path_as_text,
+        metavar="ADAPTER",
+        help="a saved adapter of the same method, options and backbone, whose learnt tensors training starts from",
+    )
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
     parser.set_defaults(run=_train)
 
@@ -69,7 +75,7 @@ def _train(args: argparse.Namespace) -> int:
     from trainers.fit.main import fit
     from trainers.fit.report import SHEET_FILE
 
-    if args.data.strip() and not Path(args.data).expanduser().exists():
+    if args.data.strip() and not user_path(args.data, "data").exists():
         raise FileNotFoundError(f"there is nothing at {args.data!r}; give a folder of class folders")
     result = fit(
         args.method,
@@ -89,6 +95,7 @@ def _train(args: argparse.Namespace) -> int:
         val_as_test=args.val_as_test,
         **table_options(args),
         device=args.device,
+        start_from=args.start_from,
         overrides=args.overrides,
         on_message=_Progress(),
     )

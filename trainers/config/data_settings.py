@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 from adaptkit.classes.class_set import ClassSet
+from adaptkit.regular_file import said, user_path
 from datasets_fewshot import list_datasets, list_draws, suites
 from datasets_fewshot.registry import SUITES, suite_origin
 from trainers.config.files import packaged_names
@@ -48,7 +48,7 @@ def data_settings(node: Node) -> DataConfig:
                 f"DATA.SPLIT is {data.split!r}, but the embedded suite brings its splits; leave it out, or add --suite "
                 "paper or --data PATH"
             )
-        if data.split not in (None, FALLBACK) and not Path(data.split).expanduser().is_file():
+        if data.split not in (None, FALLBACK) and not user_path(data.split, "split file").is_file():
             raise ConfigError(f"DATA.SPLIT is {data.split!r}; use fallback, or a split file that is there")
     if data.templates:
         try:
@@ -60,7 +60,11 @@ def data_settings(node: Node) -> DataConfig:
 
 def own_name(path: str) -> str:
     """What own data are called: the folder's name, or the file's without its suffix."""
-    place = Path(path).expanduser().resolve()
+    place = user_path(path, "data")
+    try:
+        place = place.resolve()
+    except RuntimeError as error:  # Python 3.12 says so without an error
+        raise ConfigError(f"--data {said(path)} is a link that leads to itself; give a folder or a file") from error
     return place.stem if place.is_file() else place.name
 
 

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
-from adaptkit.regular_file import read_bytes
+from adaptkit.regular_file import read_bytes, user_path
 from datasets_fewshot import read_split
 from datasets_fewshot.splits.draws import LISTED
 from datasets_fewshot.splits.split_files import SPLIT_FILE, read_dataset_name
@@ -38,7 +37,7 @@ def listed_split(data: DataConfig, datasets: Sequence[str]) -> ListedSplit | Non
     if data.own or data.split in (None, FALLBACK):
         return None
     assert data.split is not None
-    path = Path(data.split).expanduser()
+    path = user_path(data.split, "split file")
     content = sha256(read_bytes(path, SPLIT_FILE)).hexdigest()
     split, name = read_split(path), read_dataset_name(path)
     if not name and len(datasets) > 1:

@@ -43,6 +43,9 @@ class OptimConfig:
     warmup_min_lr: float = option(1e-5, "The rate of epoch 0 in a linear warm-up.", least=0)
     warmup_share: float = option(0.0, "The share of all steps in a linear warm-up of cosine_steps.", least=0, below=1)
     clip_norm: float = option(0.0, "The largest norm of all gradients together; 0 does not clip them.", least=0)
+    label_smoothing: float = option(
+        0.0, "The share of every label that is spread over all classes.", least=0, below=1, added=True
+    )
     warmup_recount: bool = option(
         True, "Count the cosine's epochs after the warm-up; otherwise its epochs count as epochs of the cosine."
     )
@@ -53,6 +56,11 @@ class OptimConfig:
                 f"warmup_epochs={self.warmup_epochs} and epochs={self.epochs}; without warmup_recount no epoch is "
                 "left for the cosine, lower warmup_epochs"
             )
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether a method that has learnt tensors is stepped at all."""
+        return bool(self.epochs or self.steps)
 
     def with_period(self, n_batches: int) -> "OptimConfig":
         """These settings for epochs of so many batches; where `epochs` is 0, a schedule falls over those of `steps`."""

@@ -1,8 +1,10 @@
 """Checks of class names and templates against the text tower, made before an image is encoded."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from adaptkit import ClassSet, FrozenCLIP
+from adaptkit.regular_file import user_path
 from trainers.runs.name_lengths import check_template_length
 
 NAMES_SHOWN = 5
@@ -17,6 +19,16 @@ def check_words(**arguments: object) -> None:
     for name, value in arguments.items():
         if isinstance(value, str) and not value.strip():
             raise ValueError(f'{name}={value!r} is empty; name something ("." is the current folder), or leave it out')
+
+
+def check_place(start_from: str | Path | None, folder: Path) -> None:
+    """Check that an adapter to start from is not the one that will be written.
+
+    Raises:
+        ValueError: if it is; the same command would start from its own result the next time.
+    """
+    if start_from is not None and user_path(start_from, "adapter").resolve() == folder.resolve():
+        raise ValueError(f"{folder} is where training starts from and where it would be saved; give another --out")
 
 
 def check_names(classes: ClassSet, backbone: FrozenCLIP) -> None:

@@ -1,24 +1,29 @@
 """One training on own images, from the folder to a saved and tested adapter: what `adaptkit.fit` and `train` call."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from adaptkit import AdaptedCLIP, ClassSet, FitResult, create_method, method_class
+from adaptkit.artefacts.atomic_file import is_half_written
+from adaptkit.artefacts.files import CARD_FILE, CONFIG_FILE, TENSORS_FILE
+from adaptkit.backbone.devices import choose_device
 from adaptkit.contract.method import Consumes
+from adaptkit.regular_file import user_path
 from datasets_fewshot import FewShotDataset, load_own_data
 from datasets_fewshot.own.usable import check_usable
 from datasets_fewshot.store.cache_folder import cache_folder
+from trainers.bench.jobs import tidy
 from trainers.bench.plan import open_bench, plan
-from trainers.compute.precision import choose_device
 from trainers.compute.seeds import seeded
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
 from trainers.evaluation.judgement_files import metrics, write_judgement
 from trainers.evaluation.logits import predict
 from trainers.evaluation.metrics import judge
-from trainers.fit.checks import check_names, check_words
+from trainers.fit.checks import check_names, check_place, check_words
 from trainers.fit.defaults import default_shots, embedded_settings, size_settings
 from trainers.fit.report import confusions, worst_images, write_sheet, write_summary
 from trainers.protocols.few_shot import FEW_SHOT
@@ -27,9 +32,9 @@ from trainers.runs.data import Bench
 from trainers.runs.execute import execute
 from trainers.runs.identity import Run
 from trainers.runs.records import ResultRecord
+from trainers.runs.start import ZERO_SHOT, load_start
 
 EMBEDDED = "adaptkit-mini"
-ADAPTER_CONFIG = "adapter_config.json"
 RUNS_FOLDER = "runs"  # inside the adapter's folder
 
 
@@ -54,6 +59,7 @@ def fit(
     redraw: bool = False,
     val_as_test: bool = False,
     device: str = "auto",
+    start_from: str | Path | None = None,
     overrides: Sequence[str] = (),
     on_message: Callable[[str], None] | None = None,
 ) -> FitResult:
@@ -61,10 +67,12 @@ def fit(
     tell = on_message or _say_nothing
     method_class(method)  # refuses an unknown name before anything is read
     check_words(data=data, out=out, classnames=classnames, split=split, checkpoint=checkpoint, device=device)
+    check_words(start_from=start_from)
     choose_device(device)
     if shots is not None and shots < 1:
         raise ValueError(f"shots={shots}; expected 1 or more training images per class, or None for what there is")
-    folder = _out_folder(out, Path(data).expanduser(), method)
+    folder = _out_folder(out, user_path(data, "data"), method)
+    check_place(start_from, folder)
     dataset = load_own_data(
         data,
         split=split,
@@ -88,7 +96,7 @@ def fit(
         "BACKBONE.PRETRAINED": pretrained,
         "BACKBONE.CHECKPOINT": None if checkpoint is None else str(checkpoint),
         "BACKBONE.IMAGE_SIZE": image_size,
-        "DATA.OWN": [str(Path(data).expanduser())],
+        "DATA.OWN": [str(user_path(data, "data"))],
         "DATA.CLASSNAMES": None if classnames is None else str(classnames),
         "DATA.SPLIT": None if split is None else str(split),
         "DATA.SKIP_BAD": skip_bad,
@@ -106,10 +114,16 @@ def fit(
     for note in dataset.notes:
         tell(f"note: {note}")
     bench = open_bench(recipe, folder / RUNS_FOLDER, cache_folder() / "features")
+    if start_from is not None:
+        bench = dataclasses.replace(bench, start=load_start(start_from, bench.backbone))
     check_names(ClassSet(dataset.classnames, recipe.runs[0].templates), bench.backbone)
     fixed |= size_settings(recipe.runs[-1], _images_drawn(dataset, drawn), _consumes(recipe.runs[-1], bench))
     todo = plan(load_bench(None, overrides, fixed), bench)
+    if start_from is not None and (method == ZERO_SHOT or not todo.runs[-1].uses_training):
+        raise ValueError(f"{method} learns nothing, so it cannot start from {start_from}; leave it out")
     records = [todo.finished.get(run.run_id) or _execute(run, bench, tell) for run in todo.runs]
+    for run in todo.runs:
+        tidy(run)
     run, record = todo.runs[-1], records[-1]
     trained, facts = load_run(run.folder, bench.backbone)
     trained.save_pretrained(folder, facts)
@@ -132,12 +146,18 @@ def _say_nothing(message: str) -> None:
 
 def _out_folder(out: str | Path | None, data: Path, method: str) -> Path:
     """Where the adapter goes; what lies there may be an earlier adapter and nothing else."""
-    folder = Path(f"{data.resolve().stem}-{method}" if out is None else out).expanduser()
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / ADAPTER_CONFIG).is_file()):
-        begun = folder.is_dir() and all(entry.name == RUNS_FOLDER for entry in folder.iterdir())
-        if not begun:
-            raise ValueError(f"{folder} exists and is no adapter; give another folder with --out")
+    folder = user_path(f"{data.resolve().stem}-{method}" if out is None else out, "data")
+    is_taken = folder.is_file() or (folder.is_dir() and not (folder / CONFIG_FILE).is_file() and not _is_begun(folder))
+    if is_taken:
+        raise ValueError(f"{folder} exists and is no adapter; give another folder with --out")
     return folder
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a folder is empty, or holds what a training leaves that is stopped before its adapter is whole."""
+    names = {entry.name for entry in folder.iterdir() if not is_half_written(entry)}
+    in_order = (RUNS_FOLDER, TENSORS_FILE, CARD_FILE)  # as they are written; the config, which is the last, is missing
+    return names in [set(in_order[:count]) for count in range(len(in_order) + 1)]
 
 
 def _training_counts(dataset: FewShotDataset) -> list[int]:

@@ -7,6 +7,7 @@ machines with a shared disk, may work on the same jobs. A job is settled when it
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Literal, Protocol
 from adaptkit.artefacts.atomic_file import write_text
 from adaptkit.regular_file import read_json
 from datasets_fewshot.store.claims import Claim
+from datasets_fewshot.store.removal import HALF_WRITTEN
 
 CLAIM_FILE = ".claim"
 MAX_NOTE_BYTES = 2**20
@@ -64,7 +66,7 @@ class Job:
         """Remove half-written files of a dead process; only the holder of the claim may call this."""
         (self.folder / FAILED_FILE).unlink(missing_ok=True)
         for left in self.folder.rglob(".*"):
-            if left.is_file() and left.name != CLAIM_FILE:
+            if re.fullmatch(HALF_WRITTEN, left.name) and left.is_file() and not left.is_symlink():
                 left.unlink(missing_ok=True)
 
 

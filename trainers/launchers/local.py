@@ -4,15 +4,31 @@ import multiprocessing as mp
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
-from trainers.launchers.base import POLL_SECONDS, Event, Perform, Place, Tell, Watch, Work, be_worker, go_through
+from trainers.launchers.base import (
+    END_SECONDS,
+    POLL_SECONDS,
+    Event,
+    Perform,
+    Place,
+    Tell,
+    Watch,
+    Work,
+    be_worker,
+    go_through,
+)
 
 if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerContext, SpawnContext
+    from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
+
+UNKNOWN_END = 255  # multiprocessing's exit code of a process whose fork server, which knows the true one, is gone
+STARTS = 5  # attempts to start a process while its fork server is being killed
 
 Be = Callable[[Work, Place, Connection], str | None]  # a process's body: sends events, returns an error
 
@@ -44,8 +60,10 @@ class Local:
     def launch(self, work: Work, tell: Tell) -> None:
         """Start the workers, pass on their events, and replace workers that die."""
         watch, errors = Watch(work, tell, len(self.devices)), list[str]()
-        crew = {index: Member(work, self._place(index), be_alone) for index in range(len(self.devices))}
+        crew: dict[int, Member] = {}
         try:
+            for index in range(len(self.devices)):
+                crew[index] = Member(work, self._place(index), be_alone)
             while crew and watch.goes_on():
                 wait([member.ear for member in crew.values()], timeout=POLL_SECONDS)
                 for index, member in list(crew.items()):
@@ -71,14 +89,20 @@ class Member:
         context = _context()
         self.ear, mouth = context.Pipe(duplex=False)
         self.process = context.Process(target=_be_process, args=(be, work, place, mouth))
-        self.process.start()
-        mouth.close()  # the worker holds its own copy; when it dies, `ear` reports the end of the pipe
         self.is_over = False
+        try:
+            _start(self.process)
+        finally:
+            mouth.close()  # the worker holds its own copy; when it dies, `ear` reports the end of the pipe
 
     @property
     def was_killed(self) -> bool:
-        """Whether a signal ended the process, perhaps from the system because memory ran out."""
-        return not self.is_over and (self.process.exitcode or 0) < 0
+        """Whether a signal ended the process, perhaps from the system because memory ran out.
+
+        Of a process whose fork server was killed nobody knows how it ended; another may take its place.
+        """
+        code = self.process.exitcode or 0
+        return not self.is_over and (code < 0 or code == UNKNOWN_END)
 
     def listen(self, watch: Watch, errors: list[str]) -> bool:
         """Read all waiting messages and return whether the worker is still running."""
@@ -103,7 +127,34 @@ class Member:
         """Kill the worker process, whatever it is doing."""
         self.process.kill()
         self.process.join()
+        if self.process.exitcode == UNKNOWN_END:
+            self._end_without_server()
         self.ear.close()
+
+    def _end_without_server(self) -> None:
+        """Kill the process if it still holds its end of the pipe, which says more than the fork server that is gone."""
+        with suppress(EOFError, OSError):
+            while self.ear.poll():
+                self.ear.recv()
+            assert self.process.pid is not None
+            os.kill(self.process.pid, signal.SIGKILL)
+            deadline = time.monotonic() + END_SECONDS
+            while time.monotonic() < deadline:
+                if self.ear.poll(POLL_SECONDS):
+                    self.ear.recv()
+
+
+def _start(process: "SpawnProcess | ForkServerProcess") -> None:
+    """Start a process; if its fork server is killed meanwhile, another one is begun with the next attempt."""
+    for attempt in range(STARTS):
+        try:
+            process.start()
+        except (EOFError, ConnectionError):
+            if attempt + 1 == STARTS:
+                raise
+            time.sleep(POLL_SECONDS / STARTS)
+        else:
+            return
 
 
 def _context() -> "SpawnContext | ForkServerContext":

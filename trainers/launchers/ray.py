@@ -8,6 +8,8 @@ from types import ModuleType
 
 from trainers.launchers.base import POLL_SECONDS, LaunchError, Place, Tell, Watch, Work, be_worker
 
+LOOPBACK = "127.0.0.1"
+
 
 @dataclass(frozen=True)
 class Ray:
@@ -15,7 +17,8 @@ class Ray:
 
     Args:
         device: torch device name as a worker sees it; Ray shows each worker only its own GPUs.
-        address: a cluster's address, "auto" for the cluster of this machine, or empty to start one here.
+        address: a cluster's address, "auto" for the cluster of this machine, or empty to start one here,
+            which listens on this machine's loopback alone.
         cpus: CPU cores per worker.
         gpus: GPUs per worker; a fraction, such as 0.5, lets workers share a GPU.
     """
@@ -31,21 +34,31 @@ class Ray:
 
         Raises:
             ImportError: if Ray is not installed.
-            LaunchError: if jobs are left, or if this machine has no room for a worker.
+            LaunchError: if jobs are left, if Ray does not start, or if this machine has no room for a worker.
         """
         ray = _import_ray()
         is_ours = not ray.is_initialized()
-        if is_ours and self.address:
-            ray.init(address=self.address, logging_level="warning")
-        elif is_ours:
-            cores = max(os.cpu_count() or 1, math.ceil(self.workers * self.cpus))
-            ray.init(num_cpus=cores, include_dashboard=False, logging_level="warning")
+        if is_ours:
+            self._join(ray)
         try:
             self._check_room(ray, may_grow=bool(self.address) or not is_ours)
             self._watch(ray, work, tell)
         finally:
             if is_ours:
                 ray.shutdown()
+
+    def _join(self, ray: ModuleType) -> None:
+        """Join the cluster at the address, or start one on this machine."""
+        cores = max(os.cpu_count() or 1, math.ceil(self.workers * self.cpus))
+        # By itself, Ray lets every machine that can reach this one run code in the cluster.
+        here = {"num_cpus": cores, "include_dashboard": False, "_node_ip_address": LOOPBACK}
+        where = {"address": self.address} if self.address else here
+        try:
+            ray.init(**where, logging_level="warning")
+        except (ValueError, OSError):  # says itself what is wrong, such as an address where nobody answers
+            raise
+        except Exception as error:  # Ray has no narrower kind for a part of it that died or was too slow
+            raise LaunchError(f"Ray did not start ({error}); `ray stop`, and start the same command again") from error
 
     def _watch(self, ray: ModuleType, work: Work, tell: Tell) -> None:
         # This loop restarts tasks, not Ray: a task that keeps dying at the same job has to be given up.

@@ -42,8 +42,10 @@ class Together:
         with tempfile.TemporaryDirectory() as folder:
             count, meeting = len(self.devices), Path(folder) / "meeting"
             places = [Place(0, 1, device, rank, count, meeting) for rank, device in enumerate(self.devices)]
-            team = [Member(work, place, be_member) for place in places]
+            team: list[Member] = []
             try:
+                for place in places:
+                    team.append(Member(work, place, be_member))
                 alive = list(team)
                 while alive and watch.goes_on():
                     wait([member.ear for member in alive], timeout=POLL_SECONDS)

@@ -5,16 +5,55 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from safetensors.torch import load_file
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
 
 import adaptkit
 from adaptkit import AdaptedCLIP, ClassSet, FrozenCLIP, Metric, TrainingFacts
 from adaptkit.artefacts.config import Part, options_from_json
+from adaptkit.backbone.named_in_file import load_named_in_file
+from adaptkit.backbone.weights_source import WeightsSource
 from adaptkit.contract.architecture import architecture_from_json
 from trainers.config.settings import DataclassInstance
+from trainers.runs.checksums import check_file
 from trainers.runs.identity import classnames_hash
-from trainers.runs.records import LEARNT_FILE, ResultRecord, read_record
+from trainers.runs.records import LEARNT_FILE, RECORD_FILE, ResultRecord, read_record
 from trainers.runs.search import settled_wrap
+
+UNNAMED = ("", "own", "file")  # What a record says of weights that no tag stands for.
+
+
+def backbone_of_run(
+    record: ResultRecord,
+    place: str,
+    pretrained: str | None = None,
+    checkpoint: Path | None = None,
+    device: str | torch.device = "cpu",
+    *,
+    trust_hub: bool = False,
+) -> FrozenCLIP:
+    """The backbone that a run's record names, by the rules for a name in a file.
+
+    Args:
+        place: the record, for errors.
+        pretrained: tag of the weights, where the record does not name it.
+        checkpoint: the user's file of weights, where the run was on one.
+        trust_hub: whether the user agrees to fetch a hub repository that the record names.
+
+    Raises:
+        ValueError: if the name is not loaded on a file's word, or stands for no backbone.
+    """
+    named = record.pretrained if record.pretrained not in UNNAMED else None
+    tag = None if checkpoint else pretrained or named
+    return load_named_in_file(
+        WeightsSource(record.backbone, tag, None, recorded_image_size(record)),
+        place,
+        checkpoint,
+        device,
+        trust_hub=trust_hub,
+    )
 
 
 def recorded_image_size(record: ResultRecord) -> tuple[int, int]:
@@ -61,8 +100,16 @@ def load_run(folder: Path, backbone: FrozenCLIP) -> tuple[AdaptedCLIP, TrainingF
         method = make(wrap=settled_wrap(wrap, search, found))
     method.eval()
     if (folder / LEARNT_FILE).exists():
-        method.load_learnt_state(load_file(folder / LEARNT_FILE))
+        method.load_learnt_state(_learnt(folder))
     return method, training_facts(record)
+
+
+def _learnt(folder: Path) -> dict[str, Tensor]:
+    content = check_file(folder, RECORD_FILE, LEARNT_FILE)
+    try:
+        return dict(load(content))
+    except SafetensorError as error:
+        raise ValueError(f"{folder / LEARNT_FILE} is no readable safetensors file: {error}") from None
 
 
 def _wrapper(entry: object, place: str) -> tuple[str, DataclassInstance]:

@@ -6,10 +6,11 @@ from pathlib import Path
 from adaptkit import AdaptedCLIP, FrozenCLIP
 from trainers.compute.precision import Precision
 from trainers.compute.team import ALONE, Team
-from trainers.config.settings import CheckpointConfig
+from trainers.config.settings import CheckpointConfig, RunConfig
 from trainers.feeding.encoder import ImageEncoder
 from trainers.feeding.feeds import FEEDS, Feed
 from trainers.feeding.kept_pixels import KeptPixels
+from trainers.runs.start import ZERO_SHOT, Start
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Bench:
     # Number of processes that train a run together, if its method takes images.
     processes: int = 1
     team: Team = ALONE  # The place of this process among them.
+    start: Start | None = None  # What trainings start from, if not as their methods begin; see `start_of`.
+
+    def start_of(self, config: RunConfig) -> Start | None:
+        """What a run starts from; the baseline that stands beside it starts as it always does."""
+        return None if config.method == ZERO_SHOT else self.start
 
     def feed(self, method: AdaptedCLIP) -> Feed:
         """The way from images to this method's input."""

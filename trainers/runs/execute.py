@@ -119,7 +119,9 @@ def _train(
     checkpoints = Checkpoints(run.folder, run.run_id, bench.checkpoint)
     team = bench.team if run.processes > 1 else ALONE
     try:
-        return train(method, batches, run.config.optim, support, bench.precision, on_epoch, checkpoints, team)
+        start = bench.start_of(run.config)
+        tensors = None if start is None else start.tensors
+        return train(method, batches, run.config.optim, support, bench.precision, on_epoch, checkpoints, team, tensors)
     except DivergedError as error:
         if not team.leads:
             raise
@@ -205,7 +207,7 @@ def _record(
         versions=versions(),
         hardware=hardware(bench.backbone.device) | ({"processes": str(run.processes)} if run.processes > 1 else {}),
         finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        notes=notes_of(run),
+        notes=notes_of(run, bench.start_of(config)),
         architecture=None if architecture is None else json.loads(architecture.to_json()),
         metric=get_protocol(config.protocol).metric,
     )

@@ -14,6 +14,7 @@ from trainers.config.settings import OWN_SUITE, DataclassInstance, RunConfig
 from trainers.protocols.task import Task
 from trainers.runs.data import Bench
 from trainers.runs.records import run_folder, run_id
+from trainers.runs.start import Start
 
 # The usual draw; a run with another draw names it and is a different run.
 PROTOCOL_DRAW = "coop"
@@ -87,6 +88,8 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
             identity["draw"] = config.draw
         if config.split_file:
             identity["split_file"] = config.split_file
+        if (start := bench.start_of(config)) is not None:
+            identity["start"] = start.sha256
     if bench.suite == OWN_SUITE:  # File names do not tell folders of images apart.
         identity["files"] = [
             files_hash(data.image_root, [*data.split.train, *data.split.val, *data.split.test])
@@ -131,8 +134,8 @@ def uses_training(method: AdaptedCLIP) -> bool:
     return bool(method.learnt_parameters()) or bool(method.provides & {"prepare", "tune"})
 
 
-def notes_of(run: Run) -> tuple[str, ...]:
-    """Notes on the data and the settings for readers of the numbers."""
+def notes_of(run: Run, start: Start | None = None) -> tuple[str, ...]:
+    """Notes on the data, the settings and the start for readers of the numbers."""
     config = run.config
     notes = list(run.dataset.notes)
     for test in run.task.tests:
@@ -147,6 +150,8 @@ def notes_of(run: Run) -> tuple[str, ...]:
         notes.append("every seed learns from the same listed images")
     elif config.draw != PROTOCOL_DRAW:
         notes.append(f"few-shot draw of {config.draw}'s code, which has other images than CoOp's")
+    if start is not None:
+        notes.append(f"training started from {start}")
     if config.recipe == "paper":
         notes.append(f"recipe of the paper: configs/paper/{config.method}_{config.protocol}.yaml")
     return (*notes, *config.departures)

@@ -1,14 +1,16 @@
 """Finished runs as lists, descriptions and differences; how to find them by name and remove them."""
 
-import shutil
-import uuid
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from datasets_fewshot.store.removal import Removal, plan_removal
 from trainers.runs.records import (
+    ARCHITECTURE_FILE,
+    LAST_GOOD_FILE,
     LEARNT_FILE,
     RECORD_FILE,
     Json,
@@ -21,6 +23,13 @@ from trainers.runs.records import (
 ID_LETTERS = 12  # Letters of a run's id, as in its folder's name.
 HASH_LETTERS = 64  # Letters of a SHA-256 in hex.
 SHOWN_CLASSES = 5
+RUN_NAME = re.compile(r".+-\d+shots-seed\d+-[0-9a-f]{3,64}")
+RECORD_START = b'{\n "schema_version":'  # the beginning of every record
+RECORD_MARK = re.compile(rb'\s*\{\s*"schema_version":')
+RUN_FILES = [
+    re.escape(name) for name in (RECORD_FILE, LEARNT_FILE, ARCHITECTURE_FILE, LAST_GOOD_FILE, "failed.json", ".claim")
+]
+CHECKPOINTS, CHECKPOINT_FILES = "checkpoints", [r"\d{9,}-[0-9a-f]+\.safetensors"]
 
 
 class RunNotFoundError(ValueError):
@@ -53,11 +62,30 @@ def find_run(name: str, runs: Path) -> tuple[Path, ResultRecord]:
     return folder, read_record(folder)
 
 
-def remove_run(folder: Path) -> None:
-    """Remove a run: in one step it stops being a run, then its files go."""
-    doomed = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
-    folder.rename(doomed)
-    shutil.rmtree(doomed)
+def plan_run_removal(folder: Path) -> Removal:
+    """What the removal of a run would take away: the files that runs write, and the folder if nothing else is in it.
+
+    Raises:
+        RunNotFoundError: if the folder does not carry the marks of a run, sound or damaged.
+    """
+    try:
+        with (folder / RECORD_FILE).open("rb") as file:
+            start = file.read(200)
+        marked = RECORD_MARK.match(start) is not None or RECORD_START.startswith(start)  # One may be cut off.
+    except OSError:
+        marked = False
+    named = RUN_NAME.fullmatch(folder.resolve().name) is not None
+    if not marked or not named or folder.is_symlink() or (folder / RECORD_FILE).is_symlink():
+        raise RunNotFoundError(
+            f"{str(folder)!r} is no folder of a run, although it has a {RECORD_FILE}, so it is not removed"
+        )
+    return plan_removal(folder, RUN_FILES, [(CHECKPOINTS, CHECKPOINT_FILES)])
+
+
+def remove_run(removal: Removal) -> None:
+    """Remove a run: the record goes first, and with it the run; then its other files."""
+    (removal.folder / RECORD_FILE).unlink()
+    removal.carry_out()
 
 
 def short_record(record: ResultRecord) -> dict[str, Json]:

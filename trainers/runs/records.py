@@ -18,6 +18,7 @@ from adaptkit.options import declared, from_plain, make
 from adaptkit.regular_file import read_json, shortened
 from trainers.evaluation.scoring import Bools, ConfidenceBin, Score
 from trainers.labels import WRAP_SIGN
+from trainers.runs.checksums import ChecksumError, take_checksums, with_checksums
 from trainers.runs.old_records import OLD_VERSIONS, as_version_3
 
 SCHEMA_VERSION = 3  # docs/records.md has every version
@@ -161,8 +162,9 @@ def test_score(name: str, score: Score, classnames: tuple[str, ...], items_hash:
 
 
 def write_record(record: ResultRecord, folder: Path) -> None:
-    """Write a record into its run's folder."""
-    write_text(folder / RECORD_FILE, record_as_json(record) + "\n")
+    """Write a record into its run's folder, with the checksums of itself and of the files beside it."""
+    content = with_checksums(json.loads(record_as_json(record)), folder, (LEARNT_FILE, ARCHITECTURE_FILE))
+    write_text(folder / RECORD_FILE, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def record_as_json(record: ResultRecord) -> str:
@@ -185,10 +187,13 @@ def read_record(folder: Path) -> ResultRecord:
         version = content.get("schema_version")
         if version not in (*OLD_VERSIONS, SCHEMA_VERSION):
             raise RecordError(f"{path} has schema {version}; this version reads 1 to {SCHEMA_VERSION}")
+        take_checksums(content, path)
         record = _record_from_json(as_version_3(content))
         matches = record.run_id == run_id(record.identity)
     except RecordError:
         raise
+    except ChecksumError as error:
+        raise RecordError(str(error)) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = shortened(f"{type(error).__name__}: {error}")
         raise RecordError(f"{path} is no record ({reason}); remove it to have the run computed again") from error

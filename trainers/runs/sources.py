@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from adaptkit.regular_file import user_path
 from datasets_fewshot import PAPER_DATASETS, DatasetNotFoundError, FewShotDataset, load_dataset, load_own_data
 from datasets_fewshot.own.usable import check_usable
 from trainers.config.data_settings import own_name
@@ -11,9 +12,8 @@ from trainers.config.listed_split import FALLBACK, listed_split
 from trainers.config.settings import BenchConfig, DataConfig, RunConfig
 from trainers.protocols.registry import get_protocol
 from trainers.protocols.task import NO_TARGETS, Sources, Task, Wanted
+from trainers.runs.start import ZERO_SHOT
 from trainers.runs.task_checks import check_source, check_task
-
-ZERO_SHOT = "zero_shot"  # the method that learns nothing of images
 
 
 def load_sources(config: BenchConfig) -> Sources:
@@ -37,7 +37,7 @@ def load_sources(config: BenchConfig) -> Sources:
 
 def _what_would_run(names: tuple[str, ...], data: DataConfig) -> str:
     """Which of the named data sets of the papers are there, and the words that take only these."""
-    root = None if data.root is None else Path(data.root).expanduser()
+    root = None if data.root is None else user_path(data.root, "root")
     split = FALLBACK if data.split == FALLBACK else "paper"
     there = [name for name in names if name in PAPER_DATASETS and _is_there(name, root, split)]
     if root is None or not there or len(there) == len(names):

@@ -5,22 +5,26 @@ no page of another origin can send it without a preflight request, which stays u
 are refused as well: they come from a foreign page whose name was made to point at this machine.
 """
 
+import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib import resources
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse
-from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from adaptkit import AdaptedCLIP, Prediction
+from adaptkit.contract.prediction import preprocess
+from trainers.serving.limits import DECODINGS, MAX_CLASSES, MAX_NAME, WAITING
 from trainers.serving.uploads import UploadError, open_upload
 
-MAX_CLASSES, MAX_NAME = 500, 200  # most names in a request, and most characters in a name
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline'; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
@@ -45,10 +49,10 @@ class Classifier:
         Raises:
             UploadError: if the image or the names are refused.
         """
-        picture = open_upload(data, max_bytes)
+        pixels = preprocess(self.method, [open_upload(data, max_bytes)])
         with self._lock:
             self._tell_apart(tuple(names) or self.own)
-            return self.method.predict(picture, topk)[0]
+            return self.method.predict(pixels, topk)[0]
 
     def _tell_apart(self, names: tuple[str, ...]) -> None:
         if names == self.method.classes.classnames:
@@ -75,7 +79,9 @@ def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastA
         max_bytes: largest upload, in bytes.
         hosts: host names that requests may use; "*" for any.
     """
-    classifier = Classifier(method)
+    classifier, room = Classifier(method), Room(WAITING)
+    # Threads of its own, and few: what an image took stays with the thread that decoded it, for the next one.
+    workers = ThreadPoolExecutor(DECODINGS)
     page = (resources.files("trainers.serving") / "page.html").read_text(encoding="utf-8")
     app = FastAPI(title="adaptkit", docs_url=None, redoc_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
@@ -112,12 +118,36 @@ def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastA
         topk: Annotated[int, Query(ge=1, le=MAX_CLASSES)] = 5,
     ) -> dict[str, object]:
         names = class_names(classes or [])
-        data = await read_body(request, max_bytes)
-        prediction = await run_in_threadpool(classifier.classify, data, max_bytes, names, topk)
+        with room.one():
+            data = await read_body(request, max_bytes)
+            answer = partial(classifier.classify, data, max_bytes, names, topk)
+            prediction = await asyncio.get_running_loop().run_in_executor(workers, answer)
         ranked = zip(prediction.labels, prediction.indices, prediction.probabilities, strict=True)
         return {"classes": [{"label": name, "index": index, "probability": value} for name, index, value in ranked]}
 
     return app
+
+
+class Room:
+    """Places for so many uploads at a time; used by one event loop, so that it needs no lock."""
+
+    def __init__(self, places: int):
+        self.free = places
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Hold a place.
+
+        Raises:
+            UploadError: if there is none.
+        """
+        if not self.free:
+            raise UploadError("the server is busy; send the image again in a few seconds", 503)
+        self.free -= 1
+        try:
+            yield
+        finally:
+            self.free += 1
 
 
 def class_names(written: Sequence[str]) -> list[str]:
@@ -144,9 +174,15 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     kind = request.headers.get("content-type", "")
     if not kind.startswith("image/"):
         raise UploadError(f"the content type is {kind or 'missing'!r}; send an image as the body, as image/jpeg", 415)
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > max_bytes:
-            raise UploadError(f"the upload is larger than {max_bytes / 1e6:g} MB; send a smaller image", 413)
+    data, too_large = bytearray(), f"the upload is larger than {max_bytes / 1e6:g} MB; send a smaller image"
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and (len(announced) > 18 or int(announced) > max_bytes):
+        raise UploadError(too_large, 413)
+    try:
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > max_bytes:
+                raise UploadError(too_large, 413)
+    except ClientDisconnect:  # Nobody reads the answer.
+        raise UploadError("the client left before the image had arrived", 400) from None
     return bytes(data)

@@ -6,9 +6,7 @@ import warnings
 from PIL import Image
 
 from adaptkit.contract.prediction import UNREADABLE, read_image
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-MAX_PIXELS = 50_000_000  # takes 150 MB when decoded
+from trainers.serving.limits import FORMATS, MAX_PIXELS
 
 
 class UploadError(ValueError):

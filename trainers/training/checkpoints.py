@@ -6,7 +6,6 @@ the SHA-256 of its bytes, so a damaged file is known without a second one beside
 
 import hashlib
 import json
-import shutil
 import time
 import warnings
 from collections.abc import Iterator
@@ -21,10 +20,12 @@ from torch import Tensor
 import adaptkit
 from adaptkit.artefacts.atomic_file import Json, replacing
 from adaptkit.regular_file import read_bytes
+from datasets_fewshot.store.removal import plan_removal
 from trainers.config.settings import CheckpointConfig
 
 MAX_CHECKPOINT_BYTES = 2**35  # 32 GiB: all parameters of the largest open_clip model, with Adam's moments.
 KEPT = 2  # The newest, and the one before in case of damage.
+CHECKPOINT_NAME = r"\d{9,}-[0-9a-f]+\.safetensors"
 CHECKPOINTS = "checkpoints"  # Folder of the checkpoints in a run's folder.
 
 
@@ -121,7 +122,9 @@ class Checkpoints:
 
 def discard_checkpoints(run_folder: Path) -> None:
     """Remove all checkpoints of a run."""
-    shutil.rmtree(run_folder / CHECKPOINTS, ignore_errors=True)
+    folder = run_folder / CHECKPOINTS
+    if folder.is_dir() and not folder.is_symlink():
+        plan_removal(folder, [CHECKPOINT_NAME]).carry_out()
 
 
 def _digest(content: bytes) -> str:

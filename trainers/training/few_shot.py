@@ -1,7 +1,7 @@
 """The training loop: one, flat, for every method. It steps whatever has `requires_grad` and knows no method by name."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, runtime_checkable
@@ -14,6 +14,7 @@ from trainers.compute.precision import Precision, autocast
 from trainers.compute.team import ALONE, Team
 from trainers.config.training import OptimConfig
 from trainers.training.checkpoints import Checkpoints
+from trainers.training.label_smoothing import smooth
 from trainers.training.optim import build_optimizer, set_learning_rate, step_learning_rate
 from trainers.training.state import LastGood, Progress, restore_snapshot, take_snapshot
 
@@ -62,6 +63,7 @@ def train(
     on_epoch: Callable[[int], None] | None = None,
     checkpoints: Checkpoints | None = None,
     team: Team = ALONE,
+    start: Mapping[str, Tensor] | None = None,
 ) -> TrainLog:
     """Train a method's learnt tensors in place.
 
@@ -72,17 +74,20 @@ def train(
         checkpoints: store of the training, and its start after an interruption; then the batches have to be
             `SeekableBatches`, and the method has to be made and prepared as the first time.
         team: the processes that train together, each with its share of every batch; the leader writes checkpoints.
+        start: the `learnt_state` of a method made alike, from which training starts.
 
     Raises:
         DivergedError: if a loss is not finite.
-        ValueError: if there are no batches, they cannot begin where a checkpoint ends, or processes cannot share
-            the method's training.
+        ValueError: if there are no batches, they cannot begin where a checkpoint ends, processes cannot share the
+            method's training, or `start` is another method's.
     """
     if support is not None:
         method.prepare(support)
+    if start is not None:
+        method.load_learnt_state({name: tensor.to(method.device) for name, tensor in start.items()})
     named, undecayed = method.learnt_parameters(), method.undecayed()
     learnt = list(named.values())
-    if not learnt or not (optim.epochs or optim.steps):
+    if not learnt or not optim.takes_steps:
         return TrainLog(0, ())
     if not len(batches):
         raise ValueError("there is no batch to train on; `batches` must give some in every pass over it")
@@ -101,8 +106,11 @@ def train(
         for x, labels in islice(batches, step_count - progress.steps):
             set_learning_rate(optimizer, step_learning_rate(optim, progress.steps, epoch, step_count))
             optimizer.zero_grad(set_to_none=True)
+            x, labels = x.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            if optim.label_smoothing:
+                labels = smooth(labels, len(method.classes), optim.label_smoothing, method.backbone.dtype)
             with autocast(device, precision):
-                loss = trainee.backward(x.to(device, non_blocking=True), labels.to(device, non_blocking=True))
+                loss = trainee.backward(x, labels)
             if optim.clip_norm:
                 torch.nn.utils.clip_grad_norm_(learnt, optim.clip_norm)
             optimizer.step()

@@ -19,6 +19,7 @@ from torch import Tensor
 from adaptkit.artefacts.atomic_file import replacing
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.loading import MINI
+from adaptkit.regular_file import user_path
 
 if TYPE_CHECKING:
     from adaptkit.towers.vision import VisionTower
@@ -34,7 +35,7 @@ def stand_ins_file(name: str) -> Path:
     Raises:
         FileNotFoundError: if the file does not exist.
     """
-    path = EMBEDDED if name == MINI else Path(name).expanduser()
+    path = EMBEDDED if name == MINI else user_path(name, "stand-ins")
     if not path.is_file():
         raise FileNotFoundError(
             f"stand_ins={name!r}: there is no file {str(path)!r}; give what `adaptkit das distill` wrote, or {MINI!r}"

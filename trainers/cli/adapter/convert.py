@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainers.cli import values
-from trainers.cli.adapter.options import named_classes
+from trainers.cli.adapter.options import add_trust, named_classes
 
 OK = 0
 
@@ -27,6 +27,10 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     save.add_argument(
         "--checkpoint", type=values.path, metavar="FILE", help="the file of weights, where the run was on one"
     )
+    save.add_argument(
+        "--backbone", type=values.text, metavar="NAME", help="the backbone, where it is a folder: local-dir:FOLDER"
+    )
+    add_trust(save)
     save.add_argument("--licence", type=values.text, help='of the adapter, as the hub spells it, such as "mit"')
     save.set_defaults(run=_save)
     imports = verbs.add_parser(
@@ -75,16 +79,19 @@ def _save(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from adaptkit import load_backbone
-    from trainers.runs.adapter import load_run, recorded_image_size
+    from trainers.runs.adapter import backbone_of_run, load_run, recorded_image_size
     from trainers.runs.records import read_record
 
     if not (args.run_folder / "record.json").is_file():
         raise FileNotFoundError(f"{args.run_folder} has no record.json; a finished run's folder has one")
     record = read_record(args.run_folder)
-    named = record.pretrained if record.pretrained not in ("", "own", "file") else None
-    pretrained = None if args.checkpoint else args.pretrained or named
-    size = recorded_image_size(record)
-    backbone = load_backbone(record.backbone, pretrained, args.checkpoint, image_size=size)
+    if args.backbone is not None:
+        size = recorded_image_size(record)
+        backbone = load_backbone(args.backbone, args.pretrained, args.checkpoint, image_size=size)
+    else:
+        backbone = backbone_of_run(
+            record, str(args.run_folder), args.pretrained, args.checkpoint, trust_hub=args.trust_hub
+        )
     method, training = load_run(args.run_folder, backbone)
     method.save_pretrained(args.out, replace(training, licence=args.licence))
     print(f"wrote {args.out}: {record.label} on {len(method.classes)} classes of {record.dataset}")

@@ -23,7 +23,21 @@ def add_adapter(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="your copy of the backbone's weights, where it learnt on a file",
     )
+    parser.add_argument(
+        "--backbone",
+        type=values.text,
+        metavar="NAME",
+        help="the backbone it learnt on, where that is a folder: local-dir:FOLDER",
+    )
+    add_trust(parser)
     parser.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda or cuda:1")
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add the option that agrees to fetch a backbone which a file names to a parser."""
+    parser.add_argument(
+        "--trust-hub", action="store_true", help="fetch the hub repository that the file names as its backbone"
+    )
 
 
 def add_classes(parser: argparse.ArgumentParser) -> None:
@@ -57,12 +71,18 @@ def open_adapter(args: argparse.Namespace, least: int = 1) -> "AdaptedCLIP":
     import torch
 
     import adaptkit
-    from trainers.compute.precision import choose_device, choose_threads
+    from adaptkit.backbone.devices import choose_device
+    from trainers.compute.precision import choose_threads
 
     classes = named_classes(getattr(args, "classes", None), getattr(args, "class_file", None))
     if classes is not None:
         check_answers(classes.classnames, least)
-    method = adaptkit.load(args.adapter, checkpoint=args.checkpoint, device=choose_device(args.device))
+    device = choose_device(args.device)
+    if args.backbone is not None:
+        backbone = adaptkit.load_backbone(args.backbone, None, args.checkpoint, device=device)
+        method = adaptkit.load(args.adapter, backbone)
+    else:
+        method = adaptkit.load(args.adapter, checkpoint=args.checkpoint, device=device, trust_hub=args.trust_hub)
     torch.set_num_threads(choose_threads(0, sum(parameter.numel() for parameter in method.parameters())))
     if classes is not None:
         set_classes(method, classes)

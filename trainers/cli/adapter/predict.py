@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adaptkit.regular_file import user_path
 from trainers.cli import values
 from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter, shared_names
 
@@ -112,7 +112,7 @@ def image_paths(words: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
         if word == STDIN:
             yield from (_local(line.strip()) for line in stdin if line.strip())
             continue
-        path = Path(_local(word)).expanduser()
+        path = user_path(_local(word), "image")
         if path.is_dir():
             found = sorted(str(file) for file in walk_images(path))
         elif not path.exists() and glob.has_magic(word):

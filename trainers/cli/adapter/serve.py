@@ -34,6 +34,7 @@ def _serve(args: argparse.Namespace) -> int:
         import uvicorn
 
         from trainers.serving.app import make_app
+        from trainers.serving.connections import SERVER_OPTIONS
     except ImportError as error:
         raise ImportError(f"serving needs {error.name}: pip install 'adaptkit-clip[serve]'") from error
     if args.max_mb <= 0:
@@ -44,5 +45,5 @@ def _serve(args: argparse.Namespace) -> int:
         print(f"adaptkit: whoever reaches {args.host} can use this server; it asks for no password", flush=True)
     where = f"[{args.host}]" if ":" in args.host else args.host
     print(f"serving {args.adapter} at http://{where}:{args.port} (Ctrl-C stops it)", flush=True)
-    uvicorn.run(app, host=args.host, port=args.port, log_level="warning")
+    uvicorn.run(app, host=args.host, port=args.port, **SERVER_OPTIONS)
     return OK

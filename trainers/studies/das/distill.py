@@ -5,8 +5,8 @@ reproduce the features of the whole tower. The loss is its drift (adaptkit/wrapp
 sub-networks of small drift more likely. The search throws the adapters away; here they are kept, beside the gates.
 """
 
+import contextlib
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from trainers.config.training import OptimConfig, ViewConfig
 from trainers.feeding.batches import ImageBatches, evaluation_batches
 from trainers.runs.data import Bench
 from trainers.runs.records import run_id
-from trainers.training.checkpoints import Checkpoints
+from trainers.training.checkpoints import Checkpoints, discard_checkpoints
 from trainers.training.few_shot import train
 
 FITTED_IMAGES = 256  # number of images on which the stand-ins are fitted before training
@@ -172,7 +172,9 @@ def distill_stand_ins(
     facts = {"images": str(len(items)), "mean_drift": f"{log.losses[-1]:.5f}"}
     facts |= _as_text(asdict(settings)) | _as_text(identity["options"])
     write_stand_ins(out, backbone, adapters, gates, facts)
-    shutil.rmtree(work, ignore_errors=True)
+    discard_checkpoints(work)
+    with contextlib.suppress(OSError):  # Something else lies in it.
+        work.rmdir()
     return log.losses
 
 

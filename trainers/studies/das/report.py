@@ -10,9 +10,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from adaptkit import AdaptedCLIP, create_method, load_backbone
+from adaptkit import AdaptedCLIP, create_method
 from adaptkit.contract.architecture import Architecture, TowerPlan, architecture_from_json
 from adaptkit.towers.linears import use_onednn
+from trainers.runs.adapter import backbone_of_run
 from trainers.runs.records import ResultRecord, read_records
 from trainers.studies.das.controls import settled_options, skipped
 from trainers.studies.das.latency import Latency, measure_latencies
@@ -54,8 +55,7 @@ def report_rows(out: Path) -> list[ReportRow]:
     backbones = {(record.backbone, record.pretrained) for record in chosen}
     if len(backbones) > 1:
         raise ValueError(f"the runs are of {len(backbones)} backbones ({sorted(backbones)}); report on one at a time")
-    name, pretrained = backbones.pop()
-    backbone = load_backbone(name, None if pretrained in ("", "own", "file") else pretrained)
+    backbone = backbone_of_run(chosen[0], str(out))
     groups: dict[tuple[str, str], list[ResultRecord]] = {}
     for record in chosen:
         groups.setdefault((record.label, str(_architecture(record).choice)), []).append(record)

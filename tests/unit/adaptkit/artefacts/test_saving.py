@@ -17,6 +17,7 @@ from adaptkit.contract.registry import WRAPPERS
 from tests.conftest import CLASSES
 from tests.helpers.golden import tiny_backbone
 from tests.helpers.models import build
+from tests.helpers.planted import hub_cache
 from tests.unit.adaptkit.contract.test_wrapper import Shift, ShiftConfig
 
 
@@ -289,17 +290,6 @@ def test_the_hub_name_of_published_weights_is_the_base_model(tiny_clip, tmp_path
     assert yaml.safe_load(text.split("---")[1])["base_model"] == "timm/vit_base_patch16_clip_224.openai"
 
 
-def fake_hub_cache(root: Path, adapter: Path, repository: str) -> None:
-    """The folders of a hub cache after a download."""
-    repo, commit = root / f"models--{repository.replace('/', '--')}", "0123456789abcdef0123456789abcdef01234567"
-    snapshot = repo / "snapshots" / commit
-    snapshot.mkdir(parents=True)
-    (repo / "refs").mkdir()
-    (repo / "refs" / "main").write_text(commit)
-    for file in adapter.iterdir():
-        (snapshot / file.name).write_bytes(file.read_bytes())
-
-
 @pytest.fixture
 def offline_hub(monkeypatch, tmp_path):
     """The hub's client without a network, and its cache."""
@@ -311,7 +301,7 @@ def offline_hub(monkeypatch, tmp_path):
 
 
 def test_a_hub_name_is_read_from_the_cache_when_offline(adapter, tiny_clip, offline_hub):
-    fake_hub_cache(offline_hub, adapter, "someone/dogs")
+    hub_cache(offline_hub, adapter, "someone/dogs")
     assert adaptkit.load("hf-hub:someone/dogs", tiny_clip).classes.classnames == CLASSES
     assert adaptkit.load("hf-hub:someone/dogs@main", tiny_clip).classes.classnames == CLASSES
 

@@ -101,3 +101,11 @@ def test_other_things_are_refused_with_a_reason(make, tokenizer, message):
 def test_a_method_asks_for_a_backbone():
     with pytest.raises(ValueError, match=r"coop needs a FrozenCLIP.*as_backbone\(model\)"):
         create_method("coop", build("clip_vit").model, ["cat", "dog"])
+
+
+def test_the_decoder_of_a_coca_may_be_without_values():
+    """Nothing runs it, and open_clip leaves its projection as the memory was."""
+    model = FAMILIES["coca_style"]()
+    with torch.no_grad():
+        model.text_decoder.text_projection.fill_(float("nan"))
+    assert as_backbone(model, name="mine").encode_text(["a cat"]).isfinite().all()

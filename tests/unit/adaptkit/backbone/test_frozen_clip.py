@@ -35,7 +35,8 @@ def test_it_answers_its_questions(family):
     assert backbone.dtype == torch.float32
     assert (backbone.logit_bias is not None) == (family == "siglip_style")
     if backbone.has_vit_blocks:
-        assert (backbone.vision_width, backbone.vision_depth) == (64, 3)
+        depth = 6 if family in ("timm_tower", "siglip_style") else 3
+        assert (backbone.vision_width, backbone.vision_depth) == (64, depth)
     else:
         with pytest.raises(ValueError, match="use a ViT backbone"):
             _ = backbone.vision_width

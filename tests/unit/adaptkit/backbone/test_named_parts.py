@@ -25,7 +25,7 @@ def unreachable(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (("hf-hub:nobody/nothing",), "hf-hub:nobody/nothing or its tokenizer is"),
+        (("hf-hub:nobody/nothing",), "open_clip_config.json of hf-hub:nobody/nothing is"),
         (("ViT-B-16-SigLIP", "random"), "the tokenizer of ViT-B-16-SigLIP is"),
         (("roberta-ViT-B-32", "random"), "the tokenizer of roberta-ViT-B-32 is"),
         (("ViT-B-32", "laion2b_s34b_b79k"), "'laion2b_s34b_b79k', the weights of ViT-B-32, is"),

@@ -220,3 +220,17 @@ def test_missing_images_are_counted_and_five_named(tmp_path):
     with pytest.raises(SplitError, match="8 of 9 images") as caught:
         check_files(split, tmp_path, "split.json")
     assert [item.path in str(caught.value) for item in split.train] == [False] + [True] * 5 + [False] * 3
+
+
+@pytest.mark.parametrize("label", [10**7, 10**9, 10**18, 10**4000])
+def test_a_huge_label_is_one_error_and_costs_nothing(tmp_path, label):
+    import tracemalloc
+
+    path = tmp_path / "split.json"
+    path.write_text('{"train": [["a.jpg", %d, "cat"]], "val": [], "test": []}' % label)  # noqa: UP031
+    tracemalloc.start()
+    with pytest.raises(SplitError, match="label"):
+        read_split(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**22

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from datasets_fewshot.store import feature_store
+from datasets_fewshot.store.claims import Claim
 from datasets_fewshot.store.feature_store import (
     TORCH_DTYPES,
     DamagedEntryError,
@@ -193,6 +194,28 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
         table = FeatureStore(tmp_path).features(KEY, 10, Encoder())
     assert torch.equal(table, ROWS)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_of_an_entry_is_removed_with_the_next_encoding(tmp_path):
+    other = replace(KEY, transform="another").digest()
+    for name in (f".new-{KEY.digest()}-0a1b2c3d", f".old-{KEY.digest()}-0a1b2c3d", f".new-{other}-0a1b2c3d"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "features.bin").write_bytes(b"half")
+    FeatureStore(tmp_path).features(KEY, 10, Encoder())
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([KEY.digest(), f".new-{other}-0a1b2c3d"])
+
+
+def test_the_claim_of_a_process_that_was_killed_behind_its_entry_is_removed(tmp_path):
+    FeatureStore(tmp_path).features(KEY, 10, Encoder())
+    child = os.fork()
+    if not child:
+        Claim(tmp_path / f".{KEY.digest()}.claim").take()
+        os._exit(0)
+    os.waitpid(child, 0)
+    encoder = Encoder()
+    FeatureStore(tmp_path).features(KEY, 10, encoder)
+    assert encoder.calls == 0
+    assert [path.name for path in tmp_path.iterdir()] == [KEY.digest()]
 
 
 def test_errors_of_the_images_themselves_are_not_hidden(tmp_path):

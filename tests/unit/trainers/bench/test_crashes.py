@@ -117,6 +117,7 @@ def damaged(folder):
     rows.write_bytes(b"\x00" * rows.stat().st_size)
 
 
+@pytest.mark.filterwarnings("ignore:.*adaptkit did not write")
 @pytest.mark.parametrize("spoil", [unreadable, damaged])
 def test_a_spoilt_cache_is_made_anew_and_changes_no_result(run, undisturbed, tmp_path, spoil):
     entries = [path.parent for path in (tmp_path / "cache").rglob("entry.json")]

@@ -1,8 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 import trainers.bench.jobs
-from trainers.bench.jobs import worker_devices
+from trainers.bench.jobs import tidy, worker_devices
 from trainers.config.load import load_bench
 
 CPU = torch.device("cpu")
@@ -31,3 +33,20 @@ def test_every_cuda_device_gets_a_worker_unless_one_is_named(monkeypatch, words,
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     config = load_bench(overrides=words)
     assert worker_devices(config, 40, torch.device(config.settings.device.replace("auto", "cuda"))) == devices
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "checkpoints/000000001-0123456789abcdef.safetensors",
+        f".claim.break.1.{'0a' * 16}",
+        ".record.json.0a1b2c3d-1-0a1b2c3d",
+    ],
+)
+def test_what_was_left_beside_a_record_by_a_killed_process_is_removed(tmp_path, left):
+    run = SimpleNamespace(folder=tmp_path, run_id="0a", config=SimpleNamespace(dataset="noise"))
+    (tmp_path / left).parent.mkdir(exist_ok=True)
+    (tmp_path / left).write_text("half")
+    (tmp_path / "record.json").touch()
+    tidy(run)
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]

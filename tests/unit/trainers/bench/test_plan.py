@@ -24,7 +24,7 @@ from trainers.runs.execute import set_classes
 from trainers.runs.records import LAST_GOOD_FILE, LEARNT_FILE, RECORD_FILE
 
 SHORT = ["METHODS", "[zero_shot, coop]", "SHOTS", "[2]", "SEEDS", "[1, 2]", "OPTIM.EPOCHS", "3"]
-SHORT += ["COOP.N_CTX", "2", "COOP.CTX_INIT", "''"]
+COOP = ["COOP.N_CTX", "2", "COOP.CTX_INIT", "''"]
 
 
 @pytest.fixture
@@ -35,7 +35,10 @@ def bench(monkeypatch, tiny_clip, tmp_path):
     monkeypatch.setattr(trainers.bench.plan, "load_backbone", lambda *args, **options: tiny_clip)
 
     def make(*overrides: str, out="runs"):
-        config = load_bench(overrides=[*SHORT, "DEVICE", "cpu", *overrides])
+        asked = overrides[overrides.index("METHODS") + 1] if "METHODS" in overrides else "[coop]"
+        takes_part = {"all", "coop"} & set(asked.strip("[]").split(", "))
+        words = [*SHORT, *(COOP if takes_part else []), "DEVICE", "cpu", *overrides]
+        config = load_bench(overrides=words)
         return config, open_bench(config, tmp_path / out, tmp_path / "cache")
 
     return make
@@ -55,6 +58,25 @@ def test_zero_shot_runs_once_and_coop_once_per_seed(bench):
         ("zero_shot", 0), ("coop", 1), ("coop", 2),
     ]  # fmt: skip
     assert todo.to_do == todo.runs
+
+
+def test_label_smoothing_is_a_run_of_its_own_and_changes_no_other(bench):
+    plain, zero, smoothed = (
+        plan(*bench(*words)).runs for words in ([], ["OPTIM.LABEL_SMOOTHING", "0"], ["OPTIM.LABEL_SMOOTHING", "0.1"])
+    )
+    assert [run.run_id for run in plain] == [run.run_id for run in zero]
+    assert plain[0].run_id == smoothed[0].run_id  # zero-shot
+    assert plain[1].run_id != smoothed[1].run_id
+    assert smoothed[1].identity["optim"]["label_smoothing"] == 0.1
+
+
+@pytest.mark.parametrize("method", ["linear_probe", "tip_adapter"])
+def test_labels_of_a_method_that_takes_no_steps_cannot_be_smoothed(bench, method):
+    words = ("METHODS", f"[zero_shot, {method}]", "OPTIM.LABEL_SMOOTHING", "0.1")
+    with pytest.raises(ConfigError, match=f"{method} cannot run in .*so OPTIM.LABEL_SMOOTHING would change nothing"):
+        plan(*bench(*words))
+    with pytest.raises(ConfigError, match="SMOOTHING would change nothing"):
+        plan(*bench(*words, "OPTIM.STEPS", "5"))  # what is fitted is fitted whatever else is set
 
 
 def test_one_training_gives_two_tests(bench):

@@ -1,4 +1,6 @@
 import argparse
+import os
+import time
 
 import pytest
 import torch
@@ -132,12 +134,56 @@ def test_cache_rm_removes_what_is_named_or_all(store):
         run("cache", "rm")
     with pytest.raises(FileNotFoundError, match="no entry 'nothing'"):
         run("cache", "rm", "nothing")
-    assert run("cache", "rm", KEY.digest()) == 0
+    assert run("cache", "rm", KEY.digest(), "--yes") == 0
     assert store.entries() == []
     FeatureStore(store.folder).features(KEY, 3, lambda: iter([torch.ones(3, 2)]))
-    (store.folder / "junk").mkdir()
-    assert run("cache", "rm", "--all") == 0
+    assert run("cache", "rm", "--all", "--yes") == 0
     assert list(store.folder.iterdir()) == []
+
+
+def test_cache_rm_removes_nothing_before_it_is_told_to(store, capsys):
+    for arguments in (["--all"], [KEY.digest()]):
+        assert run("cache", "rm", *arguments) == 0
+        assert "nothing was removed" in capsys.readouterr().out
+        assert (store.folder / KEY.digest() / "features.bin").is_file()
+
+
+def test_cache_rm_all_keeps_what_no_store_wrote(store, tmp_path, capsys):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "entry.json").write_text('{"format": 1}')
+    kept = []
+    for name, files in {"photos": ["cat.jpg"], "0" * 32: ["entry.json"], "projects": ["entry.json"]}.items():
+        (store.folder / name).mkdir()
+        for file in files:
+            (store.folder / name / file).write_text("mine")
+            kept.append(store.folder / name / file)
+    (store.folder / "notes.txt").write_text("mine")
+    (store.folder / ("1" * 32)).symlink_to(outside)
+    (store.folder / KEY.digest() / "thesis.tex").write_text("mine")
+    (store.folder / KEY.digest() / "link").symlink_to(outside)
+    assert run("cache", "rm", "--all", "--yes", "--folder", store.folder) == 0
+    printed = capsys.readouterr().out
+    kept += [store.folder / "notes.txt", store.folder / KEY.digest() / "thesis.tex", outside / "entry.json"]
+    assert all(path.is_file() for path in kept)
+    assert (store.folder / ("1" * 32)).is_symlink()
+    assert not (store.folder / KEY.digest() / "features.bin").exists()
+    assert all(
+        f"kept {store.folder / name}" in printed for name in ("photos", "notes.txt", "projects", "0" * 32, "1" * 32)
+    )
+    assert "thesis.tex: adaptkit did not write it" in printed
+
+
+def test_a_store_clears_only_its_own_abandoned_folders(store):
+    old = time.time() - 10 * 24 * 3600
+    for name in (".my-photos", f".new-{'a' * 32}-{'b' * 8}"):
+        (store.folder / name).mkdir()
+        (store.folder / name / "features.bin").write_text("x")
+        os.utime(store.folder / name, (old, old))
+    store.remove(KEY.digest())
+    FeatureStore(store.folder).features(KEY, 3, lambda: iter([torch.ones(3, 2)]))
+    assert (store.folder / ".my-photos" / "features.bin").is_file()
+    assert not (store.folder / f".new-{'a' * 32}-{'b' * 8}").exists()
 
 
 def test_an_empty_cache_is_listed_as_such(capsys):

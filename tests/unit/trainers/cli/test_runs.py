@@ -80,6 +80,9 @@ def test_a_difference_is_short_and_says_where_no_test_is_shared(runs, capsys):
 def test_a_removed_run_is_gone_with_its_folder(runs, capsys):
     left, right = ids(runs, capsys, "--method", "coop")
     assert main(["runs", "rm", left, "--runs", str(runs)]) == 0
+    assert "nothing was removed" in capsys.readouterr().out
+    assert left in ids(runs, capsys)
+    assert main(["runs", "rm", left, "--runs", str(runs), "--yes"]) == 0
     assert capsys.readouterr().out.startswith("removed ")
     assert left not in (left_over := ids(runs, capsys))
     assert right in left_over
@@ -93,15 +96,54 @@ def test_a_removed_run_is_gone_with_its_folder(runs, capsys):
 def test_nothing_is_removed_under_a_name_that_is_not_one_run_s(name, message, runs, capsys):
     good = ids(runs, capsys)[0]
     write_record(make_record(dataset="c"), run_folder(runs, make_record(dataset="c").identity))
-    assert main(["runs", "rm", good, name, "--runs", str(runs)]) == 2
+    assert main(["runs", "rm", good, name, "--runs", str(runs), "--yes"]) == 2
     assert message.replace("3", "5") in capsys.readouterr().err
     assert good in ids(runs, capsys)
 
 
 def test_a_damaged_run_can_be_removed_by_its_folder(runs, capsys):
     damaged = runs / "base_to_novel" / "b" / "coop-1shots-seed1-abc"
-    assert main(["runs", "rm", str(damaged)]) == 0
+    assert main(["runs", "rm", str(damaged), "--yes"]) == 0
     assert not damaged.exists()
+
+
+@pytest.mark.parametrize("content", ['{"name": "someone else\'s"}', "[1]", "notes", '{\n "schema": 1}'])
+def test_a_folder_with_a_record_json_of_another_program_is_not_removed(content, tmp_path, capsys):
+    for name in ("thesis", "coop-1shots-seed1-abcdef012345"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "record.json").write_text(content)
+        assert main(["runs", "rm", str(tmp_path / name), "--yes"]) == 2
+        assert "is no folder of a run" in capsys.readouterr().err
+        assert (tmp_path / name / "record.json").read_text() == content
+
+
+def test_a_folder_whose_name_is_no_run_s_is_not_removed(runs, capsys):
+    folder = next(path.parent for path in runs.rglob("record.json")).rename(runs / "thesis")
+    assert main(["runs", "rm", str(folder), "--yes"]) == 2
+    assert (folder / "record.json").is_file()
+
+
+def test_removal_keeps_foreign_files_and_follows_no_link(runs, tmp_path, capsys):
+    left, _ = ids(runs, capsys, "--method", "coop")
+    folder = next(path.parent for path in runs.rglob("record.json") if left.startswith(path.parent.name[-12:]))
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "000000001-0123456789abcdef.safetensors").write_text("mine")
+    (folder / "checkpoints").symlink_to(tmp_path / "precious")
+    (folder / "learnt.safetensors").symlink_to(tmp_path / "precious" / "000000001-0123456789abcdef.safetensors")
+    (folder / "notes.txt").write_text("mine")
+    assert main(["runs", "rm", left, "--runs", str(runs), "--yes"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"kept {folder / name}" in printed for name in ("checkpoints", "learnt.safetensors", "notes.txt"))
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoints", "learnt.safetensors", "notes.txt"]
+    assert len(list((tmp_path / "precious").iterdir())) == 1
+
+
+def test_a_linked_run_folder_is_not_removed(runs, tmp_path, capsys):
+    folder = next(path.parent for path in runs.rglob("record.json"))
+    link = tmp_path / folder.name
+    link.symlink_to(folder)
+    assert main(["runs", "rm", str(link), "--yes"]) == 2
+    assert (folder / "record.json").is_file()
 
 
 def test_listing_and_tables_need_no_torch():

@@ -1,19 +1,25 @@
 import json
+import os
 import random
+import signal
 import sys
 import threading
 import time
 from dataclasses import replace
+from multiprocessing import forkserver
+from types import ModuleType
 
 import pytest
 
 from datasets_fewshot.store import claims
 from datasets_fewshot.store.claims import Claim
-from tests.helpers.fake_work import FakeWork, fake_jobs, launched
-from trainers.launchers import InProcess, LaunchError, Local, Place
+from tests.helpers.fake_work import FakeWork, fake_jobs, is_alive, launched, wait_until
+from trainers.launchers import InProcess, LaunchError, Local, Place, local
 from trainers.launchers.base import CLAIM_FILE, FAILED_FILE, ordered
+from trainers.launchers.local import Member, be_alone
 from trainers.launchers.ray import Ray
 from trainers.launchers.slurm import Slurm
+from trainers.launchers.together import Together
 
 TWO = Local(("cpu", "cpu"))
 ALONE = Place(0, 1, "cpu")
@@ -106,6 +112,71 @@ def test_workers_that_are_killed_at_random_lose_no_job(tmp_path):
     assert all(job.result.read_text() == job.key for job in work.jobs)
 
 
+def server():
+    """The id of this process's fork server."""
+    return forkserver._forkserver._forkserver_pid
+
+
+def test_a_fork_server_that_is_killed_alone_costs_nothing(tmp_path):
+    work = FakeWork(tmp_path, fake_jobs(tmp_path, 6), gated=("job0", "job2"))
+    with launched(TWO, work) as told:
+        first, _ = work.at("job0"), work.at("job2")
+        os.kill(server(), signal.SIGKILL)
+        os.kill(first, signal.SIGKILL)  # nobody knows how it ended, and another takes its place
+        wait_until(lambda: len(set(work.pids())) >= 3)
+        work.open_gate()
+    assert sorted(kinds(told, "done")) == sorted(job.key for job in work.jobs)
+    assert len(work.performed()) <= 8  # the other may be started again, too, if it was not known yet
+
+
+def test_a_worker_whose_fork_server_is_gone_is_ended_all_the_same(tmp_path):
+    work = FakeWork(tmp_path, fake_jobs(tmp_path, 1), gated=("job0",))
+    member = Member(work, ALONE, be_alone)
+    pid = work.at("job0")
+    os.kill(server(), signal.SIGKILL)
+    wait_until(lambda: member.process.exitcode is not None)  # as multiprocessing says it, of a worker that runs
+    assert is_alive(pid)
+    member.end()
+    wait_until(lambda: not is_alive(pid))
+
+
+def test_a_worker_is_started_again_if_its_fork_server_is_killed_meanwhile(monkeypatch):
+    class Process:
+        attempts = 0
+
+        def start(self):
+            self.attempts += 1
+            if self.attempts <= dying:
+                raise ConnectionResetError
+
+    monkeypatch.setattr(local, "POLL_SECONDS", 0)
+    process, dying = Process(), 2
+    local._start(process)
+    assert process.attempts == 3
+    process, dying = Process(), local.STARTS
+    with pytest.raises(ConnectionResetError):
+        local._start(process)
+
+
+@pytest.mark.parametrize("launcher", [TWO, Together(("cpu", "cpu"))])
+def test_workers_are_ended_if_another_cannot_be_started(tmp_path, monkeypatch, launcher):
+    class Started:
+        alive = 0
+
+        def __init__(self, *_):
+            if Started.alive:
+                raise OSError("no more processes")
+            Started.alive += 1
+
+        def end(self):
+            Started.alive -= 1
+
+    monkeypatch.setattr(sys.modules[type(launcher).__module__], "Member", Started)
+    with pytest.raises(OSError, match="no more processes"):
+        launch(launcher, FakeWork(tmp_path, fake_jobs(tmp_path, 2)))
+    assert Started.alive == 0
+
+
 def test_a_job_of_another_command_is_waited_for(tmp_path):
     work = FakeWork(tmp_path, fake_jobs(tmp_path, 2))
     held = Claim(work.jobs[0].folder / CLAIM_FILE)
@@ -137,7 +208,11 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
     work = FakeWork(tmp_path, fake_jobs(tmp_path, 1))
     folder = work.jobs[0].folder
     (folder / "checkpoints").mkdir(parents=True)
-    for name in (".result.txt.123-abc", "checkpoints/.000000001-aa.safetensors.123-abc"):
+    for name in (
+        ".result.txt.123-abc",
+        ".result.txt.0a1b2c3d-123-0a1b2c3d",
+        "checkpoints/.000000001-aa.safetensors.123-abc",
+    ):
         (folder / name).write_text("half")
     launch(in_process(work), work)
     assert sorted(path.name for path in folder.rglob("*")) == ["checkpoints", "result.txt"]
@@ -148,6 +223,18 @@ def test_a_failure_says_why_in_its_folder(tmp_path):
     launch(in_process(work), work)
     content = json.loads((work.jobs[0].folder / FAILED_FILE).read_text())
     assert content == {"command": "command", "error": "job0 is bad"}
+
+
+def test_ray_that_does_not_start_is_one_error(tmp_path, monkeypatch):
+    def init(**_):
+        raise Exception("The current node timed out during startup")  # the only kind that Ray has for it
+
+    fake = ModuleType("ray")
+    fake.is_initialized, fake.init = (lambda: False), init
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setitem(sys.modules, "ray.exceptions", ModuleType("ray.exceptions"))
+    with pytest.raises(LaunchError, match=r"Ray did not start \(The current node timed out .* `ray stop`"):
+        launch(Ray(1, "cpu"), FakeWork(tmp_path, fake_jobs(tmp_path, 1)))
 
 
 def test_launchers_without_their_library_say_which_extra(tmp_path, monkeypatch):

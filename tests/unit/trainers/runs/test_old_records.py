@@ -12,7 +12,7 @@ def as_written_by(version, record, folder):
     write_record(record, folder)
     content = json.loads((folder / RECORD_FILE).read_text())
     content["schema_version"] = version
-    del content["metric"]
+    del content["metric"], content["checksums"]
     for score in content["scores"]:
         score |= score.pop("metrics")
     if version == 1:

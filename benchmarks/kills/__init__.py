@@ -1,0 +1,1 @@
+"""Commands that are killed again and again, started again, and held against undisturbed ones."""

@@ -1,0 +1,90 @@
+"""What a command has left on disk: its results, for comparison, and files that should not be there."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.kills.sessions import Place
+
+RECORD, LEARNT = "record.json", "learnt.safetensors"
+# What a record, a table or a summary says of the clock and the machine.
+PASSING = ("seconds", "peak_memory_mb", "finished", "hardware")
+CHECKSUMS = "checksums"
+SECONDS_COLUMN = "s/run"  # the last one of tables
+SECONDS_CELL = re.compile(rb"\| [0-9.]+ \|$", re.MULTILINE)
+LOGS = ".slurm"  # folder of submitit's scripts and logs
+Stamp = tuple[int, int]  # change time (ns) and inode: a file that is written again has others
+
+
+@dataclass(frozen=True)
+class Results:
+    """The files of a command with what has to be equal in them."""
+
+    contents: dict[str, str]  # path -> digest
+    stored: frozenset[str]  # names of the entries of the cache
+    superfluous: tuple[str, ...]  # files and folders that nothing needs any more
+
+    def differences(self, expected: "Results") -> list[str]:
+        """Paths whose content is not that of an undisturbed command, missing and additional ones among them."""
+        paths = sorted(self.contents.keys() | expected.contents.keys())
+        found = [path for path in paths if self.contents.get(path) != expected.contents.get(path)]
+        return found + sorted(f"cache/{name}" for name in self.stored ^ expected.stored)
+
+
+def results(place: Place) -> Results:
+    """Read all that a command has left."""
+    contents: dict[str, str] = {}
+    superfluous = []
+    for path in sorted(place.out.rglob("*")):
+        name = str(path.relative_to(place.out))
+        if name.startswith(LOGS):
+            continue
+        if path.name.startswith(".") or "checkpoints" in path.relative_to(place.out).parts:
+            superfluous.append(name)
+        elif path.is_file():
+            contents[name] = hashlib.sha256(_lasting(path)).hexdigest()
+    features = place.cache / "features"
+    entries = sorted(features.iterdir()) if features.is_dir() else []
+    superfluous += [f"cache/{entry.name}" for entry in entries if entry.name.startswith(".")]
+    stored = frozenset(entry.name for entry in entries if not entry.name.startswith("."))
+    return Results(contents, stored, tuple(superfluous))
+
+
+def _lasting(path: Path) -> bytes:
+    """The content of a file without what passes: times and memory."""
+    if path.suffix == ".json":
+        return json.dumps(_without(json.loads(path.read_text(encoding="utf-8"))), sort_keys=True).encode()
+    return SECONDS_CELL.sub(b"|", path.read_bytes()) if path.suffix == ".md" else path.read_bytes()
+
+
+def _without(value: Any) -> Any:
+    if isinstance(value, dict) and SECONDS_COLUMN in value.get("headers", ()):
+        place = value["headers"].index(SECONDS_COLUMN)
+        value = {**value, "rows": [[*row[:place], *row[place + 1 :]] for row in value["rows"]]}
+    if isinstance(value, dict) and isinstance(value.get(CHECKSUMS), dict):  # a record's own covers its times, too
+        value = {**value, CHECKSUMS: {name: digest for name, digest in value[CHECKSUMS].items() if name != "record"}}
+    if isinstance(value, dict):
+        return {key: _without(entry) for key, entry in value.items() if key not in PASSING}
+    return [_without(entry) for entry in value] if isinstance(value, list) else value
+
+
+def finished(place: Place) -> dict[str, Stamp]:
+    """The files of finished runs: those with a record, which nothing may compute again."""
+    found: dict[str, Stamp] = {}
+    for record in place.out.rglob(RECORD):
+        for path in (record, record.with_name(LEARNT)):
+            if path.exists():
+                status = path.stat()
+                found[str(path.relative_to(place.out))] = (status.st_mtime_ns, status.st_ino)
+    return found
+
+
+def goes_on_from(place: Place) -> str:
+    """Where the next start of a command goes on: from a checkpoint, or from the start of a run."""
+    for folder in place.out.rglob("checkpoints"):
+        if not (folder.parent / RECORD).exists() and any(folder.glob("[!.]*.safetensors")):
+            return "a checkpoint"
+    return "the start of a run"
