@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from adaptkit.backbone.images import as_preprocessed, size_blamed
 from adaptkit.backbone.preprocess import preprocess_of
 from adaptkit.backbone.tokenizer import Tokenizer
-from adaptkit.backbone.weights_source import WeightsSource, hash_of_weights
+from adaptkit.backbone.weights_source import WeightsHash, WeightsSource
 from adaptkit.towers import full_text, vision
 from adaptkit.towers.activations import swap_quick_gelus
 from adaptkit.towers.block import NO_PROMPTS
@@ -23,9 +23,10 @@ from adaptkit.towers.prompt_encoder import FullEncoder, prompt_encoder
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.token_tree import PromptTokens
 from adaptkit.towers.tree_encoder import TreeEncoder
-from adaptkit.towers.views import context_length_of, learnt_parameters, text_tower_of, without_common_padding
+from adaptkit.towers.views import context_length_of, keep_text, learnt_parameters, text_tower_of, without_common_padding
 from adaptkit.towers.vision import VisionTower
 from adaptkit.towers.vision_views import vision_tower_of, why_no_vision_tower
+from adaptkit.towers.watch import Kept, current, with_homes
 
 Self = TypeVar("Self", bound="FrozenCLIP")
 
@@ -49,8 +50,9 @@ class FrozenCLIP(nn.Module):
         self.model: CLIP | CustomTextCLIP | CoCa = model.eval().requires_grad_(False)
         swap_frozen_linears(model)
         swap_quick_gelus(model)
-        self.text_tower = text_tower_of(model)
-        self.vision_tower = vision_tower_of(model.visual)
+        self.text_tower = with_homes(text_tower_of(model), model)
+        self.vision_tower = with_homes(vision_tower_of(model.visual), model.visual)
+        self._weights_hash = WeightsHash(model)
         self._loaded_towers = self.text_tower, self.vision_tower
         self.tokenizer = Tokenizer(tokenizer, context_length_of(model))
         self.preprocess_cfg, self.preprocess = preprocess_of(model.visual)
@@ -92,11 +94,7 @@ class FrozenCLIP(nn.Module):
 
     @property
     def text_width(self) -> int:
-        """Width D_t of the text tower.
-
-        Raises:
-            ValueError: if the text tower is no open_clip transformer.
-        """
+        """Width D_t of the text tower; a ValueError if it is no open_clip transformer."""
         return self._require_text_tower().width
 
     @property
@@ -106,11 +104,7 @@ class FrozenCLIP(nn.Module):
 
     @property
     def vision_width(self) -> int:
-        """Width D_v of the image tower.
-
-        Raises:
-            ValueError: if the image tower lacks the blocks of a CLIP vision transformer.
-        """
+        """Width D_v of the image tower; a ValueError if it lacks the blocks of a CLIP vision transformer."""
         return self.require_vit_blocks("vision_width").width
 
     @property
@@ -135,10 +129,14 @@ class FrozenCLIP(nn.Module):
         tolerance = 1e-3 if self.dtype in (torch.float32, torch.float64) else 5e-2
         return bool((tree - full).norm() <= tolerance * full.norm())
 
-    @cached_property
+    @property
     def weights_hash(self) -> str:
         """SHA-256 over names, types, shapes and bytes of the weights; caches and artefacts keep it."""
-        return hash_of_weights(self.model)
+        return self._weights_hash()
+
+    def keep_text(self, make: Callable[[], Tensor]) -> Kept:
+        """A tensor made of the text tower's frozen weights, made again when they have changed."""
+        return keep_text(self.model, make)
 
     def require_vit_blocks(self, asked_by: str) -> VisionTower:
         """The vision tower, or an error if it has no transformer blocks.
@@ -152,7 +150,7 @@ class FrozenCLIP(nn.Module):
                 f"{why_no_vision_tower(self.model.visual)}; use a ViT backbone such as ViT-B-16, or a method that "
                 "works on features or text prompts"
             )
-        return self.vision_tower
+        return current(self.vision_tower)
 
     def with_towers(self: Self, text: TextTower | None = None, vision: VisionTower | None = None) -> Self:
         """A view of the same weights through other towers, with blocks skipped or replaced by layers that learn.
@@ -199,7 +197,7 @@ class FrozenCLIP(nn.Module):
                 f"{self.name} has Hugging Face's {type(self.model.text.transformer).__name__} as text tower, which "
                 "takes token ids only: learnt text prompts need one of open_clip's own text transformers"
             )
-        return self.text_tower
+        return current(self.text_tower)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Token ids (N, L) int64 of N texts.
@@ -222,7 +220,7 @@ class FrozenCLIP(nn.Module):
         if prompts:
             return vision.encode_image(self.require_vit_blocks("prompts in the image tower"), images, prompts)
         if self.vision_tower is not None:
-            return vision.encode_image(self.vision_tower, images)
+            return vision.encode_image(current(self.vision_tower), images)
         with size_blamed(images, self):
             features = self.model.visual(images.to(self.dtype))
         return features[0] if isinstance(features, tuple) else features

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from adaptkit.towers.watch import Watch
+
 
 @dataclass(frozen=True)
 class WeightsSource:
@@ -36,6 +38,20 @@ def hash_of_weights(model: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+class WeightsHash:
+    """`hash_of_weights` of a model, computed again when the weights have changed."""
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self.watch: Watch | None = None
+        self.kept = ""
+
+    def __call__(self) -> str:
+        if self.watch is None or self.watch.changed():
+            self.watch, self.kept = Watch([self.model]), hash_of_weights(self.model)
+        return self.kept
 
 
 def check_weights(model: nn.Module, place: str) -> None:

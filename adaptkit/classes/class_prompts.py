@@ -9,6 +9,7 @@ while the method trains, at about twice the tokens. Evaluation has no noise and 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal
 
 import torch
@@ -20,6 +21,7 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.class_weights import class_weights, mean_of_sentences
 from adaptkit.classes.templates import DEFAULT_TEMPLATE
 from adaptkit.towers.token_tree import PromptTokens
+from adaptkit.towers.watch import Kept
 
 TextNoise = Literal["per_class", "shared"]
 TemplateSet = Literal["classes", "default"]
@@ -31,7 +33,6 @@ class LiveTexts(nn.Module):
     Inside `keep_texts` the texts are encoded once.
     """
 
-    first: Tensor
     kept: Tensor | None
 
     def __init__(self, backbone: FrozenCLIP, texts: Sequence[str], noise: TextNoise = "shared"):
@@ -46,13 +47,13 @@ class LiveTexts(nn.Module):
             # A prompt whose first token is marked as its own shares nothing with the others and is a whole branch.
             apart = fixed.index_copy(1, torch.tensor([0]), torch.arange(len(tokens))[:, None])
             self.separate = backbone.prompt_encoder(PromptTokens(tokens, apart, ends))
-            self.register_buffer("first", backbone.embed_tokens(tokens[:, 0]), persistent=False)  # (N, D_t)
+            self.first = backbone.keep_text(partial(backbone.embed_tokens, tokens[:, 0]))  # (N, D_t)
 
     def forward(self) -> Tensor:
         if self.kept is not None:
             return self.kept
         if self.training and self.separate is not None:
-            return self.separate(self.first[None])[0]
+            return self.separate(self.first()[None])[0]
         return self.encoder()[0]
 
 
@@ -79,7 +80,7 @@ class ClassPrompts(nn.Module):
         noise: "shared" draws dropout once for the words that all prompts share, "per_class" once for each class.
     """
 
-    fixed: Tensor | None
+    fixed: Kept | None
     live: LiveTexts | None
 
     def __init__(
@@ -91,8 +92,7 @@ class ClassPrompts(nn.Module):
     ):
         super().__init__()
         self.template_set, self.noise = template_set, noise
-        self.register_buffer("fixed", None, persistent=False)
-        self.live = None
+        self.fixed = self.live = None
         self.set_classes(backbone, classes)
 
     def set_classes(self, backbone: FrozenCLIP, classes: ClassSet) -> None:
@@ -105,7 +105,7 @@ class ClassPrompts(nn.Module):
                 )
             classes = classes.with_templates((DEFAULT_TEMPLATE,))
         if not backbone.learns_text or not len(classes):
-            self.fixed, self.live = class_weights(backbone, classes), None
+            self.fixed, self.live = backbone.keep_text(partial(class_weights, backbone, classes)), None
             return
         self.fixed, self.classes = None, classes
         if classes.sentences is not None:
@@ -119,7 +119,7 @@ class ClassPrompts(nn.Module):
     def forward(self) -> Tensor:
         """Class weights (C, D), unit rows; several templates are averaged as `class_weights.class_weights` does."""
         if self.fixed is not None:
-            return self.fixed
+            return self.fixed()
         assert self.live is not None
         if self.classes.sentences is not None:
             return mean_of_sentences(self.live(), self.classes)

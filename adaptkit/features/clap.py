@@ -14,6 +14,8 @@ Departure (ours): a class without a support image has lambda 1, where the releas
     class names are spaces.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -50,7 +52,6 @@ class CLAP(AdaptedCLIP):
 
     consumes = "features"
     provides = frozenset({"prepare", "class_weights"})
-    text_features: Tensor
     multipliers: Tensor
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CLAPConfig):
@@ -62,12 +63,16 @@ class CLAP(AdaptedCLIP):
         templates = classes.templates
         if config.template_set == "imagenet_selected":
             templates = (*IMAGENET_SELECTED, *templates)
-        features = torch.stack([template_features(backbone, classes, template) for template in templates]).mean(dim=0)
-        features = at_least_fp32(features)  # (C, D), not normalised
-        self.register_buffer("text_features", features, persistent=False)
+        self.kept = backbone.keep_text(partial(_mean_features, backbone, classes, templates))
+        features = self.kept()  # (C, D), not normalised
         self.prototypes = nn.Parameter(features.clone())
         start = torch.ones_like if config.multipliers == "one" else torch.zeros_like
         self.register_buffer("multipliers", start(features[:, 0]), persistent=False)  # (C,), zero before `prepare`
+
+    @property
+    def text_features(self) -> Tensor:
+        """Text features (C, D) at the start, not normalised."""
+        return self.kept()
 
     @torch.no_grad()
     def prepare(self, support: Support) -> None:
@@ -106,3 +111,8 @@ class CLAP(AdaptedCLIP):
             f"there is a prototype for each of the {len(self.classes)} classes it was learnt on and none for others, "
             "which would be zero-shot; use coop or clip_adapter to transfer"
         )
+
+
+def _mean_features(backbone: FrozenCLIP, classes: ClassSet, templates: Sequence[str]) -> Tensor:
+    per_template = [template_features(backbone, classes, template) for template in templates]
+    return at_least_fp32(torch.stack(per_template).mean(dim=0))

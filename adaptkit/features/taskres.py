@@ -10,6 +10,7 @@ Departure: like the released code, class names keep their underscores unless ask
 Departure: the "enhanced base", a text projection tuned beforehand, is left out: how to tune it is not released.
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -47,7 +48,6 @@ class TaskRes(AdaptedCLIP):
 
     consumes = "features"
     provides = frozenset({"class_weights"})
-    fixed: Tensor | None
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: TaskResConfig):
         super().__init__(backbone, classes)
@@ -55,16 +55,17 @@ class TaskRes(AdaptedCLIP):
         self.config, texts = config, base_texts(classes, config)
         self.n_templates = len(texts) // len(classes)
         self.live = LiveTexts(backbone, texts) if backbone.learns_text else None
+        # (templates * C, D)
+        self.fixed = None if self.live else backbone.keep_text(partial(backbone.encode_text, texts))
         with torch.no_grad():
-            fixed = None if self.live else backbone.encode_text(texts)
-            self.register_buffer("fixed", fixed, persistent=False)  # (templates * C, D)
             self.residual = nn.Parameter(torch.zeros_like(self.base))
 
     @property
     def base(self) -> Tensor:
         """Base text features t (C, D) in fp32 or better: the mean over the templates."""
-        features = self.live() if self.live is not None else self.fixed
-        assert features is not None
+        encoded = self.live if self.live is not None else self.fixed
+        assert encoded is not None
+        features = encoded()
         base = at_least_fp32(features).unflatten(0, (self.n_templates, -1)).mean(dim=0)  # (templates, C, D) -> (C, D)
         return F.normalize(base, dim=-1) if self.config.base == "unit" else base
 

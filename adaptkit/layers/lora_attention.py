@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from adaptkit.towers import attention
 from adaptkit.towers.attention import AttentionLayer
-from adaptkit.towers.linears import FrozenLinear, linear
+from adaptkit.towers.linears import linear
+from adaptkit.towers.watch import Watch
 
 
 class LowRank(nn.Module):
@@ -56,11 +57,12 @@ class LoRAAttention(nn.Module):
         super().__init__()
         self.frozen, self.updates, self.num_heads = frozen, updates, frozen.num_heads
         self.out_proj = (
-            LoRAOutput(frozen.out_proj, self.update("o")) if "o" in updates else FrozenLinear(frozen.out_proj)
+            LoRAOutput(frozen.out_proj, self.update("o")) if "o" in updates else FrozenOutput(frozen.out_proj)
         )
         for part in attention.OPTIONAL_PARTS:
             setattr(self, part, getattr(frozen, part, None))
         self.merged: Tensor | None = None  # Weights (3 * width, width) that replace the frozen ones.
+        self.watch = Watch([frozen] if isinstance(frozen, nn.Module) else [])
 
     def update(self, projection: str) -> LowRank:
         """The update of a projection; "q", "k", "v" and "o" may have one."""
@@ -71,6 +73,7 @@ class LoRAAttention(nn.Module):
     def project_qkv(self, x: Tensor) -> Tensor:
         """Queries, keys and values of x (..., width) side by side: (..., 3 * width)."""
         if self.merged is not None:
+            self._merge_again_if_changed()
             return linear(x, self.merged, self.frozen.in_proj_bias)
         return self._updated(x, attention.project_qkv(self.frozen, x), "qkv")
 
@@ -106,6 +109,10 @@ class LoRAAttention(nn.Module):
         if isinstance(self.out_proj, LoRAOutput):
             self.out_proj.merged = self.out_proj.merged_weight()
 
+    def _merge_again_if_changed(self) -> None:
+        if self.watch.changed():
+            self.merge()
+
     def unmerge(self) -> None:
         """Compute with the frozen weights and the updates again."""
         self.merged = None
@@ -119,6 +126,25 @@ class LoRAAttention(nn.Module):
             weight.copy_(merged)
         if isinstance(self.out_proj, LoRAOutput):
             attn.out_proj.weight.copy_(self.out_proj.merged_weight())
+
+
+class FrozenOutput(nn.Module):
+    """The frozen output projection of an attention layer, which has its weights from there in every call."""
+
+    def __init__(self, frozen: nn.Linear):
+        super().__init__()
+        self.frozen = frozen
+
+    @property
+    def weight(self) -> Tensor:
+        return self.frozen.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        return self.frozen.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.frozen.weight, self.frozen.bias)
 
 
 class LoRAOutput(nn.Module):

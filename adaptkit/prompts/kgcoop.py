@@ -48,7 +48,12 @@ class KgCoOp(AdaptedCLIP):
         self.config = config
         ctx = word_context(backbone, config.ctx_init) if config.ctx_init else random_context(backbone, config.n_ctx)
         self.context = LearnedContext(backbone, classes, ctx)  # (n_ctx, D_t)
-        self.register_buffer("clip_weights", self._clip_weights(), persistent=False)  # (C, D), unit rows
+        self.kept = backbone.keep_text(self._clip_weights)
+
+    @property
+    def clip_weights(self) -> Tensor:
+        """Class weights (C, D) of the templates, unit rows."""
+        return self.kept()
 
     def _clip_weights(self) -> Tensor:
         templates = self.config.clip_templates or self.classes.templates
@@ -79,4 +84,4 @@ class KgCoOp(AdaptedCLIP):
 
     def rebuild_from_names(self) -> None:
         self.context.set_classes(self.backbone, self.classes)
-        self.clip_weights = self._clip_weights()
+        self.kept = self.backbone.keep_text(self._clip_weights)

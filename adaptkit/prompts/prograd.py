@@ -63,10 +63,15 @@ class ProGrad(AdaptedCLIP):
         self.context = LearnedContext(backbone, classes, ctx, config.class_token_position, left_over)
         if ctx.ndim == 3:
             self.provides = self.provides - {"encode_text"}
-        self.register_buffer("zero_shot_weights", self._zero_shot_weights(), persistent=False)  # (C, D), unit rows
+        self.kept = backbone.keep_text(self._zero_shot_weights)
 
     def _templates(self) -> tuple[str, ...]:
         return (self.config.template,) if self.config.template else self.classes.templates
+
+    @property
+    def zero_shot_weights(self) -> Tensor:
+        """Class weights (C, D) of the templates, unit rows."""
+        return self.kept()
 
     def _zero_shot_weights(self) -> Tensor:
         return class_weights(self.backbone.as_loaded(), self.classes.with_templates(self._templates()))
@@ -128,7 +133,7 @@ class ProGrad(AdaptedCLIP):
 
     def rebuild_from_names(self) -> None:
         self.context.set_classes(self.backbone, self.classes)
-        self.zero_shot_weights = self._zero_shot_weights()
+        self.kept = self.backbone.keep_text(self._zero_shot_weights)
 
 
 def _in_use(learnt: Iterable[str], gradients: Iterable[Tensor | None]) -> dict[str, Tensor]:

@@ -34,6 +34,7 @@ from adaptkit.layers.deep_prompts import by_layer, deep_text_prompts, vision_pro
 from adaptkit.layers.epoch_average import EpochAverage
 from adaptkit.options import option, options
 from adaptkit.towers.vision import embed_patches, encode_patches
+from adaptkit.towers.watch import Kept
 
 Self = TypeVar("Self", bound="PromptSRC")
 
@@ -65,7 +66,6 @@ class PromptSRC(AdaptedCLIP):
 
     consumes = "images"
     provides = frozenset({"class_weights", "image_tokens", "encode_text"})
-    frozen_weights: Tensor | None
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: PromptSRCConfig):
         super().__init__(backbone, classes)
@@ -75,7 +75,7 @@ class PromptSRC(AdaptedCLIP):
         self.text_prompts = deep_text_prompts(backbone, config.n_ctx_text, config.depth_text)
         self.vision_prompts = vision_prompts(backbone, config.n_ctx_vision, config.depth_vision, "promptsrc")
         self.average = EpochAverage(self._learnt(), config.average_mean, config.average_std)
-        self.register_buffer("frozen_weights", None, persistent=False)  # g (C, D), made at its first use
+        self.kept: Kept | None = None  # g (C, D), made at its first use
 
     def _learnt(self) -> list[Tensor]:
         return [self.context.ctx, *self.text_prompts, *self.vision_prompts]
@@ -132,9 +132,12 @@ class PromptSRC(AdaptedCLIP):
         }
 
     def _frozen_class_weights(self) -> Tensor:
-        if self.frozen_weights is None:
-            self.frozen_weights = F.normalize(mean_template_features(self.backbone.as_loaded(), self.classes), dim=-1)
-        return self.frozen_weights
+        if self.kept is None:
+            self.kept = self.backbone.keep_text(self._mean_class_weights)
+        return self.kept()
+
+    def _mean_class_weights(self) -> Tensor:
+        return F.normalize(mean_template_features(self.backbone.as_loaded(), self.classes), dim=-1)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         return self.context.encode(self.backbone, texts, by_layer(self.text_prompts, first=1))
@@ -144,7 +147,7 @@ class PromptSRC(AdaptedCLIP):
 
     def rebuild_from_names(self) -> None:
         self.context.set_classes(self.backbone, self.classes)
-        self.frozen_weights = None
+        self.kept = None
 
 
 def mean_template_features(backbone: FrozenCLIP, classes: ClassSet) -> Tensor:

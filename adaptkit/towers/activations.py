@@ -15,7 +15,8 @@ class LeanQuickGELU(QuickGELU):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # A graph has no place and no need for Python.
+        # A graph has no place and no need for Python, and transforms of functions cannot look into it.
+        if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active():
             return super().forward(x)
         return _QuickGELUFunction.apply(x)
 

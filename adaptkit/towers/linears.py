@@ -68,6 +68,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _runs_on_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     return (
         not torch.compiler.is_compiling()  # First, because a compiler cannot trace the other checks.
+        and not torch.jit.is_tracing()
+        and not torch._C._are_functorch_transforms_active()
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and weight.numel() >= MIN_WEIGHT_NUMEL

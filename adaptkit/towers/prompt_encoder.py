@@ -10,6 +10,7 @@ from adaptkit.towers.full_text import encode_full_text
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.token_tree import PromptTokens
 from adaptkit.towers.tree_encoder import MEMORY_BUDGET, TreeEncoder
+from adaptkit.towers.watch import Watch, current
 
 
 def prompt_encoder(
@@ -33,9 +34,13 @@ class FullEncoder(nn.Module):
 
     def __init__(self, tower: TextTower, prompts: PromptTokens):
         super().__init__()
-        self.tower = tower
-        device = tower.device
+        self.tower, self.prompts = tower, prompts
         self.n_slots, self.start = prompts.n_slots, prompts.start
+        self.watch = Watch([tower.token_embedding])
+        self._register_indices()
+
+    def _register_indices(self) -> None:
+        prompts, device = self.prompts, self.tower.device
         self.register_buffer("ids", prompts.ids.to(device), persistent=False)
         self.register_buffer("slots", prompts.slots.to(device), persistent=False)
         self.register_buffer("ends", prompts.ends.to(device), persistent=False)
@@ -51,6 +56,9 @@ class FullEncoder(nn.Module):
         Raises:
             ValueError: if `ctx` does not have the S tokens of the prompts.
         """
+        if self.watch.changed():  # An empty module has empty indices, too.
+            self._register_indices()
+        self.tower = current(self.tower)
         fixed = self.tower.token_embedding(self.ids).to(self.tower.dtype)  # (C, L, D_t)
         if ctx is None:
             ctx = fixed.new_zeros(1, 0, self.tower.width)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.towers.block import Block, is_supported_block
+from adaptkit.towers.watch import Home
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class TextTower:
     class_embedding: Tensor | None
     pad_id: int | None  # Id hidden from all positions; None shows padding.
     pads_from_the_front: bool  # CoCa's released weights shift the padding mask by one.
+    homes: tuple[Home, ...] = ()  # Where the tensors come from, see `watch.current`.
 
     @property
     def width(self) -> int:

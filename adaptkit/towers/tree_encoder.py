@@ -19,6 +19,7 @@ from adaptkit.towers import attention
 from adaptkit.towers.block import NO_PROMPTS, Block, add_attention, add_mlp, last_attending, replace_tokens, stand_in
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.token_tree import ROW_LENGTH, PromptTokens, TokenTree, build_tree
+from adaptkit.towers.watch import Watch, current
 
 # Bytes of activations; larger passes run in chunks of classes, which the backward pass computes again.
 MEMORY_BUDGET = 4 * 2**30
@@ -55,18 +56,27 @@ class TreeEncoder(nn.Module):
         memory_budget: int = MEMORY_BUDGET,
     ):
         super().__init__()
-        self.tower = tower
-        self.memory_budget = memory_budget
+        self.tower, self.prompts = tower, prompts
+        self.memory_budget, self.longest_row = memory_budget, row_length
         self.n_slots, self.start = prompts.n_slots, prompts.start
+        self._build()
+        first = tower.blocks[0]
+        parts = [getattr(first, name, None) for name in ("ln_1", "attn")]
+        of_first = [part for part in parts if isinstance(part, nn.Module)]
+        at_home = [home.module for home in tower.homes if home.field == "positional_embedding"]
+        self.watch = Watch([tower.token_embedding, *of_first], alone=at_home)
+
+    def _build(self) -> None:
+        """Build the tree, and keep what is made of the weights as they are now."""
         # Buffers made in inference mode could never be trained on.
         with torch.inference_mode(False), torch.no_grad():
-            tree = build_tree(prompts, row_length)
+            tree = build_tree(self.prompts, self.longest_row)
             self.trunk_length, self.row_length, self.n_rows = tree.trunk_length, tree.row_length, tree.n_rows
             self._register_indices(tree)
             self._embed_fixed_tokens()
 
     def _register_indices(self, tree: TokenTree) -> None:
-        device = self.tower.positional_embedding.device
+        device = self.tower.token_embedding.weight.device
         for name in ("ids", "slots", "positions", "mask", "ends", "end_mask", "end_of_class"):
             self.register_buffer(name, getattr(tree, name).to(device), persistent=False)
         learnt_at = (tree.slots >= 0).nonzero()[:, 0]  # (m,), in order: trunk, then row by row
@@ -99,10 +109,15 @@ class TreeEncoder(nn.Module):
         Raises:
             ValueError: if `ctx` does not have the S tokens of the prompts, or the trunk is too short for `deep`.
         """
+        if self.watch.changed():
+            with torch.autocast(self.fixed.device.type, enabled=False):
+                self.tower = current(self.tower)
+                self._build()
         if ctx is None:
             ctx = self.fixed.new_zeros(1, 0, self.tower.width)
         if ctx.shape[1] != self.n_slots:
             raise ValueError(f"ctx has shape {tuple(ctx.shape)}; the prompts have {self.n_slots} learnt tokens")
+        self.tower = current(self.tower)
         longest = max((prompt.shape[-2] for prompt in deep.values()), default=0)
         if longest and self.start + longest > self.trunk_length:
             raise ValueError(

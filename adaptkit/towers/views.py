@@ -1,5 +1,6 @@
 """The text tower of an open_clip model as a `TextTower`, or None for one of another kind; what both towers learn."""
 
+from collections.abc import Callable
 from dataclasses import fields
 
 from open_clip.coca_model import CoCa
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower
+from adaptkit.towers.watch import Kept, Watch
 
 UNLIMITED = 77  # open_clip's own limit for a text tower that has none, because its positions are relative (mT5)
 
@@ -68,6 +70,18 @@ def without_common_padding(model: CLIP | CustomTextCLIP | CoCa, tokens: Tensor) 
         return tokens
     real = (tokens != text.config.pad_token_id).any(dim=0)
     return tokens[:, : int(real.nonzero().max()) + 1] if real.any() else tokens[:, :1]
+
+
+def watch_of_text(model: CLIP | CustomTextCLIP | CoCa) -> Watch:
+    """A watch of the weights that a text's feature is made of."""
+    if isinstance(model, CLIP):
+        return Watch([model.token_embedding, model.transformer, model.ln_final], alone=[model])
+    return Watch([model.text])
+
+
+def keep_text(model: CLIP | CustomTextCLIP | CoCa, make: Callable[[], Tensor]) -> Kept:
+    """A tensor made of the text tower's frozen weights, made again when they have changed."""
+    return Kept(make, watch_of_text(model))
 
 
 def learnt_parameters(tower: TextTower | VisionTower) -> list[nn.Parameter]:

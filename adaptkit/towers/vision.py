@@ -26,6 +26,7 @@ from adaptkit.towers.block import (
     stand_in,
 )
 from adaptkit.towers.pooling import AttentionPool, PatchMean
+from adaptkit.towers.watch import Home
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class VisionTower:
     pool: PatchMean | AttentionPool | None
     pools_normed: bool  # Whether `ln_post` stands in front of the pool.
     projection: Tensor | nn.Module | None  # (D_p, D)
+    homes: tuple[Home, ...] = ()  # Where the tensors come from, see `watch.current`.
 
     @property
     def depth(self) -> int:

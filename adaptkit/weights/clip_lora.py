@@ -134,7 +134,6 @@ class CLIPLoRA(AdaptedCLIP):
         """A plain backbone with the updates folded into its own weights; this method stays as it is."""
         text, vision = self.frozen_towers
         plain = copy.deepcopy(self.backbone.with_towers(text=text, vision=vision))
-        plain.__dict__.pop("weights_hash", None)
         plain.source = None  # No file holds these weights yet.
         plain.name = f"{self.backbone.name}+clip_lora"
         for ours, theirs in (

@@ -13,7 +13,7 @@ targets that a tower would never run.
 
 import copy
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
@@ -29,6 +29,7 @@ from adaptkit.contract.registry import register_method
 from adaptkit.layers.block_view import require_text_blocks
 from adaptkit.layers.split_towers import SplitTower, take_own_memory
 from adaptkit.options import option, options
+from adaptkit.towers.watch import Watch
 from adaptkit.weights.peft_bases import Bases
 from adaptkit.weights.peft_tuner import PEFT_ERRORS, kind_of, read_tuner, wrap
 
@@ -92,6 +93,7 @@ class PEFT(AdaptedCLIP):
         super().__init__(_view(backbone, layers), classes)
         self.frozen_towers = backbone.text_tower, backbone.vision_tower
         self.encoder, self.peft_model, self.bases = config.encoder, peft_model, bases
+        self.watch = Watch([backbone.model])
         # A decomposition of the weights is the same on another machine up to its signs: an adapter takes it along.
         self.carries_fixed = kind not in SEEDED
         self.starts_alike = json.loads(config.settings).get("init_lora_weights") == "pissa"
@@ -138,14 +140,29 @@ class PEFT(AdaptedCLIP):
         image_features = self.encode_image(x) if self.consumes == "images" else x  # (B, D)
         return self.backbone.logits(image_features, self.current_class_weights())
 
+    def encode_image(self, images: Tensor) -> Tensor:
+        self._follow()
+        return self.backbone.encode_image(images)
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        self._follow()
+        return self.backbone.encode_text(texts)
+
     def image_tokens(self, images: Tensor) -> Tensor:
+        self._follow()
         return self.backbone.encode_tokens(images)
 
     def loss(self, x: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(x), labels)
 
     def class_weights(self) -> Tensor:
+        self._follow()
         return self.prompts()  # (C, D)
+
+    def _follow(self) -> None:
+        """Take the frozen weights from the backbone again if they have changed there."""
+        if self.watch.changed():
+            self.bases.follow()
 
     def rebuild_from_names(self) -> None:
         self.prompts.set_classes(self.backbone, self.classes)
@@ -193,7 +210,6 @@ class PEFT(AdaptedCLIP):
         merged = dict(copy.deepcopy(self.peft_model).merge_and_unload().named_parameters())
         text, vision = self.frozen_towers
         plain = copy.deepcopy(self.backbone.with_towers(text=text, vision=vision))
-        plain.__dict__.pop("weights_hash", None)
         plain.source = None  # No file holds these weights yet.
         plain.name = f"{self.backbone.name}+peft"
         own = dict(_layers(plain, self.encoder).named_parameters())  # On the memory of the plain backbone's weights.

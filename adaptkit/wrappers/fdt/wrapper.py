@@ -27,6 +27,7 @@ from adaptkit.contract.method import Support
 from adaptkit.contract.registry import register_wrapper
 from adaptkit.contract.wrapper import MakeInner, MethodWrapper
 from adaptkit.layers.full_precision import at_least_fp32
+from adaptkit.towers.views import watch_of_text
 from adaptkit.wrappers.fdt.grounding import token_scores
 from adaptkit.wrappers.fdt.head import FDTConfig, GroundingHead
 
@@ -65,6 +66,7 @@ class FDTWrapper(MethodWrapper):
         if config.coupling == "joint":
             self.provides = self.provides - {"backward"}
         self.config = config
+        self.watch = watch_of_text(backbone.model)
         self._encode_words()
         self.head = GroundingHead(vision.row_width, backbone.text_width, self.projected_words, config)
         self._kept: Tensor | None = None
@@ -80,6 +82,12 @@ class FDTWrapper(MethodWrapper):
         texts = [template.format(name) for name in self.inner.classes.readable]
         for name, tensor in zip(("words", "projected_words", "real_words"), self._rows_of(texts), strict=True):
             self.register_buffer(name, tensor, persistent=False)
+
+    def _follow(self) -> None:
+        """Encode the words again if the text tower's weights have changed."""
+        if self.watch.changed():
+            with torch.autocast(self.device.type, enabled=False):
+                self._encode_words()
 
     def _rows_of(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
         """Word rows (C, L, D_t), their projections (C, L, d) and the real words (C, L), of the tower as loaded."""
@@ -116,6 +124,7 @@ class FDTWrapper(MethodWrapper):
 
     def _class_features(self) -> Tensor:
         """Features F (C, d) of the classes' words, unit rows."""
+        self._follow()
         activations = self.head.text_activations(*self._word_rows())
         return self.head.text_features(activations)
 
@@ -138,6 +147,7 @@ class FDTWrapper(MethodWrapper):
 
     def _pooled_words(self) -> Tensor:
         """Pooled scores (C, N) of the classes' words, not divided by T."""
+        self._follow()
         return self.head.text_scores(*self._word_rows())
 
     def _word_rows(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -23,7 +23,7 @@ def test_agreeing_and_vanishing_general_gradients_change_nothing():
 def test_a_teacher_with_the_same_logits_has_no_gradient(tiny_clip, classes, batch):
     method = create_method("prograd", tiny_clip, classes, words_init=False)
     features, labels = tiny_clip.encode_image(batch[0]), batch[1]
-    method.zero_shot_weights = method.class_weights().detach()
+    method.kept.value = method.class_weights().detach()
     _, domain, general = method.gradients(features, labels)
     assert general["context.ctx"].norm() < 1e-5 * domain["context.ctx"].norm()
 

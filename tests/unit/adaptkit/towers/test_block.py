@@ -9,9 +9,8 @@ from tests.helpers.models import FAMILIES, WITH_VIT_BLOCKS, build
 
 IMAGE_SIZE = {"modified_resnet": 64, "timm_tower": 160, "siglip_style": 160}
 # open_clip's own, with a class token; tests/contract/test_every_architecture.py has the others.
-OPEN_CLIP_S_OWN = tuple(
-    f for f in WITH_VIT_BLOCKS if f not in ("timm_tower", "siglip_style", "coca_style", "clipa_style")
-)
+WITH_A_POOL = ("timm_tower", "siglip_style", "coca_style", "clipa_style")
+OPEN_CLIP_S_OWN = tuple(family for family in WITH_VIT_BLOCKS if family not in WITH_A_POOL)
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
