@@ -52,6 +52,12 @@ def parts(hint):
     return {hint, *(part for argument in get_args(hint) for part in parts(argument))}
 
 
+def number_of(hint):
+    """int or float, if that is what a value may be, also beside None; None otherwise."""
+    alone = [hint] if hint in (int, float) else [part for part in get_args(hint) if part is not type(None)]
+    return alone[0] if len(alone) == 1 and alone[0] in (int, float) and get_origin(hint) is not tuple else None
+
+
 def changed(kind, name, value):
     return dataclasses.replace(kind(), **{name: value})
 
@@ -83,14 +89,14 @@ def test_a_value_of_another_type_is_refused(kind, name):
 @pytest.mark.parametrize(("kind", "name"), OPTIONS)
 def test_every_number_has_a_range_and_keeps_to_it(kind, name):
     declaration = declared(kind)[name]
-    if declaration.hint not in (int, float):
+    if not number_of(declaration.hint):
         return
-    outside = just_outside(declaration.limits, declaration.hint is int)
+    outside = just_outside(declaration.limits, number_of(declaration.hint) is int)
     assert outside, "a number needs a range"
     for number in outside:
         with pytest.raises(ValueError, match=rf"^{name}=.*; expected {re.escape(str(declaration.limits))}"):
             changed(kind, name, number)
-    for number in (float("nan"), float("inf")) if declaration.hint is float else ():
+    for number in (float("nan"), float("inf")) if number_of(declaration.hint) is float else ():
         with pytest.raises(ValueError, match=rf"^{name}=.*; expected a finite number"):
             changed(kind, name, number)
 
@@ -98,7 +104,7 @@ def test_every_number_has_a_range_and_keeps_to_it(kind, name):
 @pytest.mark.parametrize(("kind", "name"), OPTIONS)
 def test_every_number_of_a_list_has_a_range_and_keeps_to_it(kind, name):
     declaration = declared(kind)[name]
-    if declaration.hint in (int, float) or not parts(declaration.hint) & {int, float}:
+    if number_of(declaration.hint) or not parts(declaration.hint) & {int, float}:
         return
     if name in ("text_blocks", "vision_blocks") and KINDS[kind].startswith("method"):
         return  # negative ones count from the last block, and the tower says how many there are

@@ -24,9 +24,9 @@ def test_nothing_of_the_novel_classes_is_seen_before_the_tests(name, tiny_clip, 
     at_first_test: list[int] = []
     tokenizer_words, load, test = Tokenizer.words, FewShotDataset.load, trainers.runs.execute._test
 
-    def spied_words(self: Tokenizer, text: str) -> list[int]:
-        words.append(text)
-        return tokenizer_words(self, text)
+    def spied_words(self: Tokenizer, text: str, behind: str = "") -> list[int]:
+        words.append(f"{behind} {text}")
+        return tokenizer_words(self, text, behind)
 
     def spied_load(self: FewShotDataset, item: Item):
         images.append(item)
