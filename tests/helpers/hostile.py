@@ -205,7 +205,7 @@ def exit_code(words: Sequence[str]) -> int:
             return stop.code
 
 
-def problem(code: int, said: str) -> str | None:
+def problem(code: int, said: str, errors_at_least: int = 1) -> str | None:
     """What is wrong with how a command on a bad input ended; None where it ended well."""
     errors = [line for line in said.splitlines() if "error:" in line]
     if "Traceback" in said or "fault of adaptkit" in said or code == 1:
@@ -214,9 +214,9 @@ def problem(code: int, said: str) -> str | None:
         return "it took all the memory there is"
     if code not in (0, 2):
         return f"its exit code is {code}"
-    if code == 2 and len(errors) != 1:
+    if code == 2 and not errors_at_least <= len(errors) <= 1:
         return f"it said {len(errors)} lines of error"
-    if code == 2 and len(errors[0]) > 2500:
+    if any(len(line) > 2500 for line in errors):
         return "its error is endless"
     if "\x1b[" in said:
         return "it printed escape codes"

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from datasets_fewshot.store.feature_store import Entry, FeatureStore
     from datasets_fewshot.upkeep.doctor import Report
 
-OK, DIFFERS, FAILED = 0, 1, 2
+OK, TO_BE_MENDED = 0, 2  # exit codes; 1 is for faults of adaptkit
+DIFFERS, FAILED = 1, 2  # verdicts of the doctor
 
 
 def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -44,7 +45,7 @@ def _add_doctor(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser = verbs.add_parser(
         "doctor",
         help="say what of a data set is there, what is missing and what to do",
-        epilog="exit code: 0 as in the papers, 1 usable but not what the papers used, 2 not usable",
+        epilog="exit code: 0 as in the papers, 2 not usable, or usable and not what the papers used",
     )
     parser.add_argument(
         "names",
@@ -103,7 +104,7 @@ def _add_cache(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     for verb, run, text in (
         ("ls", _cache_ls, "list what is stored"),
         ("rm", _cache_rm, "remove stored features"),
-        ("verify", _cache_verify, "check all checksums; exit code 1 if something is damaged"),
+        ("verify", _cache_verify, "check all checksums; exit code 2 if something is damaged"),
     ):
         parser = verbs.add_parser(verb, help=text)
         parser.add_argument("--folder", type=values.path, help="the store (default: features/ in $ADAPTKIT_CACHE)")
@@ -172,7 +173,7 @@ def _doctor(args: argparse.Namespace) -> int:
         codes.append(report.exit_code)
     if len(codes) > 1:
         print(f"{codes.count(OK)} as in the papers, {codes.count(DIFFERS)} differ, {codes.count(FAILED)} not usable")
-    return max(codes)
+    return TO_BE_MENDED if any(codes) else OK
 
 
 def _is_own(name: str) -> bool:
@@ -199,7 +200,7 @@ def _prepare(args: argparse.Namespace) -> int:
     prepare(PAPER_DATASETS[args.name], args.root, print)
     report = examine(args.name, args.root)
     print(report)
-    return report.exit_code
+    return TO_BE_MENDED if report.exit_code else OK
 
 
 def _show(args: argparse.Namespace) -> int:
@@ -305,4 +306,4 @@ def _cache_verify(args: argparse.Namespace) -> int:
             print(f"damaged  {entry.folder.name}: {error}")
             damaged += 1
     print(f"{damaged} damaged in {store.folder}; they are encoded again when they are next needed")
-    return DIFFERS if damaged else OK
+    return TO_BE_MENDED if damaged else OK

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from adaptkit import AdaptedCLIP, Prediction
     from adaptkit.contract.answers import Answering
 
-OK, SOME_UNREADABLE = 0, 1
+OK, SOME_UNREADABLE = 0, 2
 STDIN = "-"
 
 
@@ -30,7 +30,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "predict",
         help="classify images with a saved adapter",
         description="Classify images with a saved adapter: one line per image, printed as soon as it is known.",
-        epilog="exit code: 0, 1 if some images could not be read (the others are classified), 2 after an error",
+        epilog="exit code: 0; 2 after an error, or if some images could not be read (the others are classified)",
     )
     add_adapter(parser)
     parser.add_argument(

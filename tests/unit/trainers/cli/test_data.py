@@ -41,7 +41,7 @@ def test_list_names_every_data_set_with_sizes_and_places(tmp_path, capsys):
 
 def test_doctor_tells_by_its_exit_code(tmp_path, capsys):
     make_tree("eurosat", tmp_path, PAPER_DATASETS["eurosat"].layouts[0])
-    assert run("data", "doctor", "eurosat", "--root", tmp_path) == 1
+    assert run("data", "doctor", "eurosat", "--root", tmp_path) == 2
     assert run("data", "doctor", "eurosat", "dtd", "--root", tmp_path) == 2
     assert "0 as in the papers, 1 differ, 1 not usable" in capsys.readouterr().out
 
@@ -89,7 +89,7 @@ def test_show_draws_a_fallback_split_where_asked(tmp_path):
 
 def test_prepare_checks_what_is_there(tmp_path, capsys):
     make_tree("eurosat", tmp_path, PAPER_DATASETS["eurosat"].layouts[0])
-    assert run("data", "prepare", "eurosat", "--root", tmp_path) == 1
+    assert run("data", "prepare", "eurosat", "--root", tmp_path) == 2
     assert "EuroSAT is in" in capsys.readouterr().out
 
 
@@ -125,7 +125,7 @@ def test_cache_verify_finds_damage(store, capsys):
     assert run("cache", "verify") == 0
     file = store.folder / KEY.digest() / "features.bin"
     file.write_bytes(bytes(24))
-    assert run("cache", "verify") == 1
+    assert run("cache", "verify") == 2
     assert "shards [0] of 1 do not match" in capsys.readouterr().out
 
 

@@ -78,7 +78,7 @@ def test_an_unreadable_image_is_reported_and_the_others_are_classified(adapter, 
     (images / "a2.png").write_bytes(b"\x89PNG no")
     words = ["predict", adapter, images, images / "missing.png", "--batch-size", "2", *(["--json"] if as_json else [])]
     code, lines, error = run(capsys, *words)
-    assert code == 1
+    assert code == 2
     assert "2 of 4 images could not be read" in error
     if as_json:
         assert [json.loads(line).keys() for line in lines] == [{"image", "classes"}, {"image", "error"}] * 2
