@@ -195,7 +195,7 @@ class FeatureStore:
 
 def _set_aside(target: Path) -> None:
     """Make room for an entry where a folder is in its place that holds files of somebody else."""
-    if target.is_dir() and not (target / "entry.json").exists():  # else another process was faster
+    if target.is_dir() and not (target / "entry.json").is_file():  # else another process was faster
         aside = target.with_name(f"kept-{target.name}-{uuid.uuid4().hex[:8]}")
         target.rename(aside)
         warnings.warn(f"{aside} holds files that adaptkit did not write; they were moved there", stacklevel=4)

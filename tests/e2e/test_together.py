@@ -184,7 +184,7 @@ def test_when_one_of_them_is_killed_all_go_on_from_the_checkpoint_with_the_same_
 
 def test_a_batch_that_is_smaller_than_the_team_is_refused(matrix):
     with pytest.raises(ValueError, match=r"a batch of 1 cannot be shared by 2 processes; raise OPTIM\.BATCH_SIZE"):
-        matrix("LAUNCH.PROCESSES", "2", "METHODS", "[ivlp]", "OPTIM.BATCH_SIZE", "1")
+        matrix("LAUNCH.PROCESSES", "2", "METHODS", "[clip_lora]", "OPTIM.BATCH_SIZE", "1")
 
 
 def test_only_one_launcher_and_worker_goes_with_processes():
