@@ -93,7 +93,7 @@ class CLAP(AdaptedCLIP):
     def logits(self, image_features: Tensor) -> Tensor:
         """Frozen image features (B, D), fresh or from the cache -> logits (B, C)."""
         with torch.autocast(image_features.device.type, enabled=False):
-            return self.backbone.logits(image_features.to(self.text_features), self.prototypes)
+            return self.backbone.logits(image_features.to(self.prototypes), self.prototypes)
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels) + self.regularizer(image_features, labels)
