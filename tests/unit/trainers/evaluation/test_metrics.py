@@ -81,6 +81,7 @@ def test_names_have_to_be_as_many_as_columns():
 
 
 def test_the_confusion_matrix_of_the_files_is_that_of_scikit_learn(tmp_path):
+    pytest.importorskip("matplotlib")
     logits, labels = drawn(0, 7, 60)
     files, missing = write_judgement(judge(logits, labels, NAMES), tmp_path)
     assert missing is None

@@ -1,6 +1,7 @@
 """Class names on the command line, and what `predict`, `explain`, `export` and `serve` do with them."""
 
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -11,7 +12,12 @@ from tests.helpers.synthetic import NAMES
 from trainers.cli import main
 
 SHARED = ("cat", "dog", "cat", "violin")
-VERBS = ("predict", "explain", "export", "serve")
+VERBS = (
+    "predict",
+    "explain",
+    "export",
+    pytest.param("serve", marks=pytest.mark.skipif(not find_spec("uvicorn"), reason="serving needs uvicorn")),
+)
 
 
 @pytest.fixture(scope="module")
