@@ -42,7 +42,7 @@ PNG = _picture("PNG")
 CONTENTS: dict[str, bytes] = {
     "empty": b"",
     "spaces": b" \n\t\n",
-    "words": b"hello, this is no such file\n",
+    "plain_text": b"hello, this is no such file\n",
     "web_page": b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
     "xml": b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>',
     "random": np.random.default_rng(0).bytes(4096),
