@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from adaptkit.backbone.huggingface_protocols import HuggingFaceModel, VisionConfig
 from adaptkit.backbone.huggingface_weights import (
+    TIMM,
     State,
     activation,
     blocks,
-    packed_qkv,
     preprocess_facts,
     renamed,
     tower_settings,
@@ -114,16 +114,4 @@ def _trunk_state(theirs: Mapping[str, Tensor], config: VisionConfig) -> State:
         packed = theirs[f"{place}.head.attention.in_proj_{kind}"]  # Query, key and value in one tensor.
         state[f"attn_pool.q.{kind}"] = packed[: config.hidden_size]
         state[f"attn_pool.kv.{kind}"] = packed[config.hidden_size :]
-    for layer in range(config.num_hidden_layers):
-        theirs_at, at = f"{place}.encoder.layers.{layer}", f"blocks.{layer}"
-        for theirs_name, name in (
-            ("layer_norm1", "norm1"),
-            ("layer_norm2", "norm2"),
-            ("mlp.fc1", "mlp.fc1"),
-            ("mlp.fc2", "mlp.fc2"),
-            ("self_attn.out_proj", "attn.proj"),
-        ):
-            state |= dict(renamed(theirs, f"{theirs_at}.{theirs_name}", f"{at}.{name}"))
-        for kind in ("weight", "bias"):
-            state[f"{at}.attn.qkv.{kind}"] = packed_qkv(theirs, theirs_at, kind)
-    return state
+    return state | blocks(theirs, place, "blocks", config.num_hidden_layers, TIMM)

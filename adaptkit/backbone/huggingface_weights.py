@@ -1,6 +1,7 @@
 """The words that the converters of Hugging Face's models share: settings and weights under open_clip's names."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -29,21 +30,37 @@ def activation(name: str) -> dict[str, str]:
     return known[name]
 
 
-def blocks(theirs: Mapping[str, Tensor], place: str, prefix: str, layers: int) -> State:
-    """A tower's blocks under the names of open_clip's residual blocks."""
+@dataclass(frozen=True)
+class BlockNames:
+    """What a library calls the parts of a residual block."""
+
+    norm1: str
+    norm2: str
+    fc1: str
+    fc2: str
+    out: str
+    qkv: str  # with the kind behind it, "weight" or "bias"
+
+
+OPEN_CLIP = BlockNames("ln_1", "ln_2", "mlp.c_fc", "mlp.c_proj", "attn.out_proj", "attn.in_proj_")
+TIMM = BlockNames("norm1", "norm2", "mlp.fc1", "mlp.fc2", "attn.proj", "attn.qkv.")
+
+
+def blocks(theirs: Mapping[str, Tensor], place: str, prefix: str, layers: int, names: BlockNames = OPEN_CLIP) -> State:
+    """A tower's blocks under the names of another library's residual blocks."""
     state: State = {}
     for layer in range(layers):
         theirs_at, at = f"{place}.encoder.layers.{layer}", f"{prefix}.{layer}"
         for theirs_name, name in (
-            ("layer_norm1", "ln_1"),
-            ("layer_norm2", "ln_2"),
-            ("mlp.fc1", "mlp.c_fc"),
-            ("mlp.fc2", "mlp.c_proj"),
-            ("self_attn.out_proj", "attn.out_proj"),
+            ("layer_norm1", names.norm1),
+            ("layer_norm2", names.norm2),
+            ("mlp.fc1", names.fc1),
+            ("mlp.fc2", names.fc2),
+            ("self_attn.out_proj", names.out),
         ):
             state |= dict(renamed(theirs, f"{theirs_at}.{theirs_name}", f"{at}.{name}"))
         for kind in ("weight", "bias"):
-            state[f"{at}.attn.in_proj_{kind}"] = packed_qkv(theirs, theirs_at, kind)
+            state[f"{at}.{names.qkv}{kind}"] = packed_qkv(theirs, theirs_at, kind)
     return state
 
 

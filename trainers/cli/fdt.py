@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainers.cli import values
-from trainers.cli.adapter.options import add_adapter
+from trainers.cli.adapter.options import add_adapter, add_labelled_images
 
 if TYPE_CHECKING:
     from adaptkit import AdaptedCLIP
@@ -32,21 +32,7 @@ def _add_show(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     show.add_argument(
         "--pretrained", type=values.text, help="tag of the backbone's weights, where a run's record does not name it"
     )
-    show.add_argument(
-        "--data",
-        type=values.path_as_text,
-        required=True,
-        metavar="DATA",
-        help="a folder of class folders, a table or a name",
-    )
-    show.add_argument("--root", type=values.path, help="the folder that holds the data sets of the papers")
-    show.add_argument(
-        "--classnames", type=values.path_as_text, metavar="FILE", help="names for the classes of own images"
-    )
-    show.add_argument(
-        "--part", choices=("test", "val", "train", "all"), default="test", help="which images (default: test)"
-    )
-    show.add_argument("--skip-bad", action="store_true", help="leave unreadable images of own data out")
+    add_labelled_images(show)
     show.add_argument(
         "--tokens",
         type=values.wholes(0),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainers.cli import values
-from trainers.cli.adapter.options import add_adapter, open_adapter
+from trainers.cli.adapter.options import add_adapter, add_labelled_images, open_adapter
 from trainers.cli.own_data import add_table_options, table_options
 
 if TYPE_CHECKING:
@@ -32,20 +32,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "images. An adapter that takes other names answers among the images' classes where it does not know them all.",
     )
     add_adapter(parser)
-    parser.add_argument(
-        "--data",
-        type=values.path_as_text,
-        required=True,
-        metavar="DATA",
-        help="a folder of class folders, a table or a name",
-    )
-    parser.add_argument("--root", type=values.path, help="the folder that holds the data sets of the papers")
-    parser.add_argument(
-        "--classnames", type=values.path_as_text, metavar="FILE", help="names for the classes of own images"
-    )
-    parser.add_argument(
-        "--part", choices=("test", "val", "train", "all"), default="test", help="which images (default: test)"
-    )
+    add_labelled_images(parser)
     parser.add_argument(
         "--among",
         choices=("adapter", "data"),
@@ -53,7 +40,6 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="whose classes may be the answer: all of the adapter's, which contain the images' (default), or only "
         "those that the images have, which makes the task easier",
     )
-    parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images of own data out")
     add_table_options(parser)
     parser.add_argument("--workers", type=values.helpers, default=0, help="processes that decode images (default: 0)")
     parser.add_argument("--json", action="store_true", help="all numbers as JSON, those of every class too")

@@ -40,6 +40,25 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_labelled_images(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name labelled images to a parser: a data set, where it lies, and a part of it."""
+    parser.add_argument(
+        "--data",
+        type=values.path_as_text,
+        required=True,
+        metavar="DATA",
+        help="a folder of class folders, a table or a name",
+    )
+    parser.add_argument("--root", type=values.path, help="the folder that holds the data sets of the papers")
+    parser.add_argument(
+        "--classnames", type=values.path_as_text, metavar="FILE", help="names for the classes of own images"
+    )
+    parser.add_argument(
+        "--part", choices=("test", "val", "train", "all"), default="test", help="which images (default: test)"
+    )
+    parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images of own data out")
+
+
 def add_classes(parser: argparse.ArgumentParser) -> None:
     """Add the options of class names that replace the adapter's own to a parser."""
     parser.add_argument(
