@@ -14,7 +14,7 @@ import difflib
 import functools
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -211,8 +211,18 @@ def _fits_a_float(value: object) -> bool:
 
 
 def _all_have_types(values: tuple[object, ...], hints: tuple[object, ...]) -> bool:
-    hints = hints[:1] * len(values) if hints[1:] == (...,) else hints
+    if hints[1:] == (...,):
+        values = _one_of_each_type(values, hints[0])
+        hints = hints[:1] * len(values)
     return len(values) == len(hints) and all(map(_has_type, values, hints))
+
+
+def _one_of_each_type(values: Sequence[object], hint: object) -> tuple[object, ...]:
+    """Values that stand for all, because the annotation asks for their types alone; long lists have few types."""
+    asked = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    kinds = {type(value): value for value in values}
+    told_by_type = set(asked) <= {str, bool, float, type(None)} and int not in kinds  # an int may be too large a float
+    return tuple(kinds.values()) if told_by_type else tuple(values)
 
 
 def from_plain(value: object, hint: object) -> object:
@@ -225,6 +235,8 @@ def from_plain(value: object, hint: object) -> object:
         candidates = [from_plain(value, argument) for argument in arguments if not _has_type(value, type(None))]
         return next((each for each in candidates if _has_type(each, hint)), value)
     if origin is tuple and isinstance(value, list | tuple):
+        if arguments[1:] == (...,) and len(_one_of_each_type(value, arguments[0])) < len(value):
+            return tuple(value)  # values that are told by their types alone are plain already
         hints = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
         return tuple(map(from_plain, value, hints)) if len(hints) == len(value) else tuple(value)
     if hint is float and type(value) is int and _fits_a_float(value):

@@ -167,3 +167,16 @@ def test_create_method_checks_a_plugin_s_plain_options(tiny_clip, monkeypatch):
 def test_create_method_names_method_option_value_and_words(tiny_clip, method, given, message):
     with pytest.raises(ValueError, match=message):
         create_method(method, tiny_clip, ["cat"], **given)
+
+
+@pytest.mark.parametrize("wrong", ["1", True, 10**400])
+def test_one_wrong_value_in_a_long_list_is_found(wrong):
+    hint = tuple[float | None, ...]
+    values = from_plain([*[0.5] * 1000, None, wrong, *[0.5] * 1000], hint)
+    assert str(problem(values, hint)).startswith("expected a list, each entry a number")
+
+
+def test_a_whole_number_in_a_long_list_becomes_a_float():
+    values = from_plain([*[0.5] * 1000, None, 1], tuple[float | None, ...])
+    assert values[-1] == 1.0
+    assert type(values[-1]) is float
