@@ -10,6 +10,7 @@ import json
 import os
 from pathlib import Path
 
+from adaptkit.regular_file import read_json
 from datasets_fewshot.images.read import IMAGE_SUFFIXES
 from datasets_fewshot.store.cache_folder import cache_folder
 
@@ -47,12 +48,18 @@ def _image_names(folder: Path) -> list[str]:
 
 def _read(file: Path, times: dict[str, int]) -> dict[str, list[str]] | None:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file, "index of a folder")
     except (OSError, ValueError):
         return None
     if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("times") != times:
         return None
-    return content["names"]
+    names = content.get("names")
+    is_sound = isinstance(names, dict) and names.keys() == times.keys() and all(map(_are_names, names.values()))
+    return names if is_sound else None
+
+
+def _are_names(names: object) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def _write(file: Path, content: dict[str, object]) -> None:

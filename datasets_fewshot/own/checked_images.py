@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from adaptkit.regular_file import read_json
 from datasets_fewshot.dataset import Item
 from datasets_fewshot.images.read import BadImageError, load_image
 from datasets_fewshot.splits.files_hash import files_hash
@@ -28,9 +29,9 @@ def check_images(image_root: Path, paths: Sequence[str]) -> Checked:
     """Decode all images, or read what was found when they were decoded last."""
     digest = files_hash(image_root, [Item(path, 0, "") for path in paths])
     file = cache_folder() / "checked" / f"{digest[:32]}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        return Checked(frozenset(stored["bad"]), tuple(tuple(group) for group in stored["same"]))
+    known = _read(file, frozenset(paths))
+    if known is not None:
+        return known
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # PIL lets other threads run while it decodes
         pixels = pool.map(lambda path: _pixels_hash(image_root / path), paths)
         groups: dict[str | None, list[str]] = defaultdict(list)
@@ -44,6 +45,19 @@ def check_images(image_root: Path, paths: Sequence[str]) -> Checked:
         temporary.write_text(json.dumps({"bad": sorted(bad), "same": same}), encoding="utf-8")
         temporary.replace(file)
     return Checked(frozenset(bad), tuple(tuple(group) for group in same))
+
+
+def _read(file: Path, paths: frozenset[str]) -> Checked | None:
+    """What an earlier check of these images has stored; None if there is nothing, or something else."""
+    try:
+        stored = read_json(file, "result of a check of images")
+        if not isinstance(stored, dict):
+            return None
+        found = Checked(frozenset(stored["bad"]), tuple(tuple(group) for group in stored["same"]))
+        is_sound = found.bad.union(*found.same) <= paths
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return found if is_sound else None
 
 
 def _pixels_hash(path: Path) -> str | None:

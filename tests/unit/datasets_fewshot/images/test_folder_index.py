@@ -78,6 +78,21 @@ def test_a_damaged_memory_is_made_anew(images, own_cache, content):
     assert json.loads(file.read_text())["names"] == first
 
 
+@pytest.mark.parametrize("names", [None, [], {}, {"a": "1.jpg", "b": []}, {"a": [1], "b": []}])
+def test_an_index_of_other_types_is_made_anew(images, own_cache, names):
+    first = index_folders(images)
+    (file,) = (own_cache / "indexes").iterdir()
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"names": names}))
+    assert index_folders(images) == first
+
+
+def test_an_index_that_is_nested_deeply_is_made_anew(images, own_cache):
+    first = index_folders(images)
+    (file,) = (own_cache / "indexes").iterdir()
+    file.write_text("[" * 100_000)
+    assert index_folders(images) == first
+
+
 def test_a_cache_that_cannot_be_written_costs_only_time(images, tmp_path, monkeypatch):
     blocker = tmp_path / "a file"
     blocker.touch()

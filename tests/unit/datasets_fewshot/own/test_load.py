@@ -13,6 +13,7 @@ from datasets_fewshot import SplitError, load_own_data, read_split
 from datasets_fewshot.dataset import Item
 from datasets_fewshot.own.auto_split import auto_split
 from datasets_fewshot.own.load import SPLIT_FILE
+from datasets_fewshot.store.cache_folder import cache_folder
 
 
 def picture(path: Path, color: tuple[int, ...] = (200, 30, 10), mode: str = "RGB") -> Path:
@@ -166,6 +167,17 @@ def test_images_are_decoded_once_and_again_after_a_change(photos, monkeypatch):
     os.utime(photos / "cat" / "0.png", ns=(0, 0))
     load_own_data(photos)
     assert len(decoded) == 20
+
+
+@pytest.mark.parametrize(
+    "stored", ["[" * 100_000, "[]", '{"bad": 3}', '{"bad": [["cat/0.png"]], "same": []}', '{"bad": ["x"], "same": []}']
+)
+def test_a_damaged_result_of_a_check_is_made_anew(photos, stored):
+    before = load_own_data(photos)
+    (file,) = (cache_folder() / "checked").glob("*.json")
+    file.write_text(stored)
+    assert load_own_data(photos) == before
+    assert json.loads(file.read_text())["bad"] == []
 
 
 def test_a_split_of_ones_own_is_used(photos):
