@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 stream.flush()
     except KeyboardInterrupt:
         _leave_to_the_system(signal.SIGINT)
-        # `python -m` ends by the signal itself where an interrupt has passed through `exec` of a text, as imports
-        # have it often; CPython forgets that with the next text.
+        # `python -m` ends by the signal itself where an interrupt has passed through `exec` of a text, as
+        # imports of libraries often do; CPython forgets that with the next text.
         exec("")
         print("\nadaptkit: stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
         return STOPPED
