@@ -26,6 +26,7 @@ from trainers.cli.method_facts import MethodFacts, method_facts
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = Path(__file__).parent / "examples"
+SYSTEMS = Path(__file__).parent / "systems"
 RESULTS = ROOT / "benchmarks" / "results" / "base_to_novel.json"
 PLOTS = ROOT / "benchmarks" / "results" / "plots"
 ENCODED = {
@@ -50,6 +51,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     sections = {title: entries for entry in config.nav or [] for title, entries in entry.items()}
     sections["Methods"].extend({title: own} for title, own in methods_by_place().items())
     sections["Wrappers"].extend({name: f"wrappers/{name}.md"} for name in adaptkit.list_wrappers())
+    sections["Systems"].append({"Claims and measurements": "seed_systems.md"})
+    sections["Systems"].extend({path.stem: f"systems/{path.name}"} for path in sorted(SYSTEMS.glob("*.md")))
     sections["Examples"].extend({title_of(path): f"examples/{path.stem}.md"} for path in example_files())
     return config
 
