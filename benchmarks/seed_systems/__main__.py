@@ -33,8 +33,8 @@ Results = dict[str, dict]
 INTRODUCTION = """# What the seed papers' systems claim, and what was measured
 
 `python -m benchmarks.seed_systems` measured every number on this page with the embedded model and data, which are
-small, and wrote it from `benchmarks/results/seed_systems.json`. Numbers behind ± are standard errors. A claim that does not
-carry over here may hold on the paper's data and backbones; that was not tested where the table does not say so. The
+small, and wrote it from `benchmarks/results/seed_systems.json`. Numbers behind ± are standard errors. A claim that does
+not carry over here may hold on the paper's data and backbones; that was not tested where the table does not say so. The
 source "ours" marks what only our own adaptation claims."""
 
 

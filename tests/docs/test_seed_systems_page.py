@@ -27,7 +27,7 @@ def test_the_pages_say_what_the_result_file_says():
 def test_a_claim_that_does_not_carry_over_is_shown_as_such():
     for name, result in results().items():
         for finding in findings_of(result):
-            assert finding.why and finding.setting and finding.source, name
+            assert all((finding.why, finding.setting, finding.source)), name
             assert finding.values or finding.verdict == "not tested", name
 
 
