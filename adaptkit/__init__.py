@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from adaptkit.version import VERSION
 
 if TYPE_CHECKING:
-    from adaptkit import fdt, features, objectives, prompts, weights, wrappers
+    from adaptkit import fdt, features, heads, objectives, prompts, texts, weights, wrappers
     from adaptkit.artefacts.card import Metric, TrainingFacts
     from adaptkit.artefacts.config import ArtefactError
     from adaptkit.backbone.from_memory import as_backbone
@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     from adaptkit.classes.templates import templates_for
     from adaptkit.contract.adapted_towers import AdaptedTowers
     from adaptkit.contract.batches import LabelledBatch, PairBatch
-    from adaptkit.contract.creation import create_method, create_objective
+    from adaptkit.contract.creation import create_head, create_method, create_objective
+    from adaptkit.contract.head import Head
     from adaptkit.contract.method import AdaptedCLIP, Support
     from adaptkit.contract.objective import Objective
     from adaptkit.contract.prediction import Prediction
     from adaptkit.contract.registry import (
+        head_class,
+        head_config,
+        list_heads,
         list_methods,
         list_objectives,
         list_wrappers,
@@ -34,13 +38,14 @@ if TYPE_CHECKING:
         method_config,
         objective_class,
         objective_config,
+        register_head,
         register_method,
         register_objective,
         register_wrapper,
         wrapper_class,
         wrapper_config,
     )
-    from adaptkit.contract.saved import load
+    from adaptkit.contract.saved import load, load_head
     from adaptkit.contract.wrapper import MethodWrapper
     from adaptkit.deployment.official_checkpoints import import_official
     from adaptkit.front_door import Confusion, FitResult, fit
@@ -55,6 +60,7 @@ _MODULES = {
     "Confusion": "adaptkit.front_door",
     "FitResult": "adaptkit.front_door",
     "FrozenCLIP": "adaptkit.backbone.frozen_clip",
+    "Head": "adaptkit.contract.head",
     "LabelledBatch": "adaptkit.contract.batches",
     "MethodWrapper": "adaptkit.contract.wrapper",
     "Metric": "adaptkit.artefacts.card",
@@ -66,29 +72,37 @@ _MODULES = {
     "TrainingFacts": "adaptkit.artefacts.card",
     "as_backbone": "adaptkit.backbone.from_memory",
     "class_weights": "adaptkit.classes.class_weights",
+    "create_head": "adaptkit.contract.creation",
     "create_method": "adaptkit.contract.creation",
     "create_objective": "adaptkit.contract.creation",
     "fdt": "adaptkit.fdt",
     "features": "adaptkit.features",
     "fit": "adaptkit.front_door",
+    "head_class": "adaptkit.contract.registry",
+    "head_config": "adaptkit.contract.registry",
+    "heads": "adaptkit.heads",
     "import_official": "adaptkit.deployment.official_checkpoints",
     "list_backbones": "adaptkit.backbone.loading",
+    "list_heads": "adaptkit.contract.registry",
     "list_methods": "adaptkit.contract.registry",
     "list_objectives": "adaptkit.contract.registry",
     "list_pretrained": "adaptkit.backbone.loading",
     "list_wrappers": "adaptkit.contract.registry",
     "load": "adaptkit.contract.saved",
     "load_backbone": "adaptkit.backbone.loading",
+    "load_head": "adaptkit.contract.saved",
     "method_class": "adaptkit.contract.registry",
     "method_config": "adaptkit.contract.registry",
     "objective_class": "adaptkit.contract.registry",
     "objective_config": "adaptkit.contract.registry",
     "objectives": "adaptkit.objectives",
     "prompts": "adaptkit.prompts",
+    "register_head": "adaptkit.contract.registry",
     "register_method": "adaptkit.contract.registry",
     "register_objective": "adaptkit.contract.registry",
     "register_wrapper": "adaptkit.contract.registry",
     "templates_for": "adaptkit.classes.templates",
+    "texts": "adaptkit.texts",
     "weights": "adaptkit.weights",
     "wrapper_class": "adaptkit.contract.registry",
     "wrapper_config": "adaptkit.contract.registry",
@@ -103,6 +117,7 @@ __all__ = [
     "Confusion",
     "FitResult",
     "FrozenCLIP",
+    "Head",
     "LabelledBatch",
     "MethodWrapper",
     "Metric",
@@ -114,29 +129,37 @@ __all__ = [
     "TrainingFacts",
     "as_backbone",
     "class_weights",
+    "create_head",
     "create_method",
     "create_objective",
     "fdt",
     "features",
     "fit",
+    "head_class",
+    "head_config",
+    "heads",
     "import_official",
     "list_backbones",
+    "list_heads",
     "list_methods",
     "list_objectives",
     "list_pretrained",
     "list_wrappers",
     "load",
     "load_backbone",
+    "load_head",
     "method_class",
     "method_config",
     "objective_class",
     "objective_config",
     "objectives",
     "prompts",
+    "register_head",
     "register_method",
     "register_objective",
     "register_wrapper",
     "templates_for",
+    "texts",
     "weights",
     "wrapper_class",
     "wrapper_config",

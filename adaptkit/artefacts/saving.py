@@ -58,6 +58,9 @@ class Savable(Protocol):
 
     backbone: FrozenCLIP
     classes: ClassSet
+
+    def portable_options(self, config: object) -> object: ...
+
     training: bool
 
     @property
@@ -150,7 +153,7 @@ def _describe(method: Savable, tensors_sha256: str) -> ArtefactConfig:
             "make it by name to save it"
         )
     return ArtefactConfig(
-        method=Part(spec.name, _options(spec.config)),
+        method=Part(spec.name, _options(method.portable_options(spec.config))),
         wrappers=tuple(Part(name, _options(options)) for name, options in spec.wrappers),
         backbone=BackboneFacts(
             source=backbone.source or WeightsSource(backbone.name),

@@ -164,6 +164,10 @@ class AdaptedTowers(nn.Module, ABC):
         """Why what is learnt belongs to the classes that it was learnt on; None where other names can take over."""
         return None
 
+    def portable_options(self, config: object) -> object:
+        """The options of this method as an adapter keeps them: without paths of the machine that saves it."""
+        return config
+
     def save_pretrained(self, folder: str | Path, training: TrainingFacts | None = None) -> Path:
         """Write an adapter into a folder: `artefacts.saving.save_pretrained`. `adaptkit.load` reads it.
 
@@ -196,7 +200,7 @@ def check_declaration(method: type[AdaptedTowers], plain: type[AdaptedTowers]) -
         TypeError: if a part is written and not declared, which would leave it unused, or declared and not written.
     """
     for part in PARTS:
-        is_written = getattr(method, part) is not getattr(plain, part)
+        is_written = getattr(method, part, None) is not getattr(plain, part, None)
         if is_written and part not in method.provides | method.withholds:
             raise TypeError(f"{method.__name__} writes {part} and does not declare it; add {part!r} to `provides`")
         if part in method.provides and not is_written and part not in READY_MADE:

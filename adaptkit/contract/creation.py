@@ -1,7 +1,7 @@
-"""A method, wrapped or not, or an objective, made from its name, its options and a backbone."""
+"""A method, wrapped or not, an objective or a head, made from its name, its options and a backbone."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
@@ -9,9 +9,10 @@ from adaptkit.classes.class_set import NO_CLASSES, ClassSet, as_class_set
 from adaptkit.contract.adapted_towers import AdaptedTowers, MethodSpec
 from adaptkit.contract.batches import LabelledBatch
 from adaptkit.contract.catalogue import suggestion
+from adaptkit.contract.head import Head
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.objective import Objective, Trained
-from adaptkit.contract.registry import CROSS_ENTROPY, METHODS, OBJECTIVES, WRAPPERS
+from adaptkit.contract.registry import CROSS_ENTROPY, HEADS, METHODS, OBJECTIVES, WRAPPERS
 from adaptkit.contract.wrapper import MakeInner, MethodWrapper
 from adaptkit.options import check, values_of
 from adaptkit.options import make as make_options
@@ -51,15 +52,7 @@ def create_method(
     """
     entry = METHODS.get(name)
     method, config_type = entry.made_from, entry.config
-    if not isinstance(backbone, FrozenCLIP):
-        raise ValueError(
-            f"{name} needs a FrozenCLIP around the model, got {type(backbone).__name__}; make one with "
-            "load_backbone(name, ...) or, from a model in memory, as_backbone(model)"
-        )
-    known = [field.name for field in dataclasses.fields(config_type)]
-    for option in options:
-        if option not in known:
-            raise ValueError(f"{name} has no option {option!r}; {suggestion(option, known)}")
+    _check_given(name, backbone, config_type, options)
     if classnames is None and "encode_text" not in method.provides:
         raise ValueError(f"{name} learns what belongs to classes; give their names in label order as classnames")
     classes = NO_CLASSES if classnames is None else as_class_set(classnames, templates)
@@ -74,6 +67,38 @@ def create_method(
     made = make(backbone)
     made.spec = MethodSpec(name, config, tuple(wrappers))
     return made
+
+
+def create_head(name: str, backbone: FrozenCLIP, config: object | None = None, **options: object) -> Head:
+    """A head behind the towers of a backbone, not trained yet.
+
+    Args:
+        config: the head's options as its dataclass; None for the paper's defaults.
+        options: fields of the dataclass, instead of or on top of `config`.
+
+    Raises:
+        ValueError: if the name or an option is unknown, an option cannot have its value, or the backbone lacks what
+            the head needs.
+    """
+    entry = HEADS.get(name)
+    _check_given(name, backbone, entry.config, options)
+    config = _checked(name, entry.config, config, **options)
+    head = entry.made_from(backbone, config)  # type: ignore[call-arg]
+    head.spec = MethodSpec(name, config)
+    return head
+
+
+def _check_given(name: str, backbone: FrozenCLIP, config_type: type, options: Mapping[str, object]) -> None:
+    """Check what a method or a head is to be made of."""
+    if not isinstance(backbone, FrozenCLIP):
+        raise ValueError(
+            f"{name} needs a FrozenCLIP around the model, got {type(backbone).__name__}; make one with "
+            "load_backbone(name, ...) or, from a model in memory, as_backbone(model)"
+        )
+    known = [field.name for field in dataclasses.fields(config_type)]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{name} has no option {option!r}; {suggestion(option, known)}")
 
 
 def create_objective(method: AdaptedTowers, objectives: "Sequence[str | tuple[str, object]]" = ()) -> Objective:

@@ -1,7 +1,7 @@
 """What is registered is found without any file being edited: our own folders of plugins, and those of distributions.
 
 A distribution names modules under the entry-point group `adaptkit.plugins`; importing a module registers its methods,
-wrappers, objectives, protocols and data sets. The modules are imported once, when a name is first looked up.
+wrappers, objectives, heads, protocols and data sets. The modules are imported once, when a name is first looked up.
 """
 
 import importlib
@@ -10,7 +10,7 @@ import warnings
 from dataclasses import dataclass
 
 GROUP = "adaptkit.plugins"
-OWN_FOLDERS = ("features", "objectives", "prompts", "weights", "wrappers")
+OWN_FOLDERS = ("features", "heads", "objectives", "prompts", "texts", "weights", "wrappers")
 
 
 @dataclass(frozen=True)

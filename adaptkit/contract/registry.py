@@ -1,9 +1,10 @@
-"""Methods, wrappers and objectives by name: a decorator registers one, and functions list them."""
+"""Methods, wrappers, objectives and heads by name: a decorator registers one, and functions list them."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
 from adaptkit.contract.catalogue import Catalogue, Touches, article, own_names_first
+from adaptkit.contract.head import Head
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.objective import Objective
 from adaptkit.contract.wrapper import MethodWrapper
@@ -11,10 +12,12 @@ from adaptkit.contract.wrapper import MethodWrapper
 Method = TypeVar("Method", bound=type[AdaptedCLIP])
 Wrapper = TypeVar("Wrapper", bound=type[MethodWrapper])
 Minimised = TypeVar("Minimised", bound=type[Objective])
+Answering = TypeVar("Answering", bound=type[Head])
 
 METHODS = Catalogue[AdaptedCLIP]("method")
 WRAPPERS = Catalogue[MethodWrapper]("wrapper")
 OBJECTIVES = Catalogue[Objective]("objective")
+HEADS = Catalogue[Head]("head")
 CROSS_ENTROPY = "cross_entropy"  # the objective that stands innermost, and alone where none is named
 
 
@@ -57,6 +60,7 @@ def register_method(name: str, config: type, *, touches: Touches | None = None) 
     def register(method: Method) -> Method:
         own_names_first(method)
         _share_options(name, config, WRAPPERS)
+        _keep_apart(name, HEADS)
         METHODS.add(name, method, config, touches)
         return method
 
@@ -94,7 +98,7 @@ def register_wrapper(name: str, config: type) -> Callable[[Wrapper], Wrapper]:
     def register(wrapper: Wrapper) -> Wrapper:
         own_names_first(wrapper)
         _share_options(name, config, METHODS)
-        _keep_apart(name, OBJECTIVES)
+        _keep_apart(name, OBJECTIVES, HEADS)
         WRAPPERS.add(name, wrapper, config)
         return wrapper
 
@@ -110,9 +114,28 @@ def register_objective(name: str, config: type) -> Callable[[Minimised], Minimis
 
     def register(objective: Minimised) -> Minimised:
         own_names_first(objective)
-        _keep_apart(name, METHODS, WRAPPERS)
+        _keep_apart(name, METHODS, WRAPPERS, HEADS)
         OBJECTIVES.add(name, objective, config)
         return objective
+
+    return register
+
+
+def register_head(name: str, config: type, *, touches: Touches | None = None) -> Callable[[Answering], Answering]:
+    """Register a head class, constructed from (backbone, config), under the stem of its file.
+
+    Args:
+        touches: where the head touches CLIP, as of a method.
+
+    Raises:
+        ValueError: if the name is taken or reserved, or is another kind's.
+    """
+
+    def register(head: Answering) -> Answering:
+        own_names_first(head)
+        _keep_apart(name, METHODS, WRAPPERS, OBJECTIVES)
+        HEADS.add(name, head, config, touches)
+        return head
 
     return register
 
@@ -220,3 +243,26 @@ def objective_config(name: str) -> type:
         ValueError: if there is no such objective.
     """
     return OBJECTIVES.get(name).config
+
+
+def list_heads() -> list[str]:
+    """Names of all heads, sorted; those of installed plugins are among them."""
+    return HEADS.names()
+
+
+def head_class(name: str) -> type[Head]:
+    """The class behind a head's name.
+
+    Raises:
+        ValueError: if there is no such head.
+    """
+    return HEADS.get(name).made_from
+
+
+def head_config(name: str) -> type:
+    """The dataclass of a head's options.
+
+    Raises:
+        ValueError: if there is no such head.
+    """
+    return HEADS.get(name).config

@@ -1,4 +1,4 @@
-"""Load a saved method: its files are read and checked, and the registry makes a method of them."""
+"""Load a saved method or head: its files are read and checked, and the registry makes what they describe."""
 
 import dataclasses
 import hashlib
@@ -18,9 +18,17 @@ from adaptkit.backbone.loading import MINI, PRECISIONS
 from adaptkit.backbone.named_in_file import UntrustedBackboneError, load_named_in_file
 from adaptkit.backbone.weights_source import WeightsSource
 from adaptkit.classes.class_set import NO_CLASSES, ClassSet
-from adaptkit.contract.creation import create_method
+from adaptkit.contract.creation import create_head, create_method
+from adaptkit.contract.head import Head
 from adaptkit.contract.method import AdaptedCLIP
-from adaptkit.contract.registry import list_methods, list_wrappers, method_config, wrapper_config
+from adaptkit.contract.registry import (
+    head_config,
+    list_heads,
+    list_methods,
+    list_wrappers,
+    method_config,
+    wrapper_config,
+)
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in PRECISIONS}
 
@@ -57,6 +65,45 @@ def load(
         method.set_classes(["tabby cat", "violin"])
         ```
     """
+    loaded = load_any(place, backbone, checkpoint=checkpoint, device=device, trust_hub=trust_hub)
+    if isinstance(loaded, Head):
+        raise ArtefactError(f"{place} is the head {_name(loaded)!r}, which tells no classes apart; take load_head")
+    return loaded
+
+
+def load_head(
+    place: str | Path,
+    backbone: FrozenCLIP | None = None,
+    *,
+    checkpoint: str | Path | None = None,
+    device: str | torch.device | None = None,
+    trust_hub: bool = False,
+) -> Head:
+    """A saved head, in eval mode; arguments and errors are those of `load`.
+
+    Raises:
+        ArtefactError: if it cannot be loaded, or is a method.
+    """
+    loaded = load_any(place, backbone, checkpoint=checkpoint, device=device, trust_hub=trust_hub)
+    if not isinstance(loaded, Head):
+        raise ArtefactError(f"{place} is the method {_name(loaded)!r}, which tells classes apart; take load")
+    return loaded
+
+
+def _name(loaded: AdaptedCLIP | Head) -> str:
+    assert loaded.spec is not None
+    return loaded.spec.name
+
+
+def load_any(
+    place: str | Path,
+    backbone: FrozenCLIP | None = None,
+    *,
+    checkpoint: str | Path | None = None,
+    device: str | torch.device | None = None,
+    trust_hub: bool = False,
+) -> AdaptedCLIP | Head:
+    """A saved method or head, whichever is there; arguments and errors are those of `load`."""
     files = read_files(place)
     config = ArtefactConfig.from_json(files.config, files.place)
     options, wrap = _settings(config, files.place)
@@ -69,7 +116,12 @@ def load(
     _check_weights(backbone, config, files.place)
     classes = ClassSet(config.classnames, config.templates, config.sentences) if config.classnames else NO_CLASSES
     with torch.random.fork_rng(devices=[]):  # learnt tensors start at random and are replaced at once
-        method = create_method(config.method.name, backbone, classes, options, wrap=wrap).to(backbone.device)
+        method: AdaptedCLIP | Head
+        if config.method.name in list_heads():
+            method = create_head(config.method.name, backbone, options)
+        else:
+            method = create_method(config.method.name, backbone, classes, options, wrap=wrap)
+        method = method.to(backbone.device)
     method.eval()
     _put_back(method, tensors, files.place)
     if hashlib.sha256(files.tensors).hexdigest() != config.tensors_sha256:
@@ -83,7 +135,7 @@ def load(
 def _settings(config: ArtefactConfig, place: str) -> tuple[object, list[tuple[str, object]]]:
     """The options of the method and of its wrappers as their dataclasses."""
     for kind, parts, known in (
-        ("method", [config.method], list_methods()),
+        ("method", [config.method], [*list_methods(), *list_heads()]),
         ("wrapper", config.wrappers, list_wrappers()),
     ):
         for part in parts:
@@ -92,7 +144,9 @@ def _settings(config: ArtefactConfig, place: str) -> tuple[object, list[tuple[st
                     f"{place} needs the {kind} {part.name!r}, which is none here; known: {', '.join(known) or 'none'}. "
                     f"A {kind} of your own is known once its module is imported"
                 )
-    options: object = options_from_json(method_config(config.method.name), config.method, place)
+    name = config.method.name
+    its_config = head_config(name) if name in list_heads() else method_config(name)
+    options: object = options_from_json(its_config, config.method, place)
     wrap: list[tuple[str, object]] = []
     for part in config.wrappers:
         wrap.append((part.name, options_from_json(wrapper_config(part.name), part, place)))
@@ -158,7 +212,7 @@ def _check_weights(backbone: FrozenCLIP, config: ArtefactConfig, place: str) -> 
     )
 
 
-def _put_back(method: AdaptedCLIP, tensors: dict[str, Tensor], place: str) -> None:
+def _put_back(method: AdaptedCLIP | Head, tensors: dict[str, Tensor], place: str) -> None:
     expected = method.learnt_state()
     tensors = {name: expected[name] for name in method.made_again() & expected.keys()} | tensors
     missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())

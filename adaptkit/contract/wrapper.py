@@ -136,6 +136,9 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
         }
         return own | {INNER + name: tensor for name, tensor in self.inner.learnt_state().items()}
 
+    def portable_options(self, config: object) -> object:
+        return self.inner.portable_options(config)
+
     def made_again(self) -> set[str]:
         return {INNER + name for name in self.inner.made_again()}
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args, get_origin
 import pytest
 
 from adaptkit.artefacts.config import ArtefactError, Part, options_from_json
-from adaptkit.contract.registry import METHODS, OBJECTIVES, WRAPPERS
+from adaptkit.contract.registry import HEADS, METHODS, OBJECTIVES, WRAPPERS
 from adaptkit.options import declared, describe
 from adaptkit.wrappers.fdt.model import FDTModelConfig
 from trainers.config.settings import (
@@ -27,7 +27,7 @@ SETTINGS = (
 )
 REGISTERED = [
     (f"{catalogue.kind} {name}", catalogue.get(name).config)
-    for catalogue in (METHODS, WRAPPERS, OBJECTIVES)
+    for catalogue in (METHODS, WRAPPERS, OBJECTIVES, HEADS)
     for name in catalogue.names()
 ]
 KINDS = {kind: name for name, kind in (*REGISTERED, *((kind.__name__, kind) for kind in SETTINGS))}

@@ -3,11 +3,11 @@
 import pytest
 
 from adaptkit import list_methods
-from adaptkit.contract.registry import METHODS, OBJECTIVES, WRAPPERS
+from adaptkit.contract.registry import HEADS, METHODS, OBJECTIVES, WRAPPERS
 
 
 def forget_registrations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the entries of every catalogue of adaptkit by a copy for the length of a test."""
     list_methods()  # registers adaptkit's own; in the copy alone they would be forgotten with it
-    for catalogue in (METHODS, WRAPPERS, OBJECTIVES):
+    for catalogue in (METHODS, WRAPPERS, OBJECTIVES, HEADS):
         monkeypatch.setattr(catalogue, "_entries", dict(catalogue._entries))

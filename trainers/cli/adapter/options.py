@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trainers.cli import values
 
 if TYPE_CHECKING:
-    from adaptkit import AdaptedCLIP, ClassSet
+    from adaptkit import AdaptedCLIP, ClassSet, Head
 
 
 def add_adapter(parser: argparse.ArgumentParser) -> None:
@@ -87,10 +87,24 @@ def open_adapter(args: argparse.Namespace, least: int = 1) -> "AdaptedCLIP":
     Raises:
         ValueError: if it cannot be loaded, is bound to its own classes, or there are fewer classes.
     """
+    from adaptkit import AdaptedCLIP
+
+    opened = open_any(args, least)
+    if not isinstance(opened, AdaptedCLIP):
+        raise ValueError(
+            f"{args.adapter} is a head, which tells no classes apart, so this verb has nothing to say of it; "
+            "`adaptkit predict` prints its answers"
+        )
+    return for_classes(opened, args, least)
+
+
+def open_any(args: argparse.Namespace, least: int = 1) -> "AdaptedCLIP | Head":
+    """The adapter or head as it was saved; class names on the command line are checked before anything is loaded."""
     import torch
 
     import adaptkit
     from adaptkit.backbone.devices import choose_device
+    from adaptkit.contract.saved import load_any
     from trainers.compute.precision import choose_threads
 
     classes = named_classes(getattr(args, "classes", None), getattr(args, "class_file", None))
@@ -99,10 +113,16 @@ def open_adapter(args: argparse.Namespace, least: int = 1) -> "AdaptedCLIP":
     device = choose_device(args.device)
     if args.backbone is not None:
         backbone = adaptkit.load_backbone(args.backbone, None, args.checkpoint, device=device)
-        method = adaptkit.load(args.adapter, backbone)
+        opened = load_any(args.adapter, backbone)
     else:
-        method = adaptkit.load(args.adapter, checkpoint=args.checkpoint, device=device, trust_hub=args.trust_hub)
-    torch.set_num_threads(choose_threads(0, sum(parameter.numel() for parameter in method.parameters())))
+        opened = load_any(args.adapter, checkpoint=args.checkpoint, device=device, trust_hub=args.trust_hub)
+    torch.set_num_threads(choose_threads(0, sum(parameter.numel() for parameter in opened.parameters())))
+    return opened
+
+
+def for_classes(method: "AdaptedCLIP", args: argparse.Namespace, least: int) -> "AdaptedCLIP":
+    """The adapter with the classes that the options name; see `open_adapter` for arguments and errors."""
+    classes = named_classes(getattr(args, "classes", None), getattr(args, "class_file", None))
     if classes is not None:
         set_classes(method, classes)
     if len(method.classes) == 1 and least > 1:

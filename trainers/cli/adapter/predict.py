@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from adaptkit.regular_file import user_path
 from trainers.cli import values
-from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter, shared_names
+from trainers.cli.adapter.options import add_adapter, add_classes, for_classes, open_any, shared_names
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from adaptkit import AdaptedCLIP, Prediction
+    from adaptkit import AdaptedCLIP, Head, Prediction
     from adaptkit.contract.answers import Answering
 
 OK, SOME_UNREADABLE = 0, 2
@@ -68,6 +68,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _predict(args: argparse.Namespace) -> int:
+    from adaptkit import AdaptedCLIP
     from adaptkit.contract.answers import Answering
 
     if args.topk < 1 or args.batch_size < 1:
@@ -78,19 +79,33 @@ def _predict(args: argparse.Namespace) -> int:
     if STDIN not in args.images:
         paths = list(paths)
         total = len(paths)
-    method = open_adapter(args, least=1 if args.scores == "independent" else 2)
-    shared = shared_names(method.classes.classnames)
+    least = 1 if args.scores == "independent" else 2
+    opened = open_any(args, least)
+    said: Iterator[tuple[str | None, str]]
+    if isinstance(opened, AdaptedCLIP):
+        method = for_classes(opened, args, least)
+        shared = shared_names(method.classes.classnames)
+        said = (
+            (
+                outcome if isinstance(outcome, str) else None,
+                as_json(path, outcome, says_label=args.reject is not None)
+                if args.json or isinstance(outcome, str)
+                else as_line(path, outcome, shared),
+            )
+            for path, outcome in outcomes(method, paths, answering, args.batch_size)
+        )
+    else:
+        _refuse_options_of_classes(args)
+        said = head_lines(opened, paths, args.batch_size, as_objects=args.json)
     done = unreadable = 0
     with _progress(total) as advance:
-        for path, outcome in outcomes(method, paths, answering, args.batch_size):
-            if args.json:
-                print(as_json(path, outcome, says_label=args.reject is not None), flush=True)
-            elif isinstance(outcome, str):
-                print(f"adaptkit: {outcome}", file=sys.stderr)
+        for error, line in said:
+            if error is None or args.json:
+                print(line, flush=True)
             else:
-                print(as_line(path, outcome, shared), flush=True)
+                print(f"adaptkit: {error}", file=sys.stderr)
             done += 1
-            unreadable += isinstance(outcome, str)
+            unreadable += error is not None
             advance()
     if not done:
         raise ValueError("the list on stdin names no image; give one path per line")
@@ -161,6 +176,52 @@ def outcomes(
     for path, reason in waiting:  # behind the last image that could be read
         assert reason is not None
         yield path, reason
+
+
+def head_lines(
+    head: "Head", paths: Iterable[str], batch_size: int, as_objects: bool
+) -> Iterator[tuple[str | None, str]]:
+    """Of each image why it could not be read, or None, and the line that says what the head answers."""
+    from adaptkit.contract.prediction import read_image
+
+    remaining = iter(paths)
+    while batch := list(islice(remaining, batch_size)):
+        read: list[tuple[str, object]] = []
+        for path in batch:
+            try:
+                read.append((path, read_image(path)))
+            except ValueError as error:
+                read.append((path, " ".join(str(error).split())))
+        images = [image for _, image in read if not isinstance(image, str)]
+        answers = iter(head.answers(images, batch_size) if images else ())  # type: ignore[arg-type]
+        for path, image in read:
+            if isinstance(image, str):
+                yield image, as_json(path, image)
+                continue
+            answer = next(answers)
+            if as_objects:
+                yield None, json.dumps({"image": path, **answer}, ensure_ascii=False)
+            else:
+                yield None, f"{path}: " + ", ".join(f"{name} {short(value)}" for name, value in answer.items())
+
+
+def short(value: object) -> str:
+    """A value of a head's answer as people read it."""
+    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+
+
+def _refuse_options_of_classes(args: argparse.Namespace) -> None:
+    given = {
+        "--classes": args.classes,
+        "--classnames": args.class_file,
+        "--reject": args.reject,
+        "--offset": args.offset,
+    }
+    for word, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"{word} is for adapters that tell classes apart, and {args.adapter} is a head; leave it out"
+            )
 
 
 def as_line(path: str, prediction: "Prediction", shared: "Container[str]" = ()) -> str:
