@@ -32,13 +32,7 @@ from adaptkit.layers.contrastive import Positives
 from adaptkit.layers.full_precision import at_least_fp32
 from adaptkit.layers.image_texts import fit_texts, pair_text, read_captions, texts_file
 from adaptkit.objectives.cross_entropy import CrossEntropy
-from adaptkit.objectives.gist.matching import (
-    NO_CAPTION,
-    USED,
-    captions_of_classes,
-    encode_captions,
-    match,
-)
+from adaptkit.objectives.gist.matching import NO_CAPTION, USED, captions_of_classes, encode_captions, match
 from adaptkit.objectives.gist.tuning import contrastive_loss
 from adaptkit.options import option, options
 
