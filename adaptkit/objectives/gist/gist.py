@@ -13,7 +13,7 @@ Departure: in batches larger than 32, pairs of one class are positives (`positiv
 Departure: the name is left out where the caption has it; the released code says it twice.
 Departure: the matcher is the frozen backbone that is tuned; the released code has another CLIP, which a file of
     captions by image (`matched`) stands in for. Such a file holds captions alone, not the matcher's name.
-Departure: s is the backbone's own and is not trained.
+Departure: s is the backbone's own and is not trained, and the last epoch is kept; the released code trains s.
 Departure: a caption that is too long is cut at its last clause that fits; the paper has a language model shorten it.
 """
 
