@@ -109,10 +109,10 @@ class GIST(Objective):
         rows = [torch.tensor([places[text] for text in own]) for own in per_image]
         self.of_image = pad_sequence(rows, batch_first=True)  # behind the last caption of an image the odds are 0
         self.odds = pad_sequence(odds, batch_first=True)
-        self.fixed = None
-        if not self._encoded(method, self.texts[:1]).requires_grad:
-            with torch.no_grad():
-                self.fixed = self._encoded(method, self.texts)
+        with torch.enable_grad():
+            learns = self._encoded(method, self.texts[:1]).requires_grad
+        with torch.no_grad():
+            self.fixed = None if learns else self._encoded(method, self.texts)
 
     def _choose(self, method: AdaptedCLIP, examples: Examples) -> tuple[list[tuple[str, ...]], list[Tensor]]:
         """Of every training image its texts, and the odds with which each is drawn."""
