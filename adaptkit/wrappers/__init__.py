@@ -1,7 +1,8 @@
 """Wrappers: methods around methods."""
 
 from adaptkit.wrappers.das.wrapper import DAS, DASConfig
+from adaptkit.wrappers.descriptions import DescriptionsConfig, DescriptionsWrapper
 from adaptkit.wrappers.fdt.method import FDT
 from adaptkit.wrappers.fdt.wrapper import FDTWrapper
 
-__all__ = ["DAS", "FDT", "DASConfig", "FDTWrapper"]
+__all__ = ["DAS", "FDT", "DASConfig", "DescriptionsConfig", "DescriptionsWrapper", "FDTWrapper"]
