@@ -52,6 +52,9 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
     def encode_image(self, images: Tensor) -> Tensor:
         return self.inner.encode_image(images)
 
+    def image_features_of(self, x: Tensor) -> Tensor:
+        return self.inner.image_features_of(self.inner_input(x))
+
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         return self.inner.encode_text(texts)
 

@@ -113,6 +113,16 @@ def test_rows_of_its_image_tower_give_its_logits(name, family):
 
 
 @pytest.mark.parametrize("name", list_methods())
+def test_image_features_of_its_input_are_those_of_its_images(name, family):
+    backbone, images, labels = family
+    method, x = prepared(name, backbone, images, labels)
+    train(method.train(), x, labels, steps=2)
+    method.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(method.image_features_of(x), method.encode_image(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", list_methods())
 def test_one_backbone_serves_many_methods(name, family):
     backbone, images, labels = family
     with torch.no_grad():

@@ -14,6 +14,7 @@ from adaptkit import AdaptedCLIP, ClassSet, Support, create_method
 from adaptkit.artefacts.atomic_file import replacing, write_text
 from adaptkit.contract.architecture import Architecture
 from adaptkit.contract.creation import trained_by
+from adaptkit.contract.objective import Trained
 from datasets_fewshot import items_hash
 from trainers.compute.clock import Clock
 from trainers.compute.seeds import derived_seed, seeded
@@ -98,8 +99,13 @@ def _learn(
         batches = bench.feed(method).training(dataset, items, config)
         if "prepare" in method.provides:
             support = bench.feed(method).support(method, dataset, items, config)
+    trainee = trained_by(method, config.objective)
+    if isinstance(trainee, Trained) and trainee.objective.wants_examples:
+        with clock.phase("encode"):
+            batches.with_places = True
+            trainee.see_examples(bench.examples(dataset, items))
     with clock.phase("train"):
-        log = _train(trained_by(method, config.objective), batches, support, run, bench, on_epoch)
+        log = _train(trainee, batches, support, run, bench, on_epoch)
     clock.add("train", log.earlier_seconds)
     return method, log, architecture
 
