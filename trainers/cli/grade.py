@@ -48,7 +48,7 @@ def _add_train(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )
     train.add_argument(
         "--range",
-        type=values.names,
+        type=_two_numbers,
         metavar="WORST,BEST",
         help="the ends of your grades, such as 1,5, or 5,1 where less is better (default: the least and the greatest "
         "grade for training)",
@@ -129,7 +129,7 @@ def _train(args: argparse.Namespace) -> int:
     groups = _prompts(args.prompts)
     train, val, test = divided(_read(args).images, args.seed)
     train = train if args.labels is None else _drawn(train, args.labels, args.seed)
-    worst, best = _range(args.range, [image.grade for image in train])
+    worst, best = args.range or _ends([image.grade for image in train])
     backbone = load_backbone(args.backbone, args.pretrained, args.checkpoint, device=choose_device(args.device))
     zero_shot = _zero_shot(backbone, groups, worst, best, args.crops)
     with seeded(args.seed, backbone.device):
@@ -233,16 +233,19 @@ def _prompts(word: str) -> tuple[tuple[str, ...], ...]:
     return read_groups(word)
 
 
-def _range(words: list[str] | None, grades: Sequence[float]) -> tuple[float, float]:
-    """The grades that scores of 0 and 1 stand for."""
-    if words is None:
-        worst, best = min(grades), max(grades)
-        if worst == best:
-            raise ValueError(f"every grade for training is {worst}; give images with different grades")
-        return worst, best
-    if len(words) != 2:
-        raise ValueError(f"--range {','.join(words)} has {len(words)} numbers; expected WORST,BEST, such as 1,5")
-    worst, best = (values.number()(word) for word in words)
+def _two_numbers(written: str) -> tuple[float, float]:
+    """ "1,5" -> (1.0, 5.0)."""
+    found = [values.number()(word) for word in values.names(written)]
+    if len(found) != 2:
+        raise argparse.ArgumentTypeError(f"{written!r}; expected two numbers, WORST,BEST, such as 1,5")
+    return found[0], found[1]
+
+
+def _ends(grades: Sequence[float]) -> tuple[float, float]:
+    """The least and the greatest grade, which scores of 0 and 1 stand for where nothing else is said."""
+    worst, best = min(grades), max(grades)
+    if worst == best:
+        raise ValueError(f"every grade for training is {worst}; give images with different grades")
     return worst, best
 
 
