@@ -14,9 +14,15 @@ from trainers.cli import (
     bench,
     das,
     data,
+<<<<<<< HEAD
     descriptors,
     doctor,
     fdt,
+=======
+    doctor,
+    fdt,
+    grade,
+>>>>>>> 413673aced2350ddc081b2f09a7bee5cd7c024e6
     methods,
     report,
     reproduce,
@@ -48,6 +54,7 @@ VERBS = (  # Modules with verbs, in the order of the help.
     reproduce,
     das,
     fdt,
+    grade,
     doctor,
 )
 
