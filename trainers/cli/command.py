@@ -14,15 +14,10 @@ from trainers.cli import (
     bench,
     das,
     data,
-<<<<<<< HEAD
     descriptors,
     doctor,
     fdt,
-=======
-    doctor,
-    fdt,
     grade,
->>>>>>> 413673aced2350ddc081b2f09a7bee5cd7c024e6
     methods,
     report,
     reproduce,
