@@ -84,6 +84,7 @@ class PosthocDebias(MethodWrapper):
 
     withholds = frozenset({"class_weights"})  # they would not give these logits
     provides = frozenset({"prepare", "tune"})
+    takes_sentences = True  # the inner method refuses them where it reads none
     absent: Tensor
     seen: Tensor
     strength: Tensor
