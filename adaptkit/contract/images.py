@@ -51,13 +51,17 @@ def batches(method: HasBackbone, images: Images, batch_size: int) -> Iterator[Te
         warn_of_pixels(images)
         yield from (_of_its_size(method, part) for part in images.split(batch_size) if len(part))
         return
-    remaining = iter(_one_by_one(images))
+    remaining = iter(one_by_one(images))
     while batch := list(islice(remaining, batch_size)):
         yield torch.stack([prepared(method, image) for image in batch])
 
 
-def _one_by_one(images: Images) -> Iterable[ImageLike]:
-    """The images of a list, a stack or an iterator; one image alone is a list of one."""
+def one_by_one(images: Images) -> Iterable[ImageLike]:
+    """The images of a list, a stack or an iterator; one image alone is a list of one.
+
+    Raises:
+        ValueError: if it is no image and no list of images.
+    """
     if isinstance(images, np.ndarray):
         # Three dimensions with channels first are one image, preprocessed or refused, and never three grey ones.
         is_one = images.ndim < 3 or (images.ndim == 3 and (images.shape[-1] in CHANNELS or len(images) in CHANNELS))
@@ -78,6 +82,16 @@ def prepared(method: HasBackbone, image: ImageLike) -> Tensor:
     Raises:
         ValueError: if it cannot be read, or its type, shape or numbers are none of an image.
     """
+    known = opened(method, image)
+    return known if isinstance(known, Tensor) else method.backbone.preprocess(known)
+
+
+def opened(method: HasBackbone, image: ImageLike) -> Image.Image | Tensor:
+    """One image of any kind as a picture in RGB, or as it is, (3, H, W), where it is preprocessed already.
+
+    Raises:
+        ValueError: if it cannot be read, or its type, shape or numbers are none of an image.
+    """
     if isinstance(image, Tensor | np.ndarray) and image.ndim == 4 and len(image) == 1:
         image = image[0]
     if isinstance(image, np.ndarray) and image.dtype.kind == "f" and image.ndim == 3 and image.shape[-1] != 3:
@@ -92,7 +106,7 @@ def prepared(method: HasBackbone, image: ImageLike) -> Tensor:
         image = picture_of_array(image)
     elif not isinstance(image, str | Path | Image.Image):
         raise ValueError(f"{_kind(image)} is no image; expected a path, a PIL image, an array or a tensor")
-    return method.backbone.preprocess(read_image(image))
+    return read_image(image)
 
 
 def _kind(value: object) -> str:

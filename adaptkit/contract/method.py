@@ -205,6 +205,10 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
     def _weights_or_none(self) -> Tensor | None:
         return self.class_weights() if "class_weights" in self.provides and len(self.classes) else None
 
+    def folds_classes(self) -> bool:
+        """Whether nothing is left to compute of the class names inside `encode_classes_once`, as an export needs."""
+        return "class_weights" in self.provides or self.bound_to_classes is not None
+
     def current_class_weights(self) -> Tensor:
         """The `class_weights` (C, D), or the ones that `encode_classes_once` keeps.
 

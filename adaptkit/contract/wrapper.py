@@ -129,6 +129,9 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
     def after_epoch(self, epoch: int) -> None:
         self.inner.after_epoch(epoch)
 
+    def folds_classes(self) -> bool:
+        return self.inner.folds_classes() if self._passes_logits_on() else super().folds_classes()
+
     @contextmanager
     def encode_classes_once(self) -> Iterator[None]:
         with self.inner.encode_classes_once():

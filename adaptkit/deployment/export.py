@@ -116,7 +116,7 @@ def quantize(path: str | Path, out: str | Path, method: AdaptedCLIP) -> Exported
 
 
 def _refuse_what_cannot_be_folded(method: AdaptedCLIP) -> None:
-    if "class_weights" not in method.provides and method.bound_to_classes is None:
+    if not method.folds_classes():
         raise ValueError(
             f"{type(method).__name__} encodes the class names anew for every image, so there is no class matrix to "
             "fold; export coop, maple or another method whose class weights hold for every image"

@@ -1,3 +1,5 @@
 """Heads: what stands behind the towers and answers something else than a class, one per file."""
 
-__all__: list[str] = []
+from adaptkit.heads.uniqa_adapter import UniQAAdapter, UniQAAdapterConfig
+
+__all__ = ["UniQAAdapter", "UniQAAdapterConfig"]

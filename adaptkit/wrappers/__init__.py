@@ -4,5 +4,15 @@ from adaptkit.wrappers.das.wrapper import DAS, DASConfig
 from adaptkit.wrappers.descriptions import DescriptionsConfig, DescriptionsWrapper
 from adaptkit.wrappers.fdt.method import FDT
 from adaptkit.wrappers.fdt.wrapper import FDTWrapper
+from adaptkit.wrappers.posthoc_debias.wrapper import PosthocDebias, PosthocDebiasConfig
 
-__all__ = ["DAS", "FDT", "DASConfig", "DescriptionsConfig", "DescriptionsWrapper", "FDTWrapper"]
+__all__ = [
+    "DAS",
+    "FDT",
+    "DASConfig",
+    "DescriptionsConfig",
+    "DescriptionsWrapper",
+    "FDTWrapper",
+    "PosthocDebias",
+    "PosthocDebiasConfig",
+]

@@ -66,7 +66,7 @@ def read_table(path: Path, options: TableOptions = AS_IT_IS) -> Found:
         SplitError: names the columns if none is known to hold images or classes, or the line that lacks a class,
             has another class for an image than an earlier line, or has an unknown part; or says that no image is there.
     """
-    names, rows = _rows(path, options)
+    names, rows = table_rows(path, options)
     if not rows:
         raise SplitError(f"{path} lists no image")
     where, cells = str(path), [row for _, row in rows]
@@ -81,15 +81,19 @@ def read_table(path: Path, options: TableOptions = AS_IT_IS) -> Found:
 def has_classes(path: Path, options: TableOptions = AS_IT_IS) -> bool:
     """Whether a table has columns of images and of classes."""
     try:
-        names, rows = _rows(path, options)
+        names, rows = table_rows(path, options)
         choose_columns(names or (), [row for _, row in rows], str(path), options.path_column, options.label_column)
     except SplitError:
         return False
     return True
 
 
-def _rows(path: Path, options: TableOptions) -> tuple[Sequence[str] | None, list[Numbered]]:
-    """The columns as they are written (None without a heading), and the rows."""
+def table_rows(path: Path, options: TableOptions) -> tuple[Sequence[str] | None, list[Numbered]]:
+    """The columns as they are written (None without a heading), and the rows.
+
+    Raises:
+        SplitError: if the table cannot be read; the message names the line.
+    """
     text = read_lines(path, "table of images", options.encoding)
     if path.suffix.lower() == ".jsonl":
         lines = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]

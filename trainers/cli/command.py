@@ -17,6 +17,7 @@ from trainers.cli import (
     descriptors,
     doctor,
     fdt,
+    grade,
     methods,
     report,
     reproduce,
@@ -48,6 +49,7 @@ VERBS = (  # Modules with verbs, in the order of the help.
     reproduce,
     das,
     fdt,
+    grade,
     doctor,
 )
 

@@ -207,7 +207,16 @@ def head_lines(
 
 def short(value: object) -> str:
     """A value of a head's answer as people read it."""
-    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+    return json.dumps(_rounded(value), ensure_ascii=False)
+
+
+def _rounded(value: object) -> object:
+    """A value with its numbers in four digits, also inside of lists and mappings."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    return [_rounded(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _refuse_options_of_classes(args: argparse.Namespace) -> None:
