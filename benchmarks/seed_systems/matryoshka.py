@@ -1,7 +1,7 @@
 """Nested sizes and exits on the embedded model: accuracy, cascades and retrieval, with raw prefixes and PCA beside."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -23,12 +23,11 @@ HELD_OUT = 4  # one in so many training images chooses thresholds and is not for
 RETRIEVED = 10
 SHORTLIST = 50
 IMAGES_PER_PASS = 256
-Variant = Callable[[str, int], "Vectors"]
 
 
 @dataclass(frozen=True)
 class Cached:
-    """What the tower computes of a data set once: features (N, D), rows of exits (N, E, D_v), labels; and texts (C, D)."""
+    """What the tower computes of a data set: features (N, D), rows of exits (N, E, D_v), labels; and texts (C, D)."""
 
     features: Tensor
     rows: Tensor
@@ -246,8 +245,11 @@ def _retrieval_finding(learnt: dict[tuple[str, int], Matryoshka], runs: Runs, si
     short, full = 16, sizes[-1]
     scores: dict[str, list[float]] = {"full": [], "short": [], "both": []}
     macs: dict[str, list[float]] = {"full": [], "short": [], "both": []}
-    plans = {"full": ((full,), (RETRIEVED,)), "short": ((short,), (RETRIEVED,))}
-    plans["both"] = ((short, full), (SHORTLIST, RETRIEVED))
+    plans: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+        "full": ((full,), (RETRIEVED,)),
+        "short": ((short,), (RETRIEVED,)),
+        "both": ((short, full), (SHORTLIST, RETRIEVED)),
+    }
     for name, seed in runs:
         data, head = cached(name), learnt[name, seed]
         with torch.no_grad():
