@@ -17,11 +17,12 @@ from benchmarks.seed_systems.suite import accuracy, backbone, suite
 from trainers.fit.nested import NestedTraining, cache_images, train_nested
 
 DATASETS = ("emoji_objects", "openclipart", "icons")
-SEEDS, EPOCHS = (1, 2), 30
+SEEDS, EPOCHS = (1, 2), 20
 TOLERANCE = 1.0  # points of accuracy or mAP that count as equal
 HELD_OUT = 4  # one in so many training images chooses thresholds and is not for training the map
 RETRIEVED = 10
 SHORTLIST = 50
+LOGGED_HALF = 100 * 75 / 86  # percent of STSB's score that half of the layers keep, in sentence-transformers' log
 IMAGES_PER_PASS = 256
 
 
@@ -211,7 +212,7 @@ def _depth_finding(raw: dict[str, Matryoshka], learnt: dict[tuple[str, int], Mat
         share_of([*map(beyond_noise, gains), half >= 80]),
         f"Learnt exits are better than the tower's own projection beyond two standard errors at "
         f"{sum(map(beyond_noise, gains))} of {len(gains)} depths, and half of the blocks keep {half:.0f} % of the "
-        "accuracy; the log reads 87 %.",
+        f"accuracy, where the log has {LOGGED_HALF:.0f} % of another score.",
     )
 
 
