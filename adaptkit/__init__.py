@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from adaptkit.classes.class_weights import class_weights
     from adaptkit.classes.templates import templates_for
     from adaptkit.contract.adapted_towers import AdaptedTowers
-    from adaptkit.contract.batches import LabelledBatch, PairBatch
+    from adaptkit.contract.batches import Examples, LabelledBatch, PairBatch
     from adaptkit.contract.creation import create_head, create_method, create_objective
     from adaptkit.contract.head import Head
     from adaptkit.contract.method import AdaptedCLIP, Support
@@ -58,6 +58,7 @@ _MODULES = {
     "ArtefactError": "adaptkit.artefacts.config",
     "ClassSet": "adaptkit.classes.class_set",
     "Confusion": "adaptkit.front_door",
+    "Examples": "adaptkit.contract.batches",
     "FitResult": "adaptkit.front_door",
     "FrozenCLIP": "adaptkit.backbone.frozen_clip",
     "Head": "adaptkit.contract.head",
@@ -115,6 +116,7 @@ __all__ = [
     "ArtefactError",
     "ClassSet",
     "Confusion",
+    "Examples",
     "FitResult",
     "FrozenCLIP",
     "Head",

@@ -65,6 +65,12 @@ class AdaptedTowers(nn.Module, ABC):
         """Preprocessed images (B, 3, H, W) -> image features (B, D) with what was learnt, not normalised."""
         return self.backbone.encode_image(images)
 
+    def image_features_of(self, x: Tensor) -> Tensor:
+        """Input of the kind that this method consumes -> image features (B, D), as `encode_image` has of its images."""
+        if self.consumes == "images":
+            return self.encode_image(x)
+        return convert(self.backbone, x, self.consumes, "features")
+
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """N texts -> text features (N, D) with what was learnt, not normalised.
 

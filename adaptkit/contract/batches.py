@@ -1,10 +1,42 @@
-"""What a training hands over in one step: labelled examples, or images with texts."""
+"""What a training hands over: all its examples before the first step, then labelled ones, or images with texts."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Examples:
+    """All training images, as an objective that asks for them sees them before the first step.
+
+    Raises:
+        ValueError: if there are not as many names as labels as rows of features.
+    """
+
+    names: tuple[str, ...]  # N files, as the data set's lists write them; a batch's `places` count in this order
+    labels: Tensor  # (N,) int64
+    features: Tensor  # (N, D) of the frozen image tower, without augmentation, not normalised
+
+    def __post_init__(self) -> None:
+        counts = len(self.names), len(self.labels), len(self.features)
+        if len(set(counts)) > 1:
+            raise ValueError("{} names, {} labels and {} rows of features; expected as many of each".format(*counts))
+
+    def keys_in(self, keys: Iterable[str]) -> tuple[str | None, ...]:
+        """For each image the key of a table of files that means it: its name, or its name without folders.
+
+        Names without folders count where no other training image has the same; None where no key means the image.
+        """
+        known = set(keys)
+        short = [name.rpartition("/")[2] for name in self.names]
+        counts = Counter(short)
+        return tuple(
+            name if name in known else last if last in known and counts[last] == 1 else None
+            for name, last in zip(self.names, short, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -13,10 +45,13 @@ class LabelledBatch:
 
     x: Tensor
     labels: Tensor
+    places: Tensor | None = None  # (B,) int64, which of the `Examples` each row is; None where nobody asked for it
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.x.shape[:1]:
             raise ValueError(f"{len(self.x)} examples have labels of shape {tuple(self.labels.shape)}; expected (B,)")
+        if self.places is not None and self.places.shape != self.x.shape[:1]:
+            raise ValueError(f"{len(self.x)} examples have places of shape {tuple(self.places.shape)}; expected (B,)")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from adaptkit.contract.adapted_towers import AdaptedTowers
-from adaptkit.contract.batches import Batch, LabelledBatch, PairBatch
+from adaptkit.contract.batches import Batch, Examples, LabelledBatch, PairBatch
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.wrapper import MethodWrapper
 
@@ -28,6 +28,7 @@ class Objective(nn.Module, ABC):
     """
 
     takes: ClassVar[type[LabelledBatch] | type[PairBatch]] = LabelledBatch  # the kind of batch that `loss` is given
+    asks_for_examples: ClassVar[bool] = False  # whether it reads `see_examples`, and the `places` of a batch
 
     def __init__(self, method: AdaptedTowers, inner: "Objective | None" = None):
         super().__init__()
@@ -36,6 +37,20 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def loss(self, method: AdaptedTowers, batch: Batch) -> Tensor:
         """The loss of a method on one batch: a scalar."""
+
+    def see_examples(self, method: AdaptedTowers, examples: Examples) -> None:
+        """Called once before the first step, where this objective or one inside it asks for examples.
+
+        Args:
+            method: the method that is to be trained.
+        """
+        if self.inner is not None:
+            self.inner.see_examples(method, examples)
+
+    @property
+    def wants_examples(self) -> bool:
+        """Whether this objective or one inside it asks for examples."""
+        return self.asks_for_examples or (self.inner is not None and self.inner.wants_examples)
 
     def after_epoch(self, epoch: int) -> None:
         """Called when epoch `epoch`, counted from 0, is over."""
@@ -68,8 +83,13 @@ class Trained(MethodWrapper):
         self.objective = objective
         self.spec = method.spec
 
-    def loss(self, x: Tensor, labels: Tensor) -> Tensor:
-        return self.objective.loss(self.inner, LabelledBatch(x, labels))
+    def see_examples(self, examples: Examples) -> None:
+        """Hand all training images to the objectives, before the first step."""
+        self.objective.see_examples(self.inner, examples)
+
+    def loss(self, x: Tensor, labels: Tensor, places: Tensor | None = None) -> Tensor:
+        """The objectives' loss; `places` (B,) int64 says which of the examples the rows are."""
+        return self.objective.loss(self.inner, LabelledBatch(x, labels, places))
 
     def after_epoch(self, epoch: int) -> None:
         super().after_epoch(epoch)

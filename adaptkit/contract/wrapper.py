@@ -6,6 +6,7 @@ changes the towers hands another view of the backbone on; one that adds a head h
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,8 +35,10 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
     """
 
     consumes: Consumes
+    passes_sentences: ClassVar[bool] = True  # whether classes may have sentences where the inner method takes them
 
     def __init__(self, backbone: FrozenCLIP, inner: AdaptedCLIP):
+        self.takes_sentences = inner.takes_sentences and self.passes_sentences
         super().__init__(backbone, inner.classes)
         self.inner = inner
         self.provides = (inner.provides | type(self).provides) - type(self).withholds
@@ -48,6 +51,9 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
 
     def encode_image(self, images: Tensor) -> Tensor:
         return self.inner.encode_image(images)
+
+    def image_features_of(self, x: Tensor) -> Tensor:
+        return self.inner.image_features_of(self.inner_input(x))
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         return self.inner.encode_text(texts)
@@ -122,6 +128,9 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
 
     def after_epoch(self, epoch: int) -> None:
         self.inner.after_epoch(epoch)
+
+    def folds_classes(self) -> bool:
+        return self.inner.folds_classes() if self._passes_logits_on() else super().folds_classes()
 
     @contextmanager
     def encode_classes_once(self) -> Iterator[None]:

@@ -119,8 +119,7 @@ def quantize(path: str | Path, out: str | Path, method: Exportable) -> Exported:
 
 
 def _refuse_what_cannot_be_folded(method: Exportable) -> None:
-    tells_classes = isinstance(method, AdaptedCLIP)
-    if tells_classes and "class_weights" not in method.provides and method.bound_to_classes is None:
+    if isinstance(method, AdaptedCLIP) and not method.folds_classes():
         raise ValueError(
             f"{type(method).__name__} encodes the class names anew for every image, so there is no class matrix to "
             "fold; export coop, maple or another method whose class weights hold for every image"

@@ -69,9 +69,11 @@ class CLIPAdapter(AdaptedCLIP):
         return self.alpha * run_as(self.image_adapter, f) + (1 - self.alpha) * f
 
     def encode_image(self, images: Tensor) -> Tensor:
-        features = self.backbone.encode_image(images)
-        with torch.autocast(features.device.type, enabled=False):
-            return self._adapted_image(at_least_fp32(features))
+        return self.image_features_of(self.backbone.encode_image(images))
+
+    def image_features_of(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return self._adapted_image(at_least_fp32(x))
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         return self._adapted_text(F.normalize(at_least_fp32(self.backbone.encode_text(texts)), dim=-1))

@@ -1,5 +1,7 @@
-"""Objectives of training, one per file."""
+"""Objectives of training, one per file or folder."""
 
 from adaptkit.objectives.cross_entropy import CrossEntropy, CrossEntropyConfig
+from adaptkit.objectives.gist import GIST, GISTConfig
+from adaptkit.objectives.gpt4image import GPT4Image, GPT4ImageConfig
 
-__all__ = ["CrossEntropy", "CrossEntropyConfig"]
+__all__ = ["GIST", "CrossEntropy", "CrossEntropyConfig", "GISTConfig", "GPT4Image", "GPT4ImageConfig"]

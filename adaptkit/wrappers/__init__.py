@@ -1,8 +1,21 @@
 """Wrappers: methods around methods."""
 
 from adaptkit.wrappers.das.wrapper import DAS, DASConfig
+from adaptkit.wrappers.descriptions import DescriptionsConfig, DescriptionsWrapper
 from adaptkit.wrappers.fdt.method import FDT
 from adaptkit.wrappers.fdt.wrapper import FDTWrapper
 from adaptkit.wrappers.matryoshka_exits import MatryoshkaExits, MatryoshkaExitsConfig
+from adaptkit.wrappers.posthoc_debias.wrapper import PosthocDebias, PosthocDebiasConfig
 
-__all__ = ["DAS", "FDT", "DASConfig", "FDTWrapper", "MatryoshkaExits", "MatryoshkaExitsConfig"]
+__all__ = [
+    "DAS",
+    "FDT",
+    "DASConfig",
+    "DescriptionsConfig",
+    "DescriptionsWrapper",
+    "FDTWrapper",
+    "MatryoshkaExits",
+    "MatryoshkaExitsConfig",
+    "PosthocDebias",
+    "PosthocDebiasConfig",
+]

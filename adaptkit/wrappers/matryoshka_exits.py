@@ -93,6 +93,9 @@ class MatryoshkaExits(MethodWrapper):
         """Rotated class weights zt (C, D)."""
         return self.head.text_vectors(self.inner.current_class_weights())
 
+    def folds_classes(self) -> bool:
+        return self.inner.folds_classes()
+
     def logits(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             zi, zt = self.image_vectors(x), self.class_vectors()

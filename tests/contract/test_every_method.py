@@ -113,6 +113,16 @@ def test_rows_of_its_image_tower_give_its_logits(name, family):
 
 
 @pytest.mark.parametrize("name", list_methods())
+def test_image_features_of_its_input_are_those_of_its_images(name, family):
+    backbone, images, labels = family
+    method, x = prepared(name, backbone, images, labels)
+    train(method.train(), x, labels, steps=2)
+    method.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(method.image_features_of(x), method.encode_image(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", list_methods())
 def test_one_backbone_serves_many_methods(name, family):
     backbone, images, labels = family
     with torch.no_grad():
@@ -262,11 +272,11 @@ def test_inside_the_block_classes_are_encoded_once_however_many_batches(name, wr
         at_the_start = len(encodings)
         for _ in range(3):
             method.logits(x)
-    if "class_weights" in method.provides or method.bound_to_classes is not None:
+    if name in ("cocoop", "fdt"):  # prompts or scores of every image
+        assert "class_weights" not in method.provides
+    else:
         assert at_the_start <= 1
         assert len(encodings) == at_the_start
-    else:
-        assert name in ("cocoop", "fdt")  # prompts or scores of every image
 
 
 @pytest.mark.parametrize("name", list_methods())

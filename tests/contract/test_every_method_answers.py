@@ -6,7 +6,16 @@ import pytest
 import torch
 
 import adaptkit
-from adaptkit import AdaptedCLIP, ClassSet, FrozenCLIP, Support, create_method, list_methods, list_wrappers
+from adaptkit import (
+    AdaptedCLIP,
+    ClassSet,
+    FrozenCLIP,
+    Support,
+    create_method,
+    list_methods,
+    list_wrappers,
+    wrapper_class,
+)
 from tests.conftest import CLASSES
 from tests.helpers.models import build, consumed
 from trainers.evaluation.candidates import choose_candidates
@@ -147,5 +156,10 @@ def test_a_wrapper_answers_like_a_method(wrapper, tiny_clip, batch):
     assert [sorted(one.indices) for one in method.predict(batch[0])] == [list(range(5))] * 6
     assert judged(method, batch[0][:2], torch.tensor([0, 1]), ("violin", "dog")).classnames == SHARED
     assert len(method.predict(batch[0], scores="independent")) == 6
+    # Sentences are refused by the wrapper, or by the inner method where the wrapper takes what that takes.
+    sentences = ClassSet(("a", "b"), sentences=(("a",), ("b",)))
+    reads = wrapper_class(wrapper).takes_sentences
+    if reads:
+        assert create_method("zero_shot", tiny_clip, sentences, wrap=(wrapper,))(batch[0]).shape == (6, 2)
     with pytest.raises(ValueError, match="sentences of single classes"):
-        create_method("zero_shot", tiny_clip, ClassSet(("a", "b"), sentences=(("a",), ("b",))), wrap=(wrapper,))
+        create_method("coop" if reads else "zero_shot", tiny_clip, sentences, wrap=(wrapper,))

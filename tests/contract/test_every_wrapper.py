@@ -38,6 +38,7 @@ def test_a_wrapped_method_learns_saves_and_restores_or_the_reason_is_given(metho
     with torch.no_grad():
         assert made.eval().logits(x).isfinite().all()
         assert made(images).shape == (len(images), len(CLASSES))
+        torch.testing.assert_close(made.image_features_of(x), made.encode_image(images), rtol=1e-4, atol=1e-4)
     losses = train(made.train(), x, labels)
     assert losses[-1] <= 1.001 * losses[0]
     assert all(weight.grad is None for weight in tiny_clip.parameters())

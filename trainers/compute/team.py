@@ -92,14 +92,19 @@ ALONE = Team()
 
 
 class Trainee:
-    """A method in the form that the training loop calls: `backward(x, labels)`."""
+    """A method in the form that the training loop calls: `backward(x, labels)`, with places where an objective asks."""
 
     def __init__(self, method: AdaptedCLIP):
         self.method = method
 
-    def backward(self, x: Tensor, labels: Tensor) -> Tensor:
+    def backward(self, x: Tensor, labels: Tensor, *places: Tensor) -> Tensor:
         """Leave the gradients of one batch in `.grad` and return the loss, detached."""
-        return self.method.backward(x, labels)
+        if not places:
+            return self.method.backward(x, labels)
+        loss = self.method.loss(x, labels, *places)  # of a method that an objective trains
+        if loss.requires_grad:
+            loss.backward()
+        return loss.detach()
 
 
 class SharedTrainee(Trainee):
@@ -116,11 +121,11 @@ class SharedTrainee(Trainee):
         accelerator.free_memory()  # release the model of the previous run
         self.loss = accelerator.prepare_model(loss)
 
-    def backward(self, x: Tensor, labels: Tensor) -> Tensor:
+    def backward(self, x: Tensor, labels: Tensor, *places: Tensor) -> Tensor:
         """Leave the gradients of the whole batch in `.grad` and return the loss of the whole batch, detached."""
         rows = torch.tensor(float(len(labels)), device=x.device)
         weight = rows / self.accelerator.reduce(rows.clone(), "mean")
-        loss = self.loss(x, labels) * weight
+        loss = self.loss(x, labels, *places) * weight
         self.accelerator.backward(loss)
         return self.accelerator.reduce(loss.detach().clone(), "mean")
 
@@ -132,8 +137,8 @@ class _Loss(nn.Module):
         super().__init__()
         self.method = method
 
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        return self.method.loss(x, labels)
+    def forward(self, x: Tensor, labels: Tensor, *places: Tensor) -> Tensor:
+        return self.method.loss(x, labels, *places)
 
 
 def join_team(rank: int, count: int, meeting: Path, device: torch.device, precision: Precision) -> Team:

@@ -17,6 +17,7 @@ from trainers.feeding.token_table import TokenTable
 from trainers.feeding.views import batch_bounds, epoch_order
 
 Batch = tuple[Tensor, Tensor]  # (x, labels): x is the method's input of B rows, labels is (B,) int64
+PlacedBatch = tuple[Tensor, ...]  # the same, or with a third tensor: the places of the rows among the items, (B,)
 
 
 @dataclass
@@ -31,6 +32,7 @@ class FeatureBatches:
     seed: int
     epoch: int = 0  # the epoch that the next pass shows
     skip: int = 0  # how many batches the next pass leaves out
+    with_places: bool = False  # whether each batch says which of the items its rows are
 
     def __len__(self) -> int:
         return len(batch_bounds(len(self.labels), self.batch_size, self.drop_last))
@@ -39,13 +41,14 @@ class FeatureBatches:
         """Make the next pass begin at the given batch of the given epoch."""
         self.epoch, self.skip = epoch, batch
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[PlacedBatch]:
         order, view = epoch_order(len(self.labels), self.views, self.seed, self.epoch)
         skip, self.skip, self.epoch = self.skip, 0, self.epoch + 1
         order, view = order.to(self.features.device), view.to(self.features.device)
         labels = self.labels[order.to(self.labels.device)]
         for start, end in batch_bounds(len(labels), self.batch_size, self.drop_last)[skip:]:
-            yield self.features[order[start:end], view[start:end]], labels[start:end]
+            places = (order[start:end],) if self.with_places else ()
+            yield self.features[order[start:end], view[start:end]], labels[start:end], *places
 
 
 @dataclass
@@ -64,6 +67,7 @@ class ImageBatches:
     skip: int = 0
     kept: KeptPixels | None = None  # decoded pixels shared by all runs; not used when worker processes decode
     team: Team = ALONE  # only this process's rows of each batch are decoded
+    with_places: bool = False
 
     def __len__(self) -> int:
         return len(batch_bounds(len(self.items), self.batch_size, self.drop_last))
@@ -72,7 +76,7 @@ class ImageBatches:
         """Make the next pass begin at the given batch of the given epoch; earlier batches are not decoded."""
         self.epoch, self.skip = epoch, batch
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[PlacedBatch]:
         order, view = epoch_order(len(self.items), self.views, self.seed, self.epoch)
         skip, self.skip, self.epoch = self.skip, 0, self.epoch + 1
         items = [self.items[index] for index in order.tolist()]
@@ -84,7 +88,7 @@ class ImageBatches:
         whole = batch_bounds(len(items), self.batch_size, self.drop_last)[skip:]
         bounds = [self.team.share(start, end) for start, end in whole]
         for (start, end), pixels in zip(bounds, load_batches(images, bounds, self.workers), strict=True):
-            yield pixels, labels[start:end]
+            yield pixels, labels[start:end], *((order[start:end],) if self.with_places else ())
 
 
 @dataclass
@@ -101,8 +105,17 @@ class EncodedBatches:
         """Make the next pass begin at the given batch of the given epoch."""
         self.images.seek(epoch, batch)
 
-    def __iter__(self) -> Iterator[Batch]:
-        return ((self.encode(pixels), labels) for pixels, labels in self.images)
+    @property
+    def with_places(self) -> bool:
+        """Whether each batch says which of the items its rows are."""
+        return self.images.with_places
+
+    @with_places.setter
+    def with_places(self, wanted: bool) -> None:
+        self.images.with_places = wanted
+
+    def __iter__(self) -> Iterator[PlacedBatch]:
+        return ((self.encode(pixels), *rest) for pixels, *rest in self.images)
 
 
 def load_batches(images: ViewImages, bounds: Sequence[tuple[int, int]], workers: int) -> Iterator[Tensor]:

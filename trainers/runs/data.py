@@ -1,14 +1,17 @@
 """The things that all runs of a bench share: the backbone, what it has encoded, and where records go."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from adaptkit import AdaptedCLIP, FrozenCLIP
+from adaptkit.contract.batches import Examples
+from datasets_fewshot import FewShotDataset, Item
 from trainers.compute.precision import Precision
 from trainers.compute.team import ALONE, Team
 from trainers.config.settings import CheckpointConfig, RunConfig
 from trainers.feeding.encoder import ImageEncoder
-from trainers.feeding.feeds import FEEDS, Feed
+from trainers.feeding.feeds import FEEDS, Feed, labels_of
 from trainers.feeding.kept_pixels import KeptPixels
 from trainers.runs.start import ZERO_SHOT, Start
 
@@ -38,3 +41,9 @@ class Bench:
     def feed(self, method: AdaptedCLIP) -> Feed:
         """The way from images to this method's input."""
         return FEEDS[method.consumes](self.backbone, self.encoder, self.workers, self.pixels, self.team)
+
+    def examples(self, dataset: FewShotDataset, items: Sequence[Item]) -> Examples:
+        """Training images as objectives see them before the first step."""
+        features, device = self.encoder.plain_features(dataset, items), self.backbone.device
+        names = tuple(item.path for item in items)
+        return Examples(names, labels_of(items).to(device), features.to(device))

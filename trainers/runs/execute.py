@@ -14,6 +14,7 @@ from adaptkit import AdaptedCLIP, ClassSet, Support, create_method
 from adaptkit.artefacts.atomic_file import replacing, write_text
 from adaptkit.contract.architecture import Architecture
 from adaptkit.contract.creation import trained_by
+from adaptkit.contract.objective import Trained
 from datasets_fewshot import items_hash
 from trainers.compute.clock import Clock
 from trainers.compute.seeds import derived_seed, seeded
@@ -23,6 +24,7 @@ from trainers.evaluation.logits import predict
 from trainers.evaluation.scoring import score
 from trainers.protocols.registry import get_protocol
 from trainers.protocols.task import EvalSet
+from trainers.runs.adapter import sentences_state
 from trainers.runs.data import Bench
 from trainers.runs.environment import hardware, peak_memory_mb, versions
 from trainers.runs.identity import Run, notes_of
@@ -51,8 +53,10 @@ def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = Non
         if run.uses_training:
             with clock.phase("tune"):
                 _tune(method, run, bench)
+        run_classes = method.classes  # before tests give it others
         learnt, trainable = method.learnt_state(), sum(p.numel() for p in method.learnt_parameters().values())
         scores = tuple(_test(method, test, bench, clock) for test in run.task.tests)
+    learnt |= sentences_state(run_classes)
     if learnt:
         _save(learnt, run.folder / LEARNT_FILE)
     (run.folder / LAST_GOOD_FILE).unlink(missing_ok=True)
@@ -95,8 +99,13 @@ def _learn(
         batches = bench.feed(method).training(dataset, items, config)
         if "prepare" in method.provides:
             support = bench.feed(method).support(method, dataset, items, config)
+    trainee = trained_by(method, config.objective)
+    if isinstance(trainee, Trained) and trainee.objective.wants_examples:
+        with clock.phase("encode"):
+            batches.with_places = True
+            trainee.see_examples(bench.examples(dataset, items))
     with clock.phase("train"):
-        log = _train(trained_by(method, config.objective), batches, support, run, bench, on_epoch)
+        log = _train(trainee, batches, support, run, bench, on_epoch)
     clock.add("train", log.earlier_seconds)
     return method, log, architecture
 

@@ -133,7 +133,7 @@ def _batches(
     optim = replace(config.optim, batch_size=search.batch_size, drop_last=True, steps=step_count)
     batches: Batches = bench.feed(method).training(dataset, items, replace(config, optim=optim))
     while True:
-        yield from batches
+        yield from ((x, labels) for x, labels, *_ in batches)
 
 
 def _reward_batches(images: Support, size: int) -> Iterator[Support]:

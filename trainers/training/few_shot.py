@@ -30,9 +30,12 @@ class DivergedError(ArithmeticError):
 
 
 class Batches(Protocol):
-    """Pairs (x, labels), with x as the method consumes it; every pass over them is one epoch."""
+    """Pairs (x, labels), with x as the method consumes it; every pass over them is one epoch.
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+    For objectives that ask for examples they are (x, labels, places), with places (B,) int64 among the examples.
+    """
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]: ...
 
     def __len__(self) -> int: ...
 
@@ -103,14 +106,14 @@ def train(
         progress, earlier_seconds = restore_snapshot(snapshot, method, optimizer, team), checkpoints.seconds
         _seek(batches, progress)
     for epoch in range(progress.epoch, optim.epoch_count(len(batches))):
-        for x, labels in islice(batches, step_count - progress.steps):
+        for x, labels, *places in islice(batches, step_count - progress.steps):
             set_learning_rate(optimizer, step_learning_rate(optim, progress.steps, epoch, step_count))
             optimizer.zero_grad(set_to_none=True)
             x, labels = x.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             if optim.label_smoothing:
                 labels = smooth(labels, len(method.classes), optim.label_smoothing, method.backbone.dtype)
             with autocast(device, precision):
-                loss = trainee.backward(x, labels)
+                loss = trainee.backward(x, labels, *(place.to(device) for place in places))
             if optim.clip_norm:
                 torch.nn.utils.clip_grad_norm_(learnt, optim.clip_norm)
             optimizer.step()

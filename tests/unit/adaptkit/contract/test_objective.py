@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from adaptkit import LabelledBatch, Objective, PairBatch, create_method, create_objective, register_objective
+from adaptkit import Examples, LabelledBatch, Objective, PairBatch, create_method, create_objective, register_objective
 from adaptkit.contract.creation import trained_by
 from adaptkit.objectives import CrossEntropy
 from tests.conftest import CLASSES
@@ -44,11 +44,30 @@ class Pairs(Objective):
         return method.encode_image(batch.images).sum() + method.encode_text(batch.texts).sum()
 
 
+class Diary(Objective):
+    """Asks for the examples, and keeps what it is told."""
+
+    asks_for_examples = True
+
+    def __init__(self, method, inner, config: PullConfig):
+        super().__init__(method, inner)
+        self.seen: list = []
+
+    def see_examples(self, method, examples) -> None:
+        super().see_examples(method, examples)
+        self.seen.append(examples.names)
+
+    def loss(self, method, batch) -> Tensor:
+        self.seen.append(None if batch.places is None else batch.places.tolist())
+        return self.inner.loss(method, batch)
+
+
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch):
     forget_registrations(monkeypatch)
     register_objective("pull", PullConfig)(Pull)
     register_objective("pairs", PullConfig)(Pairs)
+    register_objective("diary", PullConfig)(Diary)
 
 
 @pytest.mark.parametrize("name", ["coop", "kgcoop", "promptsrc", "clap", "linear_probe"])
@@ -112,8 +131,31 @@ def test_names_and_options_that_are_not_an_objective_s_are_refused(tiny_clip):
         create_objective(method, [("pull", 3)])
 
 
+def test_an_objective_that_asks_is_told_of_all_examples_and_of_the_place_of_each_row(tiny_clip, batch):
+    method = create_method("coop", tiny_clip, CLASSES, n_ctx=2)
+    assert not create_objective(method, ["pull"]).wants_examples
+    trained = trained_by(method, ["pull", "diary"])
+    assert trained.objective.wants_examples
+    x = consumed(method, batch[0])
+    trained.see_examples(Examples(tuple("abcdef"), batch[1], x))
+    halves = [(x[rows], batch[1][rows], rows) for rows in (torch.tensor([4, 1, 0]), torch.tensor([2, 3, 5]))]
+    train(trained, halves, OptimConfig(epochs=1))
+    assert trained.objective.inner.seen == [tuple("abcdef"), [4, 1, 0], [2, 3, 5]]
+    trained.loss(x, batch[1])
+    assert trained.objective.inner.seen[-1] is None
+
+
+def test_a_table_of_files_means_images_by_path_or_by_a_name_that_is_theirs_alone():
+    examples = Examples(("a/1.jpg", "b/1.jpg", "b/2.jpg", "3.jpg"), torch.zeros(4), torch.zeros(4, 2))
+    assert examples.keys_in(["a/1.jpg", "1.jpg", "2.jpg", "c/3.jpg"]) == ("a/1.jpg", None, "2.jpg", None)
+    with pytest.raises(ValueError, match="1 names, 2 labels and 2 rows of features"):
+        Examples(("a",), torch.zeros(2), torch.zeros(2, 2))
+
+
 def test_batches_say_what_does_not_fit_together():
     with pytest.raises(ValueError, match="3 examples have labels of shape"):
         LabelledBatch(torch.zeros(3, 4), torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(ValueError, match="3 examples have places of shape"):
+        LabelledBatch(torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(ValueError, match="2 images, 1 texts and 2 groups"):
         PairBatch(torch.zeros(2, 3, 4, 4), ["a cat"], torch.zeros(2, dtype=torch.int64))

@@ -3,14 +3,13 @@
 import pytest
 import torch
 
-from adaptkit import Support, create_method, load
+from adaptkit import Support, create_method, load, wrapper_config
+from adaptkit.deployment.export import export
 from tests.conftest import CLASSES
 from tests.helpers.models import build
 
 
 def wrapped(backbone, method="zero_shot", **options):
-    from adaptkit import wrapper_config
-
     config = wrapper_config("matryoshka_exits")(**options)
     return create_method(method, backbone, CLASSES, wrap=[("matryoshka_exits", config)])
 
@@ -56,6 +55,13 @@ def test_it_is_saved_and_loaded_with_other_classes(tiny_clip, batch, tmp_path):
     torch.testing.assert_close(restored(batch[0]), method.eval()(batch[0]))
     restored.set_classes(["violin", "tabby cat"])
     assert restored(batch[0]).shape == (6, 2)
+
+
+def test_a_file_holds_the_rotated_classes(tiny_clip, tmp_path):
+    method = wrapped(tiny_clip, "coop", dim=8)
+    written = export(method, tmp_path / "it.pt", "torchscript")
+    assert written.max_difference < 1e-4
+    assert written.agreement == 1
 
 
 @pytest.mark.parametrize(

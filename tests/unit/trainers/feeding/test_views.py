@@ -5,7 +5,7 @@ from datasets_fewshot import FeatureStore
 from tests.helpers.synthetic import synthetic_dataset
 from trainers.compute.seeds import derived_seed, seeded
 from trainers.config.training import ViewConfig
-from trainers.feeding.batches import FeatureBatches, ImageBatches
+from trainers.feeding.batches import EncodedBatches, FeatureBatches, ImageBatches
 from trainers.feeding.encoder import ImageEncoder, random_view
 from trainers.feeding.views import batch_bounds, epoch_order, view_seed
 
@@ -30,6 +30,26 @@ def test_cached_features_are_those_of_the_views_that_the_image_loader_draws(view
         for (x, y), (images, image_labels) in zip(from_cache, from_images, strict=True):
             assert torch.equal(y, image_labels)
             torch.testing.assert_close(x, tiny_clip.encode_image(images), rtol=1e-4, atol=1e-5)
+
+
+def test_batches_say_which_items_their_rows_are_where_it_is_asked_for(encoder, tiny_clip, tmp_path):
+    dataset = synthetic_dataset(tmp_path)
+    items, views = dataset.split.train, ViewConfig("none")
+    features = encoder.plain_features(dataset, items)
+    labels = torch.tensor([item.label for item in items])
+    cached = FeatureBatches(features[:, None], labels, views, batch_size=8, drop_last=False, seed=1)
+    images = ImageBatches(dataset, items, tiny_clip.preprocess_cfg, views, batch_size=8, drop_last=False, seed=1)
+    encoded = EncodedBatches(images, tiny_clip.encode_image)
+    assert {len(batch) for batches in (cached, images, encoded) for batch in batches} == {2}
+    cached.with_places = encoded.with_places = True
+    for batches in (cached, encoded):
+        batches.seek(0, 0)
+        seen = []
+        for x, y, places in batches:
+            assert torch.equal(y, labels[places])
+            torch.testing.assert_close(x, features[places], rtol=1e-4, atol=1e-5)
+            seen += places.tolist()
+        assert sorted(seen) == list(range(len(items)))
 
 
 def test_exact_views_differ_from_epoch_to_epoch_and_plain_ones_do_not(encoder, tmp_path):
