@@ -1,8 +1,8 @@
-"""Export a method to a file that runs without adaptkit: images in, logits of fixed classes out.
+"""Export a method or a head to a file that runs without adaptkit: images in, logits of fixed classes out.
 
 The image tower stays as the method sees it; the classes are folded into one matrix, or are a head or a cache of their
-own, and the text tower is left out. Every file is run and compared with the method before it takes its place, on more
-images than it was traced with, so the check also covers other batch sizes.
+own, and the text tower is left out. The file of a head gives its outputs. Every file is run and compared with the
+method before it takes its place, on more images than it was traced with, so the check also covers other batch sizes.
 
     onnx           onnxruntime and most other engines; int8 weights with `quantize`
     torchscript    torch.jit.load, also from C++
@@ -23,12 +23,14 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.artefacts.atomic_file import replacing
+from adaptkit.contract.head import Head
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.regular_file import user_path
 from adaptkit.towers.linears import use_onednn
 
 Format = Literal["onnx", "torchscript", "torch.export"]
 Run = Callable[[Tensor], Tensor]
+Exportable = AdaptedCLIP | Head
 
 TOLERANCE = 1e-4  # Relative to the largest logit, or to 1 if all are smaller.
 MAX_ONNX_BYTES = 1_900_000_000  # One protocol buffer file holds 2 GB.
@@ -43,13 +45,13 @@ class Exported:
     path: Path
     max_difference: float
     largest_logit: float
-    agreement: float  # Share of compared images with the same top class.
+    agreement: float  # Share of compared images with the same top class, or largest output of a head.
 
 
 class Folded(nn.Module):
-    """Images (B, 3, H, W) -> logits (B, C), with the classes folded in."""
+    """Images (B, 3, H, W) -> logits (B, C) with the classes folded in, or outputs (B, ...) of a head."""
 
-    def __init__(self, method: AdaptedCLIP):
+    def __init__(self, method: Exportable):
         super().__init__()
         self.method = method
 
@@ -57,8 +59,8 @@ class Folded(nn.Module):
         return self.method(images)
 
 
-def export(method: AdaptedCLIP, path: str | Path, file_format: Format) -> Exported:
-    """Write a method with its present classes to a file.
+def export(method: Exportable, path: str | Path, file_format: Format) -> Exported:
+    """Write a method with its present classes, or a head, to a file.
 
     Raises:
         ValueError: if the format is unknown, the method encodes class names anew for every image, its weights are
@@ -76,7 +78,8 @@ def export(method: AdaptedCLIP, path: str | Path, file_format: Format) -> Export
         with ExitStack() as stack:
             stack.enter_context(torch.no_grad())
             stack.enter_context(use_onednn(False))  # The trace must run on every machine.
-            stack.enter_context(method.encode_classes_once())
+            if isinstance(method, AdaptedCLIP):
+                stack.enter_context(method.encode_classes_once())
             stack.enter_context(warnings.catch_warnings())
             # Tracers warn of shapes that are constant here, and of functions that torch will drop.
             warnings.simplefilter("ignore")
@@ -95,7 +98,7 @@ def export(method: AdaptedCLIP, path: str | Path, file_format: Format) -> Export
     return result
 
 
-def quantize(path: str | Path, out: str | Path, method: AdaptedCLIP) -> Exported:
+def quantize(path: str | Path, out: str | Path, method: Exportable) -> Exported:
     """Write an ONNX file with int8 weights, and measure its distance from the method; no distance is refused.
 
     Raises:
@@ -115,8 +118,8 @@ def quantize(path: str | Path, out: str | Path, method: AdaptedCLIP) -> Exported
             return _compare(out, _onnx_session(temporary)(checked), method.eval()(checked))
 
 
-def _refuse_what_cannot_be_folded(method: AdaptedCLIP) -> None:
-    if not method.folds_classes():
+def _refuse_what_cannot_be_folded(method: Exportable) -> None:
+    if isinstance(method, AdaptedCLIP) and not method.folds_classes():
         raise ValueError(
             f"{type(method).__name__} encodes the class names anew for every image, so there is no class matrix to "
             "fold; export coop, maple or another method whose class weights hold for every image"
@@ -125,7 +128,7 @@ def _refuse_what_cannot_be_folded(method: AdaptedCLIP) -> None:
         raise ValueError(f"the backbone is {method.backbone.dtype}; load it in float32 to export it")
 
 
-def _images(method: AdaptedCLIP, count: int) -> Tensor:
+def _images(method: Exportable, count: int) -> Tensor:
     """Seeded noise (count, 3, H, W) with the mean and deviation of preprocessed images."""
     height, width = method.backbone.preprocess_cfg.image_size
     noise = torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(count))
@@ -138,21 +141,25 @@ def _compare(path: Path, found: Tensor, expected: Tensor) -> Exported:
         path,
         max_difference=float((found - expected).abs().max()),
         largest_logit=float(expected.abs().max()),
-        agreement=float((found.argmax(dim=1) == expected.argmax(dim=1)).double().mean()),
+        agreement=float((found.flatten(1).argmax(dim=1) == expected.flatten(1).argmax(dim=1)).double().mean()),
     )
 
 
-def _facts(method: AdaptedCLIP) -> dict[str, str]:
+def _facts(method: Exportable) -> dict[str, str]:
     """Facts for the file's users: class names in the logits' order, and the preprocessing of images."""
     return {
-        "classnames": json.dumps(method.classes.classnames, ensure_ascii=False),
+        **(
+            {}
+            if isinstance(method, Head)
+            else {"classnames": json.dumps(method.classes.classnames, ensure_ascii=False)}
+        ),
         "preprocess": json.dumps(asdict(method.backbone.preprocess_cfg)),
         "method": type(method).__name__,
         "backbone": str(method.backbone.source or method.backbone.name),
     }
 
 
-def _write_torch_export(method: AdaptedCLIP, images: Tensor, path: Path) -> Run:
+def _write_torch_export(method: Exportable, images: Tensor, path: Path) -> Run:
     # Open files, because torch warns of a path with another ending, and the file is not yet called as it will be.
     with path.open("wb") as file:
         torch.export.save(_program(method, images), file, extra_files={FACTS: json.dumps(_facts(method))})
@@ -160,7 +167,7 @@ def _write_torch_export(method: AdaptedCLIP, images: Tensor, path: Path) -> Run:
         return torch.export.load(file).module()
 
 
-def _program(method: AdaptedCLIP, images: Tensor) -> torch.export.ExportedProgram:
+def _program(method: Exportable, images: Tensor) -> torch.export.ExportedProgram:
     """The exported graph with only the weights that it reads: the text tower is gone."""
     shapes = {"images": {0: torch.export.Dim.DYNAMIC}}
     graph = torch.export.export(Folded(method), (images,), dynamic_shapes=shapes).module()
@@ -169,13 +176,13 @@ def _program(method: AdaptedCLIP, images: Tensor) -> torch.export.ExportedProgra
     return torch.export.export(torch.fx.GraphModule(graph, graph.graph), (images,), dynamic_shapes=shapes)
 
 
-def _write_torchscript(method: AdaptedCLIP, images: Tensor, path: Path) -> Run:
+def _write_torchscript(method: Exportable, images: Tensor, path: Path) -> Run:
     traced = torch.jit.freeze(torch.jit.trace(Folded(method).eval(), (images,), check_trace=False))
     torch.jit.save(traced, str(path), _extra_files={FACTS: json.dumps(_facts(method))})
     return torch.jit.load(str(path), map_location=images.device)
 
 
-def _write_onnx(method: AdaptedCLIP, images: Tensor, path: Path) -> Run:
+def _write_onnx(method: Exportable, images: Tensor, path: Path) -> Run:
     _onnxruntime()
     try:
         import onnxscript  # noqa: F401 - torch's exporter needs it
@@ -186,12 +193,22 @@ def _write_onnx(method: AdaptedCLIP, images: Tensor, path: Path) -> Run:
     if size > MAX_ONNX_BYTES:
         raise ValueError(f"the weights have {size} bytes and an ONNX file holds 2 GB; use torch.export")
     program = torch.onnx.export(
-        exported, (), dynamo=True, verbose=False, input_names=["images"], output_names=["logits"], optimize=True
+        exported,
+        (),
+        dynamo=True,
+        verbose=False,
+        input_names=["images"],
+        output_names=[_output_name(method)],
+        optimize=True,
     )
     assert program is not None
     program.model.metadata_props.update(_facts(method))
     program.save(path, external_data=False)
     return _onnx_session(path)
+
+
+def _output_name(method: Exportable) -> str:
+    return "outputs" if isinstance(method, Head) else "logits"
 
 
 def _onnxruntime() -> ModuleType:
@@ -214,7 +231,7 @@ def _onnx_session(path: Path) -> Run:
     return run
 
 
-_WRITERS: dict[str, Callable[[AdaptedCLIP, Tensor, Path], Run]] = {
+_WRITERS: dict[str, Callable[[Exportable, Tensor, Path], Run]] = {
     "onnx": _write_onnx,
     "torchscript": _write_torchscript,
     "torch.export": _write_torch_export,

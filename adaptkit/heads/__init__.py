@@ -1,5 +1,6 @@
 """Heads: what stands behind the towers and answers something else than a class, one per file."""
 
+from adaptkit.heads.matryoshka import Matryoshka, MatryoshkaConfig
 from adaptkit.heads.uniqa_adapter import UniQAAdapter, UniQAAdapterConfig
 
-__all__ = ["UniQAAdapter", "UniQAAdapterConfig"]
+__all__ = ["Matryoshka", "MatryoshkaConfig", "UniQAAdapter", "UniQAAdapterConfig"]

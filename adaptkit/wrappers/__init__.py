@@ -4,6 +4,7 @@ from adaptkit.wrappers.das.wrapper import DAS, DASConfig
 from adaptkit.wrappers.descriptions import DescriptionsConfig, DescriptionsWrapper
 from adaptkit.wrappers.fdt.method import FDT
 from adaptkit.wrappers.fdt.wrapper import FDTWrapper
+from adaptkit.wrappers.matryoshka_exits import MatryoshkaExits, MatryoshkaExitsConfig
 from adaptkit.wrappers.posthoc_debias.wrapper import PosthocDebias, PosthocDebiasConfig
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "DescriptionsConfig",
     "DescriptionsWrapper",
     "FDTWrapper",
+    "MatryoshkaExits",
+    "MatryoshkaExitsConfig",
     "PosthocDebias",
     "PosthocDebiasConfig",
 ]

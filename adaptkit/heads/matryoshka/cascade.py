@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+SCALES = tuple(2.0 ** (power / 4) for power in range(-12, 13))  # an eighth to eight
 GRID = tuple(torch.linspace(0.1, 1.0, 100, dtype=torch.float64).tolist())
 
 
@@ -25,6 +27,14 @@ class Answered:
     def mean_cost(self, costs: Sequence[float]) -> float:
         """The mean cost of an image, where stopping at a step costs so much."""
         return float(torch.tensor(costs, dtype=torch.float64)[self.steps.cpu()].mean())
+
+
+def best_scale(logits: Tensor, labels: Tensor) -> float:
+    """The factor on logits (N, C) at which held-out images have the least cross-entropy; it changes no ranking.
+
+    CLIP's scale fits full vectors; those of few coordinates are too sure or too shy at it.
+    """
+    return min(SCALES, key=lambda scale: float(F.cross_entropy(scale * logits, labels)))
 
 
 def thresholds(probabilities: Sequence[Tensor], labels: Tensor) -> list[float]:

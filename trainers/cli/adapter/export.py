@@ -4,7 +4,14 @@ import argparse
 from pathlib import Path
 
 from trainers.cli import values
-from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter
+from trainers.cli.adapter.options import (
+    add_adapter,
+    add_classes,
+    for_classes,
+    open_adapter,
+    open_any,
+    refuse_options_of_classes,
+)
 
 OK = 0
 FORMATS = ("onnx", "torchscript", "torch.export")
@@ -45,11 +52,16 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _export(args: argparse.Namespace) -> int:
     from tempfile import TemporaryDirectory
 
+    from adaptkit import AdaptedCLIP
     from adaptkit.deployment.export import export, quantize
 
     if args.int8 and args.format != "onnx":
         raise ValueError(f"--int8 goes with --format onnx, not {args.format}")
-    method = open_adapter(args)
+    method = open_any(args)
+    if isinstance(method, AdaptedCLIP):
+        method = for_classes(method, args, 1)
+    else:
+        refuse_options_of_classes(args)
     if args.int8:
         with TemporaryDirectory() as folder:
             exact = export(method, Path(folder) / "exact.onnx", "onnx").path
@@ -57,10 +69,15 @@ def _export(args: argparse.Namespace) -> int:
     else:
         result = export(method, args.out, args.format)
     size = args.out.stat().st_size / 2**20
+    difference = f"largest difference from the adapter: {result.max_difference:.2g}"
+    if not isinstance(method, AdaptedCLIP):
+        print(f"wrote {args.out}: {size:.1f} MiB, the outputs of a head")
+        print(f"{difference} in outputs of at most {result.largest_logit:.3g}")
+        return OK
     print(f"wrote {args.out}: {size:.1f} MiB, {len(method.classes)} classes")
     print(
-        f"largest difference from the adapter: {result.max_difference:.2g} in logits of at most "
-        f"{result.largest_logit:.3g}; same class for {100 * result.agreement:.0f} % of noise images"
+        f"{difference} in logits of at most {result.largest_logit:.3g}; same class for "
+        f"{100 * result.agreement:.0f} % of noise images"
     )
     return OK
 

@@ -130,6 +130,24 @@ def for_classes(method: "AdaptedCLIP", args: argparse.Namespace, least: int) -> 
     return method
 
 
+def refuse_options_of_classes(args: argparse.Namespace) -> None:
+    """Refuse what has a meaning for adapters that tell classes apart, on a command line that names a head.
+
+    Raises:
+        ValueError: if an option of classes is given.
+    """
+    for word, name in (
+        ("--classes", "classes"),
+        ("--classnames", "class_file"),
+        ("--reject", "reject"),
+        ("--offset", "offset"),
+    ):
+        if getattr(args, name, None) is not None:
+            raise ValueError(
+                f"{word} is for adapters that tell classes apart, and {args.adapter} is a head; leave it out"
+            )
+
+
 def shared_names(names: Sequence[str]) -> frozenset[str]:
     """Names that two or more classes have, so that answers have to say which one is meant."""
     return frozenset(name for name, count in Counter(names).items() if count > 1)

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 from adaptkit.regular_file import user_path
 from trainers.cli import values
-from trainers.cli.adapter.options import add_adapter, add_classes, for_classes, open_any, shared_names
+from trainers.cli.adapter.options import (
+    add_adapter,
+    add_classes,
+    for_classes,
+    open_any,
+    refuse_options_of_classes,
+    shared_names,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,7 +102,7 @@ def _predict(args: argparse.Namespace) -> int:
             for path, outcome in outcomes(method, paths, answering, args.batch_size)
         )
     else:
-        _refuse_options_of_classes(args)
+        refuse_options_of_classes(args)
         said = head_lines(opened, paths, args.batch_size, as_objects=args.json)
     done = unreadable = 0
     with _progress(total) as advance:
@@ -217,20 +224,6 @@ def _rounded(value: object) -> object:
     if isinstance(value, dict):
         return {name: _rounded(inner) for name, inner in value.items()}
     return [_rounded(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _refuse_options_of_classes(args: argparse.Namespace) -> None:
-    given = {
-        "--classes": args.classes,
-        "--classnames": args.class_file,
-        "--reject": args.reject,
-        "--offset": args.offset,
-    }
-    for word, value in given.items():
-        if value is not None:
-            raise ValueError(
-                f"{word} is for adapters that tell classes apart, and {args.adapter} is a head; leave it out"
-            )
 
 
 def as_line(path: str, prediction: "Prediction", shared: "Container[str]" = ()) -> str:

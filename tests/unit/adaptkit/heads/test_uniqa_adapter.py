@@ -82,7 +82,7 @@ def test_grades_have_the_users_units_and_direction(tiny_clip, batch):
     grades = torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0, 1.5])
     torch.testing.assert_close(less_is_better.loss(features, grades), plain.loss(features, (5 - grades) / 4))
     answer = less_is_better.answers(batch[0][:1])[0]
-    assert answer["grade"] == pytest.approx(float(less_is_better.grades(features)[0]), abs=1e-4)
+    assert answer["grade"] == pytest.approx(less_is_better.grades(features)[0].item(), abs=1e-4)
 
 
 def test_an_answer_is_the_mean_over_crops_at_the_images_own_resolution(tiny_clip):
