@@ -3,5 +3,7 @@
 from adaptkit.wrappers.das.wrapper import DAS, DASConfig
 from adaptkit.wrappers.fdt.method import FDT
 from adaptkit.wrappers.fdt.wrapper import FDTWrapper
+from adaptkit.wrappers.token_merging.config import TokenMergingConfig
+from adaptkit.wrappers.token_merging.wrapper import TokenMerging
 
-__all__ = ["DAS", "FDT", "DASConfig", "FDTWrapper"]
+__all__ = ["DAS", "FDT", "DASConfig", "FDTWrapper", "TokenMerging", "TokenMergingConfig"]
