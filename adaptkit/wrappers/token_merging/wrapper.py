@@ -137,8 +137,8 @@ def shortening_of(tower: VisionTower, config: TokenMergingConfig) -> Merging | P
             asked = f"prune_at={config.prune_at}, keep={config.keep}, grid_stride={config.grid_stride}"
         raise ValueError(
             f"mode={config.mode!r} with {asked} takes none of the {tokens} tokens out of this image tower of "
-            f"{tower.depth} blocks; ask for more in earlier blocks (behind the last block a class token alone counts), or for r=0, "
-            "which leaves the tower as it is"
+            f"{tower.depth} blocks; ask for more in earlier blocks (behind the last block a class token alone counts), "
+            "or for r=0, which leaves the tower as it is"
         )
     return made
 
