@@ -94,6 +94,7 @@ class Fit(Protocol):
         val_as_test: bool,
         device: str,
         start_from: str | Path | None,
+        wrap: Sequence[str],
         overrides: Sequence[str],
         on_message: Callable[[str], None] | None,
     ) -> FitResult: ...
@@ -121,6 +122,7 @@ def fit(
     val_as_test: bool = False,
     device: str = "auto",
     start_from: str | Path | None = None,
+    wrap: Sequence[str] = (),
     overrides: Sequence[str] = (),
     on_message: Callable[[str], None] | None = None,
 ) -> FitResult:
@@ -147,6 +149,7 @@ def fit(
         device: "auto", "cpu", "cuda" or "cuda:1".
         start_from: a saved adapter of the same method, options and backbone, whose learnt tensors training starts
             from; where they belong to classes, of the same classes. It has to be another folder than `out`.
+        wrap: names of wrappers around the method, the outermost first; zero-shot beside it has none.
         overrides: settings as KEY, VALUE, KEY, VALUE, such as ("OPTIM.EPOCHS", "10"); they win over all defaults.
         on_message: a function that is called with lines of progress.
 
@@ -182,6 +185,7 @@ def fit(
         val_as_test=val_as_test,
         device=device,
         start_from=start_from,
+        wrap=wrap,
         overrides=overrides,
         on_message=on_message,
     )

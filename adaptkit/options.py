@@ -77,6 +77,7 @@ def option(
     below: float | None = None,
     filled: bool = False,
     file: Callable[[str], object] | None = None,
+    kept: str = "",
     in_epochs: bool = False,
     added: bool = False,
 ) -> Value:
@@ -88,6 +89,7 @@ def option(
         above, below: ends that do not belong to it.
         filled: for text, or every text of a tuple, that may not be empty or blank.
         file: for an option that names a file: finds the path. What is in the file then counts for what a run is.
+        kept: of a file whose content is among the learnt tensors: the value that stands for it.
         in_epochs: the number counts epochs, so it grows and shrinks with the length of a training.
         added: the option is younger than records of its class. At its default a run is what it was before, so the
             identity of a run does not mention it.
@@ -98,7 +100,7 @@ def option(
         "in_epochs": in_epochs,
         "added": added,
     }
-    metadata |= {"file": file} if file else {}
+    metadata |= {"file": file, "kept": kept} if file else {}
     return field(default=default, metadata=metadata)
 
 

@@ -1,7 +1,7 @@
 """A method, wrapped or not, an objective or a head, made from its name, its options and a backbone."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
@@ -137,6 +137,26 @@ def trained_by(method: AdaptedCLIP, objectives: "Sequence[str | tuple[str, objec
     if set(names) <= {CROSS_ENTROPY}:
         return method
     return Trained(method, create_objective(method, objectives))
+
+
+def with_classes(make_inner: MakeInner, change: Callable[[ClassSet], ClassSet]) -> MakeInner:
+    """What makes an inner method, with other classes: for wrappers that say something else of the same classes.
+
+    Args:
+        make_inner: as a wrapper is given it.
+        change: the classes that were given -> the classes of the innermost method.
+
+    Raises:
+        TypeError: if it was not made by `create_method`.
+    """
+    if not isinstance(make_inner, partial):
+        raise TypeError("the inner method is not made by create_method, so its classes are not known; make it by name")
+    given = dict(make_inner.keywords)
+    if "classes" in given:
+        given["classes"] = change(given["classes"])
+    else:
+        given["make_inner"] = with_classes(given["make_inner"], change)
+    return partial(make_inner.func, *make_inner.args, **given)
 
 
 def _construct(method: type[AdaptedCLIP], backbone: FrozenCLIP, classes: ClassSet, config: object) -> AdaptedCLIP:

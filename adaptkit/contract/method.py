@@ -4,7 +4,6 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -41,7 +40,7 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
 
     support_views: int = 0  # V random views of each support image that `prepare` wants; 0: the image as it is
     support_items: int | None = None  # training items that `prepare` wants, spread over all; None: all of them
-    takes_sentences: ClassVar[bool] = False  # whether prompts are hand-written, so that classes may have their own
+    takes_sentences: bool = False  # whether prompts are hand-written, so that classes may have their own
     prepares_again: bool = False  # whether `prepare` is to be called again when the image tower has learnt
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet):

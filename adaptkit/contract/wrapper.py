@@ -6,6 +6,7 @@ changes the towers hands another view of the backbone on; one that adds a head h
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,8 +35,10 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
     """
 
     consumes: Consumes
+    passes_sentences: ClassVar[bool] = True  # whether classes may have sentences where the inner method takes them
 
     def __init__(self, backbone: FrozenCLIP, inner: AdaptedCLIP):
+        self.takes_sentences = inner.takes_sentences and self.passes_sentences
         super().__init__(backbone, inner.classes)
         self.inner = inner
         self.provides = (inner.provides | type(self).provides) - type(self).withholds

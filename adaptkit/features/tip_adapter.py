@@ -55,6 +55,7 @@ class TipAdapter(AdaptedCLIP):
     """Frozen image features (B, D) against class weights (C, D) and a cache of the support set."""
 
     consumes = "features"
+    takes_sentences = True
     provides = frozenset({"prepare", "tune"})
     prepares_again = True
 
@@ -101,5 +102,11 @@ class TipAdapter(AdaptedCLIP):
 
 def tip_prompts(backbone: FrozenCLIP, classes: ClassSet, config: TipAdapterConfig) -> ClassPrompts:
     """Prompts of the zero-shot classifier beside the cache."""
-    templates = classes.templates if config.template_set == "classes" else IMAGENET_SELECTED
-    return ClassPrompts(backbone, classes.with_templates(templates))
+    if config.template_set == "classes":
+        return ClassPrompts(backbone, classes)
+    if classes.sentences is not None:
+        raise ValueError(
+            f"template_set={config.template_set!r} for classes with sentences of their own, which it would not read; "
+            "take template_set='classes'"
+        )
+    return ClassPrompts(backbone, classes.with_templates(IMAGENET_SELECTED))

@@ -27,6 +27,7 @@ class TipAdapterF(AdaptedCLIP):
     """Frozen image features (B, D) against class weights (C, D) and learnt keys (N, D) of the support set."""
 
     consumes = "features"
+    takes_sentences = True
     provides = frozenset({"prepare", "tune"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: TipAdapterConfig):

@@ -1,9 +1,19 @@
 """Wrappers: methods around methods."""
 
 from adaptkit.wrappers.das.wrapper import DAS, DASConfig
+from adaptkit.wrappers.descriptions import DescriptionsConfig, DescriptionsWrapper
 from adaptkit.wrappers.fdt.method import FDT
 from adaptkit.wrappers.fdt.wrapper import FDTWrapper
 from adaptkit.wrappers.token_merging.config import TokenMergingConfig
 from adaptkit.wrappers.token_merging.wrapper import TokenMerging
 
-__all__ = ["DAS", "FDT", "DASConfig", "FDTWrapper", "TokenMerging", "TokenMergingConfig"]
+__all__ = [
+    "DAS",
+    "FDT",
+    "DASConfig",
+    "DescriptionsConfig",
+    "DescriptionsWrapper",
+    "FDTWrapper",
+    "TokenMerging",
+    "TokenMergingConfig",
+]

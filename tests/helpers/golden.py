@@ -34,7 +34,7 @@ class Golden:
         entry = manifest(folder)["variants"][variant]
         self.settings = entry["hyper_parameters"]
         self.tensors = load_file(FIXTURES / folder / entry["file"])
-        self.atol = {tensor["name"]: float(tensor["atol"]) for tensor in entry["tensors"]}
+        self.atol = {tensor["name"]: float(tensor.get("atol", 0)) for tensor in entry["tensors"]}
         self.rounding = {tensor["name"]: tensor.get("f64_diff", 0.0) for tensor in entry["tensors"]}
 
     def __contains__(self, name: str) -> bool:

@@ -30,7 +30,7 @@ from trainers.training.label_smoothing import why_not_smoothed
 # A method, its options, its wrappers and its objectives, and whether it takes steps and with smoothed labels.
 Kind = tuple[str, DataclassInstance, Wrap, Wrap, bool, bool]
 
-PROBE_CLASSES = ("cat", "dog")  # Class names for data that have only one.
+PROBE_CLASSES = ("cat", "dog")  # Class names beside the one of data that have only one.
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,8 @@ def _longest_names(sources: Sources, bench: Bench) -> tuple[str, ...]:
     """The two class names with the most tokens; if they fit, all do."""
     datasets = [*sources.datasets.values(), *(data for others in sources.targets.values() for data in others.values())]
     names = {name: None for dataset in datasets for name in ClassSet(dataset.classnames).readable}
-    by_length = sorted((*names, *PROBE_CLASSES), key=lambda name: len(bench.backbone.tokenizer.words(name)))
+    probed = names if len(names) > 1 else (*names, *PROBE_CLASSES)
+    by_length = sorted(probed, key=lambda name: len(bench.backbone.tokenizer.words(name)))
     return tuple(by_length[-2:])
 
 

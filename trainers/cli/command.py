@@ -9,7 +9,21 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from adaptkit.regular_file import said, shortened
-from trainers.cli import backbones, bench, das, data, doctor, fdt, methods, report, reproduce, runs, settings, train
+from trainers.cli import (
+    backbones,
+    bench,
+    das,
+    data,
+    descriptors,
+    doctor,
+    fdt,
+    methods,
+    report,
+    reproduce,
+    runs,
+    settings,
+    train,
+)
 from trainers.cli.adapter import convert, evaluate, explain, export, predict, serve
 
 OK, OURS, THEIRS, STOPPED = 0, 1, 2, 130  # exit codes; OURS is a fault of adaptkit, THEIRS one of the input
@@ -28,6 +42,7 @@ VERBS = (  # Modules with verbs, in the order of the help.
     export,
     convert,
     data,
+    descriptors,
     report,
     runs,
     reproduce,

@@ -67,6 +67,9 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="ADAPTER",
         help="a saved adapter of the same method, options and backbone, whose learnt tensors training starts from",
     )
+    parser.add_argument(
+        "--wrap", type=values.names, help="wrappers around the method, the outermost first, such as das,fdt"
+    )
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
     parser.set_defaults(run=_train)
 
@@ -96,6 +99,7 @@ def _train(args: argparse.Namespace) -> int:
         **table_options(args),
         device=args.device,
         start_from=args.start_from,
+        wrap=args.wrap or (),
         overrides=args.overrides,
         on_message=_Progress(),
     )

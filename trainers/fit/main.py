@@ -19,7 +19,7 @@ from trainers.bench.jobs import tidy
 from trainers.bench.plan import open_bench, plan
 from trainers.compute.seeds import seeded
 from trainers.config.load import load_bench
-from trainers.config.settings import RunConfig
+from trainers.config.settings import BenchConfig, RunConfig
 from trainers.evaluation.judgement_files import metrics, write_judgement
 from trainers.evaluation.logits import predict
 from trainers.evaluation.metrics import judge
@@ -60,6 +60,7 @@ def fit(
     val_as_test: bool = False,
     device: str = "auto",
     start_from: str | Path | None = None,
+    wrap: Sequence[str] = (),
     overrides: Sequence[str] = (),
     on_message: Callable[[str], None] | None = None,
 ) -> FitResult:
@@ -105,11 +106,12 @@ def fit(
         "DATA.ENCODING": encoding,
         "DATA.VAL_AS_TEST": val_as_test,
         "DATA.TEMPLATES": list(templates),
+        "WRAP": list(wrap),
     }
     if backbone == EMBEDDED:
         fixed |= embedded_settings(method)
         notes.append(f"{EMBEDDED} is a small model of drawings and icons; for photographs take a larger backbone")
-    recipe = load_bench(None, overrides, fixed)
+    recipe = _beside_zero_shot(load_bench(None, overrides, fixed))
     tell(f"{len(dataset.classnames)} classes, {drawn} shots, {len(dataset.split.test)} test images")
     for note in dataset.notes:
         tell(f"note: {note}")
@@ -117,8 +119,10 @@ def fit(
     if start_from is not None:
         bench = dataclasses.replace(bench, start=load_start(start_from, bench.backbone))
     check_names(ClassSet(dataset.classnames, recipe.runs[0].templates), bench.backbone)
-    fixed |= size_settings(recipe.runs[-1], _images_drawn(dataset, drawn), _consumes(recipe.runs[-1], bench))
-    todo = plan(load_bench(None, overrides, fixed), bench)
+    fixed |= size_settings(
+        recipe.runs[-1], _images_drawn(dataset, drawn), _consumes(recipe.runs[-1], bench, dataset.classnames)
+    )
+    todo = plan(_beside_zero_shot(load_bench(None, overrides, fixed)), bench)
     if start_from is not None and (method == ZERO_SHOT or not todo.runs[-1].uses_training):
         raise ValueError(f"{method} learns nothing, so it cannot start from {start_from}; leave it out")
     records = [todo.finished.get(run.run_id) or _execute(run, bench, tell) for run in todo.runs]
@@ -170,10 +174,16 @@ def _images_drawn(dataset: FewShotDataset, shots: int) -> int:
     return sum(min(shots, count) for count in _training_counts(dataset))
 
 
-def _consumes(run: RunConfig, bench: Bench) -> Consumes:
+def _consumes(run: RunConfig, bench: Bench, classnames: Sequence[str]) -> Consumes:
     """What the method consumes, which may depend on its options: it is made for two classes, and thrown away."""
     with seeded(0, bench.backbone.device):
-        return create_method(run.method, bench.backbone, ("cat", "dog"), run.options, wrap=run.wrap).consumes
+        return create_method(run.method, bench.backbone, classnames[:2], run.options, wrap=run.wrap).consumes
+
+
+def _beside_zero_shot(config: BenchConfig) -> BenchConfig:
+    """The runs of a training, the first of which is plain zero-shot and the last the method with its wrappers."""
+    plain, last = dataclasses.replace(config.runs[0], wrap=()), config.runs[-1]
+    return dataclasses.replace(config, runs=(plain,) if last == plain else (plain, last))
 
 
 def _result(

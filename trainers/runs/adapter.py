@@ -1,6 +1,7 @@
 """A finished run as an adapter: the method of its record, with the learnt tensors and a card of its scores."""
 
 import json
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -16,12 +17,14 @@ from adaptkit.artefacts.config import Part, options_from_json
 from adaptkit.backbone.named_in_file import load_named_in_file
 from adaptkit.backbone.weights_source import WeightsSource
 from adaptkit.contract.architecture import architecture_from_json
+from adaptkit.layers.text_state import as_tensor, as_text
 from trainers.config.settings import DataclassInstance
 from trainers.runs.checksums import check_file
 from trainers.runs.identity import classnames_hash
 from trainers.runs.records import LEARNT_FILE, RECORD_FILE, ResultRecord, read_record
 from trainers.runs.search import settled_wrap
 
+SENTENCES = "(sentences)"  # name of a tensor that holds them as JSON
 UNNAMED = ("", "own", "file")  # What a record says of weights that no tag stands for.
 
 
@@ -84,12 +87,15 @@ def load_run(folder: Path, backbone: FrozenCLIP) -> tuple[AdaptedCLIP, TrainingF
     assert isinstance(options, dict)
     assert isinstance(templates, list)
     assert isinstance(wrapped, list)
+    tensors = _learnt(folder) if (folder / LEARNT_FILE).exists() else {}
+    kept = tensors.pop(SENTENCES, None)
+    sentences = None if kept is None else tuple(map(tuple, json.loads(as_text(kept))))
     make = partial(
         adaptkit.create_method,
         record.method,
         backbone,
-        ClassSet(trained_classes(record), tuple(str(template) for template in templates)),
-        options_from_json(adaptkit.method_config(record.method), Part(record.method, options), str(folder)),
+        ClassSet(trained_classes(record), tuple(str(template) for template in templates), sentences),
+        _options(adaptkit.method_config(record.method), Part(record.method, options), str(folder)),
     )
     wrap = tuple(_wrapper(entry, str(folder)) for entry in wrapped)
     method = make(wrap=wrap)
@@ -99,9 +105,21 @@ def load_run(folder: Path, backbone: FrozenCLIP) -> tuple[AdaptedCLIP, TrainingF
         found = architecture_from_json(json.dumps(record.architecture), f"the record of {folder}")
         method = make(wrap=settled_wrap(wrap, search, found))
     method.eval()
-    if (folder / LEARNT_FILE).exists():
-        method.load_learnt_state(_learnt(folder))
+    if tensors:
+        method.load_learnt_state(tensors)
     return method, training_facts(record)
+
+
+def sentences_state(classes: ClassSet) -> dict[str, Tensor]:
+    """What a run keeps beside its learnt tensors of classes that have sentences of their own; nothing for others."""
+    return {} if classes.sentences is None else {SENTENCES: as_tensor(json.dumps(classes.sentences))}
+
+
+def _options(config: type, part: Part, place: str) -> object:
+    """Options of a record; a file whose content is among the learnt tensors is named by the word that stands for it."""
+    kept = {field.name: field.metadata["kept"] for field in fields(config) if field.metadata.get("kept")}
+    named = {name: kept.get(name, value) if value else value for name, value in part.options.items()}
+    return options_from_json(config, Part(part.name, named), place)
 
 
 def _learnt(folder: Path) -> dict[str, Tensor]:

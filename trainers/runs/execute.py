@@ -23,6 +23,7 @@ from trainers.evaluation.logits import predict
 from trainers.evaluation.scoring import score
 from trainers.protocols.registry import get_protocol
 from trainers.protocols.task import EvalSet
+from trainers.runs.adapter import sentences_state
 from trainers.runs.data import Bench
 from trainers.runs.environment import hardware, peak_memory_mb, versions
 from trainers.runs.identity import Run, notes_of
@@ -51,8 +52,10 @@ def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = Non
         if run.uses_training:
             with clock.phase("tune"):
                 _tune(method, run, bench)
+        run_classes = method.classes  # before tests give it others
         learnt, trainable = method.learnt_state(), sum(p.numel() for p in method.learnt_parameters().values())
         scores = tuple(_test(method, test, bench, clock) for test in run.task.tests)
+    learnt |= sentences_state(run_classes)
     if learnt:
         _save(learnt, run.folder / LEARNT_FILE)
     (run.folder / LAST_GOOD_FILE).unlink(missing_ok=True)

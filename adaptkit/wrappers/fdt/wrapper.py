@@ -42,6 +42,7 @@ class FDTWrapper(MethodWrapper):
 
     provides = frozenset({"prepare", "backward"})
     withholds = frozenset({"class_weights"})
+    passes_sentences = False  # it grounds the words of templates
     words: Tensor
     projected_words: Tensor
     real_words: Tensor

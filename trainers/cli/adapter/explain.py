@@ -9,6 +9,8 @@ from trainers.cli import values
 from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter, shared_names
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from adaptkit import AdaptedCLIP
 
 OK = 0
@@ -47,6 +49,8 @@ def _explain(args: argparse.Namespace) -> int:
     for line in word_lines(method, args.topk, mapped):
         print(line)
     print(as_line(args.image, prediction, shared_names(names)))
+    for line in reason_lines(method, picture, args.topk):
+        print(line)
     image = preprocess(method, [picture])[0]
     falls = relevance(method, image, mapped)
     out = args.out or Path(f"{Path(args.image).stem}.map.png")
@@ -57,6 +61,21 @@ def _explain(args: argparse.Namespace) -> int:
         f"of {rows} x {columns} patches takes {float(falls.max()):.2f} nats off its log-odds"
     )
     return OK
+
+
+def reason_lines(method: "AdaptedCLIP", picture: "Image", topk: int) -> list[str]:
+    """Of each of the best classes the parts of its score in words; nothing for a method whose scores have none."""
+    from adaptkit.contract.prediction import preprocess
+    from adaptkit.contract.reasons import GivesReasons
+
+    if not isinstance(method, GivesReasons):
+        return []
+    (explained,) = method.reasons(method.consume(preprocess(method, [picture]).to(method.device)), topk)
+    lines = []
+    for found in explained:
+        lines.append(f"{found.label}: score {found.score:.4f}, the sum of")
+        lines += [f"  {part.contribution:+.4f}  {part.text} (cosine {part.cosine:.4f})" for part in found.parts]
+    return lines
 
 
 def class_index(names: Sequence[str], wanted: str) -> int:

@@ -1,0 +1,1 @@
+"""Classification by description: options, the method, and what its descriptors contribute."""
