@@ -28,6 +28,7 @@ class Matching:
     kept: Tensor  # (B, n) int64, rows that stay, in their new order
     source: Tensor  # (B, m) int64, rows that go
     target: Tensor  # (B, m) int64, for each of them the new place of the row that stands for it
+    n_dropped: int = 0  # rows behind those of before that nothing stands for
 
     def new_places(self) -> Tensor:
         """For every row of before, the new place of itself or of the row that stands for it: (B, n_before) int64."""

@@ -14,6 +14,7 @@ Departure: the released code cannot undo the order that it brings a distillation
 Departure: ties go to the token in front, on every device.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -67,7 +68,8 @@ def kth_soft_matching(metric: Tensor, k: int) -> Matching:
     n = metric.shape[1] // k * k
     positions = torch.arange(n, device=metric.device)
     is_kept = positions % k == k - 1
-    return _all_into_nearest(metric, n, positions[~is_kept].expand(len(metric), -1), positions[is_kept])
+    found = _all_into_nearest(metric, n, positions[~is_kept].expand(len(metric), -1), positions[is_kept])
+    return replace(found, n_dropped=metric.shape[1] - n)
 
 
 @torch.no_grad()
@@ -133,8 +135,8 @@ def merge_weighted(matching: Matching, x: Tensor, sizes: Tensor | None = None) -
 def merge_sources(matching: Matching, sources: Tensor | None = None) -> Tensor:
     """Which of N first tokens each token is made of: (B, n, N) of zeros and ones, None at first -> (B, n', N)."""
     if sources is None:
-        n = max(matching.n_before, int(matching.kept.max()) + 1)
-        sources = torch.eye(n, device=matching.kept.device).expand(len(matching.kept), -1, -1)
+        own = torch.eye(matching.n_before + matching.n_dropped, device=matching.kept.device)
+        sources = own.expand(len(matching.kept), -1, -1)
     return merge(matching, sources, "amax")
 
 
