@@ -39,7 +39,9 @@ class Matching:
 
 def rows_at(x: Tensor, places: Tensor) -> Tensor:
     """Rows of x (B, n, D) at places (B, l) int64 -> (B, l, D)."""
-    return x.gather(1, places[:, :, None].expand(-1, -1, x.shape[-1]))
+    first = x.shape[1] * torch.arange(x.shape[0], device=x.device)[:, None]
+    # Whole rows at once are found several times faster than by `gather`, which looks up every number.
+    return x.flatten(0, 1).index_select(0, (first + places).flatten()).unflatten(0, places.shape)
 
 
 @dataclass(frozen=True)

@@ -42,18 +42,16 @@ def bipartite_soft_matching(metric: Tensor, r: int, protected: int = 1, order: O
     """
     n = metric.shape[1]
     r = min(r, (n - protected) // 2)
-    positions = torch.arange(protected, n, device=metric.device)
-    a, b = positions[positions % 2 == 0], positions[positions % 2 == 1]
+    first_a, first_b = protected + protected % 2, protected + 1 - protected % 2
     metric = F.normalize(metric, dim=-1)
-    scores, nearest = (metric[:, a] @ metric[:, b].mT).max(dim=-1)  # (B, |A|)
+    scores, nearest = (metric[:, first_a::2] @ metric[:, first_b::2].mT).max(dim=-1)  # (B, |A|)
     falling = scores.argsort(dim=-1, descending=True, stable=True)
     merged, unmerged = falling[:, :r], falling[:, r:]
     if order == "position":
         unmerged = unmerged.sort(dim=-1).values
-    front = torch.arange(protected, device=metric.device).expand(len(metric), -1)
-    kept = torch.cat([front, a[unmerged], b.expand(len(metric), -1)], dim=1)
-    first_of_b = protected + len(a) - r
-    return Matching(n, kept, a[merged], first_of_b + nearest.gather(1, merged))
+    front, b = torch.arange(protected, device=metric.device), torch.arange(first_b, n, 2, device=metric.device)
+    kept = torch.cat([front.expand(len(metric), -1), first_a + 2 * unmerged, b.expand(len(metric), -1)], dim=1)
+    return Matching(n, kept, first_a + 2 * merged, protected + unmerged.shape[1] + nearest.gather(1, merged))
 
 
 @torch.no_grad()
@@ -116,20 +114,18 @@ def merge(matching: Matching, x: Tensor, reduce: Reduce = "mean") -> Tensor:
     if reduce == "amax":
         target = matching.target[:, :, None].expand_as(source)
         return kept.scatter_reduce(1, target, source, "amax", include_self=True)
-    into = _into(matching, x.dtype)  # (B, n', m)
-    total = torch.baddbmm(kept, into, source)
+    places = torch.arange(kept.shape[1], device=x.device)
+    into = (matching.target[:, None, :] == places[:, None]).to(x.dtype)  # (B, n', m), a one where m merges into n'
+    with torch.autocast(x.device.type, enabled=False):  # Tokens keep their precision.
+        total = torch.baddbmm(kept, into, source)
     return total / (1 + into.sum(dim=-1, keepdim=True)) if reduce == "mean" else total
 
 
 def merge_weighted(matching: Matching, x: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Tokens (B, n, C) and their sizes (B, n, 1), None for ones -> averages weighted by sizes, and the new sizes."""
-    if sizes is None:
-        sizes = torch.ones(*x.shape[:2], 1, device=x.device)
-    new_sizes = merge(matching, sizes, "sum")
-    kept_share = (rows_at(sizes, matching.kept) / new_sizes).to(x.dtype)
-    share = (rows_at(sizes, matching.source) / rows_at(new_sizes, matching.target)).to(x.dtype)
-    kept, source = rows_at(x, matching.kept) * kept_share, rows_at(x, matching.source) * share
-    return torch.baddbmm(kept, _into(matching, x.dtype), source), new_sizes
+    sizes = torch.ones_like(x[..., :1]) if sizes is None else sizes.to(x.dtype)
+    sums = merge(matching, torch.cat([x * sizes, sizes], dim=-1), "sum")  # of m x and of m
+    return sums[..., :-1] / sums[..., -1:], sums[..., -1:]
 
 
 def merge_sources(matching: Matching, sources: Tensor | None = None) -> Tensor:
@@ -143,9 +139,3 @@ def merge_sources(matching: Matching, sources: Tensor | None = None) -> Tensor:
 def unmerge(matching: Matching, x: Tensor) -> Tensor:
     """Tokens behind a merge (B, n', C) -> what stands for every token of before (B, n, C)."""
     return rows_at(x, matching.new_places())
-
-
-def _into(matching: Matching, dtype: torch.dtype) -> Tensor:
-    """Ones where a source (last) merges into a kept token: (B, n', m); a product with it adds the sources up."""
-    places = torch.arange(matching.kept.shape[1], device=matching.kept.device)
-    return (matching.target[:, None, :] == places[:, None]).to(dtype)
