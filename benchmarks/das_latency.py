@@ -12,8 +12,8 @@ import open_clip
 import torch
 
 from adaptkit import FrozenCLIP
+from adaptkit.layers.macs import AdapterShape, image_shape, tower_macs
 from adaptkit.wrappers import DASConfig
-from adaptkit.wrappers.das.macs import AdapterShape, image_shape, tower_macs
 from benchmarks.timing import RESULTS, hardware
 from trainers.studies.das.latency import measure_latencies
 

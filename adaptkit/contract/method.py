@@ -178,7 +178,7 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
         return None
 
     def architecture(self) -> Architecture | None:
-        """Which blocks are skipped, and what that costs; None where every block of the towers runs."""
+        """Which blocks are skipped, and what the towers cost; None where they run as they were loaded."""
         return None
 
     def backward(self, x: Tensor, labels: Tensor) -> Tensor:

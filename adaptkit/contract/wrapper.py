@@ -46,6 +46,11 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
         self.support_items, self.prepares_again = inner.support_items, inner.prepares_again
 
     @property
+    def innermost(self) -> AdaptedCLIP:
+        """The method inside of all wrappers; its backbone has what each of them makes of the towers."""
+        return self.inner.innermost if isinstance(self.inner, MethodWrapper) else self.inner
+
+    @property
     def bound_to_classes(self) -> str | None:
         return self.inner.bound_to_classes
 

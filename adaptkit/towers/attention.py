@@ -93,17 +93,22 @@ def split_heads(attn: AttentionLayer, x: Tensor) -> Tensor:
     return x.unflatten(-1, (attn.num_heads, -1)).transpose(-3, -2)
 
 
+def norm_heads(attn: AttentionLayer, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries (N, H, L, d) and keys (N, H, S, d) behind the norms that some layers have for them."""
+    ln_q, ln_k = getattr(attn, "ln_q", None), getattr(attn, "ln_k", None)
+    return (q, k) if ln_q is None or ln_k is None else (ln_q(q), ln_k(k))
+
+
 def attend(attn: AttentionLayer, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, start: int = 0) -> Tensor:
     """Softmax attention over heads, without the output projection: (N, H, L, d) x (N, H, S, d) -> (N, L, D).
 
     Args:
-        mask: boolean, broadcastable to (N, H, L, S); True where a query may see a key. Layers with
-            `positions` take none.
+        mask: boolean, broadcastable to (N, H, L, S); True where a query may see a key. Or numbers that the scores gain.
+            Layers with `positions` take none.
         start: number of rows in front of the first query's.
     """
-    ln_q, ln_k, head_scale, _, positions = (getattr(attn, part, None) for part in OPTIONAL_PARTS)
-    if ln_q is not None and ln_k is not None:
-        q, k = ln_q(q), ln_k(k)
+    _, _, head_scale, _, positions = (getattr(attn, part, None) for part in OPTIONAL_PARTS)
+    q, k = norm_heads(attn, q, k)
     if positions is not None:
         q, k, mask = positions(q, k, start)
     x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)

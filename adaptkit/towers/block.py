@@ -104,34 +104,35 @@ def run_first_rows(block: Block, x: Tensor, n_rows: int) -> Tensor:
     return _rows_of_block(block, x[:, :n_rows], qkv[:, :n_rows, :width], qkv[..., width:])
 
 
-def run_last_block(block: Block, x: Tensor) -> Tensor:
+def run_last_block(block: Block, x: Tensor, mask: Tensor | None = None) -> Tensor:
     """Output (B, D_v) of a block for the first row of x (B, L, D_v); the others give keys and values only."""
     attn, normed = block.attn, block.ln_1(x)
     q, kv = attention.project_q(attn, normed[:, :1]), attention.project_kv(attn, normed)
-    return _rows_of_block(block, x[:, :1], q, kv)[:, 0]
+    return _rows_of_block(block, x[:, :1], q, kv, mask=mask)[:, 0]
 
 
-def run_last_block_rows(block: Block, x: Tensor) -> Tensor:
+def run_last_block_rows(block: Block, x: Tensor, mask: Tensor | None = None) -> Tensor:
     """Outputs of a block for all rows of x (B, L, D_v); the first equals `run_last_block` to the last bit."""
     attn, normed = block.attn, block.ln_1(x)
     kv, parts = attention.project_kv(attn, normed), (slice(1), slice(1, None))
     outputs = [
-        _rows_of_block(block, x[:, part], attention.project_q(attn, normed[:, part]), kv, part.start or 0)
+        _rows_of_block(block, x[:, part], attention.project_q(attn, normed[:, part]), kv, part.start or 0, mask)
         for part in parts
     ]
     return torch.cat(outputs, dim=1)
 
 
-def _rows_of_block(block: Block, x: Tensor, q: Tensor, kv: Tensor, start: int = 0) -> Tensor:
+def _rows_of_block(
+    block: Block, x: Tensor, q: Tensor, kv: Tensor, start: int = 0, mask: Tensor | None = None
+) -> Tensor:
     """Outputs of a block for rows x (B, l, D_v), from their queries and all rows' keys and values (B, L, 2 * D_v).
 
     The rows are those from `start` on.
     """
     attn = block.attn
     q, k, v = (attention.split_heads(attn, part) for part in (q, *kv.chunk(2, -1)))
-    return add_mlp(
-        block, add_attention(block, x, attention.project_out(attn, attention.attend(attn, q, k, v, start=start)))
-    )
+    update = attention.project_out(attn, attention.attend(attn, q, k, v, mask, start))
+    return add_mlp(block, add_attention(block, x, update))
 
 
 def replace_tokens(x: Tensor, start: int, prompts: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ width, D_v width of the vision tower, D_p width of what is projected (D_v but fo
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -26,6 +26,7 @@ from adaptkit.towers.block import (
     stand_in,
 )
 from adaptkit.towers.pooling import AttentionPool, PatchMean
+from adaptkit.towers.shortening import Rows, RunLast, Shortening, run_shortened
 from adaptkit.towers.watch import Home
 
 
@@ -47,6 +48,7 @@ class VisionTower:
     pools_normed: bool  # Whether `ln_post` stands in front of the pool.
     projection: Tensor | nn.Module | None  # (D_p, D)
     homes: tuple[Home, ...] = ()  # Where the tensors come from, see `watch.current`.
+    shortening: Shortening | None = None  # What merges or drops rows on the way through the blocks.
 
     @property
     def depth(self) -> int:
@@ -64,6 +66,11 @@ class VisionTower:
     def n_prefix(self) -> int:
         """Number of class and register tokens."""
         return sum(tokens.numel() // self.width for tokens in self.prefix)
+
+    @property
+    def shortens(self) -> bool:
+        """Whether rows are merged or dropped on the way now."""
+        return self.shortening is not None and self.shortening.active
 
     @property
     def row_width(self) -> int:
@@ -111,9 +118,11 @@ def encode_patches(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor] 
         ValueError: if a later layer has prompts and layer 0 has none, or a different number.
     """
     if tower.pool is not None:
-        return tower.project(tower.pool(_rows_to_pool(tower, x, prompts)))
+        return tower.project(tower.pool(_rows_to_pool(tower, x, prompts).to_pool()))
     if last_attending(tower.blocks) < 0:  # No row sees another, so the class token's is enough.
         return tower.project(_run_blocks(tower, x[:, :1], NO_PROMPTS, run_last_block)[:, 0])
+    if tower.shortens:
+        return tower.project(_run_shortened(tower, x, prompts, run_last_block).x)
     return tower.project(_run_blocks(tower, x, prompts, run_last_block))
 
 
@@ -121,21 +130,52 @@ def encode_rows(tower: VisionTower, images: Tensor, prompts: Mapping[int, Tensor
     """Images (B, 3, H, W) -> rows (B, 1 + P, D_p): the one that becomes the feature, then the patches', no prompts.
 
     `tower.project` of the first row equals `encode_image` to the last bit. That row is the class token's output, or
-    what the tower pools; each patch is then given as if it were pooled alone, so that `tower.project` fits it too.
+    what the tower pools; each patch is then given as if it were pooled alone, so that `tower.project` fits it too. A
+    patch that was merged or dropped on the way has the row that stands for it.
     """
     x = embed_patches(tower, images)
     if tower.pool is not None:
-        rows = _rows_to_pool(tower, x, prompts)
-        return torch.cat([tower.pool(rows)[:, None], tower.pool.alone(rows[:, tower.n_prefix :])], dim=1)
-    rows = _run_blocks(tower, x, prompts, run_last_block_rows)[:, : x.shape[1]]
+        found = _rows_to_pool(tower, x, prompts)
+        patches = found.spread()[:, tower.n_prefix :]
+        return torch.cat([tower.pool(found.to_pool())[:, None], tower.pool.alone(patches)], dim=1)
+    if tower.shortens and last_attending(tower.blocks) >= 0:
+        rows = _run_shortened(tower, x, prompts, run_last_block_rows).spread()
+    else:
+        rows = _run_blocks(tower, x, prompts, run_last_block_rows)[:, : x.shape[1]]
     return rows if tower.n_prefix == 1 else torch.cat([rows[:, :1], rows[:, tower.n_prefix :]], dim=1)
 
 
-def _rows_to_pool(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor]) -> Tensor:
-    """Output rows (B, R, D_v) without prompts, normalised if the tower pools normalised rows."""
-    n_rows = x.shape[1]
-    rows = _run_blocks(tower, x, prompts, partial(run_first_rows, n_rows=n_rows))[:, :n_rows]
-    return tower.ln_post(rows) if tower.pools_normed else rows
+def _rows_to_pool(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor]) -> Rows:
+    """Output rows without prompts, normalised if the tower pools normalised rows."""
+    if tower.shortens:
+        rows = _run_shortened(tower, x, prompts, None)
+    else:
+        n_rows = x.shape[1]
+        rows = Rows(_run_blocks(tower, x, prompts, partial(run_first_rows, n_rows=n_rows))[:, :n_rows])
+    return replace(rows, x=tower.ln_post(rows.x)) if tower.pools_normed else rows
+
+
+def _run_shortened(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor], run_last: RunLast | None) -> Rows:
+    """Run embedded patches (B, R, D_v) through all blocks of a tower that shortens the sequence."""
+    assert tower.shortening is not None
+    n = _prompts_per_layer(prompts)
+    first = {0: tower.ln_pre(prompts[0].to(x.dtype))} if n else {}
+    return run_shortened(tower.blocks, tower.shortening, x, {**prompts, **first}, run_last)
+
+
+def _prompts_per_layer(prompts: Mapping[int, Tensor]) -> int:
+    """Number of prompts of each layer that has any, which is the same for all.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    n = prompts[0].shape[-2] if 0 in prompts else 0
+    if any(prompt.shape[-2] != n for prompt in prompts.values()):
+        raise ValueError(
+            f"vision prompts per layer: { {layer: prompt.shape[-2] for layer, prompt in prompts.items()} }; "
+            "every layer needs as many as layer 0"
+        )
+    return n
 
 
 def _run_blocks(
@@ -145,13 +185,7 @@ def _run_blocks(
 
     Outputs of prompts that are replaced right behind a block are not computed.
     """
-    n = prompts[0].shape[-2] if 0 in prompts else 0
-    if any(prompt.shape[-2] != n for prompt in prompts.values()):
-        raise ValueError(
-            f"vision prompts per layer: { {layer: prompt.shape[-2] for layer, prompt in prompts.items()} }; "
-            "every layer needs as many as layer 0"
-        )
-    n_rows = x.shape[1]
+    n, n_rows = _prompts_per_layer(prompts), x.shape[1]
     if n:
         x = torch.cat([x, tower.ln_pre(prompts[0].to(x.dtype)).expand(x.shape[0], -1, -1)], dim=1)
     last = last_attending(tower.blocks)

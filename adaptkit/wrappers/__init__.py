@@ -6,6 +6,8 @@ from adaptkit.wrappers.fdt.method import FDT
 from adaptkit.wrappers.fdt.wrapper import FDTWrapper
 from adaptkit.wrappers.matryoshka_exits import MatryoshkaExits, MatryoshkaExitsConfig
 from adaptkit.wrappers.posthoc_debias.wrapper import PosthocDebias, PosthocDebiasConfig
+from adaptkit.wrappers.token_merging.config import TokenMergingConfig
+from adaptkit.wrappers.token_merging.wrapper import TokenMerging
 
 __all__ = [
     "DAS",
@@ -18,4 +20,6 @@ __all__ = [
     "MatryoshkaExitsConfig",
     "PosthocDebias",
     "PosthocDebiasConfig",
+    "TokenMerging",
+    "TokenMergingConfig",
 ]

@@ -24,13 +24,13 @@ from adaptkit.contract.method import Support
 from adaptkit.contract.registry import register_wrapper
 from adaptkit.contract.wrapper import MakeInner, MethodWrapper
 from adaptkit.layers.block_view import require_text_blocks
+from adaptkit.layers.macs import AdapterShape, image_lengths, image_shape, text_shape, tower_macs
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower
 from adaptkit.wrappers.das.blocks import AdaptedTower, Tower
 from adaptkit.wrappers.das.config import DASConfig
 from adaptkit.wrappers.das.drift import Drift
 from adaptkit.wrappers.das.linear_fit import fit_image_stand_ins, fit_text_stand_ins
-from adaptkit.wrappers.das.macs import AdapterShape, image_shape, text_shape, tower_macs
 from adaptkit.wrappers.das.search import GreedySearch, RewardSearch
 from adaptkit.wrappers.das.stand_ins import read_gates, read_stand_ins
 
@@ -80,7 +80,9 @@ class DAS(MethodWrapper):
             return None
         greedy = self.config.select == "greedy"
         kind = GreedySearch if greedy else RewardSearch
-        search = kind(self.config, self.depths, self.use, lambda found: with_macs(found, self.backbone, self.config))
+        search = kind(
+            self.config, self.depths, self.use, lambda found: with_macs(found, self.innermost.backbone, self.config)
+        )
         if self.config.init == "distilled" and self.config.skip_vision and not greedy:  # A greedy gate is a loss.
             search.first_gates = lambda: read_gates(self.config.stand_ins, self.backbone.as_loaded(), self.depths[0])
         return search
@@ -159,7 +161,7 @@ class DAS(MethodWrapper):
         if self.choice is None:
             raise ValueError("the blocks to skip have not been searched yet; search first, or give them")
         vision, text = (TowerPlan(depth, skipped) for depth, skipped in zip(self.depths, self.choice, strict=True))
-        return with_macs(Architecture(vision, text, self.config.select), self.backbone, self.config)
+        return with_macs(Architecture(vision, text, self.config.select), self.innermost.backbone, self.config)
 
 
 def _depths(backbone: FrozenCLIP, config: DASConfig) -> tuple[int, int]:
@@ -228,7 +230,10 @@ def _adapted(
 def with_macs(architecture: Architecture, backbone: FrozenCLIP, config: DASConfig) -> Architecture:
     """The architecture with multiply-accumulates: of the image tower per image, of the text tower per class.
 
-    They follow formulas over all rows of every block, beside those of the towers as loaded; see macs.py.
+    They follow formulas over all rows of every block, beside those of the towers as loaded; see layers/macs.py.
+
+    Args:
+        backbone: as the method inside of all wrappers has it, because another wrapper may shorten the image tower.
     """
     per_kept = {"none": 0, "mlp": 1, "both": 2}[config.kept]
     loaded, macs = backbone.as_loaded(), {}
@@ -236,7 +241,8 @@ def with_macs(architecture: Architecture, backbone: FrozenCLIP, config: DASConfi
         shape = image_shape(loaded)
         widths = AdapterShape(config.skip_bottleneck_vision, config.kept_bottleneck_vision, per_kept)
         adapters = None if config.encoder == "text" else widths
-        macs["image"] = tower_macs(shape, architecture.vision.skipped, adapters)
+        skipped = architecture.vision.skipped
+        macs["image"] = tower_macs(shape, skipped, adapters, behind=image_lengths(backbone, skipped))
         macs["image_as_loaded"] = tower_macs(shape)
     if loaded.text_tower is not None:
         shape = text_shape(loaded)

@@ -7,9 +7,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adaptkit import create_method
 from adaptkit.contract.architecture import Choice
+from adaptkit.layers.macs import AdapterShape, image_shape, tower_macs
 from adaptkit.towers.linears import use_onednn
 from adaptkit.wrappers import DASConfig
-from adaptkit.wrappers.das.macs import AdapterShape, image_shape, tower_macs
 from tests.helpers.models import build
 
 NAMES = ("cat", "dog", "snow leopard")

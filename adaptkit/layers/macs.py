@@ -2,8 +2,9 @@
 
 For n tokens of width d, a block with any number of heads and an MLP 4 d wide costs 12 n d^2 + 2 n^2 d, and an adapter r
 wide costs 2 n d r. A tower that needs one row of its output computes less: in the last block that attends, only that
-row has a query and goes through the MLP, and a skipped block behind it has one row (`rows="needed"`). Pools that attend
-to the patches are left out.
+row has a query and goes through the MLP, and a skipped block behind it has one row (`rows="needed"`). Where tokens are
+merged or dropped behind a block's attention, its MLP and all later blocks have the fewer tokens. Pools that attend to
+the patches are left out, and so is the choice of the tokens that go.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.towers.block import is_gone
+from adaptkit.towers.shortening import lengths
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower
 
@@ -30,7 +32,7 @@ class TowerShape:
     width: int  # Width d of the tower.
     mlp_width: int  # Of two layers; for gated MLPs, of two that cost the same.
     around: int  # Work outside the blocks: patches and projection.
-    needed: int = 1  # Number of output rows that the feature is made of.
+    needed: int = 1  # Number of output rows that the feature is made of: 1, or all.
 
 
 @dataclass(frozen=True)
@@ -42,29 +44,47 @@ class AdapterShape:
     per_kept_block: int = 1
 
 
-def block_macs(shape: TowerShape, rows: int | None = None) -> int:
-    """Multiply-accumulates of one block, with queries and MLP for all its tokens or for `rows` of them."""
-    n, d = shape.tokens, shape.width
+def block_macs(
+    shape: TowerShape, rows: int | None = None, tokens: int | None = None, mlp_rows: int | None = None
+) -> int:
+    """Multiply-accumulates of one block, with queries and MLP for all its tokens or for `rows` of them.
+
+    Args:
+        tokens: its tokens, where they are not those of the tower any more.
+        mlp_rows: tokens that its MLP has, where its attention is followed by fewer.
+    """
+    n, d = tokens or shape.tokens, shape.width
     m = n if rows is None else rows
     projections = 2 * m * d * d + 2 * n * d * d  # Query and output; key and value.
-    return projections + 2 * m * n * d + 2 * m * d * shape.mlp_width
+    return projections + 2 * m * n * d + 2 * (mlp_rows or m) * d * shape.mlp_width
 
 
 def tower_macs(
-    shape: TowerShape, skipped: Sequence[int] = (), adapters: AdapterShape | None = None, rows: Rows = "all"
+    shape: TowerShape,
+    skipped: Sequence[int] = (),
+    adapters: AdapterShape | None = None,
+    rows: Rows = "all",
+    behind: Sequence[int] | None = None,
 ) -> int:
-    """Multiply-accumulates of one image or text through a tower without its `skipped` blocks, `adapters` included."""
+    """Multiply-accumulates of one image or text through a tower without its `skipped` blocks, `adapters` included.
+
+    Args:
+        behind: tokens behind each block, where tokens are merged or dropped on the way.
+    """
     kept = [block for block in range(shape.depth) if block not in skipped]
     last = max(kept, default=-1)
+    all_behind = [shape.tokens] * shape.depth if behind is None else list(behind)
     total = shape.around
-    for block in range(shape.depth):
-        one_row = rows == "needed" and block >= last
-        n = shape.needed if one_row else shape.tokens
-        inside = 0 if adapters is None else adapters.skip if block in skipped else adapters.kept
-        times = 1 if adapters is None or block in skipped else adapters.per_kept_block
-        total += times * 2 * n * shape.width * inside
+    for block, (before, left) in enumerate(zip([shape.tokens, *all_behind], all_behind, strict=False)):
+        one_row = rows == "needed" and block >= last and shape.needed == 1
+        n_queries, n_mlp = (1, 1) if one_row else (before, left)
+        if adapters is not None:
+            # One reads what the MLP reads, and a second what the attention does.
+            times = [n_mlp, n_queries][: adapters.per_kept_block]
+            of_adapters = n_queries * adapters.skip if block in skipped else sum(times) * adapters.kept
+            total += 2 * shape.width * of_adapters
         if block not in skipped:
-            total += block_macs(shape, rows=n)
+            total += block_macs(shape, n_queries, before, n_mlp)
     return total
 
 
@@ -79,6 +99,15 @@ def image_shape(backbone: FrozenCLIP) -> TowerShape:
     around = _embedding_macs(backbone, tower.conv1) + _projection_macs(tower.projection)
     needed = 1 if tower.pool is None else tokens
     return TowerShape(tower.depth, tokens, tower.width, _mlp_width(tower), around, needed)
+
+
+def image_lengths(backbone: FrozenCLIP, skipped: Sequence[int] = ()) -> tuple[int, ...] | None:
+    """Tokens behind each block of an image tower that merges or drops some; None for one that does not."""
+    tower = backbone.require_vit_blocks("counting tokens")
+    if tower.shortening is None:
+        return None
+    tokens = tower.n_prefix + tower.n_patches
+    return lengths(tower.shortening, tower.depth, tokens, skipped, shortens_last=tower.pool is not None)
 
 
 def text_shape(backbone: FrozenCLIP, tokens: int | None = None) -> TowerShape:

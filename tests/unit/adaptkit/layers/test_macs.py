@@ -3,8 +3,8 @@
 import pytest
 
 from adaptkit import create_method
+from adaptkit.layers.macs import AdapterShape, block_macs, image_shape, text_shape, tower_macs
 from adaptkit.wrappers import DASConfig
-from adaptkit.wrappers.das.macs import AdapterShape, block_macs, image_shape, text_shape, tower_macs
 from trainers.cli.method_facts import CLASSES, vit_b_16
 
 VISION, TEXT = AdapterShape(skip=192, kept=64), AdapterShape(skip=128, kept=32)
