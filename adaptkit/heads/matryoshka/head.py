@@ -87,7 +87,8 @@ class Matryoshka(Head):
         self.consumes = "images" if self.tower else "features"
         self.exits = nn.ModuleDict({str(depth): Exit(self.tower) for depth in self.depths if self.tower})
         self.image_map = nn.Parameter(torch.eye(self.width))
-        self.text_map = self.image_map if config.maps == "shared" else nn.Parameter(torch.eye(self.width))
+        # A second name for the same parameter could not be traced.
+        self.own_text_map = None if config.maps == "shared" else nn.Parameter(torch.eye(self.width))
         self.depth, self.dim = self.checked(config.depth, config.dim)
         self.to(backbone.device)
 
@@ -105,6 +106,11 @@ class Matryoshka(Head):
         if not 0 <= dim <= self.width:
             raise ValueError(f"dim={dim}; the vectors of {self.backbone.name} have 1 to {self.width} coordinates")
         return depth or self.full_depth, dim or self.width
+
+    @property
+    def text_map(self) -> nn.Parameter:
+        """The map of texts (D, D), which is that of images where both share one."""
+        return self.image_map if self.own_text_map is None else self.own_text_map
 
     @torch.no_grad()
     def start(self, image_features: Tensor, text_features: Tensor) -> None:
