@@ -79,6 +79,13 @@ def create_head(name: str, backbone: FrozenCLIP, config: object | None = None, *
     Raises:
         ValueError: if the name or an option is unknown, an option cannot have its value, or the backbone lacks what
             the head needs.
+
+    Example:
+        ```python
+        backbone = adaptkit.load_backbone("adaptkit-mini")
+        head = adaptkit.create_head("uniqa_adapter", backbone)
+        print(head.answers(["photo.jpg"]))
+        ```
     """
     entry = HEADS.get(name)
     _check_given(name, backbone, entry.config, options)

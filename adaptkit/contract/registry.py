@@ -129,6 +129,27 @@ def register_head(name: str, config: type, *, touches: Touches | None = None) ->
 
     Raises:
         ValueError: if the name is taken or reserved, or is another kind's.
+
+    Example:
+        ```python
+        @dataclass(frozen=True)
+        class LengthConfig:
+            scale: float = 1.0  # of the length
+
+        @adaptkit.register_head("length", LengthConfig, touches="after")
+        class Length(adaptkit.Head):
+            consumes = "features"
+
+            def __init__(self, backbone, config):
+                super().__init__(backbone)
+                self.scale = config.scale
+
+            def outputs(self, x):
+                return self.scale * x.norm(dim=-1)
+
+            def described(self, outputs):
+                return [{"length": float(length)} for length in outputs]
+        ```
     """
 
     def register(head: Answering) -> Answering:
@@ -246,7 +267,13 @@ def objective_config(name: str) -> type:
 
 
 def list_heads() -> list[str]:
-    """Names of all heads, sorted; those of installed plugins are among them."""
+    """Names of all heads, sorted; those of installed plugins are among them.
+
+    Example:
+        ```python
+        assert "uniqa_adapter" in adaptkit.list_heads()
+        ```
+    """
     return HEADS.names()
 
 
@@ -255,6 +282,11 @@ def head_class(name: str) -> type[Head]:
 
     Raises:
         ValueError: if there is no such head.
+
+    Example:
+        ```python
+        assert issubclass(adaptkit.head_class("uniqa_adapter"), adaptkit.Head)
+        ```
     """
     return HEADS.get(name).made_from
 
@@ -264,5 +296,10 @@ def head_config(name: str) -> type:
 
     Raises:
         ValueError: if there is no such head.
+
+    Example:
+        ```python
+        options = adaptkit.head_config("uniqa_adapter")()
+        ```
     """
     return HEADS.get(name).config

@@ -83,6 +83,13 @@ def load_head(
 
     Raises:
         ArtefactError: if it cannot be loaded, or is a method.
+
+    Example:
+        ```python
+        backbone = adaptkit.load_backbone("adaptkit-mini")
+        adaptkit.create_head("uniqa_adapter", backbone).save_pretrained("my_head")
+        head = adaptkit.load_head("my_head", backbone)
+        ```
     """
     loaded = load_any(place, backbone, checkpoint=checkpoint, device=device, trust_hub=trust_hub)
     if not isinstance(loaded, Head):

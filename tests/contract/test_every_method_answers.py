@@ -132,12 +132,18 @@ def test_sentences_of_single_classes_are_read_or_refused_with_a_reason(name, tin
             create_method(name, tiny_clip, CLASSES).set_classes(same)
         return
     images = batch[0]
+
+    def of(classes):  # made anew where other classes cannot take over
+        if method.bound_to_classes is not None:
+            return create_method(name, tiny_clip, classes).eval()
+        method.set_classes(classes)
+        return method
+
     method.eval()
     with torch.no_grad():
         plain = method(images)
-        method.set_classes(CLASSES)
-        torch.testing.assert_close(plain, method(images), rtol=1e-4, atol=1e-3)
-        method.set_classes(other)
+        torch.testing.assert_close(plain, of(CLASSES)(images), rtol=1e-4, atol=1e-3)
+        method = of(other)
         changed = method(images)
         loaded = adaptkit.load(method.save_pretrained(tmp_path), tiny_clip)
         assert torch.equal(loaded(images), changed)
@@ -152,13 +158,16 @@ def has_template_set(name: str) -> bool:
 
 @pytest.mark.parametrize("wrapper", list_wrappers())
 def test_a_wrapper_answers_like_a_method(wrapper, tiny_clip, batch):
-    method = learnt("coop", tiny_clip, batch, SHARED, wrap=(wrapper,))
+    try:
+        method = learnt("coop", tiny_clip, batch, SHARED, wrap=(wrapper,))
+    except ValueError:  # it says something else of classes, which prompts that are learnt do not read
+        method = learnt("clip_adapter", tiny_clip, batch, SHARED, wrap=(wrapper,))
     assert [sorted(one.indices) for one in method.predict(batch[0])] == [list(range(5))] * 6
     assert judged(method, batch[0][:2], torch.tensor([0, 1]), ("violin", "dog")).classnames == SHARED
     assert len(method.predict(batch[0], scores="independent")) == 6
     # Sentences are refused by the wrapper, or by the inner method where the wrapper takes what that takes.
     sentences = ClassSet(("a", "b"), sentences=(("a",), ("b",)))
-    reads = wrapper_class(wrapper).takes_sentences
+    reads = wrapper_class(wrapper).passes_sentences
     if reads:
         assert create_method("zero_shot", tiny_clip, sentences, wrap=(wrapper,))(batch[0]).shape == (6, 2)
     with pytest.raises(ValueError, match="sentences of single classes"):

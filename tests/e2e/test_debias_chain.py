@@ -40,9 +40,7 @@ def test_coop_without_its_prior_is_trained_asked_saved_and_loaded(tmp_path, monk
     method = adaptkit.load(adapter)
     assert method.spec.wrappers[0][0] == "posthoc_debias"
     predictions = method.predict(paths[:4])
-    assert [list(one.labels) for one in predictions] == [
-        [each["label"] for each in line["predictions"]] for line in said
-    ]
+    assert [list(one.labels) for one in predictions] == [[each["label"] for each in line["classes"]] for line in said]
 
     images = torch.stack([method.backbone.preprocess(read_image(path)) for path in paths])
     with torch.no_grad():
