@@ -5,7 +5,9 @@ The parameters are counted on a model of ViT-B/16's shapes without its weights, 
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import get_args
 
@@ -72,14 +74,24 @@ class _Shapes(FrozenCLIP):
 def method_facts() -> list[MethodFacts]:
     """A row for every registered method, sorted by kind and name."""
     vit, resnet = vit_b_16(), _small_resnet()
-    rows = [_facts(name, vit, resnet) for name in list_methods()]
+    with _quiet():
+        rows = [_facts(name, vit, resnet) for name in list_methods()]
     return sorted(rows, key=lambda row: (ORDER.index(row.kind), row.name))
 
 
 def wrapper_facts() -> list[MethodFacts]:
     """A row for every registered wrapper, around a method that learns nothing itself."""
     vit, resnet = vit_b_16(), _small_resnet()
-    return [_wrapper_facts(name, vit, resnet) for name in list_wrappers()]
+    with _quiet():
+        return [_wrapper_facts(name, vit, resnet) for name in list_wrappers()]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings about classes that stand for any others, such as that nothing describes them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def objective_facts() -> list[MethodFacts]:
