@@ -12,6 +12,7 @@ from adaptkit.regular_file import said, shortened
 from trainers.cli import (
     backbones,
     bench,
+    captions,
     das,
     data,
     descriptors,
@@ -49,6 +50,7 @@ VERBS = (  # Modules with verbs, in the order of the help.
     reproduce,
     das,
     fdt,
+    captions,
     grade,
     doctor,
 )

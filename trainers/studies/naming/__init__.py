@@ -1,0 +1,1 @@
+"""Naming images without a list of classes: the shipped word lists, made from open sources."""
