@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from adaptkit.artefacts.atomic_file import Json, write_text
@@ -60,12 +61,10 @@ class Descriptions:
         key = name if name in self.classes else self._spelt.get(plain(name))
         return None if key is None else tuple(one for one in self.classes[key] if one.enabled)
 
-    @property
+    @cached_property
     def _spelt(self) -> dict[str, str]:
-        if "spelt" not in self.__dict__:
-            self.__dict__["spelt"] = {plain(name): name for name in reversed(list(self.classes))}
-        spelt: dict[str, str] = self.__dict__["spelt"]
-        return spelt
+        """Plain name -> the first name of the file that reads so."""
+        return {plain(name): name for name in reversed(list(self.classes))}
 
     def report(self, classnames: Sequence[str]) -> Report:
         """What is missing, superfluous or empty for the classes of a data set."""

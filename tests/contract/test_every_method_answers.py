@@ -17,6 +17,7 @@ from adaptkit import (
     wrapper_class,
 )
 from tests.conftest import CLASSES
+from tests.helpers.composition import learner_inside
 from tests.helpers.models import build, consumed
 from trainers.evaluation.candidates import choose_candidates
 from trainers.evaluation.judgement_files import metrics
@@ -158,10 +159,7 @@ def has_template_set(name: str) -> bool:
 
 @pytest.mark.parametrize("wrapper", list_wrappers())
 def test_a_wrapper_answers_like_a_method(wrapper, tiny_clip, batch):
-    try:
-        method = learnt("coop", tiny_clip, batch, SHARED, wrap=(wrapper,))
-    except ValueError:  # it says something else of classes, which prompts that are learnt do not read
-        method = learnt("clip_adapter", tiny_clip, batch, SHARED, wrap=(wrapper,))
+    method = learnt(learner_inside(wrapper), tiny_clip, batch, SHARED, wrap=(wrapper,))
     assert [sorted(one.indices) for one in method.predict(batch[0])] == [list(range(5))] * 6
     assert judged(method, batch[0][:2], torch.tensor([0, 1]), ("violin", "dog")).classnames == SHARED
     assert len(method.predict(batch[0], scores="independent")) == 6

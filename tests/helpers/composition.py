@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -50,6 +51,12 @@ def outcome(backbone: FrozenCLIP, method: str, wrapper: str) -> Outcome:
             continue
         return Outcome(wrap, changed, refusal, works=True)
     return Outcome(((wrapper, options),), {}, refusal, works=False)
+
+
+@cache
+def learner_inside(wrapper: str) -> str:
+    """A method that learns inside the wrapper: coop, or clip_adapter where learnt prompts are refused."""
+    return "coop" if outcome(build("clip_vit"), "coop", wrapper).works else "clip_adapter"
 
 
 def settled(

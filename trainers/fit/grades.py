@@ -7,7 +7,6 @@ Departure: the best epoch is chosen on a validation part of the training images;
 Departure: random crops are drawn and encoded once per image, as many as `crops` says, and a step takes one of them.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from adaptkit.options import option, options
 from datasets_fewshot.own.graded_table import GradedImage
 from trainers.bounds import MOST_SEED
 from trainers.evaluation.agreement import Agreement, agreement
+from trainers.fit.epochs import trained_epochs
 
 PictureLike = str | Path | Image.Image
 
@@ -141,20 +141,14 @@ def train_grades(
     optimizer = torch.optim.Adam(learnt, lr=settings.lr)
     generator = torch.Generator().manual_seed(settings.seed)
     validation, losses, best = [], [], head.learnt_state()
-    for epoch in range(settings.epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = settings.lr * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
-        steps = []
-        for places in torch.randperm(len(grades), generator=generator).split(settings.batch_size):
-            drawn = torch.randint(features.shape[1], (len(places),), generator=generator)
-            loss = head.loss(features[places, drawn], grades[places])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            steps.append(loss.detach())
-        losses.append(float(torch.stack(steps).mean()))
-        if not math.isfinite(losses[-1]):
-            raise ArithmeticError(f"the loss is {losses[-1]} in epoch {epoch + 1}; lower the learning rate")
+
+    def loss_of(places: Tensor) -> Tensor:
+        drawn = torch.randint(features.shape[1], (len(places),), generator=generator)
+        return head.loss(features[places, drawn], grades[places])
+
+    trained = trained_epochs(optimizer, len(grades), settings.batch_size, settings.epochs, generator, loss_of)
+    for epoch, loss in enumerate(trained):
+        losses.append(loss)
         validation.append(agreement(predicted_grades(head, val_features), val_grades))
         if validation[-1].srcc > max((each.srcc for each in validation[:-1]), default=-2):
             best, kept = head.learnt_state(), epoch

@@ -1,6 +1,5 @@
 """Train a matryoshka head on cached features of images and texts: minutes on a CPU, whatever the backbone is."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 from adaptkit.heads import Matryoshka
 from adaptkit.options import option, options
 from trainers.bounds import MOST_SEED
+from trainers.fit.epochs import trained_epochs
 
 
 @options
@@ -48,18 +48,9 @@ def train_nested(
         raise ValueError(f"the head has exits at {list(head.depths)}; give the rows of every image, see `cache_images`")
     head.start(features, torch.unique(texts, dim=0))
     optimizer = torch.optim.AdamW(head.learnt_parameters().values(), lr=settings.lr, weight_decay=0.0)
-    generator, losses = torch.Generator().manual_seed(settings.seed), []
-    for epoch in range(settings.epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = settings.lr * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
-        steps = []
-        for places in torch.randperm(len(features), generator=generator).split(settings.batch_size):
-            loss = head.loss_of_cached(features[places], None if rows is None else rows[places], texts[places])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            steps.append(loss.detach())
-        losses.append(float(torch.stack(steps).mean()))
-        if not math.isfinite(losses[-1]):
-            raise ArithmeticError(f"the loss is {losses[-1]} in epoch {epoch + 1}; lower the learning rate")
-    return losses
+    generator = torch.Generator().manual_seed(settings.seed)
+
+    def loss_of(places: Tensor) -> Tensor:
+        return head.loss_of_cached(features[places], None if rows is None else rows[places], texts[places])
+
+    return list(trained_epochs(optimizer, len(features), settings.batch_size, settings.epochs, generator, loss_of))
