@@ -200,6 +200,7 @@ def _write_onnx(method: Exportable, images: Tensor, path: Path) -> Run:
         input_names=["images"],
         output_names=[_output_name(method)],
         optimize=True,
+        custom_translation_table=_translations(),
     )
     assert program is not None
     program.model.metadata_props.update(_facts(method))
@@ -209,6 +210,18 @@ def _write_onnx(method: Exportable, images: Tensor, path: Path) -> Run:
 
 def _output_name(method: Exportable) -> str:
     return "outputs" if isinstance(method, Head) else "logits"
+
+
+def _translations() -> dict[Callable, Callable]:
+    """What the exporter has no translation for: torch's stable sort. ONNX's TopK leaves equals in their order too."""
+    from onnxscript import FLOAT, INT64
+    from onnxscript import opset18 as op
+
+    def stable_sort(x: FLOAT, stable: bool = True, dim: int = -1, descending: bool = False) -> tuple[FLOAT, INT64]:
+        length = op.Gather(op.Shape(x), op.Constant(value_ints=[dim]))
+        return op.TopK(x, length, axis=dim, largest=int(descending), sorted=1)
+
+    return {torch.ops.aten.sort.stable: stable_sort}
 
 
 def _onnxruntime() -> ModuleType:

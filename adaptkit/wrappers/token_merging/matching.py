@@ -50,7 +50,7 @@ def bipartite_soft_matching(metric: Tensor, r: int, protected: int = 1, order: O
     if order == "position":
         unmerged = unmerged.sort(dim=-1).values
     front, b = torch.arange(protected, device=metric.device), torch.arange(first_b, n, 2, device=metric.device)
-    kept = torch.cat([front.expand(len(metric), -1), first_a + 2 * unmerged, b.expand(len(metric), -1)], dim=1)
+    kept = torch.cat([front.expand(metric.shape[0], -1), first_a + 2 * unmerged, b.expand(metric.shape[0], -1)], dim=1)
     return Matching(n, kept, first_a + 2 * merged, protected + unmerged.shape[1] + nearest.gather(1, merged))
 
 
@@ -66,7 +66,7 @@ def kth_soft_matching(metric: Tensor, k: int) -> Matching:
     n = metric.shape[1] // k * k
     positions = torch.arange(n, device=metric.device)
     is_kept = positions % k == k - 1
-    found = _all_into_nearest(metric, n, positions[~is_kept].expand(len(metric), -1), positions[is_kept])
+    found = _all_into_nearest(metric, n, positions[~is_kept].expand(metric.shape[0], -1), positions[is_kept])
     return replace(found, n_dropped=metric.shape[1] - n)
 
 
@@ -88,7 +88,7 @@ def random_soft_matching(metric: Tensor, r: int, draws: Tensor) -> Matching:
 
 def _all_into_nearest(metric: Tensor, n: int, source: Tensor, kept: Tensor) -> Matching:
     """Every source (B, m) merges into the nearest of those kept, (B, n') or (n',)."""
-    kept = kept.expand(len(metric), -1)
+    kept = kept.expand(metric.shape[0], -1)
     metric = F.normalize(metric, dim=-1)
     scores = rows_at(metric, source) @ rows_at(metric, kept).mT  # (B, m, n')
     return Matching(n, kept, source, scores.argmax(dim=-1))
@@ -132,7 +132,7 @@ def merge_sources(matching: Matching, sources: Tensor | None = None) -> Tensor:
     """Which of N first tokens each token is made of: (B, n, N) of zeros and ones, None at first -> (B, n', N)."""
     if sources is None:
         own = torch.eye(matching.n_before + matching.n_dropped, device=matching.kept.device)
-        sources = own.expand(len(matching.kept), -1, -1)
+        sources = own.expand(matching.kept.shape[0], -1, -1)
     return merge(matching, sources, "amax")
 
 

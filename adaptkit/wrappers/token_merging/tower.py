@@ -74,7 +74,7 @@ class Pruning:
             asking = q[:, :, :1] if self.has_class_token else q[:, :, self.protected :]
             criterion = attention_criterion(asking, k[:, :, self.protected :])
             best = keep_beside(criterion, stage.best, stage.always.to(k.device))
-            front = torch.arange(self.protected, device=k.device).expand(len(best), -1)
+            front = torch.arange(self.protected, device=k.device).expand(best.shape[0], -1)
             kept = torch.cat([front, self.protected + best], dim=1)
             matching = fold_matching(k.mean(dim=1), kept, self.protected)
         steps = (*rows.steps, matching)
