@@ -218,9 +218,7 @@ def latency_findings() -> list[Finding]:
     """Measured latencies: of a ViT-B/16 from the committed file, of the embedded model anew."""
     content = json.loads((RESULTS / "token_merging.json").read_text(encoding="utf-8"))
     threads = content["hardware"]["threads"]
-    large = {
-        (row["tower"], row["batch"]): row for row in content["rows"] if row["backbone"].startswith("ViT-B-16")
-    }
+    large = {(row["tower"], row["batch"]): row for row in content["rows"] if row["backbone"].startswith("ViT-B-16")}
     batches = sorted({batch for _, batch in large})
     names = [name for name, batch in large if batch == batches[0] and name != AS_LOADED]
     values = [
@@ -229,9 +227,7 @@ def latency_findings() -> list[Finding]:
         for batch, row in ((batch, large[name, batch]) for batch in batches)
     ]
     at_13 = statistics.fmean(large["r=13", batches[-1]]["speed"])
-    verdict: Verdict = (
-        "carries over" if at_13 >= 0.9 * PUBLISHED_SPEED else "in part" if at_13 >= 1.1 else "does not"
-    )
+    verdict: Verdict = "carries over" if at_13 >= 0.9 * PUBLISHED_SPEED else "in part" if at_13 >= 1.1 else "does not"
     first = Finding(
         f"A ViT-B/16 with r = 13 encodes {PUBLISHED_SPEED:.2f} times as many images a second",
         "released logs, on a V100",

@@ -98,9 +98,7 @@ def test_merging_two_equal_tokens_changes_nothing_if_they_count_twice(family):
 
     def features(proportional):
         counts = (1,) + (0,) * (tower.depth - 1)
-        return encode_patches(
-            replace(tower, shortening=Merging(counts, tower.n_prefix, "sized", proportional)), x
-        )
+        return encode_patches(replace(tower, shortening=Merging(counts, tower.n_prefix, "sized", proportional)), x)
 
     with torch.no_grad():
         whole = encode_patches(tower, x)
