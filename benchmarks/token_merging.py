@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,14 +48,14 @@ def as_loaded(backbone: FrozenCLIP) -> Variant:
     return Variant(AS_LOADED, backbone, tower_macs(image_shape(backbone)))
 
 
-def shortened(backbone: FrozenCLIP, name: str = "", **options: object) -> Variant:
+def shortened(backbone: FrozenCLIP, name: str = "", **options: Any) -> Variant:
     """A tower with the options of token_merging."""
-    config = TokenMergingConfig(**options)  # type: ignore[arg-type]
+    config = TokenMergingConfig(**options)
     method = create_method("zero_shot", backbone, ["one"], wrap=[(NAME, config)]).eval()
     architecture = method.architecture()
     assert architecture is not None
     words = ", ".join(f"{key}={value}" for key, value in options.items())
-    return Variant(name or words, method.innermost.backbone, architecture.macs["image"])  # type: ignore[attr-defined]
+    return Variant(name or words, method.innermost.backbone, architecture.macs["image"])
 
 
 def skipping(backbone: FrozenCLIP, blocks: Sequence[int]) -> Variant:
@@ -66,7 +67,7 @@ def skipping(backbone: FrozenCLIP, blocks: Sequence[int]) -> Variant:
     architecture = method.architecture()
     assert architecture is not None
     name = f"DAS, {len(blocks)} blocks skipped"
-    return Variant(name, method.innermost.backbone, architecture.macs["image"])  # type: ignore[attr-defined]
+    return Variant(name, method.innermost.backbone, architecture.macs["image"])
 
 
 def mini_variants() -> list[Variant]:
@@ -95,7 +96,7 @@ def milliseconds(variants: Sequence[Variant], images: Tensor, rounds: int) -> li
     return times
 
 
-def rows_of(variants: Sequence[Variant], batch: int, rounds: int) -> list[dict[str, object]]:
+def rows_of(variants: Sequence[Variant], batch: int, rounds: int) -> list[dict[str, Any]]:
     """What a batch takes: for each variant its median, and its speed against the tower as loaded in each round."""
     height, width = variants[0].view.preprocess_cfg.image_size
     times = milliseconds(variants, torch.randn(batch, 3, height, width), rounds)
@@ -120,7 +121,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for variants, times in ((mini_variants(), 3), (large_variants(), 1)):
         for batch, rounds in zip(args.batches.split(","), args.rounds.split(","), strict=True):
             found = rows_of(variants, int(batch), times * int(rounds))

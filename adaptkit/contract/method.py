@@ -205,6 +205,11 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
     def _weights_or_none(self) -> Tensor | None:
         return self.class_weights() if "class_weights" in self.provides and len(self.classes) else None
 
+    @property
+    def innermost(self) -> "AdaptedCLIP":
+        """The method inside of all wrappers; its backbone has what each of them makes of the towers."""
+        return self
+
     def folds_classes(self) -> bool:
         """Whether nothing is left to compute of the class names inside `encode_classes_once`, as an export needs."""
         return "class_weights" in self.provides or self.bound_to_classes is not None

@@ -47,8 +47,7 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
 
     @property
     def innermost(self) -> AdaptedCLIP:
-        """The method inside of all wrappers; its backbone has what each of them makes of the towers."""
-        return self.inner.innermost if isinstance(self.inner, MethodWrapper) else self.inner
+        return self.inner.innermost
 
     @property
     def bound_to_classes(self) -> str | None:

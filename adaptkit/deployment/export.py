@@ -218,7 +218,7 @@ def _translations() -> dict[Callable, Callable]:
     from onnxscript import opset18 as op
 
     def stable_sort(x: FLOAT, stable: bool = True, dim: int = -1, descending: bool = False) -> tuple[FLOAT, INT64]:
-        length = op.Gather(op.Shape(x), op.Constant(value_ints=[dim]))
+        length = op.Gather(op.Shape(x), op.Constant(value_ints=[dim]))  # type: ignore[type-var]
         return op.TopK(x, length, axis=dim, largest=int(descending), sorted=1)
 
     return {torch.ops.aten.sort.stable: stable_sort}

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -253,7 +254,8 @@ def latency_findings() -> list[Finding]:
         Finding(
             f"The embedded model, of 37 tokens, is faster with r = {R} too",
             "ours",
-            f"{torch.get_num_threads()} CPU threads, towers in turn; speed over the tower as loaded, errors over rounds.",
+            f"{torch.get_num_threads()} CPU threads, towers in turn; speed over the tower as loaded, errors are over "
+            "rounds.",
             tuple(speeds.values()),
             all_or_some(holds),
             " ".join(
@@ -315,7 +317,7 @@ def baselines_finding(whole: Variant, merged: Variant, found: Mapping[str, list[
 
 
 def proportional_finding(merged: Variant, found: Mapping[str, list[float]]) -> Finding:
-    options: list[dict[str, object]] = [{"proportional": False}, {"proportional": False, "average": "plain"}]
+    options: list[dict[str, Any]] = [{"proportional": False}, {"proportional": False, "average": "plain"}]
     gains = [
         difference(
             "minus " + ", ".join(f"{key}={value}" for key, value in each.items()),
@@ -438,8 +440,8 @@ def training_finding(whole: Variant, merged: Variant) -> Finding:
     return Finding(
         "What is learnt through merging is better under merging than what is learnt without",
         "ours",
-        f"A linear probe of at most {SHOTS} shots on the emoji sets, {len(SEEDS)} seeds, tested with r = {R}; errors over "
-        "sets and seeds.",
+        f"A linear probe of at most {SHOTS} shots on the emoji sets, {len(SEEDS)} seeds, tested with r = {R}; errors "
+        "are over sets and seeds.",
         (over("learnt and tested on all tokens", without), over("learnt on all, tested on fewer", not_through), gain),
         "carries over" if rule(gain) else "does not",
         told([gain]),
