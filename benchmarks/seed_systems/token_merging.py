@@ -88,6 +88,8 @@ def distilled(count: int) -> Variant:
         encoder="vision",
         init="distilled",
         stand_ins="adaptkit-mini",
+        skip_bottleneck_vision=48,
+        kept_bottleneck_vision=16,
     )
     method = create_method("zero_shot", backbone, ["one"], wrap=[("das", config)]).eval()
     method.prepare(Support(torch.zeros(1, 3, 48, 48), torch.zeros(1, dtype=torch.int64)))
