@@ -11,7 +11,9 @@ from adaptkit import FrozenCLIP
 from tests.helpers.models import build
 
 # One, as products are tiny: on busy cores a second thread waits a hundred times longer than it computes.
-torch.set_num_threads(int(os.environ.get("ADAPTKIT_TEST_THREADS", "1")))
+THREADS = os.environ.get("ADAPTKIT_TEST_THREADS", "1")
+torch.set_num_threads(int(THREADS))
+os.environ.setdefault("OMP_NUM_THREADS", THREADS)  # of the commands that tests start
 
 CLASSES = ("golden retriever", "ramen", "highway_or_road", "737-200", "Sea or Lake")
 

@@ -45,15 +45,16 @@ def run(site: Path, tmp_path: Path):
 
 
 def test_a_plugin_is_listed_and_one_that_fails_is_named_once(run):
-    answer = run("methods", "--json")
+    answer = run("methods")
     assert answer.returncode == 0, answer.stderr
-    rows = {row["name"]: row for row in json.loads(answer.stdout)}
-    assert (rows["bias"]["kind"], rows["bias"]["parameters"]) == ("after", 100)
-    assert (rows["scale"]["kind"], rows["push"]["kind"]) == ("around", "objective")
-    listed = run("methods").stdout
-    assert "memory" in listed.partition("protocols: ")[2]
-    assert "pictures" in listed.partition("suites of data sets: ")[2]
     assert answer.stderr.count(BROKEN) == 1
+    assert "memory" in answer.stdout.partition("protocols: ")[2]
+    assert "pictures" in answer.stdout.partition("suites of data sets: ")[2]
+    cells = [line.split() for line in answer.stdout.splitlines()]
+    for row in (["bias", "after"], ["scale", "around"], ["push", "objective"]):
+        assert row in [some[:2] for some in cells]
+    (row,) = json.loads(run("methods", "bias", "--json").stdout)
+    assert row["parameters"] == 100
     checked = run("doctor")
     assert checked.returncode == 2
     assert "my_methods of my-methods 0.2: imported" in checked.stdout

@@ -47,16 +47,21 @@ def test_maple_learns_under_merging_and_what_is_loaded_predicts_the_same(home, c
 DAS = DASConfig(select="given", skip_vision=1, vision_blocks=(0,), skip_text=0, encoder="vision")
 
 
-@pytest.mark.parametrize("file_format", ["onnx", "torchscript", "torch.export"])
+MERGE = [("token_merging", TokenMergingConfig(r=3))]
+PRUNE = [("token_merging", TokenMergingConfig(mode="prune", prune_at=(0, 1)))]
+FOLD = [("token_merging", TokenMergingConfig(mode="fold", prune_at=(0, 1)))]
+SKIP_AND_MERGE = [("das", DAS), *MERGE]
+FORMATS = ("onnx", "torchscript", "torch.export")
+QUICK = (("merge", "onnx"), ("prune", "torch.export"), ("fold", "torchscript"), ("das", "torchscript"))
+
+
 @pytest.mark.parametrize(
-    "wrap",
+    ("wrap", "file_format"),
     [
-        [("token_merging", TokenMergingConfig(r=3))],
-        [("token_merging", TokenMergingConfig(mode="prune", prune_at=(0, 1)))],
-        [("token_merging", TokenMergingConfig(mode="fold", prune_at=(0, 1)))],
-        [("das", DAS), ("token_merging", TokenMergingConfig(r=3))],
+        pytest.param(wrap, form, id=f"{name}-{form}", marks=() if (name, form) in QUICK else pytest.mark.slow)
+        for name, wrap in (("merge", MERGE), ("prune", PRUNE), ("fold", FOLD), ("das", SKIP_AND_MERGE))
+        for form in FORMATS
     ],
-    ids=["merge", "prune", "fold", "das"],
 )
 def test_a_tower_that_shortens_exports(tmp_path, wrap, file_format):
     if file_format == "onnx":

@@ -71,19 +71,35 @@ class _Shapes(FrozenCLIP):
         return rows, torch.ones(len(texts), 1, dtype=torch.bool)
 
 
-def method_facts() -> list[MethodFacts]:
-    """A row for every registered method, sorted by kind and name."""
+def facts(name: str | None = None) -> list[MethodFacts]:
+    """Rows of what is registered under a name; of everything, if no name is given.
+
+    Methods come first, then wrappers and objectives; one of each kind may have the name.
+    """
+
+    def asked(names: Sequence[str]) -> list[str]:
+        return [one for one in names if name in (None, one)]
+
+    return [
+        *method_facts(asked(list_methods())),
+        *wrapper_facts(asked(list_wrappers())),
+        *objective_facts(asked(OBJECTIVES.names())),
+    ]
+
+
+def method_facts(names: Sequence[str]) -> list[MethodFacts]:
+    """A row for each of the methods, sorted by kind and name."""
     vit, resnet = vit_b_16(), _small_resnet()
     with _quiet():
-        rows = [_facts(name, vit, resnet) for name in list_methods()]
+        rows = [_facts(name, vit, resnet) for name in names]
     return sorted(rows, key=lambda row: (ORDER.index(row.kind), row.name))
 
 
-def wrapper_facts() -> list[MethodFacts]:
-    """A row for every registered wrapper, around a method that learns nothing itself."""
+def wrapper_facts(names: Sequence[str]) -> list[MethodFacts]:
+    """A row for each of the wrappers, around a method that learns nothing itself."""
     vit, resnet = vit_b_16(), _small_resnet()
     with _quiet():
-        return [_wrapper_facts(name, vit, resnet) for name in list_wrappers()]
+        return [_wrapper_facts(name, vit, resnet) for name in names]
 
 
 @contextmanager
@@ -94,10 +110,10 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def objective_facts() -> list[MethodFacts]:
-    """A row for every registered objective."""
+def objective_facts(names: Sequence[str]) -> list[MethodFacts]:
+    """A row for each of the objectives."""
     rows = []
-    for name in OBJECTIVES.names():
+    for name in names:
         entry = OBJECTIVES.get(name)
         number, summary = _paper_and_summary(entry.made_from)
         takes = "labels" if entry.made_from.takes is LabelledBatch else "pairs"

@@ -26,13 +26,12 @@ def _methods(args: argparse.Namespace) -> int:
 
     from adaptkit import list_objectives, list_wrappers, method_config
     from datasets_fewshot import suites
-    from trainers.cli.method_facts import method_facts, methods_table, objective_facts, wrapper_facts
+    from trainers.cli.method_facts import facts, methods_table
     from trainers.protocols.registry import list_protocols
 
     if args.name not in (None, *list_wrappers(), *list_objectives()):
         method_config(args.name)  # Refuses an unknown name, with the nearest ones.
-    every = (*method_facts(), *wrapper_facts(), *objective_facts())
-    rows = [row for row in every if args.name in (None, row.name)]
+    rows = facts(args.name)
     if args.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
         return OK
