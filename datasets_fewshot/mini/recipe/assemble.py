@@ -2,7 +2,7 @@
 
     python -m datasets_fewshot.mini.recipe.assemble --work WORK
 
-Run `fetch`, `rasterise` and `pairs` first. This step took 45 s on 2 CPU cores that did other work as well.
+Run `fetch`, `rasterise` and `pairs` first, and `names` after it where classes change. This step took 45 s on 2 CPU cores that did other work as well.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from .packing import write_archive, write_rows
 from .sources import source
 
 HERE = Path(__file__).parent.parent
-SHIPPED = ("images/*.zip", "splits/*.json", "suite.json", "NOTICE", "licenses/*.txt")
+SHIPPED = ("images/*.zip", "splits/*.json", "suite.json", "names.json", "NOTICE", "licenses/*.txt")
 
 
 def checksums(folder: Path) -> str:
