@@ -144,6 +144,15 @@ class Tokenizer:
             return torch.tensor(ids, dtype=torch.int64)
         return self._tokenizer(list(texts), context_length=self.context_length)  # open_clip knows its models' quirks.
 
+    def cut(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids (N, L) int64 of N texts, and which of them (N,) lost tokens at their end to fit the context."""
+        words, room = [self.words(text) for text in texts], self.context_length - self.n_special
+        was_cut = torch.tensor([len(own) > room for own in words], dtype=torch.bool)
+        if isinstance(self._tokenizer, SimpleTokenizer):
+            ids = [self.wrap(own[:room], text) for own, text in zip(words, texts, strict=True)]
+            return torch.tensor(ids, dtype=torch.int64), was_cut
+        return self._tokenizer(list(texts), context_length=self.context_length), was_cut
+
 
 def _layout_of(tokenizer: Callable[..., Tensor]) -> Layout:
     if isinstance(tokenizer, SimpleTokenizer):

@@ -1,5 +1,6 @@
 """Methods that work on the side of the classes: what is said of them in words."""
 
+from adaptkit.texts.babel.head import Babel, BabelConfig
 from adaptkit.texts.cased.head import Cased, CasedConfig
 from adaptkit.texts.classify_by_description.config import ClassifyByDescriptionConfig
 from adaptkit.texts.classify_by_description.method import ClassifyByDescription
@@ -7,6 +8,8 @@ from adaptkit.texts.descriptions import DescriptionError, Descriptions, Descript
 from adaptkit.texts.phrases import PhraseStyle, descriptor_prompt, parse_descriptors
 
 __all__ = [
+    "Babel",
+    "BabelConfig",
     "Cased",
     "CasedConfig",
     "ClassifyByDescription",

@@ -14,12 +14,10 @@ Departure: like AdaptFormer's released code, A takes x before the layer norm; it
 Departure: Houlsby's adapters start near zero and train the layer norms too; ours start at zero and train no more.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, TypeVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -29,6 +27,7 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Consumes
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.block_view import BlockView, chosen_layers, require_text_blocks
+from adaptkit.layers.bottleneck import Behind, Beside, Bottleneck
 from adaptkit.options import option, options
 from adaptkit.towers.block import Block
 from adaptkit.towers.text import TextTower
@@ -55,48 +54,6 @@ class AdapterConfig:
     template_set: TemplateSet = option(
         "classes", 'The classes\' own templates, or "a photo of a {}." for every data set.'
     )
-
-
-class Bottleneck(nn.Module):
-    """The bottleneck A: x (..., width) -> A(x) (..., width)."""
-
-    def __init__(self, width: int, config: AdapterConfig, device: torch.device):
-        super().__init__()
-        self.down = nn.Linear(width, config.bottleneck, device=device)
-        self.up = nn.Linear(config.bottleneck, width, device=device)
-        nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
-        for zero in (self.down.bias, self.up.weight, self.up.bias):
-            nn.init.zeros_(zero)
-        self.activation = nn.ReLU() if config.activation == "relu" else nn.GELU()
-        self.dropout, self.scale = nn.Dropout(config.dropout), config.scale
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = F.linear(x, self.down.weight.to(x.dtype), self.down.bias.to(x.dtype))
-        hidden = self.dropout(self.activation(hidden))  # (..., bottleneck)
-        return self.scale * F.linear(hidden, self.up.weight.to(x.dtype), self.up.bias.to(x.dtype))
-
-
-class Behind(nn.Module):
-    """A serial adapter: a sublayer's update, scaled if its block does so, plus A of that update."""
-
-    def __init__(self, layer_scale: nn.Module, adapter: nn.Module):
-        super().__init__()
-        self.layer_scale, self.adapter = layer_scale, adapter
-
-    def forward(self, update: Tensor) -> Tensor:
-        update = self.layer_scale(update)
-        return update + self.adapter(update)
-
-
-class Beside(nn.Module):
-    """A parallel adapter: the MLP's half of a block from its layer norm on, plus A of the half's input."""
-
-    def __init__(self, ln: nn.Module, mlp: nn.Module, layer_scale: nn.Module, adapter: nn.Module):
-        super().__init__()
-        self.ln, self.mlp, self.layer_scale, self.adapter = ln, mlp, layer_scale, adapter
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer_scale(self.mlp(self.ln(x))) + self.adapter(x)
 
 
 @register_method("adapter", AdapterConfig, touches="inside")
@@ -147,15 +104,21 @@ def _with_adapters(tower: Tower, layers: Sequence[int], config: AdapterConfig) -
     """The same tower with adapters in some blocks, and those adapters: layer -> one, or one for each sublayer."""
     device, blocks = tower.device, list[Block](tower.blocks)
     adapters = nn.ModuleDict()
+
+    def bottleneck() -> Bottleneck:
+        return Bottleneck(
+            tower.width, config.bottleneck, device, config.activation, scale=config.scale, dropout=config.dropout
+        )
+
     for layer in layers:
         block = blocks[layer]
         attention_scale, mlp_scale = (getattr(block, name, None) or nn.Identity() for name in ("ls_1", "ls_2"))
         if config.form == "serial":
-            pair = nn.ModuleList(Bottleneck(tower.width, config, device) for _ in range(2))
+            pair = nn.ModuleList(bottleneck() for _ in range(2))
             blocks[layer] = BlockView(block, ls_1=Behind(attention_scale, pair[0]), ls_2=Behind(mlp_scale, pair[1]))
             adapters[str(layer)] = pair
         else:
-            adapter = Bottleneck(tower.width, config, device)
+            adapter = bottleneck()
             ln = block.ln_2
             assert isinstance(ln, nn.Module)
             mlp = Beside(ln, block.mlp, mlp_scale, adapter)

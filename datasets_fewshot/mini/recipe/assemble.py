@@ -2,7 +2,8 @@
 
     python -m datasets_fewshot.mini.recipe.assemble --work WORK
 
-Run `fetch`, `rasterise` and `pairs` first, and `names` after it where classes change. This step took 45 s on 2 CPU cores that did other work as well.
+Run `fetch`, `rasterise` and `pairs` first, and `names` too where classes change. This step took 45 s on 2 CPU cores
+that did other work as well.
 """
 
 import argparse
