@@ -3,8 +3,8 @@
 Geigle et al., "Babel-ImageNet", arXiv:2306.08658, for the classes S that a language has names of: only images of S are
 classified, among S alone, with the weight of a class
     w = n(mean over names and templates of n(g(template(name))))       n: to unit length, left out for a single text
-Languages name different classes, so their accuracies do not compare with each other. What compares is the gap to English
-on the same S, and the distance from chance, 1 / |S|.
+Languages name different classes, so their accuracies do not compare with each other. What compares is the gap to
+English on the same S, and the distance from chance, 1 / |S|.
 
 Departure: classes with the same texts share one weight, and an image of either is right; ties="first" answers with the
     first of them, as released.
@@ -175,19 +175,20 @@ def eval_languages(
         if setting not in SETTINGS:
             raise ValueError(f"setting {setting!r} is unknown; take one of {', '.join(SETTINGS)}")
         for own in languages.values():
-            templates = _templates(own, english, setting)
+            templates = prompts_of(own, english, setting)
             if not templates:
                 left_out.append((own.language, setting))
                 continue
             there = torch.isin(labels.cpu(), torch.tensor(own.indices))
             if not there.any():
                 raise LabelsError(f"no image is of the {len(own)} classes that language {own.language} names")
-            places = torch.tensor([own.indices.index(label) for label in labels[there.to(labels.device)].tolist()])
+            place_of = {index: place for place, index in enumerate(own.indices)}
+            places = torch.tensor([place_of[label] for label in labels[there.to(labels.device)].tolist()])
             images = features[there.to(features.device)]
             same = english.of_classes(own.indices)
             texts = texts_of(own, templates)
             classifier = classifier_of(texts, encode, read)
-            in_english = classifier_of(texts_of(same, _templates(english, english, setting)), encode, read)
+            in_english = classifier_of(texts_of(same, prompts_of(english, english, setting)), encode, read)
             scores.append(
                 LanguageScore(
                     own.language,
@@ -204,7 +205,7 @@ def eval_languages(
     return LanguageTable(tuple(scores), tuple(left_out))
 
 
-def _templates(labels: LanguageLabels, english: LanguageLabels, setting: Setting) -> tuple[str, ...]:
+def prompts_of(labels: LanguageLabels, english: LanguageLabels, setting: Setting) -> tuple[str, ...]:
     """The templates of a language in a setting; those of English are its own."""
     if setting == "label":
         return NAME_ALONE

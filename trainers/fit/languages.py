@@ -1,6 +1,6 @@
 """Train a language adapter on pairs of an English text and its translation.
 
-The teacher's features of the English texts are made once. AdamW, with a linear warm-up and a cosine to 0 over the steps.
+The teacher's features of English texts are made once. AdamW, with a linear warm-up and a cosine to 0 over all steps.
 """
 
 import math

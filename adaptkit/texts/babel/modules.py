@@ -102,7 +102,7 @@ class ShiftedEmbedding(nn.Module):
         self.embedding_dim = frozen.embedding_dim
 
     @property
-    def weight(self) -> nn.Parameter:
+    def weight(self) -> Tensor:
         """The frozen embeddings."""
         return self.frozen.weight
 
