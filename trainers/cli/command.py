@@ -19,6 +19,7 @@ from trainers.cli import (
     doctor,
     fdt,
     grade,
+    languages,
     methods,
     report,
     reproduce,
@@ -52,6 +53,7 @@ VERBS = (  # Modules with verbs, in the order of the help.
     fdt,
     captions,
     grade,
+    languages,
     doctor,
 )
 

@@ -97,7 +97,10 @@ class Babel(Head):
         # The token tree keeps embeddings of fixed tokens, so it has no gradients for them.
         assert self.backbone.text_tower is not None
         tower = current(self.backbone.text_tower)
-        return encode_full_text(tower, tower.token_embedding(tokens), tokens, tower.ends(tokens))
+        ends = tower.ends(tokens)
+        if tower.is_causal():  # nothing behind the last [EOS] is seen
+            tokens = tokens[:, : int(ends.max()) + 1]
+        return encode_full_text(tower, tower.token_embedding(tokens), tokens, ends)
 
     def pair_loss(self, translated: Tensor, english: Tensor, teacher: Tensor) -> Tensor:
         """L of token ids (B, L) of translations and of English texts, and the teacher's features g(e) (B, D)."""
