@@ -214,9 +214,7 @@ def _of_table(path: Path, code: str, templates: tuple[str, ...]) -> LanguageLabe
             continue
         index, tab, written = line.partition("\t")
         if not tab or not re.fullmatch(r"[0-9]{1,9}", index.strip()):
-            raise LabelsError(
-                f"line {number} of {said(path)} is {line!r}; expected the index of a class, a tab, a name"
-            )
+            raise LabelsError(f"line {number} of {said(path)} is {line!r}; expected a class's index, a tab and a name")
         indices.append(int(index))
         names.append(tuple(name.strip() for name in written.split(BETWEEN_NAMES)))
     return _named(path, code, tuple(indices), tuple(names), templates)
