@@ -9,7 +9,7 @@ def at_least_fp32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def run_as(module: nn.Module, x: Tensor, *more: Tensor | None) -> Tensor:
+def run_as(module: nn.Module, x: Tensor, *more: Tensor | int | None) -> Tensor:
     """A module on x in the precision of x, also where `.half()` has made the module's parameters shorter.
 
     Args:

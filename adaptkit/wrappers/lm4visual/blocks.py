@@ -12,7 +12,7 @@ from adaptkit.backbone.foreign_model import is_foreign
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.loading import MINI, load_backbone
 from adaptkit.layers.block_view import BlockView
-from adaptkit.towers.block import Block, can_run_block, run_block
+from adaptkit.towers.block import Block, can_run_block, run_block, run_first_rows
 from adaptkit.towers.full_text import encode_words
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.watch import current
@@ -31,8 +31,11 @@ class TextBlock(Between):
         assert isinstance(block, nn.Module)
         self.block, self.norm, self.width = block, norm, width
 
-    def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
-        x = run_block(self.block, x, gain)
+    def forward(self, x: Tensor, gain: Tensor | None = None, wanted: int | None = None) -> Tensor:
+        if wanted is None or gain is not None:
+            x = run_block(self.block, x, gain)[:, :wanted]
+        else:
+            x = run_first_rows(self.block, x, wanted)
         return x if self.norm is None else self.norm(x)
 
     def macs(self, rows: int) -> int:
@@ -47,8 +50,8 @@ class Activation(Between):
         super().__init__()
         self.width = width
 
-    def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
-        return F.gelu(x)
+    def forward(self, x: Tensor, gain: Tensor | None = None, wanted: int | None = None) -> Tensor:
+        return F.gelu(x[:, :wanted])
 
     def macs(self, rows: int) -> int:
         return 0

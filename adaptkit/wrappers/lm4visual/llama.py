@@ -129,10 +129,10 @@ class LlamaBlocks(Between):
         made.load_state_dict({"norm.weight": made.norm.weight} | state)
         return made
 
-    def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, gain: Tensor | None = None, wanted: int | None = None) -> Tensor:
         for block in self.layers:
             x = block(x, gain)
-        return self.norm(x)
+        return self.norm(x[:, :wanted])
 
     def macs(self, rows: int) -> int:
         weights = sum(weight.numel() for weight in self.layers.parameters() if weight.ndim == 2)

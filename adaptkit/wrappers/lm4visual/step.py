@@ -17,7 +17,7 @@ from adaptkit.layers.full_precision import at_least_fp32, run_as
 from adaptkit.wrappers.lm4visual.config import Gate
 
 INIT_STD = 0.02
-Run = Callable[[Tensor, Tensor | None], Tensor]
+Run = Callable[[Tensor, Tensor | None, int | None], Tensor]
 
 
 class Between(nn.Module, ABC):
@@ -26,11 +26,12 @@ class Between(nn.Module, ABC):
     width: int  # d_L
 
     @abstractmethod
-    def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
-        """Mapped tokens (B, n, d_L) -> (B, n, d_L).
+    def forward(self, x: Tensor, gain: Tensor | None = None, wanted: int | None = None) -> Tensor:
+        """Mapped tokens (B, n, d_L) -> (B, n, d_L), or (B, wanted, d_L).
 
         Args:
             gain: what the scores of tokens as keys gain, (B, 1, 1, n); None for nothing.
+            wanted: number of tokens at the front whose outputs are computed; None for all.
         """
 
     @abstractmethod
@@ -38,15 +39,17 @@ class Between(nn.Module, ABC):
         """Multiply-accumulates for so many tokens of an image."""
 
 
-def through_block(x: Tensor, w1: Tensor, block: Run, w2: Tensor, gain: Tensor | None = None) -> Tensor:
+def through_block(
+    x: Tensor, w1: Tensor, block: Run, w2: Tensor, gain: Tensor | None = None, wanted: int | None = None
+) -> Tensor:
     """The paper's x3 (B, n, d) of visual tokens x (B, n, d).
 
     Args:
         w1, w2: the maps (d, d_L) and (d_L, d).
-        block: Block_L with its final norm, from tokens (B, n, d_L) and `gain` to (B, n, d_L).
-        gain: what the scores of tokens as keys gain, (B, 1, 1, n), or None.
+        block: Block_L with its final norm, called as a `Between` is.
+        gain, wanted: handed on to the block.
     """
-    return block(x @ w1, gain) @ w2
+    return block(x @ w1, gain, wanted) @ w2
 
 
 class LanguageStep(nn.Module):
@@ -72,14 +75,14 @@ class LanguageStep(nn.Module):
         """Whether gamma is zero, so that nothing is changed and the maps have not learnt."""
         return not bool(self.gamma.any())
 
-    def added(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
-        """What the gate multiplies, x3 (B, n, d), in float32 at least."""
+    def added(self, x: Tensor, gain: Tensor | None = None, wanted: int | None = None) -> Tensor:
+        """What the gate multiplies, x3 (B, n, d) or (B, wanted, d), in float32 at least."""
         x = at_least_fp32(x)
-        return through_block(x, self.w1.to(x.dtype), partial(run_as, self.block), self.w2.to(x.dtype), gain)
+        return through_block(x, self.w1.to(x.dtype), partial(run_as, self.block), self.w2.to(x.dtype), gain, wanted)
 
-    def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
-        update = self.added(x, gain)
-        return x + (self.gate_rate * self.gamma.to(update.dtype) * update).to(x.dtype)
+    def forward(self, x: Tensor, gain: Tensor | None = None, wanted: int | None = None) -> Tensor:
+        update = self.added(x, gain, wanted)
+        return x[:, :wanted] + (self.gate_rate * self.gamma.to(update.dtype) * update).to(x.dtype)
 
     def macs(self, rows: int) -> int:
         """Multiply-accumulates for so many tokens of an image."""

@@ -137,7 +137,8 @@ class LM4Visual(MethodWrapper):
             assert self.view.vision_tower is not None
             behind = self.view.vision_tower.behind_projection
             return x if behind is None or wanted != "features" else behind(x)
-        stepped: Tensor = self.step(x.flatten(0, -3)).reshape(x.shape)
+        needed = 1 if wanted == "features" else None  # the class token's row makes the feature
+        stepped: Tensor = self.step(x.flatten(0, -3), None, needed).unflatten(0, x.shape[:-2])
         return convert(self.view, stepped, "tokens", wanted)
 
     def image_tokens(self, images: Tensor) -> Tensor:
