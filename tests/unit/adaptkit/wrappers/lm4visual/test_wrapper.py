@@ -10,7 +10,7 @@ import adaptkit
 from adaptkit import Support, create_method
 from adaptkit.layers.macs import image_shape, macs_behind_blocks, tower_macs
 from adaptkit.towers.vision import embed_patches, rows_behind_blocks
-from adaptkit.wrappers import DASConfig, LM4VisualConfig, TokenMergingConfig
+from adaptkit.wrappers import DASConfig, LM4VisualConfig, MatryoshkaExitsConfig, TokenMergingConfig
 from adaptkit.wrappers.lm4visual import blocks
 from tests.helpers.models import WITH_VIT_BLOCKS, build
 
@@ -215,6 +215,40 @@ def test_a_cache_inside_follows_the_step_from_epoch_to_epoch(tiny_clip, batch):
     assert any(not torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
+BESIDE = [("clip_adapter", other) for other in (MERGING, DAS, "posthoc_debias", "fdt", "matryoshka_exits")]
+BESIDE += [("tip_adapter_f", other) for other in (MERGING, DAS, "posthoc_debias", "fdt")]  # has no class weights
+
+
+@pytest.mark.parametrize("order", ["inside", "outside"])
+@pytest.mark.parametrize(("method", "other"), BESIDE, ids=str)
+def test_it_learns_beside_other_wrappers_and_is_restored(tiny_clip, batch, method, other, order):
+    wrapped, labels = around(tiny_clip, method, **{order: [other]}).train(), batch[1] % len(NAMES)
+    support = support_of(wrapped, batch)
+    wrapped.prepare(support)
+    optimizer = torch.optim.AdamW(wrapped.learnt_parameters().values(), lr=1e-3)
+    losses = []
+    for epoch in range(4):
+        optimizer.zero_grad()
+        losses.append(float(wrapped.backward(support.x, labels).detach()))
+        optimizer.step()
+        wrapped.after_epoch(epoch)
+    assert losses[-1] < losses[0]
+    assert not own_part(wrapped).step.is_closed
+    other_one = around(tiny_clip, method, **{order: [other]})
+    other_one.prepare(support)
+    other_one.load_learnt_state(wrapped.learnt_state())
+    with torch.no_grad():
+        torch.testing.assert_close(other_one(batch[0]), wrapped.eval()(batch[0]))
+
+
+def test_a_wrapper_outside_that_prepares_again_does_not_start_the_maps_again(tiny_clip, batch):
+    wrapped = around(tiny_clip, "tip_adapter", outside=[DAS])
+    wrapped.prepare(support_of(wrapped, batch))
+    before = own_part(opened(wrapped)).step.w1.detach().clone()
+    wrapped.after_epoch(0)
+    assert torch.equal(own_part(wrapped).step.w1, before)
+
+
 # What is learnt and kept
 
 
@@ -383,6 +417,12 @@ def test_a_text_block_of_another_form_is_refused():
 def test_it_is_named_once(tiny_clip):
     with pytest.raises(ValueError, match=r"lm4visual stands around lm4visual.*name it once"):
         around(tiny_clip, outside=["lm4visual"])
+
+
+def test_exits_in_front_of_the_block_are_refused(tiny_clip):
+    exits = ("matryoshka_exits", MatryoshkaExitsConfig(depth=2))
+    with pytest.raises(ValueError, match=r"lm4visual has put a step behind the image tower's last one.*depth=0"):
+        around(tiny_clip, inside=[exits])
 
 
 @pytest.mark.parametrize(
