@@ -80,8 +80,8 @@ class ClosePairs(Head):
         """Frozen image features (B, D) -> logits (B, H, V)."""
         u = self.transfer.of_images(x)[:, None]  # (B, 1, D)
         v = unit(self.hypotheses().to(u))[None]  # (1, H, D)
-        size = (len(u), v.shape[1], u.shape[-1])
-        return run_as(self.layers, pair_inputs(u.expand(size), v.expand(size)))
+        u, v = torch.broadcast_tensors(u, v)  # (B, H, D)
+        return run_as(self.layers, pair_inputs(u, v))
 
     def mixed_loss(self, x: Tensor, targets: Tensor, is_image: Tensor) -> Tensor:
         """Cross-entropy of premises beside hypotheses (B, 2, D) and verdicts (B,).

@@ -29,7 +29,7 @@ class CloseTaggerConfig(TransferOptions):
     tags: tuple[str, ...] = option(("photo", "drawing"), "Words that an image may get.", filled=True)
     hidden: int = option(0, "Width of a hidden layer; 0 for a linear head.", least=0)
     objective: Literal["binary", "asymmetric"] = option(
-        "binary", "Cross-entropy of every tag, or the asymmetric loss, which weakens easy tags that are not there."
+        "asymmetric", "Cross-entropy of every tag, or the asymmetric loss, which weakens easy tags that are not there."
     )
     gamma_positive: float = option(1.0, "Focus of the asymmetric loss on tags that are there.", least=0, most=100)
     gamma_negative: float = option(4.0, "Focus of the asymmetric loss on tags that are not.", least=0, most=100)
