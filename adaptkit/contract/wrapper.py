@@ -118,7 +118,7 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
     def _inner_support(self, support: Support) -> Support:
         """The support as the inner method consumes it, made in parts that fit."""
         x = support.x
-        if self.consumes == self.inner.consumes:
+        if type(self).inner_input is MethodWrapper.inner_input and self.consumes == self.inner.consumes:
             return support
         rows = x.flatten(0, 1) if x.ndim == 5 else x  # (N * V, ...) of (N, V, 3, H, W)
         made = torch.cat([self.inner_input(part) for part in rows.split(SUPPORT_ROWS)])

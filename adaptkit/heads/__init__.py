@@ -1,6 +1,18 @@
 """Heads: what stands behind the towers and answers something else than a class, one per file."""
 
+from adaptkit.heads.close import Close, CloseConfig, ClosePairs, ClosePairsConfig, CloseTagger, CloseTaggerConfig
 from adaptkit.heads.matryoshka import Matryoshka, MatryoshkaConfig
 from adaptkit.heads.uniqa_adapter import UniQAAdapter, UniQAAdapterConfig
 
-__all__ = ["Matryoshka", "MatryoshkaConfig", "UniQAAdapter", "UniQAAdapterConfig"]
+__all__ = [
+    "Close",
+    "CloseConfig",
+    "ClosePairs",
+    "ClosePairsConfig",
+    "CloseTagger",
+    "CloseTaggerConfig",
+    "Matryoshka",
+    "MatryoshkaConfig",
+    "UniQAAdapter",
+    "UniQAAdapterConfig",
+]

@@ -9,10 +9,14 @@ def at_least_fp32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def run_as(module: nn.Module, x: Tensor) -> Tensor:
-    """A module on x in the precision of x, also where `.half()` has made the module's parameters shorter."""
+def run_as(module: nn.Module, x: Tensor, *more: Tensor | int | None) -> Tensor:
+    """A module on x in the precision of x, also where `.half()` has made the module's parameters shorter.
+
+    Args:
+        more: further arguments of the module, handed on as they are.
+    """
     parameters = dict(module.named_parameters())
     if all(parameter.dtype == x.dtype for parameter in parameters.values()):
-        return module(x)
+        return module(x, *more)
     cast = {name: parameter.to(x.dtype) for name, parameter in parameters.items()}
-    return torch.func.functional_call(module, cast, (x,))
+    return torch.func.functional_call(module, cast, (x, *more))

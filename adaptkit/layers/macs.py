@@ -110,6 +110,14 @@ def image_lengths(backbone: FrozenCLIP, skipped: Sequence[int] = ()) -> tuple[in
     return lengths(tower.shortening, tower.depth, tokens, skipped, shortens_last=tower.pool is not None)
 
 
+def macs_behind_blocks(backbone: FrozenCLIP, skipped: Sequence[int] = ()) -> int:
+    """Work of what wrappers put behind the last block and behind the projection of an image tower."""
+    tower = backbone.require_vit_blocks("counting what stands behind blocks")
+    left = image_lengths(backbone, skipped) or (tower.n_prefix + tower.n_patches,)
+    parts = (tower.behind_blocks, left[-1]), (tower.behind_projection, 1)
+    return sum(part.macs(rows) for part, rows in parts if part is not None)
+
+
 def text_shape(backbone: FrozenCLIP, tokens: int | None = None) -> TowerShape:
     """Shape of the text tower for texts of `tokens` tokens, or of the whole context."""
     tower = backbone.text_tower

@@ -37,11 +37,16 @@ class AttentionLayer(Protocol):
 
 def is_supported(attn: object) -> bool:
     """Whether the functions below compute the same as `attn`."""
+    return comes_apart(attn) and getattr(attn, "batch_first", True)
+
+
+def comes_apart(attn: object) -> bool:
+    """Whether the functions below compute with the weights of `attn`, which may itself take positions first."""
     has_packed_projection = getattr(attn, "in_proj_weight", None) is not None or hasattr(attn, "project_qkv")
     # open_clip's scaled cosine attention has a logit scale.
     is_plain_softmax = getattr(attn, "logit_scale", None) is None
     has_extra_keys = getattr(attn, "bias_k", None) is not None or getattr(attn, "add_zero_attn", False)
-    return has_packed_projection and is_plain_softmax and not has_extra_keys and getattr(attn, "batch_first", True)
+    return has_packed_projection and is_plain_softmax and not has_extra_keys
 
 
 def projections(attn: AttentionLayer) -> tuple[Projection, Projection, Projection]:

@@ -43,8 +43,13 @@ def is_supported_block(block: object) -> bool:
     """Whether `run_block` computes the same as the block."""
     if is_gone(block):
         return True
+    return can_run_block(block) and attention.is_supported(getattr(block, "attn", None))
+
+
+def can_run_block(block: object) -> bool:
+    """Whether `run_block` runs the block on (N, L, width), also if the block itself takes (L, N, width)."""
     has_parts = all(hasattr(block, part) for part in ("ln_1", "attn", "ln_2", "mlp"))
-    return has_parts and not hasattr(block, "ln_1_kv") and attention.is_supported(getattr(block, "attn", None))
+    return has_parts and not hasattr(block, "ln_1_kv") and attention.comes_apart(getattr(block, "attn", None))
 
 
 def stand_in(block: object) -> StandIn | None:

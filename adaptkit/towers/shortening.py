@@ -121,7 +121,7 @@ def run_shortened(
         if stand_in(block) is not None:
             together = run_block(block, together)
         elif layer == last and run_last is not None:
-            together = run_last(block, together, _gain(shorten, rows, together))
+            together = run_last(block, together, gain_of_sizes(shorten, rows, together))
         else:
             # Outputs of prompts that are replaced right behind the block are not computed.
             n_wanted = n if layer + 1 in prompts or layer == last else together.shape[1]
@@ -139,7 +139,7 @@ def _run(layer: int, block: Block, shorten: Shortening, rows: Rows, x: Tensor, n
     qkv = attention.project_qkv(attn, block.ln_1(x))
     q = attention.split_heads(attn, qkv[:, :n_wanted, :width])
     k, v = (attention.split_heads(attn, part) for part in qkv[..., width:].chunk(2, -1))
-    update = attention.project_out(attn, attention.attend(attn, q, k, v, _gain(shorten, rows, x)))
+    update = attention.project_out(attn, attention.attend(attn, q, k, v, gain_of_sizes(shorten, rows, x)))
     x = add_attention(block, x[:, :n_wanted], update)
     rows = shorten(layer, replace(rows, x=x[:, :n]), *attention.norm_heads(attn, q[:, :, :n], k[:, :, :n]))
     if n_wanted == n:
@@ -149,7 +149,7 @@ def _run(layer: int, block: Block, shorten: Shortening, rows: Rows, x: Tensor, n
     return replace(rows, x=x[:, :left]), x[:, left:]
 
 
-def _gain(shorten: Shortening, rows: Rows, x: Tensor) -> Tensor | None:
+def gain_of_sizes(shorten: Shortening, rows: Rows, x: Tensor) -> Tensor | None:
     """What the scores of keys x (B, L, D_v) gain: the logarithm of their sizes, 0 for prompts; (B, 1, 1, L) or None."""
     if rows.sizes is None or not shorten.proportional:
         return None

@@ -10,6 +10,7 @@ width, D_v width of the vision tower, D_p width of what is projected (D_v but fo
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +27,36 @@ from adaptkit.towers.block import (
     stand_in,
 )
 from adaptkit.towers.pooling import AttentionPool, PatchMean
-from adaptkit.towers.shortening import Rows, RunLast, Shortening, run_shortened
+from adaptkit.towers.shortening import Rows, RunLast, Shortening, gain_of_sizes, run_shortened
 from adaptkit.towers.watch import Home
+
+
+class BehindBlocks(Protocol):
+    """What a wrapper puts behind the last block, in front of the tower's last norm and pool."""
+
+    def __call__(self, x: Tensor, gain: Tensor | None) -> Tensor:
+        """Rows (B, n, D_v) without prompts -> rows (B, n, D_v).
+
+        Args:
+            gain: what the scores of merged rows gain as keys, (B, 1, 1, n); None where no row was merged.
+        """
+        ...
+
+    def macs(self, rows: int) -> int:
+        """Multiply-accumulates that it takes for so many rows of an image."""
+        ...
+
+
+class BehindProjection(Protocol):
+    """What a wrapper puts behind the projection."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Features (..., D) -> features (..., D), not normalised."""
+        ...
+
+    def macs(self, rows: int) -> int:
+        """Multiply-accumulates that it takes for an image."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,6 +78,8 @@ class VisionTower:
     projection: Tensor | nn.Module | None  # (D_p, D)
     homes: tuple[Home, ...] = ()  # Where the tensors come from, see `watch.current`.
     shortening: Shortening | None = None  # What merges or drops rows on the way through the blocks.
+    behind_blocks: BehindBlocks | None = None
+    behind_projection: BehindProjection | None = None
 
     @property
     def depth(self) -> int:
@@ -80,9 +111,9 @@ class VisionTower:
     def project(self, x: Tensor) -> Tensor:
         """Project output rows (..., D_p) to features (..., D)."""
         x = x if self.pools_normed else self.ln_post(x)
-        if self.projection is None:
-            return x
-        return x @ self.projection if isinstance(self.projection, Tensor) else self.projection(x)
+        if self.projection is not None:
+            x = x @ self.projection if isinstance(self.projection, Tensor) else self.projection(x)
+        return x if self.behind_projection is None else self.behind_projection(x)
 
 
 def embed_patches(tower: VisionTower, images: Tensor) -> Tensor:
@@ -119,6 +150,8 @@ def encode_patches(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor] 
     """
     if tower.pool is not None:
         return tower.project(tower.pool(_rows_to_pool(tower, x, prompts).to_pool()))
+    if tower.behind_blocks is not None:
+        return tower.project(rows_behind_blocks(tower, x, prompts).x[:, 0])
     if last_attending(tower.blocks) < 0:  # No row sees another, so the class token's is enough.
         return tower.project(_run_blocks(tower, x[:, :1], NO_PROMPTS, run_last_block)[:, 0])
     if tower.shortens:
@@ -138,20 +171,27 @@ def encode_rows(tower: VisionTower, images: Tensor, prompts: Mapping[int, Tensor
         found = _rows_to_pool(tower, x, prompts)
         patches = found.spread()[:, tower.n_prefix :]
         return torch.cat([tower.pool(found.to_pool())[:, None], tower.pool.alone(patches)], dim=1)
-    if tower.shortens and last_attending(tower.blocks) >= 0:
-        rows = _run_shortened(tower, x, prompts, run_last_block_rows).spread()
-    else:
-        rows = _run_blocks(tower, x, prompts, run_last_block_rows)[:, : x.shape[1]]
+    rows = rows_behind_blocks(tower, x, prompts).spread()
     return rows if tower.n_prefix == 1 else torch.cat([rows[:, :1], rows[:, tower.n_prefix :]], dim=1)
+
+
+def rows_behind_blocks(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor] = NO_PROMPTS) -> Rows:
+    """Embedded patches (B, R, D_v) -> rows behind the last block and what a wrapper puts there, without prompts."""
+    n_rows, pools = x.shape[1], tower.pool is not None
+    if tower.shortens and (pools or last_attending(tower.blocks) >= 0):
+        rows = _run_shortened(tower, x, prompts, None if pools else run_last_block_rows)
+    else:
+        run_last = partial(run_first_rows, n_rows=n_rows) if pools else run_last_block_rows
+        rows = Rows(_run_blocks(tower, x, prompts, run_last)[:, :n_rows])
+    if tower.behind_blocks is None:
+        return rows
+    gain = None if tower.shortening is None else gain_of_sizes(tower.shortening, rows, rows.x)
+    return replace(rows, x=tower.behind_blocks(rows.x, gain))
 
 
 def _rows_to_pool(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor]) -> Rows:
     """Output rows without prompts, normalised if the tower pools normalised rows."""
-    if tower.shortens:
-        rows = _run_shortened(tower, x, prompts, None)
-    else:
-        n_rows = x.shape[1]
-        rows = Rows(_run_blocks(tower, x, prompts, partial(run_first_rows, n_rows=n_rows))[:, :n_rows])
+    rows = rows_behind_blocks(tower, x, prompts)
     return replace(rows, x=tower.ln_post(rows.x)) if tower.pools_normed else rows
 
 

@@ -4,6 +4,8 @@ from adaptkit.wrappers.das.wrapper import DAS, DASConfig
 from adaptkit.wrappers.descriptions import DescriptionsConfig, DescriptionsWrapper
 from adaptkit.wrappers.fdt.method import FDT
 from adaptkit.wrappers.fdt.wrapper import FDTWrapper
+from adaptkit.wrappers.lm4visual.config import LM4VisualConfig
+from adaptkit.wrappers.lm4visual.wrapper import LM4Visual
 from adaptkit.wrappers.matryoshka_exits import MatryoshkaExits, MatryoshkaExitsConfig
 from adaptkit.wrappers.posthoc_debias.wrapper import PosthocDebias, PosthocDebiasConfig
 from adaptkit.wrappers.token_merging.config import TokenMergingConfig
@@ -16,6 +18,8 @@ __all__ = [
     "DescriptionsConfig",
     "DescriptionsWrapper",
     "FDTWrapper",
+    "LM4Visual",
+    "LM4VisualConfig",
     "MatryoshkaExits",
     "MatryoshkaExitsConfig",
     "PosthocDebias",

@@ -62,6 +62,13 @@ def suite(name: str) -> Suite:
     )
 
 
+@cache
+def validation(name: str) -> Part:
+    """The validation images of a data set that has some."""
+    dataset = load_dataset(name)
+    return _part(dataset, dataset.split.val)
+
+
 @torch.no_grad()
 def _part(dataset: FewShotDataset, items: Sequence[Item]) -> Part:
     passes = [items[start : start + IMAGES_PER_PASS] for start in range(0, len(items), IMAGES_PER_PASS)]

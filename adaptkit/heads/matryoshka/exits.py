@@ -41,13 +41,19 @@ def tower_with_exits(backbone: FrozenCLIP, depths: Sequence[int]) -> VisionTower
     """The image tower, if the class token's row is its feature at any depth.
 
     Raises:
-        ValueError: if it has no blocks, pools its rows, or has fewer blocks than a depth asks for.
+        ValueError: if it has no blocks, pools its rows, has a wrapper's step behind its blocks, or has fewer blocks
+            than a depth asks for.
     """
     tower = backbone.require_vit_blocks("matryoshka with exits")
     if tower.pool is not None:
         raise ValueError(
             f"matryoshka with exits reads the class token behind a block, and the image tower of {backbone.name} pools "
             "all rows; leave depths empty, or take a backbone such as ViT-B-16"
+        )
+    if tower.behind_blocks is not None or tower.behind_projection is not None:
+        raise ValueError(
+            "matryoshka with exits ends at a block, and lm4visual has put a step behind the image tower's last one, "
+            "which an exit would leave out; leave depths empty (for matryoshka_exits: depth=0)"
         )
     for depth in depths:
         if not 1 <= depth <= tower.depth:

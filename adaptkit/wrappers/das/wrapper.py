@@ -24,7 +24,7 @@ from adaptkit.contract.method import Support
 from adaptkit.contract.registry import register_wrapper
 from adaptkit.contract.wrapper import MakeInner, MethodWrapper
 from adaptkit.layers.block_view import require_text_blocks
-from adaptkit.layers.macs import AdapterShape, image_lengths, image_shape, text_shape, tower_macs
+from adaptkit.layers.macs import AdapterShape, image_lengths, image_shape, macs_behind_blocks, text_shape, tower_macs
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower
 from adaptkit.wrappers.das.blocks import AdaptedTower, Tower
@@ -243,6 +243,7 @@ def with_macs(architecture: Architecture, backbone: FrozenCLIP, config: DASConfi
         adapters = None if config.encoder == "text" else widths
         skipped = architecture.vision.skipped
         macs["image"] = tower_macs(shape, skipped, adapters, behind=image_lengths(backbone, skipped))
+        macs["image"] += macs_behind_blocks(backbone, skipped)
         macs["image_as_loaded"] = tower_macs(shape)
     if loaded.text_tower is not None:
         shape = text_shape(loaded)

@@ -32,7 +32,7 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.contract.architecture import Architecture, TowerPlan
 from adaptkit.contract.registry import register_wrapper
 from adaptkit.contract.wrapper import MakeInner, MethodWrapper
-from adaptkit.layers.macs import image_lengths, image_shape, text_shape, tower_macs
+from adaptkit.layers.macs import image_lengths, image_shape, macs_behind_blocks, text_shape, tower_macs
 from adaptkit.towers.block import is_gone
 from adaptkit.towers.shortening import lengths
 from adaptkit.towers.vision import VisionTower
@@ -100,6 +100,7 @@ class TokenMerging(MethodWrapper):
         loaded = self.backbone.as_loaded()
         shape = image_shape(loaded)
         macs = {"image": tower_macs(shape, behind=image_lengths(self.backbone)), "image_as_loaded": tower_macs(shape)}
+        macs["image"] += macs_behind_blocks(self.backbone)
         text_depth = 0
         if loaded.text_tower is not None:
             macs["class"] = macs["class_as_loaded"] = tower_macs(text_shape(loaded))
