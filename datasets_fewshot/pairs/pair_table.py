@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets_fewshot.own.found import PART_NAMES, Part
-from datasets_fewshot.own.table_columns import PART_COLUMNS, PATH_COLUMNS, UNASSIGNED, column_key
-from datasets_fewshot.own.table_paths import check_path, place_paths
+from datasets_fewshot.own.table_columns import PART_COLUMNS, PATH_COLUMNS, column_key
+from datasets_fewshot.own.table_paths import check_path
 from datasets_fewshot.own.table_text import read_lines, split_cells
-from datasets_fewshot.pairs.listed import Listed, Source
+from datasets_fewshot.pairs.listed import Source
+from datasets_fewshot.pairs.placing import Written, part_named, placed
 from datasets_fewshot.splits.validation import SplitError
 
 WHAT = "table of images and captions"
-TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".txt"})
+TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl"})  # and .txt, if it has the columns
 CAPTION_COLUMNS = (
     "caption", "captions", "text", "texts", "sentence", "sentences", "description", "alt_text", "comment", "title",
 )  # fmt: skip
@@ -53,17 +53,6 @@ class _Chosen:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Written:
-    """A row as it is written: the image is not looked for yet."""
-
-    image: str
-    captions: tuple[str, ...]
-    group: str
-    part: Part | None
-    where: str
-
-
 def read_pair_table(path: Path, columns: PairColumns = USUAL) -> Source:
     """Read a table; images are looked for below its folder, and those that are not there are counted in a note.
 
@@ -87,53 +76,6 @@ def has_captions(path: Path, columns: PairColumns = USUAL) -> bool:
     except SplitError:
         return False
     return True
-
-
-def placed(file: Path, name: str, root: Path, written: Sequence[_Written], notes: Sequence[str]) -> Source:
-    """The rows whose images are below `root`; notes count the others.
-
-    Raises:
-        SplitError: if none is there.
-    """
-    nameless = [row for row in written if not row.image]
-    named = [row for row in written if row.image]
-    found = place_paths(root, dict.fromkeys(row.image for row in named))
-    missing = [row for row in named if row.image not in found.files]
-    if len(missing) == len(named):
-        first = missing[0] if missing else nameless[0]
-        raise SplitError(
-            f"{file}: none of its images is there; {first.where}: {first.image!r} is no file below "
-            f"{str(root.resolve())!r}; put the file above its images, or write paths relative to its folder"
-        )
-    more = []
-    if nameless:
-        more.append(f"{len(nameless)} rows name no image and were left out, the first is {nameless[0].where}")
-    if missing:
-        count = len({row.image for row in missing})
-        more.append(
-            f"{count} of {len({row.image for row in named})} images are not there and were left out, the first in "
-            f"{missing[0].where}: {missing[0].image!r}"
-        )
-    rows = tuple(
-        Listed(found.files[row.image], row.captions, row.where, row.group, row.part)
-        for row in named
-        if row.image in found.files
-    )
-    return Source(name, root, rows, (*notes, *found.notes, *more))
-
-
-def part_named(written: str, where: str) -> Part | None:
-    """The part that a source names; none where it names nothing.
-
-    Raises:
-        SplitError: if it is no part.
-    """
-    word = written.strip().lower()
-    if not word or word == UNASSIGNED:
-        return None
-    if word not in PART_NAMES:
-        raise SplitError(f"{where}: the part is {written[:80]!r}; use train, val or test")
-    return PART_NAMES[word]
 
 
 def _rows(path: Path, encoding: str | None) -> tuple[list[str], list[tuple[int, Row]]]:
@@ -213,11 +155,11 @@ def _columns(
     return found
 
 
-def _written(row: Row, chosen: _Chosen, where: str) -> _Written:
+def _written(row: Row, chosen: _Chosen, where: str) -> Written:
     image = _text(_first(row, chosen.image), where, "image")
     if image:
         check_path(image, where)
-    return _Written(
+    return Written(
         image,
         captions_of(_first(row, chosen.caption), where),
         _text(_first(row, chosen.group), where, "group"),
