@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
-from adaptkit.pixels import DAMAGED, as_rgb, upright
+from adaptkit.pixels import DAMAGED, as_rgb, prepare_reading, upright
 from adaptkit.regular_file import FileError, open_regular, user_path
 from datasets_fewshot.images.archives import END_OF_TAR, MAX_IMAGE_BYTES
 from datasets_fewshot.images.read import IMAGE_SUFFIXES, Reading
@@ -33,7 +33,7 @@ INSTALL = "streaming shards needs webdataset; run: pip install 'adaptkit-clip[pa
 KEY, SHARD = "__key__", "__url__"  # webdataset's names for the key and the shard of a sample
 
 Sample = Mapping[str, Any]  # a member's ending -> its bytes, and the key and the shard
-Member = dict[str, Any]  # as webdataset has a file of a shard: fname, data and the shard; empty at a shard's end
+Member = dict[str, Any]  # as webdataset has a file of a shard: fname, data and the shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,8 @@ class PairStream(IterableDataset[StreamedPair]):
         """One pass over this consumer's shards.
 
         Raises:
-            ValueError: if there are fewer shards than consumers, or `skip` does not name this consumer.
+            ValueError: if there are fewer shards than consumers, or `skip` is one number and they are several.
+            SplitError: if a pass over all shards gives nothing, because they cannot be read.
         """
         from webdataset import filters
         from webdataset.utils import pytorch_worker_info
@@ -127,7 +128,7 @@ class PairStream(IterableDataset[StreamedPair]):
                 f"{len(self.shards)} shards cannot be shared among {consumers} consumers ({nodes} nodes with {workers} "
                 f"workers each); lower the workers, or write more shards"
             )
-        before, passed = len(self.notes), self._passed_over(consumer, consumers)
+        before, passed = self.notes, self._passed_over(consumer, consumers)
         samples: Iterator[Sample] = self._samples(self._order()[consumer::consumers])
         if self.shuffled:
             rng = random.Random(f"{self.seed} {self.epoch} {consumer} samples")
@@ -137,7 +138,9 @@ class PairStream(IterableDataset[StreamedPair]):
             count += 1
             if (image := self._image(sample)) is not None:
                 yield StreamedPair(image, sample["captions"], sample[KEY], sample[SHARD], consumer, count)
-        if workers > 1 and len(self.notes) > before:
+        if consumers == 1 and not count and self._broken:
+            raise SplitError(f"none of the {len(self.shards)} shards gives a pair: {'; '.join(self.notes)}")
+        if get_worker_info() is not None and self.notes != before:
             warnings.warn(f"worker {worker}: {'; '.join(self.notes)}", stacklevel=2)
 
     def _order(self) -> list[Path]:
@@ -161,7 +164,9 @@ class PairStream(IterableDataset[StreamedPair]):
         """Samples with an image and captions; the others are counted."""
         from webdataset.tariterators import group_by_keys
 
-        for sample in group_by_keys(chain.from_iterable(map(self._members, shards)), handler=self._count_repeated):
+        # Shard by shard, so that no sample reaches into the next one.
+        grouped = (group_by_keys(self._members(shard), handler=self._count_repeated) for shard in shards)
+        for sample in chain.from_iterable(grouped):
             endings = [ending for ending in sample if not ending.startswith("__")]
             if not any(f".{ending}" in IMAGE_SUFFIXES for ending in endings):
                 self._left_out["have no image"] += 1
@@ -178,7 +183,7 @@ class PairStream(IterableDataset[StreamedPair]):
                 self._left_out["have no caption"] += 1
 
     def _members(self, shard: Path) -> Iterator[Member]:
-        """The files of a shard, and an empty member at its end, so that no sample reaches into the next shard."""
+        """The files of a shard, as far as they can be read; it is counted if that is not to its end."""
         try:
             with open_regular(shard, "shard") as file:
                 _refuse_compressed(file.read(8), shard)
@@ -189,12 +194,12 @@ class PairStream(IterableDataset[StreamedPair]):
                 # tarfile takes a cut or damaged header for the end.
                 if file.read(tarfile.BLOCKSIZE) != END_OF_TAR:
                     raise FileError("it has no end mark, so more may have followed")
-        except (OSError, FileError, tarfile.TarError, EOFError) as error:
+        except (OSError, ValueError, EOFError, tarfile.TarError) as error:
             self._broken.append(f"{shard.name} ({error})")
-        yield {}
 
     def _image(self, sample: Sample) -> Image.Image | None:
         ending = next(ending for ending in sample if f".{ending}" in IMAGE_SUFFIXES)
+        prepare_reading(f"{sample[KEY]}.{ending}")
         try:
             with Image.open(io.BytesIO(sample[ending])) as image:
                 image.load()

@@ -255,10 +255,18 @@ def test_what_a_stream_leaves_out_is_counted(tmp_path, webdataset, members, note
     assert stream.notes == (f"{note} and were left out",)
 
 
-def test_a_worker_says_what_it_left_out(shards, webdataset):
+@pytest.mark.filterwarnings("error")
+def test_a_worker_warns_of_what_it_left_out(shards, webdataset):
     cut(shards / "1.tar", 700)
-    stream = PairStream(shards, shuffled=0)
-    assert len(loaded(stream, 1)) >= len(ALL) - PER_SHARD
+    with pytest.raises(UserWarning, match=r"worker 0: 1 shards broke off or cannot be read: 1\.tar"):
+        loaded(PairStream(shards), 1)
+
+
+def test_shards_that_give_nothing_are_an_error(shards, webdataset):
+    for place in shards.iterdir():
+        cut(place, 0)
+    with pytest.raises(SplitError, match="none of the 4 shards gives a pair"):
+        list(PairStream(shards))
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
@@ -287,8 +295,8 @@ def test_a_pipe_among_the_shards_does_not_stop_the_stream(shards, webdataset):
 
 def test_a_list_of_shards_starts_no_command(tmp_path, webdataset):
     (tmp_path / "list.txt").write_text(f"pipe:touch {tmp_path}/started #.tar\n")
-    stream = PairStream(tmp_path / "list.txt")
-    assert keys(stream) == []
+    with pytest.raises(SplitError, match="none of the 1 shards gives a pair"):
+        list(PairStream(tmp_path / "list.txt"))
     assert not (tmp_path / "started").exists()
 
 
