@@ -118,3 +118,6 @@ CLIPART_LEFT_OUT = (
 CLIPART_TITLES_LEFT_OUT = frozenset(
     {"al bar", "full bloom", "liberty", "man crystal", "my house", "scotch rollandin francesco", "sport", "video"}
 )
+
+# Keywords of emoji that are slang which not everybody wants to read.
+KEYWORDS_LEFT_OUT = frozenset({"ass", "bae", "poo", "sexy", "turd"})

@@ -21,6 +21,7 @@ from datasets_fewshot.images.archives import list_members
 from datasets_fewshot.images.read import load_image
 
 from .assemble import HERE, checksums
+from .by_eye import KEYWORDS_LEFT_OUT
 from .clipart import ARCHIVE as CLIPART
 from .clipart import group_alike
 from .clipart_texts import ClipartText, read_clipart_texts
@@ -32,7 +33,7 @@ from .sources import NAMES
 TRAIN, VAL = 0.78, 0.07  # shares of the things that may be learnt of; the rest is for testing
 VAL_OF_HELD = 0.3  # share of the things that a data set tests on; the rest is for testing
 MOST = 5  # captions of a drawing
-MOST_WORDS = 4  # keywords in a caption
+MOST_WORDS, LONGEST_WORD = 3, 12  # keywords in a caption, and their letters: short captions fit into 24 tokens
 SHORTCODES = ("cldr", "joypixels", "emojibase", "iamcal")  # where another name of an emoji may stand
 
 
@@ -50,7 +51,7 @@ def emoji_captions(emoji: Emoji, other_name: str | None) -> tuple[str, ...]:
     """Captions from an emoji's name, its subgroup, its keywords, another name that people use for it, and its group."""
     name, kind = emoji.name, SUBGROUPS.get(emoji.subgroup, "")
     more = [word for word in emoji.keywords if word not in name and name not in word and word.isascii()]
-    more = [word for word in more if word != kind and not any(letter.isdigit() for letter in word)]
+    more = [word for word in more if word != kind and _is_shown(word)]
     captions = [f"a drawing of {with_article(name)}"]
     if kind and kind != name:
         captions.append(f"{name}, a kind of {kind}")
@@ -66,9 +67,10 @@ def emoji_captions(emoji: Emoji, other_name: str | None) -> tuple[str, ...]:
 
 def clipart_captions(text: ClipartText, classname: str) -> tuple[str, ...]:
     """Captions from the title, the description and the keywords of clip art, and the class of its folder."""
-    title = f"{text.title} flag" if classname == "flag" and "flag" not in text.title else text.title
-    more = [word for word in text.keywords if word not in title and classname not in word]
-    captions = [f"clip art of {with_article(title)}"]
+    is_country = classname == "flag" and "flag" not in text.title
+    title = f"{text.title} flag" if is_country else text.title
+    more = [word for word in text.keywords if word not in title and classname not in word and _is_shown(word)]
+    captions = [f"clip art of {'the ' + title if is_country else with_article(title)}"]
     if text.description:
         captions.append(text.description)
     if classname not in title:
@@ -78,6 +80,11 @@ def clipart_captions(text: ClipartText, classname: str) -> tuple[str, ...]:
     if len(more) > 1:
         captions.append(f"a picture about {_and([classname, *more[-MOST_WORDS:]])}")
     return tuple(captions[:MOST])
+
+
+def _is_shown(keyword: str) -> bool:
+    has_digits = any(letter.isdigit() for letter in keyword)
+    return not has_digits and len(keyword) <= LONGEST_WORD and keyword not in KEYWORDS_LEFT_OUT
 
 
 def with_article(name: str) -> str:

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from adaptkit import load_backbone
 from datasets_fewshot import load_dataset
 from datasets_fewshot.mini.recipe import sources
 from datasets_fewshot.mini.recipe.captions import with_article
@@ -58,6 +59,12 @@ def test_every_drawing_has_one_to_five_captions_that_differ():
 
 def test_captions_hold_neither_addresses_nor_marks():
     assert not [c for item in ITEMS for c in item.captions if re.search(r"[@_<>{}#]|http|www", c)]
+
+
+def test_every_short_caption_fits_into_the_embedded_model():
+    tokenizer = load_backbone("adaptkit-mini").tokenizer
+    longest = max((len(tokenizer.words(caption)), caption) for item in ITEMS for caption in item.captions)
+    assert longest[0] + tokenizer.n_special <= tokenizer.context_length, longest[1]
 
 
 def test_every_image_can_be_read():
