@@ -5,6 +5,7 @@ from pathlib import Path
 
 from datasets_fewshot.images.folders import subfolders
 from datasets_fewshot.own.found import PART_NAMES, Part
+from datasets_fewshot.own.image_tree import walk_images
 from datasets_fewshot.own.metadata_folder import METADATA_FILES
 from datasets_fewshot.pairs.listed import Listed, Source
 from datasets_fewshot.pairs.pair_table import PairColumns, read_pair_table
@@ -43,6 +44,10 @@ def read_caption_folder(root: Path, tables: Tables, columns: PairColumns) -> Sou
                 )
             rows.append(replace(row, path=path, part=row.part or of_folder))
         notes += [f"{table.relative_to(root)}: {note}" for note in source.notes]
+    listed = {row.path for row in rows}
+    others = [path for path in (p.relative_to(root).as_posix() for p in walk_images(root)) if path not in listed]
+    if others:
+        notes.append(f"{len(others)} images are in no table and were left out, such as {others[0]!r}")
     return Source(root.resolve().name, root, tuple(rows), tuple(notes))
 
 

@@ -122,6 +122,14 @@ def test_an_imagefolder_without_parts_is_split_by_hash(tmp_path):
     assert any("hash" in note for note in pairs.notes)
 
 
+def test_images_of_an_imagefolder_without_a_row_are_counted(tmp_path):
+    for name in ("a", "b", "c"):
+        picture(tmp_path / "train" / f"{name}.png")
+    (tmp_path / "train" / "metadata.csv").write_text("file_name,text\na.png,an a\nb.png,a b\n")
+    notes = load_pairs(tmp_path).notes
+    assert "1 images are in no table and were left out, such as 'train/c.png'" in notes
+
+
 def test_a_row_with_another_part_than_its_folder_is_an_error(tmp_path):
     picture(tmp_path / "train" / "a.png")
     (tmp_path / "train" / "metadata.csv").write_text("file_name,text,split\na.png,an a,test\n")
