@@ -18,6 +18,7 @@ from adaptkit.regular_file import read_bytes as read_regular
 ARCHIVE_SUFFIXES = (".zip", ".tar")
 MAX_OPEN_ARCHIVES = 64
 MAX_IMAGE_BYTES = 2**28  # 256 MiB; the largest images of the papers' data sets have a tenth of it.
+END_OF_TAR = bytes(tarfile.BLOCKSIZE)  # what stands behind the last member
 # What the libraries raise of damaged, cut-off and encrypted archives; RuntimeError is zipfile's for the last.
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
 
@@ -31,6 +32,9 @@ class _TarMembers:
         self._changed = Path(path).stat().st_mtime_ns
         with tarfile.open(path, "r:") as tar:
             self._places = {member.name: (member.offset_data, member.size) for member in tar if member.isfile()}
+            end = tar.offset
+        self._file.seek(end)
+        self.is_whole = self._file.read(tarfile.BLOCKSIZE) == END_OF_TAR
 
     def namelist(self) -> list[str]:
         return list(self._places)
@@ -84,6 +88,12 @@ def list_members(archive: str | Path) -> list[str]:
         return [name for name in _open_archive(str(archive)).namelist() if not name.endswith("/")]
     except DAMAGED as error:
         raise OSError(f"archive {str(archive)!r} is damaged or compressed ({error}); plain .tar is read") from error
+
+
+def is_whole(archive: str | Path) -> bool:
+    """Whether a tar file goes on to its end mark, so that its list of members is complete; a zip file always does."""
+    opened = _open_archive(str(archive))
+    return isinstance(opened, zipfile.ZipFile) or opened.is_whole
 
 
 def member_marks(archive: str) -> dict[str, str]:

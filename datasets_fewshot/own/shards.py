@@ -35,7 +35,7 @@ def read_shards(path: Path) -> Found:
         SplitError: names the sample with an image and no class, or the shard that cannot be read.
     """
     root = path if path.is_dir() else path.parent
-    images = tuple(image for shard, part in _shards(path) for image in _samples(root, shard, part))
+    images = tuple(image for shard, part in list_shards(path) for image in _samples(root, shard, part))
     if not images:
         raise SplitError(f"{path}: the shards hold no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     notes = []
@@ -49,7 +49,8 @@ def read_shards(path: Path) -> Found:
     return Found(root, images, tuple(notes))
 
 
-def _shards(path: Path) -> Iterator[Shard]:
+def list_shards(path: Path) -> Iterator[Shard]:
+    """The shards of a folder, its parts or a list, relative to the folder, in order."""
     if path.is_dir():
         here: list[Shard] = [(shard.name, None) for shard in sorted(path.glob("*.tar"), key=_with_number)]
         yield from here or _shards_of_parts(path)
@@ -89,13 +90,13 @@ def _samples(root: Path, shard: str, part: Part | None) -> Iterator[FoundImage]:
         raise SplitError(f"shard {str(root / shard)!r} cannot be read ({error})") from error
     known = set(members)
     for member in members:
-        key, suffix = _key_and_suffix(member)
+        key, suffix = key_and_suffix(member)
         if suffix in IMAGE_SUFFIXES and not member.rpartition("/")[2].startswith("."):
             check_relative(member, f"shard {shard}")
             yield FoundImage(f"{shard}/{member}", _class_of(root / shard, key, known), part)
 
 
-def _key_and_suffix(member: str) -> tuple[str, str]:
+def key_and_suffix(member: str) -> tuple[str, str]:
     """Split a member name by webdataset's rule: the key ends at the first dot of the file name."""
     folder, slash, name = member.rpartition("/")
     stem, _, suffix = name.partition(".")

@@ -95,6 +95,23 @@ def shards(folder: Path, plant: Plant) -> None:
     raise ValueError("read without the pickles")
 
 
+def shards_with_captions(folder: Path, plant: Plant) -> None:
+    (folder / "list.txt").write_text(f"pipe:touch '{plant.mark}' #.tar\n")
+    picture = BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    with tarfile.open(folder / "shard.tar", "w") as tar:
+        for index in range(4):
+            members = {".png": picture.getvalue(), ".txt": str(index).encode(), ".pyd": pickle.dumps(plant)}
+            for suffix, content in members.items():
+                entry = tarfile.TarInfo(f"{index:04d}{suffix}")
+                entry.size = len(content)
+                tar.addfile(entry, BytesIO(content))
+    from datasets_fewshot.pairs.load import load_pairs
+
+    load_pairs(folder / "shard.tar")
+    load_pairs(folder / "list.txt")
+
+
 def arrays_as_images(folder: Path, plant: Plant) -> None:
     for index, name in enumerate(("cat", "dog")):
         (folder / "images" / name).mkdir(parents=True)
@@ -149,6 +166,7 @@ READERS = {
     "an override": override,
     "a few-shot pickle": few_shot_pickle,
     "webdataset shards": shards,
+    "webdataset shards with captions": shards_with_captions,
     "arrays among images": arrays_as_images,
     "a saved data set": saved_data_set,
     "records": records,

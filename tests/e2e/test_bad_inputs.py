@@ -37,6 +37,11 @@ SLOTS: dict[str, Sequence[str]] = {
     "import names": ("import-checkpoint", "IMAGE", "--classnames", "FILE", "--out", "OUT"),
     "data list": ("data", "list", "--root", "FILE"),
     "data doctor": ("data", "doctor", "dtd", "--root", "FILE"),
+    "pairs table": ("pairs", "check", "FILE"),
+    "pairs lines": ("pairs", "check", "FILE"),
+    "pairs list": ("pairs", "check", "FILE"),
+    "pairs shard": ("pairs", "check", "FILE"),
+    "pairs of shards": ("pairs", "check", "FILE"),
     "data show": ("data", "show", "FILE", "--out", "OUT"),
     "data import": ("data", "import", "FILE", "--dataset", "dtd", "--out", "OUT"),
     "cache ls": ("cache", "ls", "--folder", "FILE"),
@@ -48,6 +53,14 @@ SLOTS: dict[str, Sequence[str]] = {
     "das report": ("das", "report", "FILE"),
 }
 
+# Slot -> the ending of its bad file, where that tells how it is read.
+ENDINGS = {
+    "pairs table": ".csv",
+    "pairs lines": ".jsonl",
+    "pairs list": ".json",
+    "pairs shard": ".tar",
+    "pairs of shards": ".txt",
+}
 VERDICTS = ("data doctor", "cache verify")  # which print what they find, and say by their exit code that it is bad
 
 
@@ -92,7 +105,7 @@ CASES = [
 
 @pytest.mark.parametrize(("slot", "kind"), CASES)
 def test_a_bad_file_is_one_line_of_error(slot, kind, words_with, tmp_path, capfd):
-    bad = put(kind, tmp_path / "bad.file")
+    bad = put(kind, tmp_path / f"bad{ENDINGS.get(slot, '.file')}")
     code = exit_code(words_with(SLOTS[slot], bad))
     said = capfd.readouterr().err
     wrong = problem(code, said, 0 if slot in VERDICTS else 1)

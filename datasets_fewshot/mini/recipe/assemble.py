@@ -19,7 +19,7 @@ from .packing import write_archive, write_rows
 from .sources import source
 
 HERE = Path(__file__).parent.parent
-SHIPPED = ("images/*.zip", "splits/*.json", "suite.json", "names.json", "NOTICE", "licenses/*.txt")
+SHIPPED = ("images/*.zip", "splits/*.json", "suite.json", "names.json", "pairs.json", "NOTICE", "licenses/*.txt")
 
 
 def checksums(folder: Path) -> str:

@@ -113,3 +113,11 @@ CLIPART_LEFT_OUT = (
     "teide", "war_drum", "moon_charles", "mountain_seal", "mount_hood", "basque_patricia", "ukrainian_map_under",
     "arrow1_sergio", "bluepane", "cross_hand", "user_frederic", "reunion_", "lotion", "ink_ff77", "milimetered",
 )  # fmt: skip
+
+# Titles of clip art that do not say what is drawn, or say it in another language.
+CLIPART_TITLES_LEFT_OUT = frozenset(
+    {"al bar", "full bloom", "liberty", "man crystal", "my house", "scotch rollandin francesco", "sport", "video"}
+)
+
+# Keywords of emoji that are slang which not everybody wants to read.
+KEYWORDS_LEFT_OUT = frozenset({"ass", "bae", "poo", "sexy", "turd"})

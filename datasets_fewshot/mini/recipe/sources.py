@@ -35,6 +35,17 @@ def _icons(prefix: str, version: str, licence: str, authors: str, use: Use = "ic
 
 NAMES = _emoji("emojibase", "emojibase-data", "17.0.0", "MIT", "Miles Johnson", "names")
 
+# Titles, descriptions and keywords of clip art; the drawings themselves are those of openclipart-png.
+CLIPART_NAMES = Source(
+    "openclipart-svg",
+    "debian",
+    "openclipart-svg",
+    "1:0.18+dfsg-19",
+    "LicenseRef-public-domain",
+    "Open Clip Art Library contributors",
+    "names",
+)
+
 # Pre-training sees these drawings. Variants of one vendor (noto, fluent) are the same drawings in other styles.
 TRAIN = (
     _emoji("noto", "@iconify-json/noto", "1.2.9", "Apache-2.0", "Google Inc", "train"),
@@ -181,7 +192,7 @@ HELD_OUT_ICONS = (
     _icons("zondicons", "1.2.2", "MIT", "Steve Schoger", "held_out"),
 )
 
-SOURCES = (NAMES, *TRAIN, *HELD_OUT, *ICONS, *HELD_OUT_ICONS)
+SOURCES = (NAMES, CLIPART_NAMES, *TRAIN, *HELD_OUT, *ICONS, *HELD_OUT_ICONS)
 
 
 def source(key: str) -> Source:
