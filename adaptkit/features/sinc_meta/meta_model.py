@@ -1,0 +1,122 @@
+"""The meta-model: a small transformer that reads demonstrations and classes, and compares queries with the classes.
+
+Ours, after Chen et al., "SINC: Self-Supervised In-Context Learning for Vision-Language Tasks", arXiv:2307.07742. For
+unit features f of images and t of class texts, and a slot of every class that says nothing of what the class is:
+    token(demonstration k) = W_f f_k + e_slot(y_k) + E_demo
+    token(class c)         = W_t t_c + e_slot(c) + E_class
+    token(query)           = W_f f_q + E_query
+    score_c                = 10 gamma cos(o_q, o_c)        o: the last layer's states
+No token has a position, so demonstrations are a set. Demonstrations and classes attend to each other, and queries to
+them; nothing attends to a query, so the context is read once for all queries and answers do not depend on each other.
+gamma is learnt from 0, where the scores are nothing and zero-shot CLIP, to which they are added, is all.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaptkit.options import option, options
+
+SHARPNESS = 10.0  # factor of the cosines beside gamma
+NONE = -1  # in place of a slot or of a label: padding
+DEMO, QUERY, CLASS = range(3)  # kinds of tokens
+
+
+@options
+class MetaShape:
+    dim: int = option(512, "Width D of the backbone's joint space.", least=1, most=2**14)
+    width: int = option(256, "Width of the tokens.", least=1, most=2**13)
+    layers: int = option(4, "Transformer layers.", least=1, most=64)
+    heads: int = option(4, "Attention heads of a layer.", least=1, most=64)
+    mlp_ratio: int = option(4, "Width of a layer's MLP in widths of a token.", least=1, most=16)
+    slots: int = option(64, "Most classes of an episode.", least=2, most=2**12)
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width={self.width} with heads={self.heads}; the heads must divide the width")
+
+
+@dataclass(frozen=True)
+class Context:
+    """Demonstrations and classes of E episodes, padded to the same numbers N and C.
+
+    Args:
+        demos: unit image features (E, N, D).
+        labels: places of their classes among the C, (E, N) int64; NONE is padding.
+        texts: unit class features (E, C, D).
+        slots: slot of every class, different within an episode, (E, C) int64; NONE is padding.
+    """
+
+    demos: Tensor
+    labels: Tensor
+    texts: Tensor
+    slots: Tensor
+
+    @property
+    def is_real(self) -> Tensor:
+        """Which of the N + C tokens are no padding: (E, N + C) bool."""
+        return torch.cat([self.labels >= 0, self.slots >= 0], dim=1)
+
+
+class Block(nn.Module):
+    """A pre-norm transformer layer in which one sequence attends to another."""
+
+    def __init__(self, width: int, heads: int, hidden: int):
+        super().__init__()
+        self.heads = heads
+        self.before_attention, self.before_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor, context: Tensor, is_real: Tensor) -> Tensor:
+        """Rows (E, L, W) that attend to the real ones of a context (E, T, W) -> (E, L, W)."""
+        keys, values = self.key_value(self.before_attention(context)).chunk(2, dim=-1)
+        query = self.query(self.before_attention(x))
+        heads = [part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, keys, values)]
+        read = F.scaled_dot_product_attention(*heads, attn_mask=is_real[:, None, None])  # (E, heads, L, W / heads)
+        x = x + self.out(read.transpose(1, 2).flatten(2))
+        return x + self.down(F.gelu(self.up(self.before_mlp(x))))
+
+
+class MetaModel(nn.Module):
+    """Scores of queries for the classes of their episode; parameters start at random, and gamma at 0."""
+
+    def __init__(self, shape: MetaShape):
+        super().__init__()
+        self.shape = shape
+        self.of_image, self.of_text = nn.Linear(shape.dim, shape.width), nn.Linear(shape.dim, shape.width)
+        self.slots = nn.Parameter(0.5 * torch.randn(shape.slots, shape.width))
+        self.kinds = nn.Parameter(0.02 * torch.randn(3, shape.width))
+        self.blocks = nn.ModuleList(
+            Block(shape.width, shape.heads, shape.mlp_ratio * shape.width) for _ in range(shape.layers)
+        )
+        self.norm = nn.LayerNorm(shape.width)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, context: Context, queries: Tensor) -> Tensor:
+        """Unit image features (E, Q, D) -> scores (E, Q, C), which are added to zero-shot logits."""
+        scale = self.shape.dim**0.5  # entries of a unit feature are of the order of 1 / sqrt(D)
+        x = self.of_image(scale * queries) + self.kinds[QUERY]
+        read = torch.cat([self._demonstrations(context, scale), self._classes(context, scale)], dim=1)
+        for block in self.blocks:
+            x, read = block(x, read, context.is_real), block(read, read, context.is_real)
+        count = context.demos.shape[1]
+        answers, classes = F.normalize(self.norm(x), dim=-1), F.normalize(self.norm(read[:, count:]), dim=-1)
+        return SHARPNESS * self.gamma * (answers @ classes.transpose(1, 2))
+
+    def _demonstrations(self, context: Context, scale: float) -> Tensor:
+        """Tokens (E, N, W) of the demonstrations."""
+        slots = context.slots.gather(1, context.labels.clamp(min=0)).clamp(min=0)
+        return self.of_image(scale * context.demos) + self.slots[slots] + self.kinds[DEMO]
+
+    def _classes(self, context: Context, scale: float) -> Tensor:
+        """Tokens (E, C, W) of the classes."""
+        return self.of_text(scale * context.texts) + self.slots[context.slots.clamp(min=0)] + self.kinds[CLASS]
+
+    @property
+    def lowest(self) -> Tensor:
+        """The lowest score that there is, a scalar: that of classes which an episode leaves out."""
+        return -SHARPNESS * self.gamma.abs()
