@@ -21,9 +21,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="DATASETS",
         help="data sets that it is to be measured on: no class that shares its words with one of theirs is learnt",
     )
-    train.add_argument(
-        "--out", type=values.path, default=Path("sinc_meta.safetensors"), help="(default: %(default)s)"
-    )
+    train.add_argument("--out", type=values.path, default=Path("sinc_meta.safetensors"), help="(default: %(default)s)")
     train.add_argument("--steps", type=values.count, default=20_000, help="(default: 20000)")
     train.add_argument("--batch-size", type=values.count, default=32, help="episodes of a step (default: 32)")
     train.add_argument(

@@ -77,9 +77,7 @@ def members(labels: Sequence[int], label: int) -> list[int]:
     return places
 
 
-def nway_prompt(
-    labels: Sequence[int], classes: Sequence[int], ways: int, example_num: int, draws: Draws
-) -> NWayPrompt:
+def nway_prompt(labels: Sequence[int], classes: Sequence[int], ways: int, example_num: int, draws: Draws) -> NWayPrompt:
     """An evaluation episode: different classes with equally many demonstrations, renamed to 0..ways-1 at random."""
     chosen, names = draws.classes(classes, ways, replace=False), draws.permutation(ways)
     each = example_num // ways

@@ -39,7 +39,7 @@ class Provenance:
         mixed = related_to(self.seen, self.held_out)
         if mixed:
             raise ValueError(
-                f"{len(mixed)} classes would be both learnt on and held out, such as {mixed[0]!r}; leave them out of one"
+                f"{len(mixed)} classes would be both learnt on and held out, such as {mixed[0]!r}; leave out either"
             )
 
 
@@ -91,12 +91,12 @@ def read_meta_model(name: str, backbone: FrozenCLIP) -> LoadedMetaModel:
     if not name:
         raise ValueError(
             f"sinc_meta has no meta-model for {backbone.name}: the one that comes with it is for the weights of "
-            f"{loaded.provenance.backbone}; train one with `adaptkit sinc train --backbone ... --datasets ...` and name "
-            "its file as meta_model"
+            f"{loaded.provenance.backbone}; train one with `adaptkit sinc train --backbone ... --datasets ...` and "
+            "name its file as meta_model"
         )
     raise ValueError(
-        f"the meta-model of {str(path)!r} was trained for weights of {loaded.provenance.backbone} that are not those of "
-        f"this {backbone.name}; train one for it with `adaptkit sinc train`"
+        f"the meta-model of {str(path)!r} was trained for weights of {loaded.provenance.backbone} that are not those "
+        f"of this {backbone.name}; train one for it with `adaptkit sinc train`"
     )
 
 

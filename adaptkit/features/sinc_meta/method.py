@@ -206,7 +206,9 @@ class SincMeta(AdaptedCLIP):
                 raise ValueError(f"{name} has {state[name].ndim} dimensions; expected {tensor.ndim}")
         demos, labels, file = state["demos"], state["labels"], state["meta_model"]
         if demos.shape != (len(labels), self.backbone.embed_dim):
-            raise ValueError(f"demos have shape {tuple(demos.shape)}; expected {(len(labels), self.backbone.embed_dim)}")
+            raise ValueError(
+                f"demos have shape {tuple(demos.shape)}; expected {(len(labels), self.backbone.embed_dim)}"
+            )
         self._check_labels(labels)
         if len(file):
             self._take(parse_meta_model(file.cpu().numpy().tobytes(), "the meta-model of this adapter"))
@@ -217,6 +219,6 @@ class SincMeta(AdaptedCLIP):
     @property
     def bound_to_classes(self) -> str:
         return (
-            f"the demonstrations are of the {len(self.classes)} classes they were given for and of no others; make a new "
-            "sinc_meta and prepare it with images of the new classes, which takes no training"
+            f"the demonstrations are of the {len(self.classes)} classes they were given for and of no others; make a "
+            "new sinc_meta and prepare it with images of the new classes, which takes no training"
         )

@@ -1,9 +1,9 @@
 """A pool of labelled features, and the episodes that a meta-model learns from (ours).
 
-Half of the episodes are bursty: 2 to 20 classes with 1 to 8 demonstrations each. In a quarter the demonstrations are the
-nearest neighbours of the query, and in a quarter they are any images; the query's class may have none there. In a share
-of the bursty episodes the texts of the classes are exchanged, so that only the demonstrations say what a class is.
-A query is never among its own demonstrations.
+Half of the episodes are bursty: 2 to 20 classes with 1 to 8 demonstrations each. In a quarter the demonstrations are
+the nearest neighbours of the query, and in a quarter they are any images; the query's class may have none there. In a
+share of the bursty episodes the texts of the classes are exchanged, so that only the demonstrations say what a class
+is. A query is never among its own demonstrations.
 """
 
 from collections.abc import Sequence
@@ -135,7 +135,9 @@ def _bursty(labels: Tensor, mix: EpisodeMix, generator: torch.Generator) -> Epis
     counts = torch.bincount(labels)
     enough = (counts >= 2).nonzero().flatten()
     if len(enough) < 2:
-        raise ValueError(f"{len(enough)} classes of the pool have two images or more; an episode needs two such classes")
+        raise ValueError(
+            f"{len(enough)} classes of the pool have two images or more; an episode needs two such classes"
+        )
     ways = 2 + _below(min(mix.most_ways, len(enough)) - 1, generator)
     shots = 1 + _below(mix.most_shots, generator)
     classes = enough[torch.randperm(len(enough), generator=generator)[:ways]].tolist()

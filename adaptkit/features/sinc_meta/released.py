@@ -46,9 +46,7 @@ class Attention(nn.Module):
         self.heads = heads
         # `self` is what the released code calls its projections.
         self.self = nn.ModuleDict({name: nn.Linear(width, width) for name in ("query", "key", "value")})
-        self.output = nn.ModuleDict(
-            {"dense": nn.Linear(width, width), "LayerNorm": nn.LayerNorm(width, eps=NORM_EPS)}
-        )
+        self.output = nn.ModuleDict({"dense": nn.Linear(width, width), "LayerNorm": nn.LayerNorm(width, eps=NORM_EPS)})
 
     def forward(self, x: Tensor, over: Tensor) -> Tensor:
         """Rows (B, L, W) that attend to rows (B, T, W)."""

@@ -176,9 +176,7 @@ def make_pool(
     return Pool(F.normalize(torch.cat(rows).to(device), dim=-1), labellings)
 
 
-def _views(
-    dataset: FewShotDataset, items: Sequence[Item], encoder: ImageEncoder, settings: MetaTraining
-) -> Tensor:
+def _views(dataset: FewShotDataset, items: Sequence[Item], encoder: ImageEncoder, settings: MetaTraining) -> Tensor:
     """Features (N, V, D) of the images as they are, and of random crops."""
     plain = encoder.plain_features(dataset, items)[:, None]
     if settings.views == 1:

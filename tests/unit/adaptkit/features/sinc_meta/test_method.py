@@ -9,8 +9,9 @@ import torch.nn.functional as F
 import adaptkit
 from adaptkit import Support, create_method
 from adaptkit.deployment.export import export
-from adaptkit.features.sinc_meta import MetaModel, MetaShape, Provenance, read_meta_model, write_meta_model
+from adaptkit.features.sinc_meta import MetaModel, MetaShape, Provenance, read_meta_model
 from adaptkit.features.sinc_meta.meta_file import parse_meta_model
+from tests.helpers.meta_models import packed
 from tests.helpers.models import build
 
 DIM, KEPT = 32, "(kept)"
@@ -19,14 +20,10 @@ QUERIES = torch.randn(7, DIM, generator=GENERATOR)
 SUPPORT = Support(torch.randn(15, DIM, generator=GENERATOR), torch.arange(15) % 5)
 
 
-def meta_file(folder, backbone, *, gamma=0.5, slots=64, seen=("violin",), **shape):
-    """A meta-model at random for a backbone, with a gamma that makes it count."""
-    torch.manual_seed(3)
-    model = MetaModel(MetaShape(dim=DIM, width=16, layers=2, heads=2, mlp_ratio=2, slots=slots, **shape))
-    with torch.no_grad():
-        model.gamma.fill_(gamma)
-    path = folder / f"meta_{gamma}_{slots}.safetensors"
-    write_meta_model(path, model, Provenance(backbone.name, backbone.weights_hash, tuple(seen), ("harp",)), {})
+def meta_file(folder, backbone, **settings):
+    """The file of a meta-model at random for a backbone."""
+    path = folder / f"meta_{len(list(folder.iterdir()))}.safetensors"
+    path.write_bytes(packed(backbone, **settings))
     return str(path)
 
 
@@ -72,7 +69,9 @@ def test_the_order_of_demonstrations_changes_no_bit(path, tiny_clip, classes):
     expected = answers(made(tiny_clip, classes, path))
     for seed in range(5):
         order = torch.randperm(15, generator=torch.Generator().manual_seed(seed))
-        assert torch.equal(answers(made(tiny_clip, classes, path, Support(SUPPORT.x[order], SUPPORT.labels[order]))), expected)
+        assert torch.equal(
+            answers(made(tiny_clip, classes, path, Support(SUPPORT.x[order], SUPPORT.labels[order]))), expected
+        )
 
 
 def test_the_order_of_classes_permutes_the_logits(path, tiny_clip, classes):
@@ -156,7 +155,7 @@ def test_a_saved_adapter_has_the_file_and_the_demonstrations(path, tmp_path, cla
     assert torch.equal(answers(loaded), answers(method))
     assert loaded.config.meta_model == KEPT
     assert loaded.meta_file.sha256 == method.meta_file.sha256
-    assert loaded.meta_file.provenance.seen == ("violin",)
+    assert loaded.meta_file.provenance.seen == ("bagpipe",)
 
 
 def test_an_adapter_without_demonstrations_travels_too(path, tmp_path, classes):

@@ -82,5 +82,8 @@ def test_random_prompts_have_the_released_sizes():
 
 
 def test_names_are_compared_by_their_words():
-    assert seen_among(["T-Shirts", "cat", "fire_engine"], ["t-shirt", "Fire Engine", "dog"]) == ["T-Shirts", "fire_engine"]
+    assert seen_among(["T-Shirts", "cat", "fire_engine"], ["t-shirt", "Fire Engine", "dog"]) == [
+        "T-Shirts",
+        "fire_engine",
+    ]
     assert related_to(["low battery", "bat", "clock"], ["Battery", "alarm clock"]) == ["low battery", "clock"]
