@@ -5,6 +5,7 @@ are held out; only training images are used. Beside them, clusters of the class 
 """
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -228,7 +229,7 @@ def train_meta_model(
         "weights": backbone.weights_hash,
         "precision": bench.precision,
         "classes": list(names),
-        "images": pool.features.shape[0],
+        "features": hashlib.sha256(pool.features.cpu().numpy().tobytes()).hexdigest(),
     }
     work = out.with_name(f".{out.name}.training")
     with seeded(derived_seed("sinc", settings.seed), backbone.device):
