@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from adaptkit.options import option, options
 
 SHARPNESS = 10.0  # factor of the cosines beside gamma
+SHARP_START = 1.5  # factor of queries and keys at the start
 NONE = -1  # in place of a slot or of a label: padding
 DEMO, QUERY, CLASS = range(3)  # kinds of tokens
 
@@ -70,13 +71,26 @@ class Block(nn.Module):
         self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self._start_as_a_reader()
 
-    def forward(self, x: Tensor, context: Tensor, is_real: Tensor) -> Tensor:
-        """Rows (E, L, W) that attend to the real ones of a context (E, T, W) -> (E, L, W)."""
+    @torch.no_grad()
+    def _start_as_a_reader(self) -> None:
+        """Let tokens attend to what they resemble and add it to themselves; the MLP adds nothing yet."""
+        width = self.query.in_features
+        turn = SHARP_START * torch.linalg.qr(torch.randn(width, width))[0]
+        for linear in (self.query, self.key_value, self.out, self.down):
+            linear.bias.zero_()
+        self.query.weight.copy_(turn)
+        self.key_value.weight.copy_(torch.cat([turn, torch.eye(width)]))
+        self.out.weight.copy_(torch.eye(width))
+        self.down.weight.zero_()
+
+    def forward(self, x: Tensor, context: Tensor, is_seen: Tensor) -> Tensor:
+        """Rows (E, L, W) that attend to a context (E, T, W), where `is_seen` (E, L or 1, T), -> (E, L, W)."""
         keys, values = self.key_value(self.before_attention(context)).chunk(2, dim=-1)
         query = self.query(self.before_attention(x))
         heads = [part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, keys, values)]
-        read = F.scaled_dot_product_attention(*heads, attn_mask=is_real[:, None, None])  # (E, heads, L, W / heads)
+        read = F.scaled_dot_product_attention(*heads, attn_mask=is_seen[:, None])  # (E, heads, L, W / heads)
         x = x + self.out(read.transpose(1, 2).flatten(2))
         return x + self.down(F.gelu(self.up(self.before_mlp(x))))
 
@@ -88,21 +102,31 @@ class MetaModel(nn.Module):
         super().__init__()
         self.shape = shape
         self.of_image, self.of_text = nn.Linear(shape.dim, shape.width), nn.Linear(shape.dim, shape.width)
-        self.slots = nn.Parameter(0.5 * torch.randn(shape.slots, shape.width))
+        self.slots = nn.Parameter(torch.randn(shape.slots, shape.width))
         self.kinds = nn.Parameter(0.02 * torch.randn(3, shape.width))
         self.blocks = nn.ModuleList(
             Block(shape.width, shape.heads, shape.mlp_ratio * shape.width) for _ in range(shape.layers)
         )
         self.norm = nn.LayerNorm(shape.width)
+        self._start_without_texts()
         self.gamma = nn.Parameter(torch.zeros(()))
+
+    @torch.no_grad()
+    def _start_without_texts(self) -> None:
+        """Let images enter with their angles, where tokens are wide enough, and texts not yet: zero-shot has them."""
+        nn.init.orthogonal_(self.of_image.weight)
+        for parameter in (self.of_image.bias, self.of_text.weight, self.of_text.bias):
+            parameter.zero_()
 
     def forward(self, context: Context, queries: Tensor) -> Tensor:
         """Unit image features (E, Q, D) -> scores (E, Q, C), which are added to zero-shot logits."""
         scale = self.shape.dim**0.5  # entries of a unit feature are of the order of 1 / sqrt(D)
         x = self.of_image(scale * queries) + self.kinds[QUERY]
         read = torch.cat([self._demonstrations(context, scale), self._classes(context, scale)], dim=1)
+        is_real = context.is_real[:, None]  # (E, 1, N + C)
+        is_another = ~torch.eye(is_real.shape[-1], dtype=torch.bool, device=is_real.device)
         for block in self.blocks:
-            x, read = block(x, read, context.is_real), block(read, read, context.is_real)
+            x, read = block(x, read, is_real), block(read, read, is_real & is_another)
         count = context.demos.shape[1]
         answers, classes = F.normalize(self.norm(x), dim=-1), F.normalize(self.norm(read[:, count:]), dim=-1)
         return SHARPNESS * self.gamma * (answers @ classes.transpose(1, 2))

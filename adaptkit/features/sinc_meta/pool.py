@@ -41,6 +41,13 @@ class EpisodeMix:
     exchanged: float = option(
         0.25, "Share of the bursty episodes in which the classes' texts are exchanged.", least=0, most=1
     )
+    turned: float = option(
+        0.5,
+        "Share of the episodes in which the axes of the joint space change places and signs at random, so that a class "
+        "cannot be known by heart.",
+        least=0,
+        most=1,
+    )
     most_ways: int = option(20, "Most classes of an episode.", least=2)
     most_shots: int = option(8, "Most demonstrations of a class in a bursty episode.", least=1)
     most_drawn: int = option(64, "Most demonstrations of an episode of neighbours, or of any images.", least=1)
@@ -86,7 +93,10 @@ def draw_batch(pool: Pool, mix: EpisodeMix, seeds: Sequence[int], slots: int) ->
             pool.features[chosen, torch.randint(pool.features.shape[1], (len(chosen),), generator=generator)]
             for chosen in (episode.demos, episode.queries)
         ]
-        drawn.append((episode, places, labelling.texts[episode.classes], *images))
+        parts = (labelling.texts[episode.classes], *images)
+        if float(torch.rand((), generator=generator)) < mix.turned:
+            parts = _turned(parts, generator)
+        drawn.append((episode, places, *parts))
     device = pool.features.device
     pad = torch.nn.utils.rnn.pad_sequence
 
@@ -154,6 +164,14 @@ def _bursty(labels: Tensor, mix: EpisodeMix, generator: torch.Generator) -> Epis
         turn = 1 + _below(ways - 1, generator)  # every class gets the text of another one
         classes = classes[turn:] + classes[:turn]
     return Episode(demos, demo_classes, classes, queries, query_classes)
+
+
+def _turned(parts: tuple[Tensor, ...], generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Features (N, D) of an episode with axes in another order and with other signs, the same for all of them."""
+    width = parts[0].shape[-1]
+    order = torch.randperm(width, generator=generator)
+    signs = 1 - 2 * torch.randint(2, (width,), generator=generator)
+    return tuple(part[:, order] * signs.to(part) for part in parts)
 
 
 def _below(count: int, generator: torch.Generator) -> int:

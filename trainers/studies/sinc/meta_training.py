@@ -2,6 +2,12 @@
 
 The classes of a pool are those of its data sets, without any that shares its words with a class of the data sets that
 are held out; only training images are used. Beside them, clusters of the class texts are classes of many images.
+
+The meta-model of the embedded backbone was made in six minutes on a CPU core by
+
+    adaptkit sinc train --datasets emoji_activities,emoji_animals,emoji_food,emoji_objects,emoji_smileys,emoji_travel \
+        --hold-out icons,openclipart,fashion_mnist --width 128 --mlp-ratio 2 --steps 1200 --batch-size 16 --lr 0.001 \
+        --out adaptkit/mini/sinc_meta.safetensors
 """
 
 import contextlib

@@ -6,7 +6,7 @@ import adaptkit
 from adaptkit.features.sinc_meta import read_meta_model
 from trainers.cli import main
 
-SMALL = "--steps 2 --batch-size 2 --width 8 --layers 1 --mlp-ratio 1 --views 1".split()
+SMALL = ["--steps", "2", "--batch-size", "2", "--width", "8", "--layers", "1", "--mlp-ratio", "1", "--views", "1"]
 
 
 @pytest.fixture(autouse=True)
