@@ -4,13 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from adaptkit.features.sinc_meta import method
-from tests.helpers.meta_models import for_any_backbone
+from tests.helpers.meta_models import one_for_every_backbone
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _meta_models() -> Iterator[None]:
-    """Let `sinc_meta` find a meta-model for the tiny backbones, as if one had been trained for each."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(method, "read_meta_model", for_any_backbone)
+    """`sinc_meta` needs a meta-model that was trained for its backbone, which tiny backbones have not."""
+    with one_for_every_backbone():
         yield

@@ -1,9 +1,13 @@
 """Meta-models at random: `sinc_meta` needs one that was trained for its backbone, which tiny backbones have not."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
 import torch
 
 from adaptkit import FrozenCLIP
-from adaptkit.features.sinc_meta import MetaModel, MetaShape, Provenance
+from adaptkit.features.sinc_meta import MetaModel, MetaShape, Provenance, method
 from adaptkit.features.sinc_meta.meta_file import LoadedMetaModel, pack_meta_model, parse_meta_model
 
 
@@ -19,6 +23,12 @@ def packed(backbone: FrozenCLIP, gamma: float = 0.5, slots: int = 64, seen: tupl
     return pack_meta_model(model, Provenance(backbone.name, weights, seen, ("harp",)), {})
 
 
-def for_any_backbone(name: str, backbone: FrozenCLIP) -> LoadedMetaModel:
-    """In the place of `read_meta_model`, where a test asks for every method on every backbone."""
+@contextmanager
+def one_for_every_backbone() -> Iterator[None]:
+    """Let `sinc_meta` find a meta-model for any backbone, as if one had been trained for each."""
+    with mock.patch.object(method, "read_meta_model", _for_any_backbone):
+        yield
+
+
+def _for_any_backbone(name: str, backbone: FrozenCLIP) -> LoadedMetaModel:
     return parse_meta_model(packed(backbone), f"the meta-model {name!r} of a test")

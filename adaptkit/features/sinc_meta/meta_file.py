@@ -66,7 +66,7 @@ def pack_meta_model(model: MetaModel, provenance: Provenance, facts: Mapping[str
     tensors = {name: tensor.detach().half().cpu().contiguous() for name, tensor in model.state_dict().items()}
     lists = {"seen": json.dumps(provenance.seen), "held_out": json.dumps(provenance.held_out)}
     of_backbone = {"backbone": provenance.backbone, "weights_sha256": provenance.weights_sha256}
-    header = {**facts, "format": FORMAT, "shape": json.dumps(asdict(model.shape)), **of_backbone, **lists}  # type: ignore[call-overload]
+    header = {**facts, "format": FORMAT, "shape": json.dumps(asdict(model.shape)), **of_backbone, **lists}
     return safetensors.torch.save(tensors, header)
 
 

@@ -89,8 +89,8 @@ class Block(nn.Module):
         """Rows (E, L, W) that attend to a context (E, T, W), where `is_seen` (E, L or 1, T), -> (E, L, W)."""
         keys, values = self.key_value(self.before_attention(context)).chunk(2, dim=-1)
         query = self.query(self.before_attention(x))
-        heads = [part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, keys, values)]
-        read = F.scaled_dot_product_attention(*heads, attn_mask=is_seen[:, None])  # (E, heads, L, W / heads)
+        query, keys, values = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, keys, values))
+        read = F.scaled_dot_product_attention(query, keys, values, is_seen[:, None])  # (E, heads, L, W / heads)
         x = x + self.out(read.transpose(1, 2).flatten(2))
         return x + self.down(F.gelu(self.up(self.before_mlp(x))))
 

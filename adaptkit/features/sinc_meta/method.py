@@ -108,8 +108,6 @@ class SincMeta(AdaptedCLIP):
                 f"(N, V, {width}) with (N,)"
             )
         self._check_labels(labels)
-        if len(labels) and self.meta_file is None:
-            raise ValueError(f"meta_model={KEPT!r} stands for one that comes with an adapter; name a file")
         x = x.detach().to(self.demos)
         return F.normalize(x.mean(dim=1) if x.ndim == 3 else x, dim=-1), labels.to(self.labels)
 
@@ -142,7 +140,13 @@ class SincMeta(AdaptedCLIP):
             return logits + self.in_context_scores(F.normalize(features, dim=-1), weights).to(logits)
 
     def in_context_scores(self, queries: Tensor, weights: Tensor) -> Tensor:
-        """What the demonstrations say: unit queries (B, D), class weights (C, D) -> scores (B, C)."""
+        """What the demonstrations say: unit queries (B, D), class weights (C, D) -> scores (B, C).
+
+        Raises:
+            ValueError: if there is no meta-model to read them.
+        """
+        if self.meta_file is None:
+            raise ValueError(f"meta_model={KEPT!r} stands for one that comes with an adapter; name a file")
         queries, weights = queries.to(self.demos), weights.to(self.demos)
         ranks = self._ranks()
         if len(self.classes) > self.meta.shape.slots:

@@ -1,9 +1,10 @@
 """A pool of labelled features, and the episodes that a meta-model learns from (ours).
 
 Half of the episodes are bursty: 2 to 20 classes with 1 to 8 demonstrations each. In a quarter the demonstrations are
-the nearest neighbours of the query, and in a quarter they are any images; the query's class may have none there. In a
-share of the bursty episodes the texts of the classes are exchanged, so that only the demonstrations say what a class
-is. A query is never among its own demonstrations.
+the nearest neighbours of the query, and in a quarter they are any images of the classes; the query's class may have
+none there, and so may others, lest the answer be known by that. In a share of the bursty episodes the texts of the
+classes are exchanged, so that only the demonstrations say what a class is. A query is never among its own
+demonstrations.
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,9 @@ from adaptkit.options import option, options
 
 @dataclass(frozen=True)
 class Labelling:
-    """One way to divide the images of a pool into classes: labels (N,) int64 and unit text features (C, D)."""
+    """One way to divide M images of a pool into classes: their places and labels (M,) int64, unit texts (C, D)."""
 
+    places: Tensor
     labels: Tensor
     texts: Tensor
 
@@ -56,7 +58,7 @@ class EpisodeMix:
 
 @dataclass(frozen=True)
 class Episode:
-    """Images by their places in the pool, with the places of their classes among those of the episode."""
+    """Images by their places in the labelling, with the places of their classes among those of the episode."""
 
     demos: list[int]
     demo_classes: list[int]
@@ -87,10 +89,12 @@ def draw_batch(pool: Pool, mix: EpisodeMix, seeds: Sequence[int], slots: int) ->
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
         labelling = pool.labellings[_below(len(pool.labellings), generator)]
-        episode = draw_episode(pool.features[:, 0], labelling.labels, mix, generator)
+        episode = draw_episode(pool.features[labelling.places, 0], labelling.labels, mix, generator)
         places = torch.randperm(slots, generator=generator)[: len(episode.classes)].tolist()
         images = [
-            pool.features[chosen, torch.randint(pool.features.shape[1], (len(chosen),), generator=generator)]
+            pool.features[
+                labelling.places[chosen], torch.randint(pool.features.shape[1], (len(chosen),), generator=generator)
+            ]
             for chosen in (episode.demos, episode.queries)
         ]
         parts = (labelling.texts[episode.classes], *images)
@@ -103,41 +107,39 @@ def draw_batch(pool: Pool, mix: EpisodeMix, seeds: Sequence[int], slots: int) ->
     def padded(rows: list[list[int]]) -> Tensor:
         return pad([torch.tensor(row, dtype=torch.int64) for row in rows], True, NONE).to(device)
 
-    episodes, places, texts, demos, queries = zip(*drawn, strict=True)
-    context = Context(
-        pad(list(demos), True), padded([e.demo_classes for e in episodes]), pad(list(texts), True), padded(list(places))
-    )
-    return EpisodeBatch(context, pad(list(queries), True), padded([e.query_classes for e in episodes]))
+    episodes, slots_of_each, texts, demos, queries = (list(column) for column in zip(*drawn, strict=True))
+    labels = padded([episode.demo_classes for episode in episodes])
+    context = Context(pad(demos, True), labels, pad(texts, True), padded(slots_of_each))
+    return EpisodeBatch(context, pad(queries, True), padded([episode.query_classes for episode in episodes]))
 
 
 def draw_episode(features: Tensor, labels: Tensor, mix: EpisodeMix, generator: torch.Generator) -> Episode:
     """One episode of images with unit features (N, D) and labels (N,).
 
     Raises:
-        ValueError: if there are not two classes of two images.
+        ValueError: if there are not two classes, or for a bursty episode not two of two images.
     """
     kind = float(torch.rand((), generator=generator))
     if kind < mix.bursty:
         return _bursty(labels, mix, generator)
-    most = min(mix.most_drawn, len(labels) - 1)
-    query, count = _below(len(labels), generator), 1 + _below(most, generator)
+    query = _below(len(labels), generator)
+    others = [label for label in labels.unique().tolist() if label != int(labels[query])]
+    if not others:
+        raise ValueError("all images of the pool have one class; an episode needs two")
+    others = [others[place] for place in torch.randperm(len(others), generator=generator).tolist()]
+    ways = 2 + _below(min(mix.most_ways, len(others) + 1) - 1, generator)
+    count = 1 + _below(mix.most_drawn, generator)
     if kind < mix.bursty + mix.retrieved:
-        near = (features @ features[query]).index_fill(0, torch.tensor([query], device=features.device), -2.0)
-        demos = near.topk(count).indices.tolist()
+        near = (features @ features[query]).argsort(descending=True).tolist()
+        drawn = [place for place in near if place != query][:count]
+        # Half of the other classes are the neighbours'; the rest have no demonstrations, as the answer may have none.
+        others = list(dict.fromkeys([int(labels[place]) for place in drawn][: ways // 2] + others))
+        others = [label for label in others if label != int(labels[query])]
     else:
-        demos = [place for place in torch.randperm(len(labels), generator=generator).tolist() if place != query][:count]
-    classes = list(dict.fromkeys(int(labels[place]) for place in (query, *demos)))[: mix.most_ways]
-    if len(classes) < 2:  # neighbours may all be of the query's class: another class is there to be told apart
-        others = [label for label in labels.unique().tolist() if label not in classes]
-        classes.append(others[_below(len(others), generator)])
-    kept = [place for place in demos if int(labels[place]) in classes]
-    return Episode(
-        kept,
-        [classes.index(int(labels[place])) for place in kept],
-        classes,
-        [query],
-        [0],
-    )
+        drawn = [place for place in torch.randperm(len(labels), generator=generator).tolist() if place != query]
+    classes = [int(labels[query]), *others[: ways - 1]]
+    demos = [place for place in drawn if int(labels[place]) in classes][:count]
+    return Episode(demos, [classes.index(int(labels[place])) for place in demos], classes, [query], [0])
 
 
 def _bursty(labels: Tensor, mix: EpisodeMix, generator: torch.Generator) -> Episode:

@@ -1,7 +1,8 @@
 """Train a meta-model once per backbone, on episodes over frozen features of labelled images.
 
 The classes of a pool are those of its data sets, without any that shares its words with a class of the data sets that
-are held out; only training images are used. Beside them, clusters of the class texts are classes of many images.
+are held out; only training images are used. The classes of an episode are those of one data set, or clusters of the
+texts of all, which have many images.
 
 The meta-model of the embedded backbone was made in six minutes on a CPU core by
 
@@ -166,20 +167,23 @@ def make_pool(
 ) -> Pool:
     """The training images of these classes as features of several views, with classes and clusters of classes."""
     backbone, label_of = encoder.backbone, {name: label for label, name in enumerate(names)}
-    rows, labels = [], []
-    for dataset in datasets:
-        items = [item for item in dataset.split.train if dataset.classnames[item.label] in label_of]
-        rows.append(_views(dataset, items, encoder, settings))
-        labels += [label_of[dataset.classnames[item.label]] for item in items]
     device = backbone.device
     texts = F.normalize(class_weights(backbone, ClassSet(tuple(names))).float(), dim=-1)
-    own = torch.tensor(labels, device=device)
-    labellings = [Labelling(own, texts)]
+    rows: list[Tensor] = []
+    labellings: list[Labelling] = []
+    for dataset in datasets:
+        items = [item for item in dataset.split.train if dataset.classnames[item.label] in label_of]
+        labels = torch.tensor([label_of[dataset.classnames[item.label]] for item in items], device=device)
+        first = sum(map(len, rows))
+        rows.append(_views(dataset, items, encoder, settings))
+        labellings.append(Labelling(torch.arange(first, first + len(items), device=device), labels, texts))
+    labels = torch.cat([labelling.labels for labelling in labellings])
     for count in settings.clusters:
         if 2 <= count < len(names):
             cluster = cluster_texts(texts, count, derived_seed("clusters", settings.seed, count))
             means = torch.zeros(count, texts.shape[1], device=device).index_add(0, cluster, texts)
-            labellings.append(Labelling(cluster[own], F.normalize(means, dim=-1)))
+            places = torch.arange(len(labels), device=device)
+            labellings.append(Labelling(places, cluster[labels], F.normalize(means, dim=-1)))
     return Pool(F.normalize(torch.cat(rows).to(device), dim=-1), labellings)
 
 

@@ -77,7 +77,7 @@ def toy_pool(seed, classes=40):
     centres, noise = torch.randn(classes, DIM, generator=generator), torch.randn(len(labels), DIM, generator=generator)
     texts = torch.randn(classes, DIM, generator=generator)
     images = F.normalize(centres[labels] + 0.3 * noise, dim=-1)
-    return Pool(images[:, None], (Labelling(labels, F.normalize(texts, dim=-1)),))
+    return Pool(images[:, None], (Labelling(torch.arange(len(labels)), labels, F.normalize(texts, dim=-1)),))
 
 
 def test_it_learns_to_read_demonstrations_of_classes_it_never_saw():

@@ -206,7 +206,7 @@ def test_demonstrations_that_do_not_fit_are_refused(path, tiny_clip, classes):
         method.prepare(Support(torch.zeros(2, 32), torch.tensor([0, 5])))
     assert torch.equal(answers(method), before)
     with pytest.raises(ValueError, match="name a file"):
-        made(tiny_clip, classes, KEPT)
+        answers(made(tiny_clip, classes, KEPT))
 
 
 def test_other_classes_are_refused_with_the_reason(path, tiny_clip, classes):

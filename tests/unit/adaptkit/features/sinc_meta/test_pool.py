@@ -54,7 +54,7 @@ def test_exchanged_episodes_give_every_class_the_text_of_another():
 
 
 def test_a_batch_is_a_function_of_its_seeds_and_slots_differ():
-    pool = Pool(FEATURES[:, None].expand(-1, 3, -1), (Labelling(LABELS, FEATURES[:30]),))
+    pool = Pool(FEATURES[:, None].expand(-1, 3, -1), (Labelling(torch.arange(120), LABELS, FEATURES[:30]),))
     first, second = (draw_batch(pool, EpisodeMix(), [3, 4, 5], 64) for _ in range(2))
     assert torch.equal(first.queries, second.queries)
     assert torch.equal(first.context.slots, second.context.slots)
