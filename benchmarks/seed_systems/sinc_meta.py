@@ -1,6 +1,7 @@
 """The in-context classifier against methods without training, on data sets whose classes its meta-model never saw.
 
-The meta-model has seen training images of icons and emoji, without classes that share words with the data sets here. Every other choice, such as Tip-Adapter's and the strength of the ridge, falls on validation images.
+The meta-model has seen training images of icons and emoji, without classes that share words with the data sets here.
+Every other choice, such as Tip-Adapter's and the strength of the ridge, falls on validation images.
 """
 
 import statistics
@@ -27,12 +28,21 @@ STRENGTHS = [10.0**power for power in range(-3, 4)]  # of the ridge probe
 MOST_VALIDATED = 4  # images a class to choose on, and no more than shots, as in the few-shot protocol
 ORDERS = 20
 PAIRS = 30  # of classes in the test of exchanged labels
-SEEN = read_meta_model("", backbone()).provenance.seen
-SETTING = (
-    f"{' and '.join(DATASETS)}, {len(SEEDS)} draws of demonstrations; the meta-model learnt on {len(SEEN)} classes of icons "
-    "and emoji, none of which shares its words with a class here"
-)
 Classify = Callable[[Suite, Support, Support], Tensor]  # (data, demonstrations, validation) -> test logits (N, C)
+
+
+@cache
+def seen() -> tuple[str, ...]:
+    """Names of the classes that the embedded meta-model learnt on."""
+    return read_meta_model("", backbone()).provenance.seen
+
+
+def setting(more: str) -> str:
+    """What all measurements here share, and what is a finding's own."""
+    return (
+        f"{' and '.join(DATASETS)}, {len(SEEDS)} draws of demonstrations; the meta-model learnt on {len(seen())} "
+        f"classes of icons and emoji, none of which shares its words with a class here; {more}"
+    )
 
 
 def parts(data: Suite, shots: int, seed: int) -> tuple[Support, Support]:
@@ -180,7 +190,7 @@ def with_distractors(method: str, total: int) -> list[float]:
         data = suite(dataset)
         own = data.classes.classnames
         others = [name for other in STRANGERS for name in load_dataset(other).classnames]
-        known = {*related_to(others, own), *seen_among(others, SEEN)}
+        known = {*related_to(others, own), *seen_among(others, seen())}
         strangers = [name for name in dict.fromkeys(others) if name not in known]
         task = Suite(dataset, ClassSet((*own, *strangers[: max(0, total - len(own))])), data.train, data.test)
         for seed in SEEDS:
@@ -213,7 +223,7 @@ def _few_shot_finding(other: str) -> Finding:
     return Finding(
         f"From a few images in its context it classifies better than {other}",
         "ours",
-        f"{SETTING}; errors are over data sets and draws",
+        setting("errors are over data sets and draws"),
         (*values, *gains),
         verdict(*map(beats, gains)),
         f"It is better by more than two standard errors at {sum(map(beats, gains))} of {len(gains)} numbers of shots, "
@@ -226,7 +236,7 @@ def _order_finding() -> Finding:
     return Finding(
         "The order of the demonstrations does not matter",
         "ours",
-        f"{SETTING}; 4 shots, the first draw",
+        setting("4 shots, the first draw"),
         (spread,),
         verdict(spread.value == 0),
         "All orders give the same logits, to the last bit." if "logit 0" in spread.what else "Orders differ.",
@@ -247,7 +257,7 @@ def _flip_finding() -> Finding:
     return Finding(
         "Where the demonstrations of two classes bear each other's name, answers follow the demonstrations",
         "ours",
-        f"{SETTING}; {PAIRS} pairs of classes; errors are over data sets",
+        setting(f"{PAIRS} pairs of classes; errors are over data sets"),
         tuple(values),
         verdict(*follows),
         f"More than half of the answers follow them, by more than two standard errors, at {sum(follows)} of "
@@ -265,7 +275,7 @@ def _distractor_finding() -> Finding:
     return Finding(
         "Names of classes without demonstrations do not take the gain away",
         "ours",
-        f"{SETTING}; 4 shots, names of food and of travel; above 64 classes contexts are pruned to 20",
+        setting("4 shots, names of food and of travel; above 64 classes contexts are pruned to 20"),
         (*values, *gains),
         verdict(*map(beats, gains)),
         " ".join(sentence(gain, gain.what.split(",")[0]) for gain in gains),

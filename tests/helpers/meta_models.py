@@ -9,6 +9,7 @@ import torch
 from adaptkit import FrozenCLIP
 from adaptkit.features.sinc_meta import MetaModel, MetaShape, Provenance, method
 from adaptkit.features.sinc_meta.meta_file import LoadedMetaModel, pack_meta_model, parse_meta_model
+from adaptkit.features.sinc_meta.meta_model import PACE
 
 
 def packed(backbone: FrozenCLIP, gamma: float = 0.5, slots: int = 64, seen: tuple[str, ...] = ("bagpipe",)) -> bytes:
@@ -18,7 +19,7 @@ def packed(backbone: FrozenCLIP, gamma: float = 0.5, slots: int = 64, seen: tupl
         shape = MetaShape(dim=backbone.embed_dim, width=16, layers=2, heads=2, mlp_ratio=2, slots=slots)
         model = MetaModel(shape).float()
         with torch.no_grad():
-            model.gamma.fill_(gamma)
+            model.raw_gamma.fill_(gamma / PACE)
     weights = backbone.as_loaded().weights_hash
     return pack_meta_model(model, Provenance(backbone.name, weights, seen, ("harp",)), {})
 

@@ -1,6 +1,6 @@
-"""Files of meta-models: safetensors in half precision, whose header says for which backbone and from which classes.
+"""Files of meta-models: safetensors whose header says for which backbone they are and which classes they have seen.
 
-The bytes of a file are also what a saved adapter keeps of it.
+Matrices are in half precision. The bytes of a file are also what a saved adapter keeps of it.
 """
 
 import hashlib
@@ -63,7 +63,8 @@ def pack_meta_model(model: MetaModel, provenance: Provenance, facts: Mapping[str
     Args:
         facts: facts about the training, for people who read the header.
     """
-    tensors = {name: tensor.detach().half().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    tensors = {name: (tensor.half() if tensor.ndim > 1 else tensor).contiguous() for name, tensor in state.items()}
     lists = {"seen": json.dumps(provenance.seen), "held_out": json.dumps(provenance.held_out)}
     of_backbone = {"backbone": provenance.backbone, "weights_sha256": provenance.weights_sha256}
     header = {**facts, "format": FORMAT, "shape": json.dumps(asdict(model.shape)), **of_backbone, **lists}

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from adaptkit.options import option, options
 
 SHARPNESS = 10.0  # factor of the cosines beside gamma
+PACE = 10.0  # how much faster than all other parameters gamma is to move
 SHARP_START = 1.5  # factor of queries and keys at the start
 NONE = -1  # in place of a slot or of a label: padding
 DEMO, QUERY, CLASS = range(3)  # kinds of tokens
@@ -109,7 +110,7 @@ class MetaModel(nn.Module):
         )
         self.norm = nn.LayerNorm(shape.width)
         self._start_without_texts()
-        self.gamma = nn.Parameter(torch.zeros(()))
+        self.raw_gamma = nn.Parameter(torch.zeros(()))
 
     @torch.no_grad()
     def _start_without_texts(self) -> None:
@@ -139,6 +140,11 @@ class MetaModel(nn.Module):
     def _classes(self, context: Context, scale: float) -> Tensor:
         """Tokens (E, C, W) of the classes."""
         return self.of_text(scale * context.texts) + self.slots[context.slots.clamp(min=0)] + self.kinds[CLASS]
+
+    @property
+    def gamma(self) -> Tensor:
+        """The share of the scores, a scalar."""
+        return PACE * self.raw_gamma
 
     @property
     def lowest(self) -> Tensor:

@@ -4,10 +4,10 @@ The classes of a pool are those of its data sets, without any that shares its wo
 are held out; only training images are used. The classes of an episode are those of one data set, or clusters of the
 texts of all, which have many images.
 
-The meta-model of the embedded backbone was made in six minutes on a CPU core by
+The meta-model of the embedded backbone was made in a few minutes on a CPU core by
 
-    adaptkit sinc train --datasets emoji_activities,emoji_animals,emoji_food,emoji_objects,emoji_smileys,emoji_travel \
-        --hold-out icons,openclipart,fashion_mnist --width 128 --mlp-ratio 2 --steps 1200 --batch-size 16 --lr 0.001 \
+    adaptkit sinc train --datasets icons,emoji_subgroups,emoji_animals,emoji_objects \
+        --hold-out openclipart,fashion_mnist --width 128 --mlp-ratio 2 --steps 1250 --batch-size 16 --lr 0.002 \
         --out adaptkit/mini/sinc_meta.safetensors
 """
 

@@ -14,7 +14,7 @@ def counting(shape=SHAPE):
     """A meta-model at random whose scores count."""
     model = MetaModel(shape)
     with torch.no_grad():
-        model.gamma.fill_(0.3)
+        model.raw_gamma.fill_(0.03)
     return model.requires_grad_(False)
 
 

@@ -71,7 +71,7 @@ def test_it_starts_as_zero_shot_clip(dataset, held_out, bench):
     before = trainee.logits(torch.tensor([1, 2]))
     with torch.no_grad():
         for name, parameter in trainee.meta.named_parameters():
-            if name != "gamma":
+            if name != "raw_gamma":
                 parameter.normal_()
     assert torch.equal(trainee.logits(torch.tensor([1, 2])), before)
     assert trainee.loss(torch.tensor([1, 2]), torch.zeros(2)).isfinite()
