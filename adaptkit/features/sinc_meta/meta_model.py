@@ -2,13 +2,14 @@
 
 Ours, after Chen et al., "SINC: Self-Supervised In-Context Learning for Vision-Language Tasks", arXiv:2307.07742. For
 unit features f of images and t of class texts, and a slot of every class that says nothing of what the class is:
-    token(demonstration k) = W_f f_k + e_slot(y_k) + E_demo
-    token(class c)         = W_t t_c + e_slot(c) + E_class
-    token(query)           = W_f f_q + E_query
+    token(demonstration k) = W_f c(f_k) + e_slot(y_k) + E_demo      c: less the mean of the demonstrations, unit length
+    token(class c)         = W_t c(t_c) + e_slot(c) + E_class       c: less the mean of the classes, unit length
+    token(query)           = W_f c(f_q) + E_query
     score_c                = 10 gamma cos(o_q, o_c)        o: the last layer's states
-No token has a position, so demonstrations are a set. Demonstrations and classes attend to each other, and queries to
-them; nothing attends to a query, so the context is read once for all queries and answers do not depend on each other.
-gamma is learnt from 0, where the scores are nothing and zero-shot CLIP, to which they are added, is all.
+CLIP's features lie in a narrow cone, hence the means. No token has a position, so demonstrations are a set.
+Demonstrations and classes attend to each other, and queries to them; nothing attends to a query, so the context is read
+once for all queries and answers do not depend on each other. gamma is learnt from 0, where the scores are nothing and
+zero-shot CLIP, to which they are added, is all.
 """
 
 from dataclasses import dataclass
@@ -122,8 +123,9 @@ class MetaModel(nn.Module):
     def forward(self, context: Context, queries: Tensor) -> Tensor:
         """Unit image features (E, Q, D) -> scores (E, Q, C), which are added to zero-shot logits."""
         scale = self.shape.dim**0.5  # entries of a unit feature are of the order of 1 / sqrt(D)
-        x = self.of_image(scale * queries) + self.kinds[QUERY]
-        read = torch.cat([self._demonstrations(context, scale), self._classes(context, scale)], dim=1)
+        middle = mean_of_real(context.demos, context.labels)
+        x = self.of_image(scale * F.normalize(queries - middle, dim=-1)) + self.kinds[QUERY]
+        read = torch.cat([self._demonstrations(context, middle, scale), self._classes(context, scale)], dim=1)
         is_real = context.is_real[:, None]  # (E, 1, N + C)
         is_another = ~torch.eye(is_real.shape[-1], dtype=torch.bool, device=is_real.device)
         for block in self.blocks:
@@ -132,14 +134,16 @@ class MetaModel(nn.Module):
         answers, classes = F.normalize(self.norm(x), dim=-1), F.normalize(self.norm(read[:, count:]), dim=-1)
         return SHARPNESS * self.gamma * (answers @ classes.transpose(1, 2))
 
-    def _demonstrations(self, context: Context, scale: float) -> Tensor:
+    def _demonstrations(self, context: Context, middle: Tensor, scale: float) -> Tensor:
         """Tokens (E, N, W) of the demonstrations."""
         slots = context.slots.gather(1, context.labels.clamp(min=0)).clamp(min=0)
-        return self.of_image(scale * context.demos) + self.slots[slots] + self.kinds[DEMO]
+        demos = F.normalize(context.demos - middle, dim=-1)
+        return self.of_image(scale * demos) + self.slots[slots] + self.kinds[DEMO]
 
     def _classes(self, context: Context, scale: float) -> Tensor:
         """Tokens (E, C, W) of the classes."""
-        return self.of_text(scale * context.texts) + self.slots[context.slots.clamp(min=0)] + self.kinds[CLASS]
+        texts = F.normalize(context.texts - mean_of_real(context.texts, context.slots), dim=-1)
+        return self.of_text(scale * texts) + self.slots[context.slots.clamp(min=0)] + self.kinds[CLASS]
 
     @property
     def gamma(self) -> Tensor:
@@ -150,3 +154,9 @@ class MetaModel(nn.Module):
     def lowest(self) -> Tensor:
         """The lowest score that there is, a scalar: that of classes which an episode leaves out."""
         return -SHARPNESS * self.gamma.abs()
+
+
+def mean_of_real(features: Tensor, numbers: Tensor) -> Tensor:
+    """The mean (E, 1, D) of features (E, N, D) whose slots or labels (E, N) are no padding."""
+    weights = (numbers >= 0).to(features)[..., None]
+    return (features * weights).sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True).clamp(min=1)

@@ -10,6 +10,7 @@ Departure: the transformer is bidirectional and the demonstrations are a set; th
     them in their order. `released.py` has it, and `episodes.py` its prompts.
 Departure: a class is its CLIP text and a random slot, and the answer is compared with the classes of the task; the
     released code embeds the words of a label and compares with all labels of its vocabulary.
+Departure: features are taken less the mean of the demonstrations, and texts less that of the classes.
 Departure: queries do not take part in the context, so that it is read once for all of them.
 Departure: more classes than slots are pruned to the best of zero-shot CLIP, image by image.
 """

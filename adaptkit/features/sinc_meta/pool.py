@@ -2,7 +2,7 @@
 
 Half of the episodes are bursty: 2 to 20 classes with 1 to 8 demonstrations each. In a quarter the demonstrations are
 the nearest neighbours of the query, and in a quarter they are any images of the classes; the query's class may have
-none there, and so may others, lest the answer be known by that. In half of the bursty episodes the texts of the
+none there, and so may others, lest the answer be known by that. In a quarter of the bursty episodes the texts of the
 classes are exchanged, so that only the demonstrations say what a class is. A query is never among its own
 demonstrations.
 """
@@ -41,7 +41,7 @@ class EpisodeMix:
         0.25, "Share of episodes of a query's nearest neighbours; the rest are of any images.", least=0, most=1
     )
     exchanged: float = option(
-        0.5, "Share of the bursty episodes in which the classes' texts are exchanged.", least=0, most=1
+        0.25, "Share of the bursty episodes in which the classes' texts are exchanged.", least=0, most=1
     )
     turned: float = option(
         0.5,

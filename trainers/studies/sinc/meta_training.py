@@ -7,7 +7,7 @@ texts of all, which have many images.
 The meta-model of the embedded backbone was made in a few minutes on a CPU core by
 
     adaptkit sinc train --datasets icons,emoji_subgroups,emoji_animals,emoji_objects \
-        --hold-out openclipart,fashion_mnist --width 128 --mlp-ratio 2 --steps 1250 --batch-size 16 --lr 0.002 \
+        --hold-out openclipart,fashion_mnist --width 128 --mlp-ratio 2 --steps 1000 --batch-size 16 --lr 0.001 \
         --out adaptkit/mini/sinc_meta.safetensors
 """
 
