@@ -1,6 +1,7 @@
 """Shared fixtures: a tiny seeded CLIP, class names, one batch. No network."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from adaptkit import FrozenCLIP
+from tests.helpers.meta_models import one_for_every_backbone
 from tests.helpers.models import build
 
 # One, as products are tiny: on busy cores a second thread waits a hundred times longer than it computes.
@@ -47,6 +49,13 @@ def _seed() -> None:
 @pytest.fixture(scope="session")
 def tiny_clip() -> FrozenCLIP:
     return build("clip_vit")
+
+
+@pytest.fixture
+def meta_models() -> Iterator[None]:
+    """For tests of every method: `sinc_meta` finds a meta-model for any backbone."""
+    with one_for_every_backbone():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adaptkit import FrozenCLIP, Support, create_method, list_methods, list_wrappers, wrapper_config
 from tests.conftest import CLASSES
+from tests.helpers.meta_models import one_for_every_backbone
 from tests.helpers.models import build, consumed
 
 PAGE = Path(__file__).parents[2] / "docs" / "composition.md"
@@ -113,4 +114,5 @@ def _cell(found: Outcome, notes: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page())
+    with one_for_every_backbone():
+        PAGE.write_text(page())

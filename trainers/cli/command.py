@@ -26,6 +26,7 @@ from trainers.cli import (
     reproduce,
     runs,
     settings,
+    sinc,
     train,
 )
 from trainers.cli.adapter import convert, evaluate, explain, export, predict, serve
@@ -52,6 +53,7 @@ VERBS = (  # Modules with verbs, in the order of the help.
     runs,
     reproduce,
     das,
+    sinc,
     fdt,
     captions,
     grade,

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import get_args
 
 import open_clip
@@ -134,12 +134,18 @@ def _paper_and_summary(made_from: type) -> tuple[str, str]:
 
 
 def _facts(name: str, vit: FrozenCLIP, resnet: FrozenCLIP) -> MethodFacts:
-    method = create_method(name, vit, CLASSES)
+    method = create_method(name, vit, CLASSES, _without_files(name))
     if "prepare" in method.provides and method.consumes == "features":
         labels = torch.arange(len(CLASSES)).repeat_interleave(SHOTS)
         method.prepare(Support(torch.zeros(len(labels), vit.embed_dim), labels))
     entry = METHODS.get(name)
     return _row(name, entry.touches or "own", entry.made_from, method, _can_be_made(name, (), resnet), entry.config())
+
+
+def _without_files(name: str) -> object:
+    """The default options, with the word in place of each file that comes with an adapter: these shapes have none."""
+    config = METHODS.get(name).config
+    return config(**{field.name: field.metadata["kept"] for field in fields(config) if field.metadata.get("kept")})
 
 
 def _wrapper_facts(name: str, vit: FrozenCLIP, resnet: FrozenCLIP) -> MethodFacts:
@@ -170,7 +176,7 @@ def _row(
 
 def _can_be_made(name: str, wrap: Sequence[str], backbone: FrozenCLIP) -> bool:
     try:
-        create_method(name, backbone, CLASSES[:2], wrap=wrap)
+        create_method(name, backbone, CLASSES[:2], _without_files(name), wrap=wrap)
     except ValueError:
         return False
     return True

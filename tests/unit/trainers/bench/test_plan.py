@@ -237,6 +237,7 @@ def test_a_method_that_tunes_itself_gets_validation_images_of_its_classes(bench,
     assert seen[0].x.shape == (4, 32)
 
 
+@pytest.mark.usefixtures("meta_models")
 @pytest.mark.parametrize("name", list_methods())
 def test_every_method_runs_through_the_same_loop(bench, name):
     records, _ = run_quietly(*bench("PROTOCOL", "few_shot", "METHODS", f"[{name}]", "SEEDS", "[1]"))

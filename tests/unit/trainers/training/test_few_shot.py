@@ -73,6 +73,7 @@ def test_steps_without_epochs_are_trained(tiny_clip, features):
     assert train(Recorder(tiny_clip), [features, features], OptimConfig(epochs=0, steps=5)).steps == 5
 
 
+@pytest.mark.usefixtures("meta_models")
 @pytest.mark.parametrize("name", list_methods())
 def test_training_leaves_the_backbone_untouched(name, tiny_clip, batch, classes):
     images, labels = batch

@@ -1,0 +1,1 @@
+"""Meta-training of SINC's in-context classifier on labelled features."""
