@@ -102,4 +102,3 @@ def test_answers_equal_the_released_code(variant):
     golden.check("loss", F.cross_entropy(logits, golden["labels"]))
     accuracy = mean_per_class_accuracy(logits, golden["labels"])
     golden.check("accuracy_mean_per_class", torch.tensor(accuracy))
-
