@@ -20,7 +20,8 @@ import torch
 from adaptkit.artefacts.atomic_file import replacing
 from adaptkit.backbone.foreign_model import STUDENT_FILE
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.backbone.student import FORMAT, FORMAT_VERSION, TENSORS_FILE, StudentFacts, StudentTower
+from adaptkit.backbone.student import FORMAT, FORMAT_VERSION, TENSORS_FILE, StudentFacts
+from adaptkit.backbone.student_tower import StudentTower
 from adaptkit.backbone.weights_source import WeightsSource, check_weights
 from adaptkit.regular_file import user_path
 
@@ -45,11 +46,10 @@ def save_student(
 
     Example:
         ```python
-        from adaptkit.artefacts.students import save_student
-        from adaptkit.backbone.student import StudentPlan, StudentTower, as_student
+        from adaptkit.weights.ood_distill import StudentTower, as_student, plan_for, save_student
 
         teacher = adaptkit.load_backbone("adaptkit-mini")
-        tower = StudentTower(StudentPlan("test_resnet", 48, teacher.embed_dim))
+        tower = StudentTower(plan_for(teacher, "test_resnet"))
         save_student(as_student(teacher, tower), teacher, "my_student")
         student = adaptkit.load_backbone("my_student")
         ```
@@ -58,7 +58,7 @@ def save_student(
     if not isinstance(tower, StudentTower):
         raise ValueError(
             f"the image tower is a {type(tower).__name__}, and a student's file holds a StudentTower, which is made "
-            "again from its plan; make one with adaptkit.backbone.student"
+            "again from its plan; make one with adaptkit.weights.ood_distill"
         )
     if teacher.dtype != torch.float32:
         raise ValueError(f"the teacher is {teacher.dtype}; load it in float32, for the hash that the file keeps")

@@ -7,21 +7,19 @@ the hash of its weights. So the file has a backbone loaded, under the rules of `
 
 import copy
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
-import timm
 import torch
-from open_clip.timm_model import TimmModel
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from adaptkit.backbone.foreign_model import FOLDER_PREFIX, STUDENT_FILE
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.backbone.image_size import LARGEST, ImageSize, set_image_size
+from adaptkit.backbone.image_size import ImageSize, set_image_size
 from adaptkit.backbone.named_in_file import UntrustedBackboneError, load_named_in_file
+from adaptkit.backbone.student_tower import StudentPlan, StudentTower
 from adaptkit.backbone.weights_source import WeightsSource, check_weights
 from adaptkit.options import from_plain
 from adaptkit.regular_file import FileError, read_bytes, read_json, said, user_path
@@ -29,92 +27,6 @@ from adaptkit.regular_file import FileError, read_bytes, read_json, said, user_p
 TENSORS_FILE = "student.safetensors"
 FORMAT, FORMAT_VERSION = "adaptkit-student", 1
 MAX_JSON_BYTES, MAX_TENSORS_BYTES = 2**24, 2**33
-LARGEST_WIDTH = 2**14  # of a joint space
-TIMM_NAME = re.compile(r"[\w.]+", re.ASCII)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class StudentPlan:
-    """What a student's image tower is made from, and what its images go through.
-
-    Raises:
-        ValueError: if timm has no such model, or a size is none.
-    """
-
-    timm_name: str
-    image_size: int  # side in pixels
-    embed_dim: int  # D, the width of the teacher's joint space
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    interpolation: str = "bicubic"
-    resize_mode: str = "squash"
-
-    def __post_init__(self) -> None:
-        if not TIMM_NAME.fullmatch(self.timm_name) or not timm.is_model(self.timm_name):
-            near = timm.list_models(f"*{self.timm_name[:8]}*")[:3] if TIMM_NAME.fullmatch(self.timm_name) else []
-            hint = f"; near it are {', '.join(near)}" if near else ""
-            raise ValueError(
-                f"timm has no model {self.timm_name!r}{hint}; take a name of timm.list_models(), such as resnet18"
-            )
-        if not 0 < self.image_size <= LARGEST:
-            raise ValueError(f"image_size={self.image_size}; expected a side in pixels, 1 to {LARGEST}")
-        if not 0 < self.embed_dim <= LARGEST_WIDTH:
-            raise ValueError(f"embed_dim={self.embed_dim}; expected the width of a joint space, 1 to {LARGEST_WIDTH}")
-        if not all(deviation > 0 for deviation in self.std):
-            raise ValueError(f"std={self.std}; expected deviations above 0")
-        if self.interpolation not in ("bicubic", "bilinear") or self.resize_mode not in ("squash", "shortest"):
-            raise ValueError(
-                f"interpolation={self.interpolation!r}, resize_mode={self.resize_mode!r}; expected bicubic or "
-                "bilinear, and squash or shortest"
-            )
-
-
-class StudentTower(TimmModel):
-    """A timm model without its classifier and a linear layer to the teacher's width D: images -> features (B, D).
-
-    Args:
-        pretrained: start from timm's published weights, which timm fetches.
-    """
-
-    def __init__(self, plan: StudentPlan, pretrained: bool = False):
-        try:
-            super().__init__(
-                plan.timm_name,
-                plan.embed_dim,
-                plan.image_size,
-                pool="",
-                proj="linear",
-                proj_bias=True,
-                pretrained=pretrained,
-            )
-            if hasattr(self.trunk, "set_input_size"):
-                self.trunk.set_input_size((plan.image_size, plan.image_size))
-            pooled = self._pooled_width(plan.image_size)
-        except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"timm's {plan.timm_name} makes no image tower for images of {plan.image_size} pixels: {error}; take "
-                "another size or model"
-            ) from error
-        if pooled != self.head.proj.in_features:  # Some models widen their features behind the pool.
-            self.head.proj = nn.Linear(pooled, plan.embed_dim)
-        self.plan = plan
-        self.preprocess_cfg = {
-            "size": (plan.image_size, plan.image_size),
-            "mean": plan.mean,
-            "std": plan.std,
-            "interpolation": plan.interpolation,
-            "resize_mode": plan.resize_mode,
-        }
-
-    @torch.no_grad()
-    def _pooled_width(self, side: int) -> int:
-        was_training = self.trunk.training
-        pooled = self.trunk.eval()(torch.zeros(1, 3, side, side))
-        self.trunk.train(was_training)
-        if pooled.ndim != 2:
-            raise ValueError(f"its features have shape {tuple(pooled.shape)}, expected (B, width)")
-        return pooled.shape[1]
 
 
 @dataclass(frozen=True)
@@ -143,10 +55,10 @@ def as_student(teacher: FrozenCLIP, visual: nn.Module, name: str = "") -> Frozen
 
     Example:
         ```python
-        from adaptkit.backbone.student import StudentPlan, StudentTower, as_student
+        from adaptkit.weights.ood_distill import StudentTower, as_student, plan_for
 
         teacher = adaptkit.load_backbone("adaptkit-mini")
-        tower = StudentTower(StudentPlan("test_resnet", 48, teacher.embed_dim))
+        tower = StudentTower(plan_for(teacher, "test_resnet"))
         student = as_student(teacher, tower)
         method = adaptkit.create_method("zero_shot", student, ["corgi", "husky"])
         assert method(torch.rand(4, 3, 48, 48)).shape == (4, 2)
@@ -244,7 +156,7 @@ def _load_teacher(
         return load_named_in_file(facts.teacher, f"the student {said(place)}", checkpoint, device)
     except UntrustedBackboneError as error:
         raise UntrustedBackboneError(
-            f"{error}; or load its teacher and give it: adaptkit.backbone.student.load_student(folder, teacher)"
+            f"{error}; or load its teacher and give it: adaptkit.weights.ood_distill.load_student(folder, teacher)"
         ) from None
 
 
@@ -274,4 +186,4 @@ def _fill(tower: StudentTower, tensors: dict[str, Tensor], place: Path) -> None:
 def _resized(tower: StudentTower, image_size: ImageSize) -> tuple[int, int] | None:
     holder = nn.Module()
     holder.visual = tower
-    return set_image_size(holder, image_size)  # type: ignore[arg-type]
+    return set_image_size(holder, image_size)

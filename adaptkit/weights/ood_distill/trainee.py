@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.backbone.student import StudentTower
+from adaptkit.backbone.student_tower import StudentTower
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.class_weights import class_weights
 from adaptkit.contract.method import AdaptedCLIP, Consumes

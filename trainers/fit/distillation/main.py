@@ -8,7 +8,8 @@ from torch import Tensor
 
 from adaptkit import AdaptedCLIP, ClassSet, FrozenCLIP, class_weights
 from adaptkit.backbone.preprocess import preprocess_of
-from adaptkit.backbone.student import StudentPlan, StudentTower, as_student
+from adaptkit.backbone.student import as_student
+from adaptkit.backbone.student_tower import StudentPlan, StudentTower
 from adaptkit.layers.image_texts import fit_texts
 from adaptkit.weights.ood_distill import DistillationLossConfig, zero_shot_logits
 from adaptkit.weights.ood_distill.trainee import StudentInTraining

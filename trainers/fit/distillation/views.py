@@ -22,7 +22,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.preprocess import PreprocessConfig
-from adaptkit.backbone.student import StudentPlan
+from adaptkit.backbone.student_tower import StudentPlan
 from datasets_fewshot import FeatureKey, FeatureStore, FewShotDataset, Item, files_hash, train_transform
 from trainers.compute.seeds import seeded
 from trainers.config.training import ViewConfig
