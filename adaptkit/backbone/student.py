@@ -140,7 +140,7 @@ def read_student(folder: Path) -> StudentFacts:
         facts = from_plain(content, StudentFacts)
         if not isinstance(facts, StudentFacts):
             raise ValueError("entries are missing, or of another kind")
-    except ValueError as error:
+    except (TypeError, ValueError) as error:  # TypeError: an entry without a default is missing
         raise FileError(f"{said(path)} is damaged ({error}); save the student again or get another copy") from None
     return facts
 
