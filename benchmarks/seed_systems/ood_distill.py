@@ -178,7 +178,7 @@ def _descriptions(arms: Mapping[str, Sequence[Outcome]]) -> Finding:
     return Finding(
         "Texts with descriptions of the classes help with classes never seen",
         "abstract",
-        f"{SETTING}; the embedded descriptors, behind names in training and in the test",
+        f"{SETTING}; the embedded descriptors, behind names in training and in the test, cut where 24 tokens end",
         (over("held-out classes, with descriptions", _ood(arms[DESCRIBED])), gain, teacher),
         verdict(beats(gain)),
         f"{sentence(gain, 'the student')} {sentence(teacher, 'the teacher itself')}",

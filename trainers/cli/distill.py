@@ -1,12 +1,14 @@
 """The verb `adaptkit distill`: a small student of a frozen CLIP, tested on classes that it never saw."""
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adaptkit.regular_file import user_path
 from trainers.cli import values
 from trainers.cli.own_data import add_split_options, add_table_options, table_options
 
@@ -28,7 +30,8 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="distil the image tower into a small student that takes any class names",
         description="Distil the image tower of a frozen CLIP into a small model of timm that lives in its joint space "
         "and keeps its text tower, test it on classes that it never saw, and save it as a backbone: "
-        "`adaptkit train --backbone OUT` and every method on texts or features take it.",
+        "`adaptkit train --backbone OUT` and every method on texts or features take it. The same command goes on from "
+        "where it was stopped.",
     )
     parser.add_argument(
         "--data", type=values.path_as_text, required=True, metavar="DATA", help="a folder of class folders, or a name"
@@ -109,8 +112,10 @@ def _distill(args: argparse.Namespace) -> int:
     from datasets_fewshot.store.cache_folder import cache_folder
     from trainers.fit.distillation.classes import described, divided, held_out_classes
     from trainers.fit.distillation.main import distill, score_student
+    from trainers.training.checkpoints import discard_checkpoints
 
-    if args.out.exists() and not args.out.is_dir():
+    out = user_path(args.out, "student")
+    if out.exists() and not out.is_dir():
         raise ValueError(f"--out {str(args.out)!r} is a file; give a folder")
     loss = loss_of(args.loss)
     dataset = _data(args)
@@ -123,7 +128,7 @@ def _distill(args: argparse.Namespace) -> int:
     adapted = None if args.adapter is None else adaptkit.load(args.adapter, teacher)
     classes = described(seen.classnames, descriptions, teacher.tokenizer)
     settings = _settings(args, loss, plan.timm_name, len(seen.split.train))
-    epochs = settings.recipe.optim.epochs
+    epochs, work = settings.recipe.optim.epochs, out / ".training"
     result = distill(
         seen,
         classes,
@@ -134,10 +139,14 @@ def _distill(args: argparse.Namespace) -> int:
         captions=captions,
         start=start,
         store=FeatureStore(cache_folder() / "features"),
+        work=work,
         on_epoch=None if args.json else lambda done: _say(done, epochs),
     )
     notes = _notes(args, seen, settings, result.losses)
-    save_student(result.student, teacher, args.out, seen.classnames, notes)
+    save_student(result.student, teacher, out, seen.classnames, notes)
+    discard_checkpoints(work)
+    with contextlib.suppress(OSError):  # Nothing was written, or something else lies in it.
+        work.rmdir()
 
     def score(part: "FewShotDataset", items: "Sequence[Item]", of: "ClassSet") -> "StudentScore":
         return score_student(part, items, result.student, teacher, of, adapted, args.workers)
@@ -150,7 +159,7 @@ def _distill(args: argparse.Namespace) -> int:
         scores["classes never trained on"] = score(
             unseen, every, described(unseen.classnames, descriptions, teacher.tokenizer)
         )
-    print(_as_json(scores, args.out, result.losses) if args.json else _as_text(scores, args.out))
+    print(_as_json(scores, out, result.losses) if args.json else _as_text(scores, out))
     return OK
 
 

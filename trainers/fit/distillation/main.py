@@ -1,27 +1,36 @@
 """Distil a student from a frozen CLIP, and test it on classes that it never saw."""
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP, ClassSet, FrozenCLIP, class_weights
+from adaptkit.artefacts.atomic_file import Json
 from adaptkit.backbone.preprocess import preprocess_of
 from adaptkit.backbone.student import as_student
 from adaptkit.backbone.student_tower import StudentPlan, StudentTower
+from adaptkit.backbone.weights_source import hash_of_weights
 from adaptkit.layers.image_texts import fit_texts
 from adaptkit.weights.ood_distill import DistillationLossConfig, zero_shot_logits
 from adaptkit.weights.ood_distill.trainee import StudentInTraining
-from datasets_fewshot import FeatureStore, FewShotDataset, Item
+from datasets_fewshot import FeatureStore, FewShotDataset, Item, files_hash
 from trainers.compute.seeds import derived_seed, seeded
+from trainers.config.settings import CheckpointConfig
 from trainers.evaluation.students import Consistency, consistency, mean_per_class_accuracy
 from trainers.feeding.batches import evaluation_batches
 from trainers.fit.distillation.recipe import Recipe
 from trainers.fit.distillation.views import SquashedDataset, StudentBatches, squashed, teacher_features
+from trainers.runs.records import run_id
+from trainers.training.checkpoints import Checkpoints
 from trainers.training.few_shot import train
 
 EVAL_BATCH = 256
+EVERY_MINUTE = CheckpointConfig()
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,8 @@ def distill(
     captions: Mapping[str, Sequence[str]] | None = None,
     start: FrozenCLIP | None = None,
     store: FeatureStore | None = None,
+    work: Path | None = None,
+    checkpoint: CheckpointConfig = EVERY_MINUTE,
     on_epoch: Callable[[int], None] | None = None,
 ) -> Distilled:
     """Train a student on the training images of a data set.
@@ -76,30 +87,28 @@ def distill(
         captions: auxiliary captions by image path, for L_cap; the first of each counts.
         start: a student of this plan to go on from, such as for shots of new classes.
         store: keeps the teacher's features on disk; those of an adapted teacher are not kept.
+        work: a folder for checkpoints; the same call goes on from where an earlier one was stopped.
+        checkpoint: how often.
         on_epoch: called with the number of finished passes over the images.
 
     Raises:
-        ValueError: if there are no training images, an image lacks its caption, the adapter learnt words that the
-            student cannot take over, or `start` is of another plan.
+        ValueError: if there are no training images or fewer than two classes, captions are given without a weight or
+            missing, the adapter has no class weights for every image, or `start` is of another plan.
         DivergedError: if the loss is not finite.
     """
     items = dataset.split.train
-    if not items:
-        raise ValueError(f"{dataset.name} has no training images to distil from")
+    _check(dataset, classes, settings.loss, captions)
+    if adapted is not None and settings.paired_views:
+        raise ValueError("paired_views shows the frozen teacher each view, and not its adapter; leave one of them out")
     images = squashed(dataset, plan, teacher)
     with seeded(derived_seed("student", settings.seed), teacher.device):
         tower = StudentTower(plan, settings.pretrained).to(teacher.device)
         if start is not None:
             _start_from(tower, start)
-        trainee = StudentInTraining(
-            teacher,
-            classes,
-            tower,
-            settings.loss,
-            None if settings.paired_views else _targets(images, items, teacher, adapted, store, settings.workers),
-            None if captions is None else _caption_features(items, captions, teacher),
-            None if adapted is None else _adapted_texts(adapted, classes),
-        ).to(teacher.device)
+        texts = None if adapted is None else _adapted_texts(adapted, classes)
+        said = None if captions is None else _caption_features(items, captions, teacher)
+        seen = None if settings.paired_views else _targets(images, items, teacher, adapted, store, settings.workers)
+        trainee = StudentInTraining(teacher, classes, tower, settings.loss, seen, said, texts).to(teacher.device)
         batches = StudentBatches(
             images,
             items,
@@ -110,8 +119,43 @@ def distill(
             with_places=not settings.paired_views or captions is not None,
             workers=settings.workers,
         )
-        log = train(trainee, batches, settings.recipe.optim, on_epoch=on_epoch)
+        kept = None
+        if work is not None:
+            facts: dict[str, Json] = {
+                "student": hash_of_weights(tower),
+                "teacher": teacher.weights_hash,
+                "settings": json.loads(json.dumps(asdict(settings))),
+                "images": files_hash(dataset.image_root, items, dataset.moved),
+                "imitated": _digest(trainee.text_features, seen, said),
+            }
+            kept = Checkpoints(work, run_id(facts), checkpoint)
+        log = train(trainee, batches, settings.recipe.optim, on_epoch=on_epoch, checkpoints=kept)
     return Distilled(as_student(teacher, tower), log.losses)
+
+
+def _digest(*tensors: Tensor | None) -> str:
+    """SHA-256 in hex over the bytes of what is imitated."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(b"" if tensor is None else tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _check(
+    dataset: FewShotDataset,
+    classes: ClassSet,
+    loss: DistillationLossConfig,
+    captions: Mapping[str, Sequence[str]] | None,
+) -> None:
+    """Refuse what cannot be distilled from, before anything is computed."""
+    if not dataset.split.train:
+        raise ValueError(f"{dataset.name} has no training images to distil from")
+    if len(classes) < 2:
+        raise ValueError(f"{dataset.name} has {len(classes)} class; a student learns from two or more")
+    if loss.cap and captions is None:
+        raise ValueError(f"cap={loss.cap} and there are no captions; give those of the images, or cap=0")
+    if captions is not None and not loss.cap:
+        raise ValueError("captions are given and the weight cap is 0, so nothing reads them; set it, or leave them out")
 
 
 def score_student(

@@ -54,9 +54,11 @@ def test_a_student_is_made_tested_and_used(place, capsys):
         (["--loss", "cap=1"], "cap=1.0 and there are no captions"),
         (["--held-out", "0.9"], "two or more are needed"),
         (["--captions", "none.json"], "none.json"),
+        (["--captions", "some.json"], "the weight cap is 0"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_computed(place, capsys, words, complaint):
+    (place / "some.json").write_text('{"a.png": ["a caption"]}')
     assert main(["distill", "--data", "photos", "--student", "test_vit", "--out", "student", *words]) == 2
     assert complaint in capsys.readouterr().err
     assert not (place / "student").exists()

@@ -12,6 +12,7 @@ from adaptkit.texts.descriptions import parse_descriptions
 from adaptkit.weights.ood_distill import DistillationLossConfig, plan_for
 from datasets_fewshot import FeatureStore
 from tests.helpers.synthetic import synthetic_dataset
+from trainers.config.settings import CheckpointConfig
 from trainers.feeding.encoder import eval_view
 from trainers.fit.distillation.classes import described, divided, held_out_classes
 from trainers.fit.distillation.main import Distillation, distill, score_student
@@ -112,6 +113,24 @@ def test_a_student_is_trained_and_the_same_seed_gives_the_same(dataset, plan, te
     assert different.student.weights_hash != one.student.weights_hash
 
 
+def test_a_training_that_was_stopped_goes_on_and_ends_alike(dataset, plan, teacher, tmp_path):
+    classes, often = ClassSet(dataset.classnames), CheckpointConfig(seconds=0, steps=1)
+
+    def stop(done):
+        raise KeyboardInterrupt
+
+    whole = distill(dataset, classes, teacher, plan, settings(3))
+    with pytest.raises(KeyboardInterrupt):
+        distill(dataset, classes, teacher, plan, settings(3), work=tmp_path, checkpoint=often, on_epoch=stop)
+    passes = []
+    rest = distill(
+        dataset, classes, teacher, plan, settings(3), work=tmp_path, checkpoint=often, on_epoch=passes.append
+    )
+    assert rest.student.weights_hash == whole.student.weights_hash
+    assert rest.losses == pytest.approx(whole.losses)
+    assert 1 in passes  # the checkpoint is from the last step of the first pass, before its end
+
+
 def test_a_score_compares_student_and_teacher(dataset, plan, teacher):
     classes = ClassSet(dataset.classnames)
     student = distill(dataset, classes, teacher, plan, settings(1)).student
@@ -138,6 +157,8 @@ def test_an_adapted_teacher_is_imitated_in_its_own_words(dataset, plan, teacher)
     classes = ClassSet(dataset.classnames)
     distill(dataset, classes, teacher, plan, settings(1), adapted=adapter)
     assert adapter.classes.classnames == dataset.classnames
+    with pytest.raises(ValueError, match="paired_views shows the frozen teacher"):
+        distill(dataset, classes, teacher, plan, settings(1, paired_views=True), adapted=adapter)
     with pytest.raises(ValueError, match="has no class weights that hold for every image"):
         distill(dataset, classes, teacher, plan, settings(1), adapted=create_method("cocoop", teacher, ["a", "b"]))
 
@@ -158,6 +179,13 @@ def test_data_without_training_images_are_refused(dataset, plan, teacher):
     empty = replace(dataset, split=replace(dataset.split, train=()))
     with pytest.raises(ValueError, match="no training images to distil from"):
         distill(empty, ClassSet(dataset.classnames), teacher, plan, settings(1))
+
+
+def test_a_single_class_and_unread_captions_are_refused(dataset, plan, teacher):
+    with pytest.raises(ValueError, match="has 1 class; a student learns from two or more"):
+        distill(dataset, ClassSet(("one",)), teacher, plan, settings(1))
+    with pytest.raises(ValueError, match="the weight cap is 0"):
+        distill(dataset, ClassSet(dataset.classnames), teacher, plan, settings(1), captions={"a": ["b"]})
 
 
 def test_shots_are_the_first_different_files_of_every_class(dataset):
