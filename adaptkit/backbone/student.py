@@ -46,6 +46,8 @@ class StudentFacts:
 def as_student(teacher: FrozenCLIP, visual: nn.Module, name: str = "") -> FrozenCLIP:
     """A backbone with another image tower beside the teacher's own text tower; it freezes the image tower.
 
+    The text tower's modules are the teacher's: moving one of both to another device or type moves the other's texts.
+
     Args:
         visual: images (B, 3, H, W) -> features (B, D), with `image_size` and `preprocess_cfg` as open_clip's towers.
         name: in records and artefacts.
