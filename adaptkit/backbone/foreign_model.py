@@ -22,6 +22,7 @@ from adaptkit.backbone.named_parts import Folder, tokenizer_in
 from adaptkit.regular_file import user_path
 
 FOLDER_PREFIX = "local-dir:"
+STUDENT_FILE = "student.json"
 HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 WEIGHTS = (
     "open_clip_model.safetensors",
@@ -39,6 +40,14 @@ WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth")
 def is_foreign(name: str) -> bool:
     """Whether a backbone's name stands for a folder or a hub repository."""
     return name.startswith((HUB_PREFIX, FOLDER_PREFIX))
+
+
+def is_student(name: str) -> bool:
+    """Whether a backbone's name is the folder of a student, with or without "local-dir:" before it."""
+    try:
+        return (Path(name.removeprefix(FOLDER_PREFIX)).expanduser() / STUDENT_FILE).is_file()
+    except (OSError, RuntimeError, ValueError):  # no path at all: too long, of nobody's home, with a null character
+        return False
 
 
 def open_foreign(

@@ -12,7 +12,7 @@ from open_clip.model import CLIP, build_model_from_openai_state_dict, convert_to
 from torch import Tensor, nn
 
 from adaptkit.backbone.devices import choose_device
-from adaptkit.backbone.foreign_model import is_foreign, open_foreign
+from adaptkit.backbone.foreign_model import FOLDER_PREFIX, is_foreign, is_student, open_foreign
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.hub import hub_asked
 from adaptkit.backbone.image_size import ImageSize, set_image_size
@@ -73,7 +73,8 @@ def load_backbone(
     Args:
         name: an open_clip name ("ViT-B-16"), "hf-hub:org/repo", "local-dir:path", "adaptkit-mini", or "auto" to
             read the architecture from a checkpoint in OpenAI's format. The second to fourth bring their own weights,
-            unless a checkpoint replaces them.
+            unless a checkpoint replaces them. Or the folder of a distilled student, for which a checkpoint is its
+            teacher's.
         pretrained: an open_clip tag ("openai"; see `list_pretrained`), or "random" for seeded random weights.
         checkpoint: a local file of weights: .safetensors, .pt, .pth, .bin or an OpenAI archive; no code in it runs.
         device: "cpu", "cuda", "cuda:1", or "auto" for the first CUDA device if there is one.
@@ -103,6 +104,8 @@ def load_backbone(
     checkpoint = None if checkpoint is None else user_path(checkpoint, "checkpoint")
     if dtype not in PRECISIONS:
         raise ValueError(f"dtype {dtype} is not supported; use one of {', '.join(map(str, PRECISIONS))}")
+    if name not in list_backbones() and is_student(name):
+        return _load_student(name, pretrained, checkpoint, device, dtype, image_size, tokenizer)
     if name == MINI or is_foreign(name):
         if pretrained is not None:
             raise ValueError(f"{name} brings its own weights; leave out pretrained={pretrained!r}")
@@ -133,6 +136,26 @@ def load_backbone(
     file = checkpoint.name if checkpoint is not None else None
     backbone.source = WeightsSource(name, pretrained, file, resized)
     return backbone
+
+
+def _load_student(
+    name: str,
+    pretrained: str | None,
+    checkpoint: Path | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    image_size: ImageSize | None,
+    tokenizer: Folder,
+) -> FrozenCLIP:
+    from adaptkit.backbone.student import load_student  # It loads a student's teacher through this module.
+
+    for argument, value in (("pretrained", pretrained), ("tokenizer", tokenizer)):
+        if value is not None:
+            raise ValueError(f"{name} is a student and has its own; leave out {argument}={value!r}")
+    if dtype != torch.float32:
+        raise ValueError(f"{name} is a student, which is float32; leave out {dtype=}, or compute with autocast")
+    folder = name.removeprefix(FOLDER_PREFIX)
+    return load_student(folder, checkpoint=checkpoint, device=device, image_size=image_size)
 
 
 def _known_name(name: str) -> str:

@@ -41,7 +41,7 @@ class Tokenizer:
     """
 
     def __init__(self, tokenizer: Callable[..., Tensor], context_length: int):
-        self._tokenizer = tokenizer
+        self.plain = tokenizer
         self.context_length = context_length
         self._layout = _layout_of(tokenizer)
 
@@ -67,7 +67,7 @@ class Tokenizer:
             if self._layout.padding(len(words), self.context_length) < 0:
                 continue
             ours = self.wrap(words, text)
-            theirs = self._tokenizer([text], context_length=self.context_length)[0].tolist()
+            theirs = self.plain([text], context_length=self.context_length)[0].tolist()
             if ours != theirs:
                 raise ValueError(
                     f"the tokenizer turns {text!r} into {_shown(theirs)}, and learnt prompts are put together as "
@@ -85,8 +85,8 @@ class Tokenizer:
         Raises:
             ValueError: if the tokens of `behind` are others when the text follows.
         """
-        if isinstance(self._tokenizer, SimpleTokenizer):  # It spells every word alike.
-            return self._tokenizer.encode(text)
+        if isinstance(self.plain, SimpleTokenizer):  # It spells every word alike.
+            return self.plain.encode(text)
         if not behind:
             return self._ids(text)
         lead, whole = self._ids(behind), self._ids(f"{behind} {text}")
@@ -98,19 +98,19 @@ class Tokenizer:
         return whole[len(lead) :]
 
     def _ids(self, text: str) -> list[int]:
-        assert isinstance(self._tokenizer, HFTokenizer)
-        inner = self._tokenizer.tokenizer
-        ids = list(inner(self._tokenizer.clean_fn(text), add_special_tokens=False)["input_ids"])
-        return _without_separators(self._tokenizer, ids)
+        assert isinstance(self.plain, HFTokenizer)
+        inner = self.plain.tokenizer
+        ids = list(inner(self.plain.clean_fn(text), add_special_tokens=False)["input_ids"])
+        return _without_separators(self.plain, ids)
 
     def whole_words(self) -> dict[int, str]:
         """Tokens that are a whole word of letters: id -> spelling."""
-        if isinstance(self._tokenizer, SimpleTokenizer):
+        if isinstance(self.plain, SimpleTokenizer):
             end = "</w>"
-            spelt = {id_: text.removesuffix(end) for id_, text in self._tokenizer.decoder.items() if text.endswith(end)}
+            spelt = {id_: text.removesuffix(end) for id_, text in self.plain.decoder.items() if text.endswith(end)}
         else:
-            assert isinstance(self._tokenizer, HFTokenizer)
-            inner = self._tokenizer.tokenizer
+            assert isinstance(self.plain, HFTokenizer)
+            inner = self.plain.tokenizer
             first = inner.convert_ids_to_tokens(self.words("photo", behind="a"))[0]
             mark = first[0] if first[0] in WORD_MARKS else ""
             spelt = {id_: text.removeprefix(mark) for text, id_ in inner.get_vocab().items() if text.startswith(mark)}
@@ -140,9 +140,9 @@ class Tokenizer:
         if isinstance(texts, str):
             texts = [texts]
         ids = [self.wrap(self.words(text), text) for text in texts]  # `wrap` checks the length.
-        if isinstance(self._tokenizer, SimpleTokenizer):
+        if isinstance(self.plain, SimpleTokenizer):
             return torch.tensor(ids, dtype=torch.int64)
-        return self._tokenizer(list(texts), context_length=self.context_length)  # open_clip knows its models' quirks.
+        return self.plain(list(texts), context_length=self.context_length)  # open_clip knows its models' quirks.
 
     def cut(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token ids (N, L) int64 of N texts, and which of them (N,) lost tokens at their end to fit the context."""

@@ -117,7 +117,7 @@ def test_a_backbone_encodes_with_its_new_weights(family, route):
     zero_shot = create_method("zero_shot", backbone, CLASSES)
     coop = create_method("coop", backbone, CLASSES, n_ctx=2)
     ROUTES[route](backbone, other_weights(build(family)))
-    fresh = FrozenCLIP(copy.deepcopy(backbone.model), backbone.tokenizer._tokenizer, family)
+    fresh = FrozenCLIP(copy.deepcopy(backbone.model), backbone.tokenizer.plain, family)
     with torch.no_grad():
         torch.testing.assert_close(backbone.encode_image(images), fresh.encode_image(images))
         torch.testing.assert_close(zero_shot(images), create_method("zero_shot", fresh, CLASSES)(images))

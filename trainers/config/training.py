@@ -27,10 +27,10 @@ class OptimConfig:
     )
     batch_size: int = option(32, "Images of a step.", least=1)
     drop_last: bool = option(True, "Drop a short last batch, unless it is the only one.")
-    lr_scheduler: Literal["cosine", "constant", "cosine_steps", "single_step"] = option(
+    lr_scheduler: Literal["cosine", "constant", "cosine_steps", "single_step", "one_cycle"] = option(
         "cosine",
-        "How the rate falls: along a cosine by epochs, not at all, along a cosine by steps, or by a factor `gamma` "
-        "after every `stepsize` epochs.",
+        "How the rate falls: along a cosine by epochs, not at all, along a cosine by steps, by a factor `gamma` "
+        "after every `stepsize` epochs, or behind a rise to `lr` in the first 30 % of the epochs.",
     )
     stepsize: int = option(
         -1, "Epochs between two falls of single_step; 0 or less is the length of the training.", least=-1, added=True
@@ -64,7 +64,7 @@ class OptimConfig:
 
     def with_period(self, n_batches: int) -> "OptimConfig":
         """These settings for epochs of so many batches; where `epochs` is 0, a schedule falls over those of `steps`."""
-        if self.epochs or self.lr_scheduler not in ("cosine", "single_step"):
+        if self.epochs or self.lr_scheduler not in ("cosine", "single_step", "one_cycle"):
             return self
         return dataclasses.replace(self, epochs=self.epoch_count(n_batches))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from adaptkit.backbone.preprocess import PreprocessConfig
 from datasets_fewshot import FewShotDataset, Item
@@ -118,7 +118,7 @@ class EncodedBatches:
         return ((self.encode(pixels), *rest) for pixels, *rest in self.images)
 
 
-def load_batches(images: ViewImages, bounds: Sequence[tuple[int, int]], workers: int) -> Iterator[Tensor]:
+def load_batches(images: Dataset[Tensor], bounds: Sequence[tuple[int, int]], workers: int) -> Iterator[Tensor]:
     """Decode the images between the bounds and yield one batch per pair of bounds: (B, 3, H, W)."""
     loader = DataLoader(
         images,

@@ -6,7 +6,8 @@ The rate is a function of the epoch, so nothing has to be stepped, saved or rest
 with w warm-up epochs and E epochs in all. The cosine starts after the warm-up and keeps the period E, so it never ends
 at 0. Behind the same warm-up, "single_step" is LR * gamma^floor((epoch - w) / stepsize). CLIP-LoRA and Tip-Adapter-F
 count steps instead: "cosine_steps" goes from LR to `min_lr` over all the steps, behind a linear warm-up where
-`warmup_share` asks for one.
+`warmup_share` asks for one. "one_cycle" is torch's OneCycleLR, stepped by epochs: along one cosine from LR / 25 to LR
+in the first 30 % of the epochs, and along another from there to LR / 250000; it has no other warm-up.
 """
 
 import math
@@ -16,6 +17,8 @@ import torch
 from torch.nn import Parameter
 
 from trainers.config.training import OptimConfig
+
+RISING_SHARE, RISE, FALL = 0.3, 25, 1e4  # of one_cycle: torch's pct_start, div_factor and final_div_factor
 
 __all__ = ["OptimConfig", "build_optimizer", "learning_rate", "set_learning_rate", "step_learning_rate"]
 
@@ -33,6 +36,8 @@ def step_learning_rate(config: OptimConfig, step: int, epoch: int, step_count: i
 def learning_rate(config: OptimConfig, epoch: int) -> float:
     """Learning rate of every step in an epoch, counted from 0, for the schedules by epochs."""
     warmup = config.warmup_epochs
+    if config.lr_scheduler == "one_cycle":
+        return _one_cycle(config, epoch)
     if epoch < warmup:
         if config.warmup_type == "constant":
             return config.warmup_cons_lr
@@ -50,7 +55,16 @@ def learning_rate(config: OptimConfig, epoch: int) -> float:
     return config.lr * _half_cosine(epoch, config.epochs) / _half_cosine(warmup, config.epochs)
 
 
-def _half_cosine(epoch: int, period: int) -> float:
+def _one_cycle(config: OptimConfig, epoch: int) -> float:
+    """The rate of torch's OneCycleLR with `epochs` steps in all."""
+    lowest, highest, last = config.lr / RISE, config.lr, config.lr / RISE / FALL
+    top = RISING_SHARE * config.epochs - 1  # the epoch of the highest rate, as torch counts it
+    if epoch <= top:
+        return highest + (lowest - highest) * _half_cosine(epoch, top) if top > 0 else highest
+    return last + (highest - last) * _half_cosine(epoch - top, config.epochs - 1 - top)
+
+
+def _half_cosine(epoch: float, period: float) -> float:
     return (1 + math.cos(math.pi * epoch / period)) / 2
 
 

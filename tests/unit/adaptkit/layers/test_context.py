@@ -9,7 +9,7 @@ from adaptkit.layers.context import LearnedContext, prompt_tokens, random_contex
 
 def spell(backbone, prompts, label):
     """The prompt of a class in words, learnt tokens as v0, v1, ..."""
-    decode = backbone.tokenizer._tokenizer.decoder
+    decode = backbone.tokenizer.plain.decoder
     row = zip(prompts.ids[label].tolist(), prompts.slots[label].tolist(), strict=True)
     words = [f"v{slot}" if slot >= 0 else decode[token].replace("</w>", "") for token, slot in row]
     return " ".join(words[1 : int(prompts.ends[label])])

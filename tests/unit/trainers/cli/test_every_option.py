@@ -15,6 +15,7 @@ MAY_BE_ZERO = {  # options for which 0 says something, with what it says
     "--skip-vision": "no block is skipped",
     "--skip-text": "no block is skipped",
     "--tokens": "the first token",
+    "--held-out": "no class is held out",
     "--alpha": "the zero-shot weights",
     "--reject": "nothing is rejected",
     "--offset": "no offset",

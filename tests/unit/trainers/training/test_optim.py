@@ -148,3 +148,15 @@ def test_single_step_is_torch_s_step_schedule_behind_the_warm_up(stepsize, warmu
         optimizer.step()
         schedule.step()
     assert [learning_rate(config, epoch) for epoch in range(9)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 10, 90])
+def test_one_cycle_is_that_of_torch(epochs):
+    config = OptimConfig(lr=0.2, epochs=epochs, lr_scheduler="one_cycle")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.2, total_steps=epochs)
+    for epoch in range(epochs):
+        assert learning_rate(config, epoch) == pytest.approx(scheduler.get_last_lr()[0])
+        optimizer.step()
+        if epoch + 1 < epochs:
+            scheduler.step()
