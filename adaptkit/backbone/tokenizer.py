@@ -148,10 +148,10 @@ class Tokenizer:
         """Token ids (N, L) int64 of N texts, and which of them (N,) lost tokens at their end to fit the context."""
         words, room = [self.words(text) for text in texts], self.context_length - self.n_special
         was_cut = torch.tensor([len(own) > room for own in words], dtype=torch.bool)
-        if isinstance(self._tokenizer, SimpleTokenizer):
+        if isinstance(self.plain, SimpleTokenizer):
             ids = [self.wrap(own[:room], text) for own, text in zip(words, texts, strict=True)]
             return torch.tensor(ids, dtype=torch.int64), was_cut
-        return self._tokenizer(list(texts), context_length=self.context_length), was_cut
+        return self.plain(list(texts), context_length=self.context_length), was_cut
 
 
 def _layout_of(tokenizer: Callable[..., Tensor]) -> Layout:
