@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ROWS_AT_ONCE = 2**16  # that are scored together; in single precision, 128 MiB of rows of width 512
+ROWS_AT_ONCE = 2**11  # that are scored together; few enough to stay in a processor's cache in single precision
 Half = np.ndarray  # (n, D) float16
 
 
@@ -53,21 +53,26 @@ class UnitRows:
         Every row is compared, `ROWS_AT_ONCE` at a time; no more than these are in this process's memory.
 
         Raises:
-            ValueError: if the queries have another width.
+            ValueError: if the queries have another width, or hold numbers that are not finite.
         """
         queries = F.normalize(queries.detach().float(), dim=-1)
         if queries.shape[1:] != (self.dim,):
             raise ValueError(
                 f"the queries have shape {tuple(queries.shape)}; expected (B, {self.dim}), as wide as the rows"
             )
+        if not queries.isfinite().all():
+            raise ValueError("the queries hold numbers that are not finite; check the model that encoded them")
         count = min(count, len(self))
-        best = Found(queries.new_zeros(len(queries), 0), torch.zeros(len(queries), 0, dtype=torch.int64))
+        best = Found(
+            queries.new_full((len(queries), count), -torch.inf),
+            torch.zeros(len(queries), count, dtype=torch.int64),
+        )
         for start, shard in zip(self.starts.tolist(), self.shards, strict=False):
             for first in range(0, len(shard), ROWS_AT_ONCE):
                 block = torch.from_numpy(np.array(shard[first : first + ROWS_AT_ONCE])).to(queries.device).float()
                 _let_go(shard)
                 scores = queries @ block.T / self._lengths_of(start + first, block)
-                best = _nearest(best, scores, start + first, count)
+                _take_over(best, scores, start + first)
         return best
 
     def _lengths_of(self, first: int, block: Tensor) -> Tensor:
@@ -83,18 +88,17 @@ def _let_go(shard: Half) -> None:
         shard.base.madvise(mmap.MADV_DONTNEED)
 
 
-def _nearest(best: Found, scores: Tensor, first: int, count: int) -> Found:
-    """The best of what was found before and of scores (B, n) of the rows from `first` on."""
-    least = scores.topk(min(count, scores.shape[1])).values[:, -1:]
-    merged_scores, merged_places = [], []
-    for row in range(len(scores)):
-        own = (scores[row] >= least[row]).nonzero()[:, 0]  # in order, so that a stable sort keeps it among equals
-        all_scores = torch.cat([best.scores[row], scores[row, own]])
-        all_places = torch.cat([best.places[row], first + own.cpu()])
-        ranked = all_scores.sort(descending=True, stable=True)
-        merged_scores.append(ranked.values[:count])
-        merged_places.append(all_places[ranked.indices[:count].cpu()])
-    return Found(torch.stack(merged_scores), torch.stack(merged_places))
+def _take_over(best: Found, scores: Tensor, first: int) -> None:
+    """Put those of scores (B, n) of the rows from `first` on that are nearer into the best (B, K) so far."""
+    count = best.scores.shape[1]
+    farthest = best.scores[:, -1]  # a later row has to be nearer than this, as ones that are as near stay behind
+    for row in (scores.amax(dim=1) > farthest).nonzero()[:, 0].tolist():
+        least = scores[row].topk(min(count, scores.shape[1])).values[-1]
+        own = ((scores[row] >= least) & (scores[row] > farthest[row])).nonzero()[:, 0]  # in their order
+        ranked = torch.cat([best.scores[row], scores[row, own]]).sort(descending=True, stable=True)
+        places = torch.cat([best.places[row], first + own.cpu()])
+        best.scores[row] = ranked.values[:count]
+        best.places[row] = places[ranked.indices[:count].cpu()]
 
 
 def unit(rows: np.ndarray) -> Tensor:

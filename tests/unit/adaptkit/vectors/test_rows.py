@@ -48,6 +48,22 @@ def test_a_row_of_zeros_is_near_nothing():
     assert rows.search(queries(1), 3).scores.tolist() == [[0, 0, 0]]
 
 
+def test_rows_that_are_as_near_come_in_their_order_whatever_the_blocks(monkeypatch):
+    three = np.eye(3, 16, dtype=np.float16)  # whose products are exact
+    rows = UnitRows([np.repeat(three, 5, axis=0), np.repeat(three, 5, axis=0)])
+    expected = [*range(5, 10), *range(20, 25)]
+    for rows_at_once in (1, 4, 7, 100):
+        monkeypatch.setattr(module, "ROWS_AT_ONCE", rows_at_once)
+        query = torch.from_numpy(three[1:2].astype(np.float32))
+        for count in (2, 5, 8, 10):
+            assert rows.search(query, count).places[0].tolist() == expected[:count]
+
+
+def test_queries_that_are_no_numbers_are_refused():
+    with pytest.raises(ValueError, match="not finite"):
+        UnitRows([drawn(4)]).search(torch.full((1, 16), torch.nan), 1)
+
+
 def test_queries_of_another_width_are_refused():
     with pytest.raises(ValueError, match=r"shape \(1, 3\); expected \(B, 16\)"):
         UnitRows([drawn(4)]).search(torch.randn(1, 3), 1)
