@@ -31,7 +31,9 @@ class UnitRows:
     def __init__(self, shards: Sequence[Half]):
         self.shards = shards
         self.starts = np.cumsum([0, *(len(shard) for shard in shards)])
-        self._lengths: dict[tuple[int, int], Tensor] = {}  # of the rows of each block: half precision moves them off 1
+        # Half precision moves lengths off 1; each is computed by the first search, and 0 until then. Kept in one piece:
+        # small tensors between the blocks of a search would keep the memory of these from being used again.
+        self._lengths = torch.zeros(int(self.starts[-1]))
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -76,10 +78,10 @@ class UnitRows:
         return best
 
     def _lengths_of(self, first: int, block: Tensor) -> Tensor:
-        key = (first, len(block))
-        if key not in self._lengths:
-            self._lengths[key] = block.norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
-        return self._lengths[key].to(block.device)
+        lengths = self._lengths[first : first + len(block)]
+        if (lengths == 0).any():
+            lengths.copy_(block.norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny))
+        return lengths.to(block.device)
 
 
 def _let_go(shard: Half) -> None:
