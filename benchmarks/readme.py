@@ -180,6 +180,36 @@ def speed_section() -> str:
     return "\n".join([*lines, "", f"Measured on {hardware}; oneDNN linears are for processors with AVX-512 alone."])
 
 
+def retrieval_section() -> str:
+    """One row per size of index and way to search it."""
+    result = json.loads((RESULTS / "retrieval.json").read_text())
+    rows, count = result["searches"], result["queries"]
+    lines = [
+        f"| rows | search | to open, s | one query, s | {count} queries, s | memory, MB | found |",
+        "|---" * 7 + "|",
+    ]
+    for row in rows:
+        more = row["resident_mb_at_the_most"] - row["resident_mb_at_the_beginning"]
+        lines.append(
+            f"| {row['rows']:,} | {row['way']} | {row['open_seconds']:.1f} | {row['query_seconds']:.4f} | "
+            f"{row['queries_seconds']:.2f} | {more:,} | {row['found_percent']:.0f} % |"
+        )
+    largest = max((row for row in rows if row["way"] == "adaptkit, exact"), key=lambda row: row["rows"])
+    most, limit = largest["resident_mb_at_the_most"], result["limit_mb"]
+    before, hardware = rows[0]["resident_mb_at_the_beginning"], result["hardware"]
+    verdict = "within" if most <= limit else "above"
+    caption = (
+        f"Random rows of width {result['dim']} in half precision, the nearest {result['top']}; each search in a "
+        f"process of its own with {hardware['threads']} thread, on {hardware['processor']}. Memory is what a process "
+        f"held at the most, beyond the {before:,} MB of loaded libraries. With these, the exact search of "
+        f"{largest['rows']:,} rows held {most:,} MB, {verdict} the {limit:,} MB that it may have. What is found is "
+        "counted against the exact search. Random rows have no neighbourhoods, so "
+        f"{result['probes']} lists of faiss hold few of the nearest; "
+        "features of images were not measured."
+    )
+    return "\n".join([*lines, "", *textwrap.wrap(caption, 120)])
+
+
 def methods_section() -> str:
     """One row per method: what it is, as its module's first line says, and what it trains on."""
     lines = ["| name | what is learnt | trains on |", "|---|---|---|"]
@@ -257,6 +287,7 @@ PAGES: Mapping[str, Sections] = {
         "zero_shot": zero_shot_section,
     },
     "docs/speed.md": {"speed": speed_section},
+    "docs/retrieval.md": {"retrieval": retrieval_section},
     "docs/peft.md": {"peft_tuners": peft_section},
     "docs/methods.md": {"methods": methods_section},
     "docs/backbones.md": {"totals": totals_section, "names": names_section, "reasons": reasons_section},

@@ -1,1 +1,1 @@
-"""Serve an adapter over HTTP: one page, one endpoint, no state."""
+"""Serve an adapter or an index over HTTP: a page of each, a few endpoints, no state."""
