@@ -22,6 +22,7 @@ from trainers.cli import (
     methods,
     report,
     reproduce,
+    retrieve,
     runs,
     settings,
     train,
@@ -51,6 +52,7 @@ VERBS = (  # Modules with verbs, in the order of the help.
     das,
     fdt,
     captions,
+    retrieve,
     grade,
     doctor,
 )
