@@ -175,6 +175,11 @@ def _serve(args: argparse.Namespace) -> int:
     if args.images is not None and not args.images.is_dir():
         raise FileNotFoundError(f"there is no folder of images {str(args.images)!r}; check --images")
     gallery, towers = _opened(args, verify=True)
+    if args.images is not None and not gallery.image(0, args.images).is_file():
+        raise FileNotFoundError(
+            f"{str(args.images)!r} has no {gallery.items[0]!r}, the first image of the index; give the folder that its "
+            "images lie below with --images"
+        )
     app = make_gallery_app(gallery, towers, int(args.max_mb * 1e6), LOOPBACK, args.images, _by(args, gallery))
     print(f"serving {args.index} at http://{HOST}:{args.port} (Ctrl-C stops it)", flush=True)
     uvicorn.run(app, host=HOST, port=args.port, **SERVER_OPTIONS)
