@@ -61,10 +61,10 @@ def choose_columns(
     """
     known = {column_key(name): name for name in names}
     notes: list[str] = []
-    path = (_named(path_column, known, where, "--path-column"),) if path_column else _path_columns(known, rows, where)
+    path = image_columns(known, rows, where, path_column)
     part = tuple(name for name in PART_COLUMNS if name in known and name not in path)
     if label_column:
-        return Columns(path, (_named(label_column, known, where, "--label-column"),), part)
+        return Columns(path, (named_column(label_column, known, where, "--label-column"),), part)
     label = [name for name in CLASS_COLUMNS if name in known and name not in path]
     if not label:
         rest = tuple(name for name in known if name not in (*path, *part))
@@ -96,12 +96,12 @@ def choose_bare_columns(
     """
     known = {name: name for name in rows[0]}
     if path_column:
-        path = _named(path_column, known, where, "--path-column")
+        path = named_column(path_column, known, where, "--path-column")
     else:
         path = next(name for name, cell in rows[0].items() if is_image_cell(cell, root))
     part = [name for name in known if name != path and _are_parts(rows, name)]
     if label_column:
-        return Columns((path,), (_named(label_column, known, where, "--label-column"),), tuple(part))
+        return Columns((path,), (named_column(label_column, known, where, "--label-column"),), tuple(part))
     rest = [name for name in known if name not in (path, *part) and any(row.get(name) for row in rows)]
     if len(rest) == 1:
         return Columns((path,), (rest[0],), tuple(part))
@@ -116,6 +116,15 @@ def choose_bare_columns(
 def is_image_cell(cell: str, root: Path) -> bool:
     """Whether a cell is an image rather than a heading."""
     return looks_like_image(cell) or (bool(cell) and is_regular(root / cell))
+
+
+def image_columns(known: dict[str, str], rows: Sequence[Row], where: str, asked: str | None) -> tuple[str, ...]:
+    """The columns of images: as the user names it, or as they are recognised.
+
+    Raises:
+        SplitError: if there is none.
+    """
+    return (named_column(asked, known, where, "--path-column"),) if asked else _path_columns(known, rows, where)
 
 
 def _path_columns(known: dict[str, str], rows: Sequence[Row], where: str) -> tuple[str, ...]:
@@ -159,7 +168,7 @@ def _are_parts(rows: Sequence[Row], name: str) -> bool:
     return bool(cells) and all(cell in PART_NAMES or cell == UNASSIGNED for cell in cells)
 
 
-def _named(column: str, known: dict[str, str], where: str, option: str) -> str:
+def named_column(column: str, known: dict[str, str], where: str, option: str) -> str:
     if column_key(column) not in known:
         raise SplitError(f"{option} is {column!r}, but {where} has the columns {_listed(known.values())}")
     return column_key(column)

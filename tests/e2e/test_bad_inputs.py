@@ -11,10 +11,13 @@ import trainers.bench.plan
 from adaptkit import create_method
 from tests.helpers.hostile import FIRST_KINDS, KINDS, exit_code, problem, put
 from tests.helpers.synthetic import NAMES, synthetic_dataset
+from trainers.retrieval.gallery import build_gallery
+from trainers.retrieval.sources import read_entries
+from trainers.retrieval.towers import PairTowers
 
 QUICK = ["--shots", "1", "--device", "cpu"]
-# Slot -> the words of a command; FILE is the bad one, DATA a good folder of images, ADAPTER a good adapter, OUT a path
-# that does not exist before, and must not exist after an error.
+# Slot -> the words of a command; FILE is the bad one, DATA a good folder of images, ADAPTER a good adapter, INDEX a
+# good index, OUT a path that does not exist before, and must not exist after an error.
 SLOTS: dict[str, Sequence[str]] = {
     "bench config": ("bench", "--config", "FILE", "--dry-run"),
     "bench data": ("bench", "--data", "FILE", "--dry-run", *QUICK, "--out", "OUT"),
@@ -49,6 +52,13 @@ SLOTS: dict[str, Sequence[str]] = {
     "report": ("report", "FILE", "--out", "OUT"),
     "runs ls": ("runs", "ls", "FILE"),
     "runs show": ("runs", "show", "FILE"),
+    "retrieve build": ("retrieve", "build", "FILE", "--out", "OUT"),
+    "retrieve build texts": ("retrieve", "build", "FILE", "--text-column", "caption", "--out", "OUT"),
+    "retrieve build adapter": ("retrieve", "build", "DATA", "--adapter", "FILE", "--out", "OUT"),
+    "retrieve search": ("retrieve", "search", "FILE", "--text", "a cat"),
+    "retrieve search image": ("retrieve", "search", "INDEX", "--backbone", "tiny", "--image", "FILE"),
+    "retrieve serve": ("retrieve", "serve", "FILE"),
+    "retrieve serve images": ("retrieve", "serve", "INDEX", "--backbone", "tiny", "--images", "FILE"),
     "das show": ("das", "show", "FILE"),
     "das report": ("das", "report", "FILE"),
 }
@@ -74,6 +84,7 @@ def good(tmp_path_factory, tiny_clip) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         (place / "drawn" / item.path).rename(folder / item.path.replace("/", "_"))
     create_method("coop", tiny_clip, NAMES).save_pretrained(place / "adapter")
+    build_gallery(read_entries(str(place / "data")), PairTowers(tiny_clip), place / "index")
     return place
 
 
@@ -89,7 +100,7 @@ def words_with(good, tiny_clip, tmp_path, monkeypatch):
     def words(slot: Sequence[str], bad: str) -> list[str]:
         known = {
             "FILE": bad, "DATA": str(good / "data"), "ADAPTER": str(good / "adapter"), "IMAGE": str(image),
-            "OUT": str(tmp_path / "out"),
+            "INDEX": str(good / "index"), "OUT": str(tmp_path / "out"),
         }  # fmt: skip
         return [known.get(word, word) for word in slot]
 

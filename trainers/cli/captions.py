@@ -158,7 +158,7 @@ def _build(args: argparse.Namespace) -> int:
 
     open_regular(args.file, "file of captions").close()  # before the backbone is loaded
     index = build_index(read_captions(args.file), _backbone(args), args.out, args.template, args.shard_rows)
-    print(f"wrote {args.out}: {len(index)} captions of width {index.dim} in {len(index.shards)} files")
+    print(f"wrote {args.out}: {len(index)} captions of width {index.dim} in {len(index.vectors.shards)} files")
     return OK
 
 

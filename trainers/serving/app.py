@@ -1,36 +1,21 @@
-"""The web application: GET / is the page, GET /adapter says what is served, POST /predict classifies one image.
-
-The body of the POST is the image itself, with its own content type. That is easy to send, needs no copy on disk, and
-no page of another origin can send it without a preflight request, which stays unanswered. Unexpected host names
-are refused as well: they come from a foreign page whose name was made to point at this machine.
-"""
+"""The web application: GET / is the page, GET /adapter says what is served, POST /predict classifies one image."""
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
-from importlib import resources
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request
-from fastapi.responses import HTMLResponse, JSONResponse
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import ClientDisconnect
-from starlette.responses import Response
+from fastapi.responses import HTMLResponse
 
 from adaptkit import AdaptedCLIP, Prediction
 from adaptkit.contract.prediction import preprocess
 from trainers.serving.limits import DECODINGS, MAX_CLASSES, MAX_NAME, WAITING
 from trainers.serving.uploads import UploadError, open_upload
-
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; "
-    "script-src 'unsafe-inline'; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+from trainers.serving.web import Room, new_app, page, read_body
 
 
 class Classifier:
@@ -82,23 +67,11 @@ def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastA
     classifier, room = Classifier(method), Room(WAITING)
     # Threads of its own, and few: what an image took stays with the thread that decoded it, for the next one.
     workers = ThreadPoolExecutor(DECODINGS)
-    page = (resources.files("trainers.serving") / "page.html").read_text(encoding="utf-8")
-    app = FastAPI(title="adaptkit", docs_url=None, redoc_url=None)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
-
-    @app.middleware("http")
-    async def add_headers(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await answer(request)
-        response.headers.update(HEADERS)
-        return response
-
-    @app.exception_handler(UploadError)
-    async def refuse(request: Request, error: UploadError) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, status_code=error.status)
+    app, shown = new_app(hosts), page("classify.html")
 
     @app.get("/", response_class=HTMLResponse)
     async def show_page() -> str:
-        return page
+        return shown
 
     @app.get("/adapter")
     async def describe() -> dict[str, object]:
@@ -128,28 +101,6 @@ def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastA
     return app
 
 
-class Room:
-    """Places for so many uploads at a time; used by one event loop, so that it needs no lock."""
-
-    def __init__(self, places: int):
-        self.free = places
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """Hold a place.
-
-        Raises:
-            UploadError: if there is none.
-        """
-        if not self.free:
-            raise UploadError("the server is busy; send the image again in a few seconds", 503)
-        self.free -= 1
-        try:
-            yield
-        finally:
-            self.free += 1
-
-
 def class_names(written: Sequence[str]) -> list[str]:
     """The class names of a request, trimmed and without duplicates.
 
@@ -163,26 +114,3 @@ def class_names(written: Sequence[str]) -> list[str]:
         if len(name) > MAX_NAME:
             raise UploadError(f"the class name {name[:30]!r}... is longer than {MAX_NAME} characters", 422)
     return names
-
-
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """Read the image of a request, no further than the limit.
-
-    Raises:
-        UploadError: if the body is not sent as an image, or is larger than the limit.
-    """
-    kind = request.headers.get("content-type", "")
-    if not kind.startswith("image/"):
-        raise UploadError(f"the content type is {kind or 'missing'!r}; send an image as the body, as image/jpeg", 415)
-    data, too_large = bytearray(), f"the upload is larger than {max_bytes / 1e6:g} MB; send a smaller image"
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and (len(announced) > 18 or int(announced) > max_bytes):
-        raise UploadError(too_large, 413)
-    try:
-        async for chunk in request.stream():
-            data += chunk
-            if len(data) > max_bytes:
-                raise UploadError(too_large, 413)
-    except ClientDisconnect:  # Nobody reads the answer.
-        raise UploadError("the client left before the image had arrived", 400) from None
-    return bytes(data)

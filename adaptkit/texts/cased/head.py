@@ -31,13 +31,13 @@ from adaptkit.contract.registry import register_head
 from adaptkit.options import option, options
 from adaptkit.regular_file import user_path
 from adaptkit.texts.cased.candidates import CandidateOptions, candidates_or_object, stages
-from adaptkit.texts.cased.faiss_search import FaissSearch
 from adaptkit.texts.cased.index import CaptionIndex, encode
 from adaptkit.texts.cased.index_files import open_index
 from adaptkit.texts.cased.lexicon import WordFilter
 from adaptkit.texts.cased.naming import Candidate, Naming, Retrieved, pooled_vocabulary
 from adaptkit.texts.cased.scoring import caption_centroid, deduplicate, score
 from adaptkit.texts.cased.shipped import shipped_digest, shipped_index
+from adaptkit.vectors.faiss_search import FaissSearch
 
 INDEXES = "ADAPTKIT_INDEXES"  # the environment variable with the folder of indexes that saved heads name
 KEPT_TEXTS = 2**16
@@ -178,8 +178,8 @@ class Cased(Head):
         """The nearest captions of unit image features (B, D), the best first, without near-duplicates."""
         index = self.index
         if self.config.search == "faiss":
-            if self._faiss is None or self._faiss.index is not index:
-                self._faiss = FaissSearch(index, self.config.probes)
+            if self._faiss is None or self._faiss.rows is not index.vectors:
+                self._faiss = FaissSearch(index.vectors, self.config.probes)
             found = self._faiss.search(z, self.config.k)
         else:
             found = index.search(z, self.config.k)

@@ -20,11 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.vectors.rows import Found, Half, UnitRows
 
 TEMPLATE = "{}"  # captions are sentences already
-ROWS_AT_ONCE = 2**16  # of an index that are scored together
 TEXTS_AT_ONCE = 256
-Half = np.ndarray  # (n, D) float16
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,6 @@ class Encoder:
     template: str
 
 
-@dataclass(frozen=True)
-class Found:
-    """The nearest captions of some queries, the nearest first; ones as near as each other in their order."""
-
-    scores: Tensor  # (B, K)
-    places: Tensor  # (B, K) int64
-
-
 class CaptionIndex:
     """Captions with the text features of one backbone.
 
@@ -56,8 +47,8 @@ class CaptionIndex:
     """
 
     def __init__(self, name: str, captions: Sequence[str], shards: Sequence[Half], encoder: Encoder, digest: str):
-        self.name, self.captions, self.shards, self.encoder, self.digest = name, captions, shards, encoder, digest
-        self.starts = np.cumsum([0, *(len(shard) for shard in shards)])
+        self.name, self.captions, self.encoder, self.digest = name, captions, encoder, digest
+        self.vectors = UnitRows(shards)
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -65,7 +56,7 @@ class CaptionIndex:
     @property
     def dim(self) -> int:
         """Joint width D of the backbone that made it."""
-        return int(self.shards[0].shape[1])
+        return self.vectors.dim
 
     def check_backbone(self, backbone: FrozenCLIP) -> None:
         """Refuse a backbone whose text tower did not make this index.
@@ -89,14 +80,10 @@ class CaptionIndex:
 
     def rows(self, places: Sequence[int]) -> Tensor:
         """Unit rows (K, D) float32 of captions."""
-        shards = np.searchsorted(self.starts, places, side="right") - 1
-        picked = [self.shards[shard][place - self.starts[shard]] for shard, place in zip(shards, places, strict=True)]
-        return unit(np.stack(picked))
+        return self.vectors.rows(places)
 
     def search(self, queries: Tensor, count: int) -> Found:
-        """The captions with the largest inner products with unit queries (B, D); all of them where there are fewer.
-
-        Every row is compared, `ROWS_AT_ONCE` at a time.
+        """The captions with the largest inner products with unit queries (B, D): `UnitRows.search`.
 
         Example:
             ```python
@@ -108,38 +95,7 @@ class CaptionIndex:
             print(index.captions[found.places[0, 0]])
             ```
         """
-        queries = F.normalize(queries.detach().float(), dim=-1)
-        if queries.shape[1:] != (self.dim,):
-            raise ValueError(
-                f"the queries have shape {tuple(queries.shape)}; expected (B, {self.dim}), features of "
-                f"{self.encoder.model}"
-            )
-        count = min(count, len(self))
-        best = Found(queries.new_zeros(len(queries), 0), torch.zeros(len(queries), 0, dtype=torch.int64))
-        for start, shard in zip(self.starts.tolist(), self.shards, strict=False):
-            for first in range(0, len(shard), ROWS_AT_ONCE):
-                rows = unit(shard[first : first + ROWS_AT_ONCE]).to(queries.device)
-                best = _nearest(best, queries @ rows.T, start + first, count)
-        return best
-
-
-def _nearest(best: Found, scores: Tensor, first: int, count: int) -> Found:
-    """The best of what was found before and of scores (B, n) of the captions from `first` on."""
-    least = scores.topk(min(count, scores.shape[1])).values[:, -1:]
-    merged_scores, merged_places = [], []
-    for row in range(len(scores)):
-        own = (scores[row] >= least[row]).nonzero()[:, 0]  # in order, so that a stable sort keeps it among equals
-        all_scores = torch.cat([best.scores[row], scores[row, own]])
-        all_places = torch.cat([best.places[row], first + own.cpu()])
-        ranked = all_scores.sort(descending=True, stable=True)
-        merged_scores.append(ranked.values[:count])
-        merged_places.append(all_places[ranked.indices[:count].cpu()])
-    return Found(torch.stack(merged_scores), torch.stack(merged_places))
-
-
-def unit(rows: np.ndarray) -> Tensor:
-    """Rows of any float type -> float32 of length 1; half precision keeps lengths to three digits alone."""
-    return F.normalize(torch.from_numpy(np.array(rows, dtype=np.float32)), dim=-1)
+        return self.vectors.search(queries, count)
 
 
 def dtype_of(backbone: FrozenCLIP) -> str:

@@ -2,28 +2,27 @@
 
 import dataclasses
 import gzip
-import hashlib
 import io
-import json
-import shutil
-import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.options import make
-from adaptkit.regular_file import FileError, open_regular, read_json, said, user_path
-from adaptkit.texts.cased.index import TEMPLATE, CaptionIndex, Encoder, Half, encoder_of, half_rows, tidied
+from adaptkit.regular_file import FileError, open_regular, said, user_path
+from adaptkit.texts.cased.index import TEMPLATE, CaptionIndex, Encoder, encoder_of, half_rows, tidied
+from adaptkit.vectors.folder import SHARD_ROWS, Layout, new_folder, open_rows, read_meta, write_meta, write_rows
+from adaptkit.vectors.rows import Half
 
-FORMAT, FORMAT_VERSION = "adaptkit-captions", 1
-META_FILE, CAPTIONS_FILE, ENDS_FILE = "meta.json", "captions.txt", "caption_ends.npy"
-SHARD_ROWS = 2**18
-MAX_META_BYTES = 2**24
+LAYOUT = Layout(
+    what="index of captions",
+    format="adaptkit-captions",
+    version=1,
+    lines="captions.txt",
+    ends="caption_ends.npy",
+    made_by="adaptkit captions build FILE --out INDEX",
+)
 PARQUET_COLUMN = "caption"
 
 
@@ -42,33 +41,6 @@ class Meta:
     dim: int
     files: dict[str, str]  # name -> SHA-256, the shards in their order behind the captions and their ends
     sha256: str  # of these checksums together: what a head remembers of its index
-
-    @property
-    def shards(self) -> list[str]:
-        """Names of the files of rows, in order."""
-        return [name for name in self.files if name not in (CAPTIONS_FILE, ENDS_FILE)]
-
-
-class MappedLines(Sequence[str]):
-    """The lines of a memory-mapped file, by number.
-
-    Args:
-        content: its bytes.
-        ends: (N,) the byte behind each line.
-    """
-
-    def __init__(self, content: np.ndarray, ends: np.ndarray):
-        self.content, self.ends = content, ends
-
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    def __getitem__(self, place):  # type: ignore[no-untyped-def]  # int -> str, slice -> list[str]
-        if isinstance(place, slice):
-            return [self[each] for each in range(*place.indices(len(self)))]
-        place = range(len(self))[place]
-        start = 0 if place == 0 else int(self.ends[place - 1]) + 1
-        return bytes(self.content[start : int(self.ends[place])]).decode("utf-8")
 
 
 def read_captions(path: str | Path) -> Iterator[str]:
@@ -137,46 +109,19 @@ def build_index(
         index = build_index(["a cat on a mat", "a violin"], backbone, "my_captions")
         ```
     """
-    folder = user_path(folder, "index of captions")
-    if folder.exists():
-        raise FileExistsError(f"{folder} is there already; give a folder that is not, or remove it first")
     encoder = encoder_of(backbone, template)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        _write(captions, backbone, encoder, temporary, shard_rows)
-        temporary.chmod(0o755)  # a temporary folder is its owner's alone
-        temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with new_folder(folder, LAYOUT) as temporary:
+        written = write_rows(temporary, LAYOUT, _encoded(captions, backbone, template, shard_rows))
+        write_meta(temporary, LAYOUT, dataclasses.asdict(encoder), written)
     return open_index(folder, verify=False)
 
 
-def _write(captions: Iterable[str], backbone: FrozenCLIP, encoder: Encoder, folder: Path, shard_rows: int) -> None:
+def _encoded(
+    captions: Iterable[str], backbone: FrozenCLIP, template: str, shard_rows: int
+) -> Iterator[tuple[list[str], Half]]:
     remaining = (tidy for caption in captions if (tidy := tidied(caption)))
-    ends: list[int] = []
-    names: list[str] = []
-    size = dim = 0
-    with (folder / CAPTIONS_FILE).open("wb") as texts:
-        while part := list(islice(remaining, shard_rows)):
-            for caption in part:
-                line = caption.encode("utf-8")
-                texts.write(line + b"\n")
-                ends.append(size + len(line))
-                size += len(line) + 1
-            rows = half_rows(backbone, part, encoder.template)
-            dim = rows.shape[1]
-            names.append(f"embeddings_{len(names):05}.npy")
-            np.save(folder / names[-1], rows)
-    if not ends:
-        raise ValueError("there are no captions; give one a line")
-    np.save(folder / ENDS_FILE, np.array(ends, dtype=np.int64))
-    files = {name: _sha256(folder / name) for name in (CAPTIONS_FILE, ENDS_FILE, *names)}
-    meta = Meta(
-        FORMAT, FORMAT_VERSION, **dataclasses.asdict(encoder), count=len(ends), dim=dim, files=files, sha256=_of(files)
-    )
-    (folder / META_FILE).write_text(json.dumps(dataclasses.asdict(meta), indent=1) + "\n", encoding="utf-8")
+    while part := list(islice(remaining, shard_rows)):
+        yield part, half_rows(backbone, part, template)
 
 
 def open_index(folder: str | Path, verify: bool = True) -> CaptionIndex:
@@ -189,74 +134,7 @@ def open_index(folder: str | Path, verify: bool = True) -> CaptionIndex:
         FileNotFoundError: if it is not there, or one of its files is not.
         FileError: if a file is damaged, altered, or from a later version.
     """
-    place = user_path(folder, "index of captions")
-    if not place.is_dir():
-        raise FileNotFoundError(
-            f"there is no index of captions {said(folder)}; `adaptkit captions build FILE --out INDEX` makes one"
-        )
-    meta = _meta(place)
-    for name, checksum in meta.files.items() if verify else ():
-        if _sha256(place / name) != checksum:
-            raise FileError(f"{name} of the index of captions {said(folder)} was altered or damaged; build it again")
-    ends = _mapped(place / ENDS_FILE, np.dtype(np.int64), (meta.count,))
-    with open_regular(place / CAPTIONS_FILE, "file of captions") as file:
-        content = np.memmap(file, dtype=np.uint8, mode="r")
-    shards: list[Half] = [_mapped(place / name, np.dtype(np.float16), (None, meta.dim)) for name in meta.shards]
-    if not shards or sum(map(len, shards)) != meta.count or int(ends[-1]) + 1 != len(content):
-        raise FileError(f"the files of the index of captions {said(folder)} do not belong together; build it again")
+    meta = read_meta(folder, LAYOUT, Meta)
+    captions, shards = open_rows(folder, LAYOUT, meta, verify)
     encoder = Encoder(meta.model, meta.pretrained, meta.weights_sha256, meta.dtype, meta.template)
-    return CaptionIndex(place.name, MappedLines(content, ends), shards, encoder, meta.sha256)
-
-
-def _meta(place: Path) -> Meta:
-    what = f"{META_FILE} of the index of captions {said(place)}"
-    content = read_json(place / META_FILE, "description of an index of captions", MAX_META_BYTES)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise FileError(f"the {what} is none; `adaptkit captions build FILE --out INDEX` makes an index")
-    if content.get("format_version") != FORMAT_VERSION:
-        raise FileError(
-            f"the {what} has version {content.get('format_version')!r}, and this adaptkit reads {FORMAT_VERSION}; "
-            "upgrade adaptkit, or build the index again"
-        )
-    known = {field.name for field in dataclasses.fields(Meta)}
-    try:
-        meta = make(Meta, {name: content[name] for name in known})
-    except (KeyError, ValueError) as error:
-        raise FileError(f"the {what} is damaged ({error}); build the index again") from None
-    inside = all(Path(name).name == name for name in meta.files)
-    if not inside or not {CAPTIONS_FILE, ENDS_FILE} <= meta.files.keys() or _of(meta.files) != meta.sha256:
-        raise FileError(f"the {what} is damaged; build the index again")
-    return meta
-
-
-def _mapped(path: Path, dtype: np.dtype, shape: tuple[int | None, ...]) -> np.ndarray:
-    """A .npy file as a read-only map; None stands for a side of any length."""
-    with open_regular(path, "part of an index of captions") as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            its_shape, by_columns, its_dtype = read(file)
-        except ValueError as error:
-            raise FileError(f"{said(path)} is no .npy file ({error}); build the index again") from None
-        fits = len(its_shape) == len(shape) and all(b in (None, a) for a, b in zip(its_shape, shape, strict=True))
-        if its_dtype != dtype or by_columns or not fits or its_shape[0] == 0:
-            raise FileError(
-                f"{said(path)} holds {its_dtype} of shape {its_shape}, and the index needs {dtype} of shape "
-                f"{tuple('n' if side is None else side for side in shape)}; build it again"
-            )
-        start = file.tell()
-        if path.stat().st_size != start + dtype.itemsize * int(np.prod(its_shape)):
-            raise FileError(f"{said(path)} was cut off; build the index again")
-        return np.memmap(file, dtype=dtype, mode="r", offset=start, shape=its_shape)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open_regular(path, "part of an index of captions") as file:
-        while part := file.read(2**20):
-            digest.update(part)
-    return digest.hexdigest()
-
-
-def _of(files: dict[str, str]) -> str:
-    return hashlib.sha256("\n".join(f"{checksum}  {name}" for name, checksum in files.items()).encode()).hexdigest()
+    return CaptionIndex(user_path(folder, LAYOUT.what).name, captions, shards, encoder, meta.sha256)

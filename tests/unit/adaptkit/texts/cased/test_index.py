@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from adaptkit.regular_file import FileError
-from adaptkit.texts.cased.faiss_search import FaissSearch
 from adaptkit.texts.cased.index import fitting, in_memory
 from adaptkit.texts.cased.index_files import build_index, open_index, read_captions
+from adaptkit.vectors.faiss_search import FaissSearch
 from tests.helpers.models import build
 
 CAPTIONS = [
@@ -37,13 +37,13 @@ def test_a_search_finds_what_a_plain_product_does(tiny_clip, folder, monkeypatch
     assert list(index.captions) == CAPTIONS
     assert index.captions[-1] == CAPTIONS[-1]
     assert index.captions[2:4] == CAPTIONS[2:4]
-    assert [len(shard) for shard in index.shards] == [7, 7, 6]
-    assert all(isinstance(shard, np.memmap) for shard in index.shards)
+    assert [len(shard) for shard in index.vectors.shards] == [7, 7, 6]
+    assert all(isinstance(shard, np.memmap) for shard in index.vectors.shards)
     rows = F.normalize(tiny_clip.encode_text(CAPTIONS).half().float(), dim=-1)
     wanted = (F.normalize(queries(tiny_clip), dim=-1) @ index.rows(range(20)).T).sort(descending=True, stable=True)
     torch.testing.assert_close(index.rows(range(20)), rows, atol=2e-3, rtol=0)
     for rows_at_once in (3, 2**16):
-        monkeypatch.setattr("adaptkit.texts.cased.index.ROWS_AT_ONCE", rows_at_once)
+        monkeypatch.setattr("adaptkit.vectors.rows.ROWS_AT_ONCE", rows_at_once)
         found = index.search(queries(tiny_clip), 10)
         assert torch.equal(found.places, wanted.indices[:, :10])
         torch.testing.assert_close(found.scores, wanted.values[:, :10])
@@ -118,7 +118,7 @@ def test_nothing_half_written_stays(tiny_clip, tmp_path):
 
     with pytest.raises(RuntimeError, match="the disk is gone"):
         build_index(broken(), tiny_clip, tmp_path / "index")
-    with pytest.raises(ValueError, match="there are no captions"):
+    with pytest.raises(ValueError, match="nothing to put into the index of captions"):
         build_index(["", "  "], tiny_clip, tmp_path / "index")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "index").mkdir()
@@ -171,13 +171,16 @@ def test_captions_are_read_from_a_column_of_parquet(tmp_path):
 def test_faiss_that_looks_at_every_list_finds_the_same(tiny_clip):
     pytest.importorskip("faiss")
     index = in_memory([f"a dog with {n} hats" for n in range(200)], tiny_clip)
-    ours, theirs = index.search(queries(tiny_clip), 5), FaissSearch(index, probes=100).search(queries(tiny_clip), 5)
+    ours, theirs = (
+        index.search(queries(tiny_clip), 5),
+        FaissSearch(index.vectors, probes=100).search(queries(tiny_clip), 5),
+    )
     torch.testing.assert_close(theirs.scores, ours.scores, atol=2e-3, rtol=0)
     small = in_memory(CAPTIONS, tiny_clip)
-    assert FaissSearch(small, probes=1).search(queries(tiny_clip), 50).places.shape == (3, 20)
+    assert FaissSearch(small.vectors, probes=1).search(queries(tiny_clip), 50).places.shape == (3, 20)
 
 
 def test_missing_faiss_is_one_clear_error(tiny_clip, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ImportError, match="pip install faiss-cpu"):
-        FaissSearch(in_memory(CAPTIONS, tiny_clip), probes=1)
+        FaissSearch(in_memory(CAPTIONS, tiny_clip).vectors, probes=1)

@@ -1,0 +1,1 @@
+"""Rows of unit features on disk: sharded files that are memory-mapped, and their search."""

@@ -1,0 +1,231 @@
+"""The verbs `adaptkit retrieve ...`: galleries of images or texts, searched with texts and images."""
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from trainers.cli import values
+from trainers.cli.adapter.options import add_trust
+
+if TYPE_CHECKING:
+    from trainers.retrieval.gallery import Gallery, Hit, Searches
+    from trainers.retrieval.towers import PairTowers
+
+OK = 0
+MINI = "adaptkit-mini"
+HOST = "127.0.0.1"  # a gallery shows files of this machine, and to this machine alone
+
+
+def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `retrieve` to a command's verbs."""
+    retrieve = verbs.add_parser("retrieve", help="find images by texts or images, and texts by images")
+    own = retrieve.add_subparsers(dest="retrieve_verb", required=True, metavar="VERB")
+    _add_build(own)
+    _add_search(own)
+    _add_serve(own)
+
+
+def _add_build(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    build = verbs.add_parser(
+        "build",
+        help="encode images or texts into an index",
+        description="Encode the images of a folder or of a table, or the texts of a file, into an index. It answers "
+        "for this backbone and this adapter alone.",
+    )
+    build.add_argument(
+        "data",
+        type=values.path_as_text,
+        metavar="DATA",
+        help="a folder of images, a table of them, or a .txt, .txt.gz or .parquet file of texts",
+    )
+    build.add_argument("--out", type=values.path, required=True, metavar="INDEX", help="a folder that is not there yet")
+    _add_model(build)
+    build.add_argument("--path-column", type=values.text, metavar="NAME", help="of a table: the column of image paths")
+    build.add_argument(
+        "--text-column", type=values.text, metavar="NAME", help="of a table: take the texts of this column, no images"
+    )
+    build.add_argument("--encoding", type=values.text, help="of a table, such as cp1252 (default: Unicode's)")
+    build.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be read")
+    build.add_argument("--batch-size", type=values.count, default=64, help="entries at a time (default: 64)")
+    build.add_argument(
+        "--shard-rows", type=values.count, default=2**18, help="entries per file of the index (default: 262144)"
+    )
+    build.set_defaults(run=_build)
+
+
+def _add_search(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    search = verbs.add_parser("search", help="the entries of an index that are nearest to a text or an image")
+    search.add_argument("index", type=values.path_as_text, metavar="INDEX")
+    asked = search.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--text", type=values.text, help="what is looked for")
+    asked.add_argument("--image", type=values.path_as_text, metavar="FILE", help="an image in place of a text")
+    search.add_argument("--top", type=values.count, help="entries (default: 10, or all where there are fewer)")
+    search.add_argument("--json", action="store_true", help="one JSON object")
+    search.add_argument(
+        "--verify", action="store_true", help="read all files of the index first, and compare checksums"
+    )
+    _add_model(search, of_index=True)
+    _add_faiss(search)
+    search.set_defaults(run=_search)
+
+
+def _add_serve(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    serve = verbs.add_parser(
+        "serve",
+        help="search an index on a web page with thumbnails",
+        description="Serve an index to this machine: a page where texts are typed and images dropped, and GET and POST "
+        "/search for programs.",
+    )
+    serve.add_argument("index", type=values.path_as_text, metavar="INDEX")
+    serve.add_argument(
+        "--images", type=values.path, metavar="FOLDER", help="where its images are now, if they were moved"
+    )
+    serve.add_argument("--port", type=values.port, default=8080, help="default: 8080")
+    serve.add_argument("--max-mb", type=values.number(above=0), default=10.0, help="largest upload in MB (default: 10)")
+    _add_model(serve, of_index=True)
+    _add_faiss(serve)
+    serve.set_defaults(run=_serve)
+
+
+def _add_model(parser: argparse.ArgumentParser, of_index: bool = False) -> None:
+    default = "the index's, where that is adaptkit-mini" if of_index else MINI
+    parser.add_argument(
+        "--adapter", type=values.text, metavar="ADAPTER", help="a saved adapter: a folder, an archive or hf-hub:name"
+    )
+    parser.add_argument("--backbone", type=values.text, metavar="NAME", help=f"(default: {default})")
+    parser.add_argument("--pretrained", type=values.text, metavar="TAG", help="tag of its weights, such as openai")
+    parser.add_argument("--checkpoint", type=values.path, metavar="FILE", help="or a file of its weights")
+    add_trust(parser)
+    parser.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda or cuda:1")
+
+
+def _add_faiss(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--faiss", action="store_true", help="search approximately with faiss, if it is installed")
+    parser.add_argument("--probes", type=values.count, default=16, help="lists that faiss looks at (default: 16)")
+
+
+def _build(args: argparse.Namespace) -> int:
+    from trainers.retrieval.gallery import LAYOUT, build_gallery
+    from trainers.retrieval.sources import read_entries
+
+    if args.out.exists():
+        raise FileExistsError(f"{args.out} is there already; give a folder that is not, or remove it first")
+    if args.text_column is not None and args.path_column is not None:
+        raise ValueError("--path-column is of images and --text-column of texts; an index has one kind, so give one")
+    entries = read_entries(args.data, args.path_column, args.text_column, args.encoding)
+    towers = _towers(args)
+    if towers.name and not towers.adapts_texts:
+        print(f"note: {towers.name} changes no feature of a text; texts are encoded by the backbone alone")
+    for note in entries.notes:
+        print(f"note: {note}")
+    built = build_gallery(
+        entries,
+        towers,
+        args.out,
+        skip_bad=args.skip_bad,
+        batch_size=args.batch_size,
+        shard_rows=args.shard_rows,
+    )
+    for reason in built.unreadable:
+        print(f"adaptkit: left out: {reason}", file=sys.stderr)
+    gallery, left_out = built.gallery, f", {len(built.unreadable)} left out" if built.unreadable else ""
+    files = f"{len(gallery.rows.shards)} file{'s' * (len(gallery.rows.shards) > 1)}"
+    print(
+        f"wrote the {LAYOUT.what} {args.out}: {len(gallery)} {entries.kind} of width {gallery.rows.dim} in "
+        f"{files}{left_out}"
+    )
+    return OK
+
+
+def _search(args: argparse.Namespace) -> int:
+    import torch
+
+    from adaptkit.contract.images import prepared
+
+    gallery, towers = _opened(args, args.verify)
+    if args.text is not None:
+        query = towers.encode_texts([args.text])
+    else:
+        query = towers.encode_images(torch.stack([prepared(towers, args.image)]))
+    hits = gallery.search(query, min(10, len(gallery)) if args.top is None else args.top, _by(args, gallery))
+    if args.json:
+        asked = {"text": args.text} if args.text is not None else {"image": args.image}
+        results = [{"rank": rank, **_as_json(hit)} for rank, hit in enumerate(hits, start=1)]
+        print(json.dumps({**asked, "kind": gallery.meta.kind, "results": results}, ensure_ascii=False))
+    else:
+        print(*(f"{hit.similarity:.3f}  {hit.item}" for hit in hits), sep="\n")
+    return OK
+
+
+def _as_json(hit: "Hit") -> dict[str, object]:
+    return {"item": hit.item, "place": hit.place, "similarity": hit.similarity}
+
+
+def _serve(args: argparse.Namespace) -> int:
+    try:
+        import uvicorn
+
+        from trainers.serving.connections import SERVER_OPTIONS
+        from trainers.serving.gallery import make_gallery_app
+    except ImportError as error:
+        raise ImportError(f"serving needs {error.name}: pip install 'adaptkit-clip[serve]'") from error
+    from trainers.cli.adapter.serve import LOOPBACK
+
+    if args.images is not None and not args.images.is_dir():
+        raise FileNotFoundError(f"there is no folder of images {str(args.images)!r}; check --images")
+    gallery, towers = _opened(args, verify=True)
+    if args.images is not None and not gallery.image(0, args.images).is_file():
+        raise FileNotFoundError(
+            f"{str(args.images)!r} has no {gallery.items[0]!r}, the first image of the index; give the folder that its "
+            "images lie below with --images"
+        )
+    app = make_gallery_app(gallery, towers, int(args.max_mb * 1e6), LOOPBACK, args.images, _by(args, gallery))
+    print(f"serving {args.index} at http://{HOST}:{args.port} (Ctrl-C stops it)", flush=True)
+    uvicorn.run(app, host=HOST, port=args.port, **SERVER_OPTIONS)
+    return OK
+
+
+def _opened(args: argparse.Namespace, verify: bool) -> "tuple[Gallery, PairTowers]":
+    """The index, and the model that built it."""
+    from trainers.retrieval.gallery import open_gallery
+
+    gallery = open_gallery(args.index, verify)
+    towers = _towers(args, gallery)
+    gallery.check(towers)
+    return gallery, towers
+
+
+def _by(args: argparse.Namespace, gallery: "Gallery") -> "Searches | None":
+    if not args.faiss:
+        return None
+    from adaptkit.vectors.faiss_search import FaissSearch
+
+    return FaissSearch(gallery.rows, args.probes)
+
+
+def _towers(args: argparse.Namespace, gallery: "Gallery | None" = None) -> "PairTowers":
+    """The model that the options name, or adaptkit-mini.
+
+    Raises:
+        ValueError: if the index names another one and the options name none: no weights are loaded on a file's word.
+    """
+    import adaptkit
+    from adaptkit.backbone.devices import choose_device
+    from trainers.cli.adapter.options import open_any
+    from trainers.retrieval.towers import PairTowers, name_of_adapter
+
+    if args.adapter is not None:
+        if args.pretrained is not None:
+            raise ValueError("--pretrained is of a backbone by its name, and --adapter knows its own; leave it out")
+        return PairTowers(open_any(args), name_of_adapter(args.adapter))
+    if gallery is not None and args.backbone is None:
+        made_by = gallery.meta.made_by
+        named = f"--backbone {made_by.model}" + (f" --pretrained {made_by.pretrained}" if made_by.pretrained else "")
+        if made_by.adapter or made_by.model != MINI:
+            raise ValueError(
+                f"the index {args.index!r} was built with {made_by}, and a file makes no weights be loaded; name the "
+                "model: " + (f"--adapter with the place of {made_by.adapter!r}" if made_by.adapter else named)
+            )
+    name, device = args.backbone or MINI, choose_device(args.device)
+    return PairTowers(adaptkit.load_backbone(name, args.pretrained, args.checkpoint, device=device))
