@@ -64,6 +64,26 @@ def learning_sides(method: AdaptedTowers) -> tuple[bool, bool]:
     return image_features(method, images).requires_grad, text_features(method, ["a"]).requires_grad
 
 
+@torch.no_grad()
+def room_for_text(method: AdaptedTowers) -> int:
+    """How many tokens of its own a text may have; learnt prompts around it take some of the context.
+
+    Raises:
+        ValueError: if not even one token fits beside what the method puts around every text.
+    """
+    tokenizer = method.backbone.tokenizer
+    for count in range(tokenizer.context_length - tokenizer.n_special, 0, -1):
+        try:
+            text_features(method, [" ".join(["a"] * count)])
+        except ValueError:
+            continue
+        return count
+    raise ValueError(
+        f"the prompts of {type(method).__name__} fill the whole context of {tokenizer.context_length} tokens, so no "
+        "text fits beside them; lower n_ctx"
+    )
+
+
 class TrainedOnPairs(MethodWrapper):
     """A method while an objective of pairs trains it, so that both are stepped, checked and written down together.
 

@@ -97,7 +97,7 @@ def test_two_processes_learn_what_one_does(few_pairs, tmp_path):
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(few_pairs, tmp_path):
     out = tmp_path / "out"
     for made, words in (
-        (request(few_pairs, out, method="clip_adapter"), "changes the features of no image and no text"),
+        (request(few_pairs, out, method="zero_shot"), "changes the features of no image and no text"),
         (replace(request(few_pairs, out), data=tmp_path / "nothing.csv"), "nothing.csv"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=words):

@@ -46,10 +46,14 @@ class Captions:
         return (self.starts + (share * self.counts).long())[images]
 
 
-def captions_of(items: Sequence[Captioned], tokenizer: Tokenizer) -> Captions:
-    """The captions of images; one that does not fit into the context is cut at a clause or a word."""
+def captions_of(items: Sequence[Captioned], tokenizer: Tokenizer, room: int | None = None) -> Captions:
+    """The captions of images; one that is too long is cut at a clause or a word.
+
+    Args:
+        room: tokens that a caption may have; None for as many as the text tower has places for.
+    """
     written = [caption for item in items for caption in item.captions]
-    texts = tuple(fit_text(caption, tokenizer) for caption in written)
+    texts = tuple(fit_text(caption, tokenizer, room) for caption in written)
     counts = torch.tensor([len(item.captions) for item in items])
     return Captions(
         texts,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -75,8 +76,14 @@ class Guard:
     dataset: FewShotDataset
     templates: tuple[str, ...]
 
-    def accuracy(self, method: AdaptedTowers, items: Sequence[Item], looking: Looking) -> float:
-        """Zero-shot accuracy on images in percent, with the mean of the templates' features as class weights."""
+    def items(self, part: Literal["val", "test"]) -> Sequence[Item]:
+        """The images of a part; training images stand in for validation images that are not there."""
+        split = self.dataset.split
+        return split.test if part == "test" else split.val or split.train
+
+    def accuracy(self, method: AdaptedTowers, part: Literal["val", "test"], looking: Looking) -> float:
+        """Zero-shot accuracy on a part in percent, with the mean of the templates' features as class weights."""
+        items = self.items(part)
         classes = ClassSet(self.dataset.classnames, self.templates)
         prompts = [prompt for texts in classes.texts for prompt in texts]
         rows = F.normalize(encoded_texts(method, prompts, looking.precision), dim=-1)

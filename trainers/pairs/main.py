@@ -16,7 +16,7 @@ from adaptkit.artefacts.files import CONFIG_FILE
 from adaptkit.backbone.devices import choose_device
 from adaptkit.classes.templates import templates_for
 from adaptkit.contract.adapted_towers import AdaptedTowers
-from adaptkit.contract.pair_objective import PairObjective, TrainedOnPairs, learning_sides
+from adaptkit.contract.pair_objective import PairObjective, TrainedOnPairs, learning_sides, room_for_text
 from datasets_fewshot import files_hash
 from datasets_fewshot.pairs.load import load_pairs
 from trainers.compute.precision import choose_precision, choose_threads
@@ -82,8 +82,9 @@ class _Tuning:
             torch.set_num_threads(choose_threads(0, sum(t.numel() for t in self.backbone.model.parameters())))
         self.looking = Looking(choose_precision("auto", device), request.workers, KeptPixels())
         self.dataset = as_dataset(self.pairs)
-        self.captions = {part: captions_of(getattr(self.pairs, part), self.backbone.tokenizer) for part in PARTS}
         self.method = self._method()
+        tokenizer, room = self.backbone.tokenizer, room_for_text(self.method)
+        self.captions = {part: captions_of(getattr(self.pairs, part), tokenizer, room) for part in PARTS}
         self.tests = {
             part: PairTest(self.dataset, getattr(self.dataset.split, part), self.captions[part]) for part in PARTS
         }
@@ -201,7 +202,7 @@ class _Tuning:
         scores = self.tests[part].scores(method, self.looking)
         if self.guard is None:
             return scores, None
-        return scores, self.guard.accuracy(method, getattr(self.guard.dataset.split, part), self.looking)
+        return scores, self.guard.accuracy(method, part, self.looking)
 
     def _identity(self) -> str:
         """Hash of all that decides the training, so that checkpoints of another one are left alone."""

@@ -19,10 +19,10 @@ from trainers.config.training import OptimConfig, ViewConfig
 from trainers.config.values import ConfigError, check_name
 
 SECTIONS = ("OPTIM", "VIEWS", "CHECKPOINT")  # which may be set, beside those of the plugins
-# AdamW at a low rate behind a warm-up, as in fine-tuning CLIP with InfoNCE; crops that keep what captions speak of.
+# AdamW behind a warm-up, at a rate for low-rank updates and prompts; crops that keep what captions speak of.
 DEFAULTS: dict[str, object] = {
     "OPTIM.NAME": "adamw",
-    "OPTIM.LR": 2e-4,
+    "OPTIM.LR": 2e-3,
     "OPTIM.WEIGHT_DECAY": 0.01,
     "OPTIM.EPOCHS": 10,
     "OPTIM.BATCH_SIZE": 128,
