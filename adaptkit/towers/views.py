@@ -96,7 +96,8 @@ def learnt_parameters(tower: TextTower | VisionTower) -> list[nn.Parameter]:
 @contextmanager
 def without_dropout(tower: TextTower | VisionTower) -> Iterator[None]:
     """Inside the block the layers of a tower compute as in testing, and draw no random numbers."""
-    training = [module for block in tower.blocks for module in block.modules() if module.training]
+    blocks = [block for block in tower.blocks if isinstance(block, nn.Module)]
+    training = [module for block in blocks for module in block.modules() if module.training]
     for module in training:
         module.training = False
     try:
