@@ -3,8 +3,8 @@
     python -m benchmarks.pairs [--methods clip_lora,adapter,coop,vpt] [--seeds 1,2,3]
 
 Runs `adaptkit tune` as a user would, writes benchmarks/results/pairs.json and the table in docs/pairs.md. All settings
-are the defaults of the command, so nothing is chosen here; the place on the line of WiSE-FT is chosen by each run on its
-validation pairs and the guard's validation images.
+Runs `adaptkit tune` as a user would, writes benchmarks/results/pairs.json and the table in docs/pairs.md. Settings are
+the defaults of the command, so nothing is chosen here; the place on the line of WiSE-FT is chosen by each run on its
 """
 
 import argparse
