@@ -23,7 +23,14 @@ from adaptkit.towers.prompt_encoder import FullEncoder, prompt_encoder
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.token_tree import PromptTokens
 from adaptkit.towers.tree_encoder import TreeEncoder
-from adaptkit.towers.views import context_length_of, keep_text, learnt_parameters, text_tower_of, without_common_padding
+from adaptkit.towers.views import (
+    context_length_of,
+    keep_text,
+    learnt_parameters,
+    text_tower_of,
+    without_common_padding,
+    without_dropout,
+)
 from adaptkit.towers.vision import VisionTower
 from adaptkit.towers.vision_views import vision_tower_of, why_no_vision_tower
 from adaptkit.towers.watch import Kept, current, with_homes
@@ -124,7 +131,7 @@ class FrozenCLIP(nn.Module):
         if tower is None or not tower.is_causal():
             return False
         prompts = self._fixed_prompts(self.tokenize(["a", "a photo of a cat", "a photo of a dog in the snow."]))
-        with torch.no_grad():
+        with torch.no_grad(), without_dropout(tower):
             tree, full = TreeEncoder(tower, prompts)(), FullEncoder(tower, prompts)()
         tolerance = 1e-3 if self.dtype in (torch.float32, torch.float64) else 5e-2
         return bool((tree - full).norm() <= tolerance * full.norm())

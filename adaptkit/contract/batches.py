@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
 
 
@@ -64,14 +65,19 @@ class PairBatch:
         ValueError: if there are not as many images as texts as groups.
     """
 
-    images: Tensor  # (B, 3, H, W), or image features (B, D)
-    texts: Sequence[str] | Tensor  # B texts, or their token ids (B, L) int64
+    images: Tensor  # (B, 3, H, W), or features (B, D) of a frozen image tower
+    texts: Sequence[str] | Tensor  # B texts, or features (B, D) of a frozen text tower
     groups: Tensor  # (B,) int64
 
     def __post_init__(self) -> None:
         counts = len(self.images), len(self.texts), len(self.groups)
         if len(set(counts)) > 1:
             raise ValueError("{} images, {} texts and {} groups; expected as many of each".format(*counts))
+
+    def to(self, device: torch.device) -> "PairBatch":
+        """The same pairs with all tensors on a device."""
+        texts = self.texts.to(device) if isinstance(self.texts, Tensor) else self.texts
+        return PairBatch(self.images.to(device, non_blocking=True), texts, self.groups.to(device))
 
 
 Batch: TypeAlias = LabelledBatch | PairBatch

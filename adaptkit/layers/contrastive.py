@@ -40,3 +40,9 @@ def targets_of(labels: Tensor, positives: Positives) -> Tensor:
     """The targets of pairs with labels (B,): (B,) their own places, or (B, B) shared by class."""
     by_class = positives == "class" or (positives == "auto" and len(labels) > LARGE_BATCH)
     return soft_targets(labels) if by_class else torch.arange(len(labels), device=labels.device)
+
+
+def other_pairs_of_group(groups: Tensor) -> Tensor:
+    """Groups (B,) of the pairs -> (B, B), true where two different pairs are of one group."""
+    same = groups[:, None] == groups[None, :]
+    return same & ~torch.eye(len(groups), dtype=torch.bool, device=groups.device)

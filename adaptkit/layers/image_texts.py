@@ -68,18 +68,30 @@ def pair_text(name: str, caption: str, *, always: bool = False) -> str:
     return caption if says_it and not always else f"{name}: {caption}"
 
 
-def fit_text(text: str, tokenizer: Tokenizer) -> str:
-    """The text if it fits into the context, else its clauses as far as they fit, or its words."""
-    if _fits(text, tokenizer):
+def fit_text(text: str, tokenizer: Tokenizer, room: int | None = None) -> str:
+    """The text if it fits into the context, else its clauses as far as they fit, or its words.
+
+    Args:
+        room: tokens that a text may have; None for as many as the text tower has places for.
+
+    Raises:
+        ValueError: if even its first word does not fit.
+    """
+    most = tokenizer.context_length - tokenizer.n_special if room is None else room
+
+    def fits(part: str) -> bool:
+        return len(tokenizer.words(part)) <= most
+
+    if fits(text):
         return text
     clauses = [match.start() for match in CLAUSE_END.finditer(text)]
     words = [match.start() for match in re.finditer(r"\s", text)]
     for ends in (clauses, words):
         for end in reversed(ends):
             cut = text[:end].rstrip()
-            if cut and _fits(cut, tokenizer):
+            if cut and fits(cut):
                 return cut
-    raise ValueError(f"the first word of {text[:SHOWN]!r} is longer than the text tower's context; shorten it")
+    raise ValueError(f"the first word of {text[:SHOWN]!r} has more than the {most} tokens that fit; shorten it")
 
 
 def fit_texts(texts: Sequence[str], tokenizer: Tokenizer) -> list[str]:
@@ -93,7 +105,3 @@ def fit_texts(texts: Sequence[str], tokenizer: Tokenizer) -> list[str]:
             stacklevel=2,
         )
     return fitted
-
-
-def _fits(text: str, tokenizer: Tokenizer) -> bool:
-    return len(tokenizer.words(text)) + tokenizer.n_special <= tokenizer.context_length

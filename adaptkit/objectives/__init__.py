@@ -3,5 +3,18 @@
 from adaptkit.objectives.cross_entropy import CrossEntropy, CrossEntropyConfig
 from adaptkit.objectives.gist import GIST, GISTConfig
 from adaptkit.objectives.gpt4image import GPT4Image, GPT4ImageConfig
+from adaptkit.objectives.info_nce import InfoNCE, InfoNCEConfig
+from adaptkit.objectives.siglip import SigLIP, SigLIPConfig
 
-__all__ = ["GIST", "CrossEntropy", "CrossEntropyConfig", "GISTConfig", "GPT4Image", "GPT4ImageConfig"]
+__all__ = [
+    "GIST",
+    "CrossEntropy",
+    "CrossEntropyConfig",
+    "GISTConfig",
+    "GPT4Image",
+    "GPT4ImageConfig",
+    "InfoNCE",
+    "InfoNCEConfig",
+    "SigLIP",
+    "SigLIPConfig",
+]

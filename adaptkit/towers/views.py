@@ -1,6 +1,7 @@
 """The text tower of an open_clip model as a `TextTower`, or None for one of another kind; what both towers learn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 
 from open_clip.coca_model import CoCa
@@ -90,3 +91,17 @@ def learnt_parameters(tower: TextTower | VisionTower) -> list[nn.Parameter]:
     modules = [part for part in (*parts, *tower.blocks) if isinstance(part, nn.Module)]
     weights = (weight for module in modules for weight in module.parameters() if weight.requires_grad)
     return list({id(weight): weight for weight in weights}.values())
+
+
+@contextmanager
+def without_dropout(tower: TextTower | VisionTower) -> Iterator[None]:
+    """Inside the block the layers of a tower compute as in testing, and draw no random numbers."""
+    blocks = [block for block in tower.blocks if isinstance(block, nn.Module)]
+    training = [module for block in blocks for module in block.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

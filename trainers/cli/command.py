@@ -30,6 +30,7 @@ from trainers.cli import (
     settings,
     sinc,
     train,
+    tune,
 )
 from trainers.cli.adapter import convert, evaluate, explain, export, predict, serve
 
@@ -42,6 +43,7 @@ VERBS = (  # Modules with verbs, in the order of the help.
     settings,
     backbones,
     train,
+    tune,
     distill,
     predict,
     evaluate,

@@ -1,0 +1,122 @@
+"""The verb `adaptkit tune`: image-text pairs in, a judged adapter out. Heavy imports stay inside the verb."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from trainers.cli import values
+
+if TYPE_CHECKING:
+    from trainers.pairs.result import TuneRequest
+
+OK = 0
+NO_GUARD = "none"
+
+
+def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `tune` to a command's verbs."""
+    parser = verbs.add_parser(
+        "tune",
+        help="train one method on image-text pairs, compare before and after, and save it",
+        description="Train one method on image-text pairs with a contrastive objective, watch what it forgets of a "
+        "data set of classes, choose how far to go on validation pairs, and save an adapter with recall before and "
+        "after. The same command goes on from where it was stopped.",
+    )
+    parser.add_argument(
+        "method", type=values.text, metavar="METHOD", help="such as clip_lora, peft, adapter, maple, coop"
+    )
+    parser.add_argument(
+        "--pairs",
+        type=values.path_as_text,
+        required=True,
+        metavar="PATH",
+        help="a table (CSV, TSV, JSONL) of images and captions, a Karpathy JSON, an imagefolder with metadata, shards, "
+        "or mini_pairs, which is embedded",
+    )
+    parser.add_argument("--out", type=values.path, required=True, metavar="FOLDER", help="for the adapter")
+    parser.add_argument("--objective", type=values.text, default="info_nce", help="info_nce (default) or siglip")
+    parser.add_argument("--wrap", type=values.names, default=(), help="wrappers around the method, the outermost first")
+    parser.add_argument("--image-column", type=values.text, metavar="NAME", help="the column of image paths")
+    parser.add_argument("--caption-column", type=values.text, metavar="NAME", help="the column of captions")
+    parser.add_argument(
+        "--group-column", type=values.text, metavar="NAME", help="images with the same word here stay in one part"
+    )
+    parser.add_argument(
+        "--guard",
+        type=values.text,
+        metavar="NAME",
+        help="a data set whose zero-shot accuracy is watched (default: icons for the embedded backbone, else none)",
+    )
+    parser.add_argument(
+        "--most-lost",
+        type=values.number(least=0),
+        default=1.0,
+        metavar="POINTS",
+        help="of accuracy on the guard's validation images that the chosen model may lose (default: 1)",
+    )
+    parser.add_argument(
+        "--piece",
+        type=values.count,
+        default=128,
+        metavar="N",
+        help="pairs that are encoded with gradients at a time; a batch may be much larger (default: 128)",
+    )
+    parser.add_argument("--seed", type=values.seed, default=1, help="of captions, order and steps (default: 1)")
+    parser.add_argument("--backbone", type=values.text, default="adaptkit-mini", help="(default: adaptkit-mini)")
+    parser.add_argument("--pretrained", type=values.text, help="the tag of the backbone's weights, such as openai")
+    parser.add_argument("--checkpoint", type=values.path_as_text, help="a local file with the backbone's weights")
+    parser.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda or cuda:1")
+    parser.add_argument("--workers", type=values.whole(0), default=0, help="processes that decode images")
+    parser.add_argument(
+        "--processes",
+        type=values.whole(1),
+        default=1,
+        metavar="N",
+        help="processes that share each batch, one per GPU; every one sees the pairs of all (default: 1)",
+    )
+    parser.add_argument("--json", action="store_true", help="the summary as JSON")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.BATCH_SIZE 1024")
+    parser.set_defaults(run=_tune)
+
+
+def _tune(args: argparse.Namespace) -> int:
+    from trainers.pairs.main import tune
+    from trainers.pairs.report import SUMMARY_FILE, TEXT_FILE
+    from trainers.pairs.together import tune_together
+
+    request = _request(args)
+    if args.processes > 1:
+        tune_together(request, args.processes)
+    else:
+        tune(request, lambda message: print(message, file=sys.stderr))
+    if args.json:
+        print((args.out / SUMMARY_FILE).read_text(encoding="utf-8"), end="")
+        return OK
+    print((args.out / TEXT_FILE).read_text(encoding="utf-8"), end="")
+    print(f"saved in {args.out}; use it: adaptkit.load({str(args.out)!r})")
+    return OK
+
+
+def _request(args: argparse.Namespace) -> "TuneRequest":
+    from datasets_fewshot import load_dataset
+    from trainers.pairs.result import TuneRequest
+    from trainers.pairs.settings import pair_settings
+
+    name = args.guard or ("icons" if args.backbone == "adaptkit-mini" else NO_GUARD)
+    return TuneRequest(
+        data=args.pairs,
+        out=args.out,
+        settings=pair_settings(args.method, args.wrap, args.objective, args.overrides),
+        backbone=args.backbone,
+        pretrained=args.pretrained,
+        checkpoint=args.checkpoint,
+        guard=None if name == NO_GUARD else load_dataset(name),
+        most_lost=args.most_lost,
+        piece=args.piece,
+        seed=args.seed,
+        device=args.device,
+        workers=args.workers,
+        image_column=args.image_column,
+        caption_column=args.caption_column,
+        group_column=args.group_column,
+    )

@@ -1,0 +1,1 @@
+"""One training on image-text pairs, and what it changed."""

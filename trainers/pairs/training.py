@@ -1,0 +1,88 @@
+"""The training loop on image-text pairs: steps, checkpoints, and what is told after each epoch."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from adaptkit.contract.pair_objective import PairObjective, TrainedOnPairs
+from trainers.compute.seeds import derived_seed
+from trainers.config.training import OptimConfig
+from trainers.pairs.batches import PairBatches
+from trainers.pairs.cached_gradients import Pieces, backward_in_pieces
+from trainers.training.checkpoints import Checkpoints
+from trainers.training.optim import build_optimizer, set_learning_rate, step_learning_rate
+from trainers.training.state import LastGood, Progress, restore_snapshot, take_snapshot
+
+
+@dataclass(frozen=True)
+class PairTraining:
+    """What a training on pairs does in every step.
+
+    Args:
+        optim: steps and rates; a batch is `optim.batch_size` pairs.
+        pieces: how a batch is cut; its seed is that of the whole training.
+    """
+
+    optim: OptimConfig
+    pieces: Pieces
+
+
+def train_on_pairs(
+    method: TrainedOnPairs,
+    batches: PairBatches,
+    training: PairTraining,
+    checkpoints: Checkpoints | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> tuple[float, ...]:
+    """Train a method's learnt tensors in place, and return the mean loss of each epoch.
+
+    Args:
+        checkpoints: where the training is written down, and begins if it was interrupted.
+        on_epoch: called with the number of finished epochs and the mean loss of the last one.
+
+    Raises:
+        ArithmeticError: if the loss is not finite.
+    """
+    objective, team = method.objective, training.pieces.team
+    assert isinstance(objective, PairObjective)
+    optim = training.optim.with_period(len(batches))
+    named, undecayed = method.learnt_parameters(), method.undecayed()
+    learnt = list(named.values())
+    optimizer = build_optimizer(learnt, optim, [tensor for name, tensor in named.items() if name in undecayed])
+    method.train()
+    step_count = optim.step_count(len(batches))
+    progress = Progress(LastGood(0, {}))
+    if checkpoints is not None and (snapshot := checkpoints.newest()) is not None:
+        progress = restore_snapshot(snapshot, method, optimizer, team)
+    for epoch in range(progress.epoch, optim.epoch_count(len(batches))):
+        for batch in batches.epoch(epoch, skip=progress.batch):
+            if progress.steps == step_count:
+                break
+            set_learning_rate(optimizer, step_learning_rate(optim, progress.steps, epoch, step_count))
+            optimizer.zero_grad(set_to_none=True)
+            pieces = replace(training.pieces, seed=derived_seed("step", training.pieces.seed, progress.steps))
+            loss = backward_in_pieces(method.inner, objective, batch.to(method.device), pieces)
+            if optim.clip_norm:
+                torch.nn.utils.clip_grad_norm_(learnt, optim.clip_norm)
+            optimizer.step()
+            if not math.isfinite(value := float(loss)):
+                raise ArithmeticError(
+                    f"the loss is {value} in step {progress.steps + 1}; lower OPTIM.LR (now {optim.lr:g}), or set "
+                    "OPTIM.CLIP_NORM 1"
+                )
+            progress.epoch_losses.append(loss)
+            progress.steps, progress.batch = progress.steps + 1, progress.batch + 1
+            if checkpoints is not None and team.agree(checkpoints.is_due(progress.steps)):
+                taken = take_snapshot(method, optimizer, progress, team)
+                if team.leads:
+                    checkpoints.save(taken)
+        progress.losses.append(float(torch.stack(progress.epoch_losses).mean()))
+        progress.epoch, progress.batch, progress.epoch_losses = epoch + 1, 0, []
+        method.after_epoch(epoch)
+        if on_epoch is not None:
+            on_epoch(epoch + 1, progress.losses[-1])
+            method.train()
+    method.eval()
+    return tuple(progress.losses)
