@@ -4,16 +4,20 @@
     python -m benchmarks.backbones "ViT*SigLIP*"      # prints some names, writes nothing
 
 Each name is built small (`benchmarks.shrunk_models`), its features are compared with open_clip's own in float64, and
-every registered method and wrapper is made on it and must get gradients. `python -m benchmarks.readme` makes
-docs/backbones.md of the results.
+every registered method and wrapper is made on it and must get gradients (what has to be trained for a backbone before,
+such as a meta-model, is there as random numbers). `python -m benchmarks.readme` makes docs/backbones.md of the
+results.
 """
 
 import argparse
 import json
 import sys
+import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import open_clip
 import torch
@@ -30,6 +34,8 @@ from adaptkit import (
     wrapper_config,
 )
 from adaptkit.backbone.loading import MINI
+from adaptkit.features.sinc_meta import MetaModel, MetaShape, Provenance
+from adaptkit.features.sinc_meta.meta_file import write_meta_model
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower
 from benchmarks.shrunk_models import shrunk_model
@@ -142,7 +148,8 @@ def _learn(backbone: FrozenCLIP, name: str, options: Mapping[str, object], image
     torch.manual_seed(0)
     labels = torch.arange(len(images)) % len(CLASSES)
     if not name.endswith(WRAPPER):
-        method = create_method(name, backbone, CLASSES, method_config(name)(**options))
+        with _trained_before(name, backbone) as files:
+            method = create_method(name, backbone, CLASSES, method_config(name)(**options, **files))
     else:
         wrapper = name.removesuffix(WRAPPER)
         method = create_method("zero_shot", backbone, CLASSES, wrap=[(wrapper, wrapper_config(wrapper)(**options))])
@@ -154,6 +161,19 @@ def _learn(backbone: FrozenCLIP, name: str, options: Mapping[str, object], image
     assert not learnt or any(weight.grad is not None and weight.grad.abs().max() > 0 for weight in learnt.values()), (
         f"{name} gets no gradient on {backbone.name}"
     )
+
+
+@contextmanager
+def _trained_before(name: str, backbone: FrozenCLIP) -> Iterator[Mapping[str, object]]:
+    """Options that name what somebody has to have trained for a backbone; here they are random numbers."""
+    if name != "sinc_meta":
+        yield {}
+        return
+    model = MetaModel(MetaShape(backbone.embed_dim, width=16, layers=1, heads=2))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "meta_model.safetensors"
+        write_meta_model(file, model, Provenance(backbone.name, backbone.weights_hash, ("harp",), ("lute",)), {})
+        yield {"meta_model": str(file)}
 
 
 def features(backbone: FrozenCLIP) -> tuple[str, ...]:

@@ -22,14 +22,17 @@ def totals_section() -> str:
     vit = [row for row in rows if row["has_vit_blocks"]]
     others = [row for row in rows if not row["has_vit_blocks"]]
     complete = [row for row in vit if not _refused(row)]
-    token_only = [row for row in vit if _refused(row)]
+    token_only = [row for row in vit if "coop" in _refused(row)]
+    others_of_vit = [row for row in vit if _refused(row) and "coop" not in _refused(row)]
+    alone = ", ".join(sorted({name for row in others_of_vit for name in _refused(row)}))
     methods = len(rows[0]["methods"])
     worst = max(max(row["image_error"], row["text_error"]) for row in rows)
     return f"""open_clip {content["open_clip"]} has {len(rows)} names, and there are {methods} methods and wrappers.
 
 - {len(vit)} names have a vision transformer as image tower, open_clip's own or timm's. {len(complete)} of them take
-  every method and wrapper. The other {len(token_only)} have a text tower of Hugging Face, which takes token ids only:
-  they take every method that learns in the image tower or on features, and no learnt text prompts.
+  every method and wrapper. {len(token_only)} have a text tower of Hugging Face, which takes token ids only: they take
+  every method that learns in the image tower or on features, and no learnt text prompts. {len(others_of_vit)} refuse
+  {alone or "something"} alone, whose reason stands below.
 - {len(others)} names have an image tower of convolutions or of stages. They take every method that learns on features
   or in the text tower.
 - Features differ from open_clip's own by {worst:.0e} at most, relative and in float64."""

@@ -3,14 +3,14 @@
 Shards may lie in folders train/, val/ and test/, as CLIP_benchmark lays them out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from adaptkit.regular_file import decoded, parse_json, read_text
-from datasets_fewshot.images.archives import list_members, read_bytes
+from datasets_fewshot.images.archives import is_whole, list_members, read_bytes
 from datasets_fewshot.images.read import IMAGE_SUFFIXES
 from datasets_fewshot.own.found import PART_NAMES, Found, FoundImage, Part
-from datasets_fewshot.splits.validation import SplitError, check_relative
+from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError, check_relative
 
 CLASS_MEMBERS = (".cls", ".class", ".label", ".txt")  # in order of preference
 JSON_FIELDS = ("class", "classname", "class_name", "label", "cls")
@@ -35,10 +35,11 @@ def read_shards(path: Path) -> Found:
         SplitError: names the sample with an image and no class, or the shard that cannot be read.
     """
     root = path if path.is_dir() else path.parent
-    images = tuple(image for shard, part in list_shards(path) for image in _samples(root, shard, part))
+    shards = list(list_shards(path))
+    images = tuple(image for shard, part in shards for image in _samples(root, shard, part))
     if not images:
         raise SplitError(f"{path}: the shards hold no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    notes = []
+    notes = notes_of_cut([shard for shard, _ in shards if not is_whole(root / shard)], len(shards))
     if (root / TEMPLATES_FILE).is_file():
         lines = [line for line in read_text(root / TEMPLATES_FILE, "list of templates").splitlines() if line.strip()]
         example = lines[0].replace("{c}", "{}") if lines else "a photo of a {}."
@@ -47,6 +48,14 @@ def read_shards(path: Path) -> Found:
             f'--template "{example}"'
         )
     return Found(root, images, tuple(notes))
+
+
+def notes_of_cut(cut: Sequence[str], count: int) -> list[str]:
+    """A note on the shards that break off before their end mark, of so many; none if all are whole."""
+    if not cut:
+        return []
+    shown = ", ".join(cut[:NAMES_SHOWN])
+    return [f"{len(cut)} of {count} shards break off, and what may follow is missing: {shown}"]
 
 
 def list_shards(path: Path) -> Iterator[Shard]:

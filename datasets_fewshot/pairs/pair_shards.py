@@ -11,7 +11,7 @@ from pathlib import Path
 from datasets_fewshot.images.archives import is_whole, list_members, read_bytes
 from datasets_fewshot.images.read import IMAGE_SUFFIXES
 from datasets_fewshot.own.found import Part
-from datasets_fewshot.own.shards import key_and_suffix, list_shards
+from datasets_fewshot.own.shards import key_and_suffix, list_shards, notes_of_cut
 from datasets_fewshot.pairs.listed import Listed, Source
 from datasets_fewshot.pairs.sample_texts import sample_captions
 from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError, check_relative
@@ -43,9 +43,7 @@ def read_pair_shards(path: Path) -> Source:
     if broken:
         shown = ", ".join(broken[:NAMES_SHOWN])
         notes.append(f"{len(broken)} of {len(shards)} shards cannot be read and were left out: {shown}")
-    if cut:
-        shown = ", ".join(cut[:NAMES_SHOWN])
-        notes.append(f"{len(cut)} of {len(shards)} shards break off, and what may follow is missing: {shown}")
+    notes += notes_of_cut(cut, len(shards))
     return Source(path.resolve().stem, root, tuple(rows), tuple(notes))
 
 

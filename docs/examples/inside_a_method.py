@@ -64,7 +64,7 @@ print(f"after: {accuracy():.1%}")
 (context,) = method.learnt_state().values()
 table = backbone.text_tower.token_embedding.weight
 nearest = torch.cdist(context, table).argmin(dim=1)
-tokenizer = backbone.tokenizer._tokenizer
+tokenizer = backbone.tokenizer.plain
 print([tokenizer.decode([token]).strip() for token in nearest.tolist()])
 
 # %% [markdown]

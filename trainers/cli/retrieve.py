@@ -166,7 +166,7 @@ def _serve(args: argparse.Namespace) -> int:
     try:
         import uvicorn
 
-        from trainers.serving.connections import SERVER_OPTIONS
+        from trainers.serving.connections import SERVER_OPTIONS, check_port
         from trainers.serving.gallery import make_gallery_app
     except ImportError as error:
         raise ImportError(f"serving needs {error.name}: pip install 'adaptkit-clip[serve]'") from error
@@ -174,6 +174,7 @@ def _serve(args: argparse.Namespace) -> int:
 
     if args.images is not None and not args.images.is_dir():
         raise FileNotFoundError(f"there is no folder of images {str(args.images)!r}; check --images")
+    check_port(HOST, args.port)
     gallery, towers = _opened(args, verify=True)
     if args.images is not None and not gallery.image(0, args.images).is_file():
         raise FileNotFoundError(

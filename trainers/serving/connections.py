@@ -1,6 +1,7 @@
 """Connections with an end: a client that sends slowly, or nothing, is let go, and there is room for so many only."""
 
 import asyncio
+import socket
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -53,3 +54,20 @@ SERVER_OPTIONS: dict[str, Any] = {
     "timeout_keep_alive": KEEP_ALIVE_SECONDS,
     "log_level": "error",  # Not a line for each request that is no HTTP.
 }
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuse an address that the server could not listen at.
+
+    Raises:
+        OSError: if another program listens there, or this one may not.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((host, port))
+        except OSError as error:
+            raise OSError(
+                f"cannot listen at {host}, port {port} ({error.strerror}); take another with --port"
+            ) from error

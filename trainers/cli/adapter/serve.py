@@ -34,11 +34,12 @@ def _serve(args: argparse.Namespace) -> int:
         import uvicorn
 
         from trainers.serving.app import make_app
-        from trainers.serving.connections import SERVER_OPTIONS
+        from trainers.serving.connections import SERVER_OPTIONS, check_port
     except ImportError as error:
         raise ImportError(f"serving needs {error.name}: pip install 'adaptkit-clip[serve]'") from error
     if args.max_mb <= 0:
         raise ValueError(f"--max-mb {args.max_mb:g}; expected more than 0")
+    check_port(args.host, args.port)
     hosts = LOOPBACK if args.host in LOOPBACK else ("*",)
     app = make_app(open_adapter(args, least=2), int(args.max_mb * 1e6), hosts)
     if args.host not in LOOPBACK:

@@ -261,6 +261,19 @@ def test_a_damaged_shard_is_named(shards):
         load_own_data(shards)
 
 
+def test_a_shard_that_breaks_off_between_samples_is_noted(shards):
+    assert not any("break off" in note for note in load_own_data(shards).notes)
+    place = shards / "a-000.tar"
+    content = bytearray(place.read_bytes())
+    with tarfile.open(place) as tar:
+        second = tar.getmember("0002.png").offset
+    content[second : second + 16] = bytes(range(200, 216))  # tarfile takes a damaged header for the end of the file
+    place.write_bytes(bytes(content))
+    dataset = load_own_data(shards)
+    assert sum(map(len, dataset.split)) == 2
+    assert any("1 of 2 shards break off" in note and "a-000.tar" in note for note in dataset.notes)
+
+
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(0, 999), st.randoms())
 def test_a_drawn_split_uses_every_image_once_in_any_order_of_the_list(sizes, seed, random):
     items = [Item(f"{label}/{i}", label, str(label)) for label, size in enumerate(sizes) for i in range(size)]

@@ -142,6 +142,7 @@ def test_the_page_is_for_this_machine_alone(place, capsys, monkeypatch):
     assert main(["retrieve", "build", "images", "--out", "index"]) == 0
     calls = []
     monkeypatch.setattr(uvicorn, "run", lambda app, **options: calls.append(options))
+    monkeypatch.setattr("trainers.serving.connections.check_port", lambda host, port: None)
     assert main(["retrieve", "serve", "index", "--port", "9001"]) == 0
     assert [(call["host"], call["port"]) for call in calls] == [("127.0.0.1", 9001)]
     assert "serving index at http://127.0.0.1:9001" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """The server: what it answers, and what it refuses from whom."""
 
 import io
+import socket
 
 import numpy as np
 import pytest
@@ -166,8 +167,18 @@ def test_the_command_listens_on_loopback_unless_told_otherwise(tmp_path, monkeyp
     folder = create_method("zero_shot", adaptkit.load_backbone("adaptkit-mini"), CLASSES).save_pretrained(tmp_path)
     calls = []
     monkeypatch.setattr(uvicorn, "run", lambda app, **options: calls.append(options))
+    monkeypatch.setattr("trainers.serving.connections.check_port", lambda host, port: None)
     assert main(["serve", str(folder)]) == 0
     assert main(["serve", str(folder), "--host", "0.0.0.0", "--port", "9000"]) == 0
     assert [(call["host"], call["port"]) for call in calls] == [("127.0.0.1", 8080), ("0.0.0.0", 9000)]
     assert "asks for no password" in capsys.readouterr().out
     assert main(["serve", str(folder), "--max-mb", "0"]) == 2
+
+
+def test_a_port_that_is_taken_is_one_clear_error(tmp_path, capsys):
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed: the [serve] extra")
+    folder = create_method("zero_shot", adaptkit.load_backbone("adaptkit-mini"), CLASSES).save_pretrained(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", str(folder), "--port", str(port)]) == 2
+    assert f"cannot listen at 127.0.0.1, port {port}" in capsys.readouterr().err
