@@ -35,15 +35,28 @@ class TrainingFacts:
     epochs: int | None = None
     licence: str | None = None  # Licence of the learnt tensors, as the hub spells it: "mit".
     notes: tuple[str, ...] = ()
+    pairs: int = 0  # Images with captions that were trained on; 0 if there were none.
 
 
-def model_card(config: ArtefactConfig, tensors: Mapping[str, Tensor], training: TrainingFacts | None = None) -> str:
-    """Text of the model card; unknown facts are left out or said to be unknown."""
-    return f"---\n{_front_matter(config, training)}---\n\n" + "\n\n".join(_sections(config, tensors, training)) + "\n"
+def model_card(
+    config: ArtefactConfig,
+    tensors: Mapping[str, Tensor],
+    training: TrainingFacts | None = None,
+    *,
+    is_head: bool = False,
+) -> str:
+    """Text of the model card; unknown facts are left out or said to be unknown.
+
+    Args:
+        is_head: whether it answers something else than classes.
+    """
+    front = _front_matter(config, training, is_head)
+    return f"---\n{front}---\n\n" + "\n\n".join(_sections(config, tensors, training, is_head)) + "\n"
 
 
-def _front_matter(config: ArtefactConfig, training: TrainingFacts | None) -> str:
+def _front_matter(config: ArtefactConfig, training: TrainingFacts | None, is_head: bool) -> str:
     task = "image-classification" if config.bound_to_classes else "zero-shot-image-classification"
+    task = "image-feature-extraction" if is_head else task
     facts: dict[str, object] = {
         "library_name": "adaptkit",
         "pipeline_tag": task,
@@ -75,22 +88,19 @@ def _hub_name(source: WeightsSource) -> str:
     return str(published.get("hf_hub") or source.name).rstrip("/")
 
 
-def _sections(config: ArtefactConfig, tensors: Mapping[str, Tensor], training: TrainingFacts | None) -> list[str]:
+def _sections(
+    config: ArtefactConfig, tensors: Mapping[str, Tensor], training: TrainingFacts | None, is_head: bool
+) -> list[str]:
     learnt = sum(tensor.numel() for tensor in tensors.values())
-    names = ", ".join(config.classnames[:NAMES_SHOWN])
-    more = len(config.classnames) - NAMES_SHOWN
     sections = [
         f"# {config.method.name} on {config.backbone.source}",
-        f"An adapter of {learnt:,} learnt numbers, made with adaptkit. The backbone is "
+        f"{'A head' if is_head else 'An adapter'} of {learnt:,} learnt numbers, made with adaptkit. The backbone is "
         "not included; its weights have to be the very ones of the hash below.",
         "## Use",
-        _use(config),
-        "## Classes",
-        f"{len(config.classnames)}: {names}{f', and {more} more' if more > 0 else ''}.",
-        "It is bound to these classes: other names are refused."
-        if config.bound_to_classes
-        else "Other names need no new training: `method.set_classes([...])`.",
+        _use(config, is_head),
     ]
+    if not is_head:
+        sections += ["## Classes", *_classes(config)]
     if training is not None:
         sections += ["## Training and results", _training(training)]
     settings = ", ".join(f"{name} = {value!r}" for name, value in config.method.options.items()) or "none"
@@ -111,12 +121,30 @@ def _sections(config: ArtefactConfig, tensors: Mapping[str, Tensor], training: T
     return sections
 
 
-def _use(config: ArtefactConfig) -> str:
+def _classes(config: ArtefactConfig) -> list[str]:
+    if not config.classnames:
+        return ["None: `method.set_classes([...])` gives it some, and `encode_image` and `encode_text` need none."]
+    names = ", ".join(config.classnames[:NAMES_SHOWN])
+    more = len(config.classnames) - NAMES_SHOWN
+    return [
+        f"{len(config.classnames)}: {names}{f', and {more} more' if more > 0 else ''}.",
+        "It is bound to these classes: other names are refused."
+        if config.bound_to_classes
+        else "Other names need no new training: `method.set_classes([...])`.",
+    ]
+
+
+def _use(config: ArtefactConfig, is_head: bool) -> str:
     source = config.backbone.source
     given = f", backbone={source.as_call()}" if source.checkpoint else ""
+    if is_head:
+        lines = ["import adaptkit", "", f'head = adaptkit.load_head("path/to/this/folder"{given})']
+        lines.append('print(head.answers(["photo.jpg"]))')
+        return "```python\n" + "\n".join(lines) + "\n```"
     lines = ["import adaptkit", "", f'method = adaptkit.load("path/to/this/folder"{given})']
     if not config.bound_to_classes:
-        lines.append('method.set_classes(["corgi", "husky"])  # if other names are wanted')
+        why = "if other names are wanted" if config.classnames else "as it has none"
+        lines.append(f'method.set_classes(["corgi", "husky"])  # {why}')
     lines.append('for prediction in method.predict(["photo.jpg"]):')
     lines.append("    print(prediction.label, prediction.probability)")
     return "```python\n" + "\n".join(lines) + "\n```"
@@ -124,6 +152,7 @@ def _use(config: ArtefactConfig) -> str:
 
 def _training(training: TrainingFacts) -> str:
     shots = f"{training.shots} images per class" if training.shots else "no training images"
+    shots = f"{training.pairs:,} images with captions" if training.pairs else shots
     how = [
         f"{name} {value}" for name, value in (("seed", training.seed), ("epochs", training.epochs)) if value is not None
     ]

@@ -15,7 +15,7 @@ import platform
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import open_clip
 import safetensors.torch
@@ -58,6 +58,7 @@ class Savable(Protocol):
 
     backbone: FrozenCLIP
     classes: ClassSet
+    is_head: ClassVar[bool]  # whether it answers something else than classes
 
     def portable_options(self, config: object) -> object: ...
 
@@ -99,7 +100,7 @@ def save_pretrained(method: Savable, folder: str | Path, training: TrainingFacts
     config = _describe(method, hashlib.sha256(content).hexdigest())
     files = {
         TENSORS_FILE: content,
-        CARD_FILE: model_card(config, tensors, training).encode(),
+        CARD_FILE: model_card(config, tensors, training, is_head=method.is_head).encode(),
         CONFIG_FILE: config.to_json().encode(),
     }
     with ExitStack() as stack:  # All are on disk before the first takes its name; the config takes its own last.

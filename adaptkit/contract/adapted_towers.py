@@ -41,6 +41,7 @@ class AdaptedTowers(nn.Module, ABC):
 
     consumes: Consumes  # the kind of input that training and evaluation hand over; see `inputs`
     provides: frozenset[Part] = frozenset()  # optional parts that this class, or this instance, has
+    is_head: ClassVar[bool] = False  # whether it answers something else than classes
     withholds: ClassVar[frozenset[Part]] = frozenset()  # parts that a wrapper refuses, whatever its inner method has
     classes: ClassSet
     _contract: ClassVar[type["AdaptedTowers"]]  # the class whose parts do nothing, or pass on

@@ -6,6 +6,7 @@ saved and loaded as methods are; it has no classes.
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ class Head(AdaptedTowers, is_contract=True):
 
     A head writes `consumes`, `outputs` and `described`, and `loss` if it learns.
     """
+
+    is_head: ClassVar[bool] = True
 
     def __init__(self, backbone: FrozenCLIP):
         super().__init__(backbone)

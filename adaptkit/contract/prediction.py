@@ -68,7 +68,10 @@ def predictions(
         ValueError: if the method has no classes, or independent scores need an offset that is not given.
     """
     if not len(method.classes):
-        raise ValueError("the method has no classes to tell apart; give it some with set_classes(classnames)")
+        raise ValueError(
+            "the method has no classes to tell apart; give it some with set_classes(classnames), or on the command line "
+            "with --classes"
+        )
     names, neutral, was_training = method.classes.classnames, needs_neutral(method, answering), method.training
     method.eval()
     try:

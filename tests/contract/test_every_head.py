@@ -5,9 +5,21 @@ import sys
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
-from adaptkit import ArtefactError, FrozenCLIP, Head, create_head, head_class, head_config, list_heads, load, load_head
+from adaptkit import (
+    ArtefactError,
+    FrozenCLIP,
+    Head,
+    create_head,
+    head_class,
+    head_config,
+    list_heads,
+    load,
+    load_backbone,
+    load_head,
+)
 from tests.contract.test_every_method import FAMILIES
 from tests.helpers.models import build
 
@@ -58,6 +70,18 @@ def test_it_is_saved_and_loaded(name, family, tmp_path):
     with pytest.raises(ArtefactError, match="load_head"):
         load(tmp_path / "head", backbone)
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize("name", list_heads())
+def test_the_card_says_how_it_is_used(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (48, 48)).save("photo.jpg")
+    torch.manual_seed(0)
+    create_head(name, load_backbone("adaptkit-mini")).save_pretrained("path/to/this/folder")
+    card = (tmp_path / "path" / "to" / "this" / "folder" / "README.md").read_text(encoding="utf-8")
+    assert "load_head" in card
+    assert "set_classes" not in card
+    exec(card.partition("```python\n")[2].partition("```")[0], {})
 
 
 @pytest.mark.parametrize("name", list_heads())

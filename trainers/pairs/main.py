@@ -224,4 +224,11 @@ class _Tuning:
             f"{result.before.text_to_image.recall[1]:.1f} %), image to text {result.after.image_to_text.recall[1]:.1f} "
             f"% (before {result.before.image_to_text.recall[1]:.1f} %). Place on the line of WiSE-FT: {result.alpha:g}."
         )
-        return TrainingFacts(self.pairs.name, 0, seed=self.request.seed, epochs=len(result.losses), notes=(note,))
+        return TrainingFacts(
+            self.pairs.name,
+            0,
+            seed=self.request.seed,
+            epochs=len(result.losses),
+            notes=(note,),
+            pairs=result.pairs["train"],
+        )
