@@ -69,8 +69,8 @@ def predictions(
     """
     if not len(method.classes):
         raise ValueError(
-            "the method has no classes to tell apart; give it some with set_classes(classnames), or on the command line "
-            "with --classes"
+            "the method has no classes to tell apart; give it some with set_classes(classnames), or with "
+            "--classes on the command line"
         )
     names, neutral, was_training = method.classes.classnames, needs_neutral(method, answering), method.training
     method.eval()

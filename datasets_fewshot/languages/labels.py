@@ -169,7 +169,7 @@ class MultilingualLabels(Mapping[str, LanguageLabels]):
             assert labels["de"].names == (("Krähe",), ("Eiche", "Eichbaum"))
             ```
         """
-        path = user_path(place, "class names in other languages")
+        path = user_path(place, "list of class names")
         if path.is_dir():
             if templates is not None:
                 raise LabelsError(
@@ -230,7 +230,7 @@ def _templates_of(path: Path) -> tuple[str, ...]:
 
 
 def _of_json(place: str | Path, templates: str | Path | None) -> MultilingualLabels:
-    content = read_json(place, "class names in other languages")
+    content = read_json(place, "list of class names")
     own = _prompts_of(templates) if templates is not None else {}
     if not isinstance(content, dict):
         raise LabelsError(f"{said(place)} holds a {type(content).__name__}; expected {{LANG: [[indices], [names]]}}")
@@ -256,7 +256,7 @@ def _is_entry(entry: object) -> bool:
 
 def _prompts_of(path: str | Path) -> dict[str, tuple[str, ...]]:
     """Templates of a JSON file {LANG: [templates]}, by code in lower case."""
-    content = read_json(path, "templates in other languages")
+    content = read_json(path, "list of templates")
     if not isinstance(content, dict):
         raise LabelsError(f"{said(path)} holds a {type(content).__name__}; expected {{LANG: [templates]}}")
     for code, own in content.items():

@@ -17,7 +17,8 @@ from trainers.retrieval.towers import PairTowers
 
 QUICK = ["--shots", "1", "--device", "cpu"]
 # Slot -> the words of a command; FILE is the bad one, DATA a good folder of images, ADAPTER a good adapter, INDEX a
-# good index, OUT a path that does not exist before, and must not exist after an error.
+# good index, LABELS a good list of names in a language, OUT a path that does not exist before, and must not exist after
+# an error.
 SLOTS: dict[str, Sequence[str]] = {
     "bench config": ("bench", "--config", "FILE", "--dry-run"),
     "bench data": ("bench", "--data", "FILE", "--dry-run", *QUICK, "--out", "OUT"),
@@ -52,6 +53,18 @@ SLOTS: dict[str, Sequence[str]] = {
     "report": ("report", "FILE", "--out", "OUT"),
     "runs ls": ("runs", "ls", "FILE"),
     "runs show": ("runs", "show", "FILE"),
+    "tune table": ("tune", "coop", "--pairs", "FILE", "--out", "OUT", "--guard", "none", "OPTIM.STEPS", "1"),
+    "tune list": ("tune", "coop", "--pairs", "FILE", "--out", "OUT", "--guard", "none", "OPTIM.STEPS", "1"),
+    "distill data": ("distill", "--data", "FILE", "--student", "test_resnet", "--out", "OUT"),
+    "distill descriptions": ("distill", "--data", "DATA", "--descriptions", "FILE", "--out", "OUT"),
+    "languages check": ("languages", "check", "--labels", "FILE"),
+    "languages prompts": ("languages", "check", "--labels", "LABELS", "--prompts", "FILE"),
+    "languages train": ("languages", "train", "FILE", "--language", "de", "--out", "OUT"),
+    "descriptors check": ("descriptors", "check", "FILE", "--data", "DATA"),
+    "captions build": ("captions", "build", "FILE", "--out", "OUT"),
+    "name index": ("name", "IMAGE", "--index", "FILE"),
+    "grade train": ("grade", "train", "FILE", "--out", "OUT"),
+    "grade prompts": ("grade", "train", "IMAGE", "--prompts", "FILE", "--out", "OUT"),
     "retrieve build": ("retrieve", "build", "FILE", "--out", "OUT"),
     "retrieve build texts": ("retrieve", "build", "FILE", "--text-column", "caption", "--out", "OUT"),
     "retrieve build adapter": ("retrieve", "build", "DATA", "--adapter", "FILE", "--out", "OUT"),
@@ -65,6 +78,15 @@ SLOTS: dict[str, Sequence[str]] = {
 
 # Slot -> the ending of its bad file, where that tells how it is read.
 ENDINGS = {
+    "tune table": ".csv",
+    "tune list": ".json",
+    "grade train": ".csv",
+    "grade prompts": ".json",
+    "distill descriptions": ".json",
+    "languages prompts": ".json",
+    "languages train": ".tsv",
+    "descriptors check": ".json",
+    "captions build": ".txt",
     "pairs table": ".csv",
     "pairs lines": ".jsonl",
     "pairs list": ".json",
@@ -84,6 +106,7 @@ def good(tmp_path_factory, tiny_clip) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         (place / "drawn" / item.path).rename(folder / item.path.replace("/", "_"))
     create_method("coop", tiny_clip, NAMES).save_pretrained(place / "adapter")
+    (place / "labels.json").write_text('{"DE": [[0, 1], ["Katze", "Hund"]]}', encoding="utf-8")
     build_gallery(read_entries(str(place / "data")), PairTowers(tiny_clip), place / "index")
     return place
 
@@ -100,7 +123,7 @@ def words_with(good, tiny_clip, tmp_path, monkeypatch):
     def words(slot: Sequence[str], bad: str) -> list[str]:
         known = {
             "FILE": bad, "DATA": str(good / "data"), "ADAPTER": str(good / "adapter"), "IMAGE": str(image),
-            "INDEX": str(good / "index"), "OUT": str(tmp_path / "out"),
+            "INDEX": str(good / "index"), "LABELS": str(good / "labels.json"), "OUT": str(tmp_path / "out"),
         }  # fmt: skip
         return [known.get(word, word) for word in slot]
 
