@@ -29,6 +29,7 @@ from trainers.cli import (
     runs,
     settings,
     sinc,
+    texts,
     train,
     tune,
 )
@@ -54,6 +55,7 @@ VERBS = (  # Modules with verbs, in the order of the help.
     data,
     pairs,
     descriptors,
+    texts,
     report,
     runs,
     reproduce,
