@@ -51,8 +51,8 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     train.add_argument(
         "--sigma", type=values.number(least=0), metavar="X", help="deviation of the noise (default: by the width)"
     )
-    train.add_argument("--shots", type=values.whole(0), default=0, metavar="N", help="training images of a class, too")
-    train.add_argument("--hidden", type=values.whole(0), default=0, metavar="N", help="width of a hidden layer")
+    train.add_argument("--shots", type=values.count, metavar="N", help="images of a class that learn, too")
+    train.add_argument("--hidden", type=values.count, metavar="N", help="width of a hidden layer (default: none)")
     train.add_argument("--epochs", type=values.count, default=100, help="(default: 100)")
     train.add_argument("--lr", type=values.number(above=0), default=1e-2, help="(default: 0.01)")
     train.add_argument("--seed", type=values.seed, default=1, help="of drawn images, noise and order (default: 1)")
@@ -88,7 +88,7 @@ def _train(args: argparse.Namespace) -> int:
     if args.shots and args.part in ("train", "all"):
         raise ValueError(f"--part {args.part} tests on the images that --shots learns from; leave one of them out")
     with seeded(args.seed, backbone.device):
-        head = create_head("close", backbone, classnames=dataset.classnames, sigma=args.sigma, hidden=args.hidden)
+        head = create_head("close", backbone, classnames=dataset.classnames, sigma=args.sigma, hidden=args.hidden or 0)
     losses = train_on_texts(
         head,
         _texts(backbone, sentences),
@@ -105,7 +105,8 @@ def _train(args: argparse.Namespace) -> int:
         f"Accuracy {accuracy:.1f} % on {len(tested)} images ({args.part}); zero-shot on the same templates "
         f"{zero_shot:.1f} %. Learnt on {len(sentences)} texts and {len(shown)} images."
     )
-    facts = TrainingFacts(dataset.name, args.shots, seed=args.seed, epochs=args.epochs, notes=(note, *dataset.notes))
+    notes = (note, *dataset.notes)
+    facts = TrainingFacts(dataset.name, args.shots or 0, seed=args.seed, epochs=args.epochs, notes=notes)
     head.save_pretrained(args.out, facts)
     if args.json:
         content = {"accuracy": accuracy, "zero_shot": zero_shot, "images": len(tested)}

@@ -35,7 +35,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("--out", type=values.path, required=True, metavar="FOLDER", help="for the adapter")
     parser.add_argument("--objective", type=values.text, default="info_nce", help="info_nce (default) or siglip")
-    parser.add_argument("--wrap", type=values.names, default=(), help="wrappers around the method, the outermost first")
+    parser.add_argument("--wrap", type=values.names, default=[], help="wrappers around the method, the outermost first")
     parser.add_argument("--image-column", type=values.text, metavar="NAME", help="the column of image paths")
     parser.add_argument("--caption-column", type=values.text, metavar="NAME", help="the column of captions")
     parser.add_argument(
@@ -66,10 +66,10 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--pretrained", type=values.text, help="the tag of the backbone's weights, such as openai")
     parser.add_argument("--checkpoint", type=values.path_as_text, help="a local file with the backbone's weights")
     parser.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda or cuda:1")
-    parser.add_argument("--workers", type=values.whole(0), default=0, help="processes that decode images")
+    parser.add_argument("--workers", type=values.helpers, default=0, help="processes that decode images (default: 0)")
     parser.add_argument(
         "--processes",
-        type=values.whole(1),
+        type=values.processes,
         default=1,
         metavar="N",
         help="processes that share each batch, one per GPU; every one sees the pairs of all (default: 1)",

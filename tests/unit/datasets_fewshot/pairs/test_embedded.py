@@ -7,9 +7,6 @@ import pytest
 
 from adaptkit import load_backbone
 from datasets_fewshot import load_dataset
-from datasets_fewshot.mini.recipe import sources
-from datasets_fewshot.mini.recipe.captions import with_article
-from datasets_fewshot.mini.recipe.clipart_texts import plain_title
 from datasets_fewshot.mini.suite import FOLDER, MINI_DATASETS
 from datasets_fewshot.pairs.embedded import FILE
 from datasets_fewshot.pairs.load import load_pairs
@@ -46,6 +43,9 @@ def test_the_train_part_has_no_drawing_that_a_data_set_tests_on():
 
 
 def test_no_drawing_is_of_a_family_that_pre_training_saw():
+    pytest.importorskip("resvg_py", reason="the recipe of the embedded suite draws with resvg_py")
+    from datasets_fewshot.mini.recipe import sources
+
     families = {item.path.split("/")[1] for item in ITEMS if item.path.startswith("emoji.zip/")}
     assert families == {"emojitwo", "noto-v1", "twemoji"}
     assert not families & {source.key for source in (*sources.TRAIN, *sources.ICONS)}
@@ -80,6 +80,9 @@ def test_long_captions_are_composed_of_the_short_ones():
 
 
 def test_the_file_is_small_and_its_sources_are_named():
+    pytest.importorskip("resvg_py", reason="the recipe of the embedded suite draws with resvg_py")
+    from datasets_fewshot.mini.recipe import sources
+
     assert FILE.stat().st_size < 400_000
     notice = (FOLDER / "NOTICE").read_text(encoding="utf-8")
     assert sources.CLIPART_NAMES.label in notice
@@ -96,6 +99,9 @@ def test_options_of_tables_are_refused():
     [("PaintRoller_02 (B and W)", "paint roller"), ("Lemon (Wedge)", "lemon wedge"), ("R15", ""), ("", "")],
 )
 def test_titles_are_put_into_plain_words(written, plain):
+    pytest.importorskip("resvg_py", reason="the recipe of the embedded suite draws with resvg_py")
+    from datasets_fewshot.mini.recipe.clipart_texts import plain_title
+
     assert plain_title(written) == plain
 
 
@@ -110,4 +116,7 @@ def test_titles_are_put_into_plain_words(written, plain):
     ],
 )
 def test_names_get_an_article(name, said):
+    pytest.importorskip("resvg_py", reason="the recipe of the embedded suite draws with resvg_py")
+    from datasets_fewshot.mini.recipe.captions import with_article
+
     assert with_article(name) == said

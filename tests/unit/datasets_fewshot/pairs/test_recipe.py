@@ -3,6 +3,8 @@
 import pytest
 from PIL import Image
 
+pytest.importorskip("resvg_py", reason="the recipe of the embedded suite draws with resvg_py")
+
 from datasets_fewshot.mini.recipe.captions import (
     Drawing,
     chosen,
