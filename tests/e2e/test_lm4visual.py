@@ -38,19 +38,24 @@ def test_what_learns_on_a_folder_is_loaded_and_predicts_the_same(home, capsys, m
     expected = [prediction.label for prediction in loaded.predict(images)]
     capsys.readouterr()
     assert main(["predict", "mine", *map(str, images), "--json"]) == 0
-    assert [label in line for label, line in zip(expected, capsys.readouterr().out.splitlines(), strict=True)]
+    assert all(label in line for label, line in zip(expected, capsys.readouterr().out.splitlines(), strict=True))
     assert main(["explain", "mine", str(images[0]), "--out", "why.png"]) == 0
 
 
-@pytest.mark.parametrize("file_format", ["onnx", "torchscript", "torch.export"])
+BLOCK = [("lm4visual", LM4VisualConfig())]
+POOLED = [("lm4visual", LM4VisualConfig(where="pooled"))]
+MERGED = [*BLOCK, ("token_merging", TokenMergingConfig(r=3))]
+FORMATS = ("onnx", "torchscript", "torch.export")
+QUICK = (("merged", "onnx"), ("pooled", "torch.export"), ("tokens", "torchscript"))
+
+
 @pytest.mark.parametrize(
-    "wrap",
+    ("wrap", "file_format"),
     [
-        [("lm4visual", LM4VisualConfig())],
-        [("lm4visual", LM4VisualConfig(where="pooled"))],
-        [("lm4visual", LM4VisualConfig()), ("token_merging", TokenMergingConfig(r=3))],
+        pytest.param(wrap, form, id=f"{name}-{form}", marks=() if (name, form) in QUICK else pytest.mark.slow)
+        for name, wrap in (("tokens", BLOCK), ("pooled", POOLED), ("merged", MERGED))
+        for form in FORMATS
     ],
-    ids=["tokens", "pooled", "merged"],
 )
 def test_a_tower_with_a_language_block_exports(tmp_path, wrap, file_format):
     if file_format == "onnx":
