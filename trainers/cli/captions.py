@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from trainers.cli import values
 from trainers.cli.adapter.options import add_labelled_images
+from trainers.cli.given_backbone import MINI, add_backbone, backbone_of
 from trainers.cli.own_data import add_table_options
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from adaptkit.texts.cased import Cased
 
 OK = 0
-MINI = "adaptkit-mini"
+OF_INDEX = "the index's, or adaptkit-mini"
 LEAST_PER_CLASS = 5  # images, for a cluster accuracy that says something
 
 
@@ -38,7 +39,7 @@ def _add_build(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )
     build.add_argument("file", type=values.path_as_text, metavar="FILE", help=".txt, .txt.gz or .parquet")
     build.add_argument("--out", type=values.path, required=True, metavar="INDEX", help="a folder that is not there yet")
-    _add_backbone(build)
+    add_backbone(build)
     build.add_argument("--template", type=values.text, default="{}", help="what is encoded of a caption (default: {})")
     build.add_argument(
         "--shard-rows", type=values.count, default=2**18, help="captions per file of the index (default: 262144)"
@@ -53,7 +54,7 @@ def _add_search(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     search.add_argument("--text", type=values.text, help="a text in place of images")
     search.add_argument("--k", type=values.count, default=10, help="captions each (default: 10)")
     search.add_argument("--json", action="store_true", help="JSON, one object per line")
-    _add_backbone(search, of_index=True)
+    add_backbone(search, otherwise=OF_INDEX)
     search.set_defaults(run=_search)
 
 
@@ -101,19 +102,11 @@ def _add_head(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--index", type=values.path_as_text, metavar="INDEX", help="a folder that `captions build` made"
     )
-    _add_backbone(parser, of_index=True)
+    add_backbone(parser, otherwise=OF_INDEX)
     parser.add_argument("--alpha", type=values.probability, default=0.7, help="weight of the image (default: 0.7)")
     parser.add_argument("--min-count", type=values.count, default=2, help="times that a word occurs (default: 2)")
     parser.add_argument("--bigrams", action="store_true", help="let two nouns side by side be a name")
     parser.add_argument("--search", choices=("exact", "faiss"), default="exact", help="faiss for large indexes")
-
-
-def _add_backbone(parser: argparse.ArgumentParser, of_index: bool = False) -> None:
-    default = "the index's, or adaptkit-mini" if of_index else MINI
-    parser.add_argument("--backbone", type=values.text, metavar="NAME", help=f"(default: {default})")
-    parser.add_argument("--pretrained", type=values.text, metavar="TAG", help="tag of its weights, such as openai")
-    parser.add_argument("--checkpoint", type=values.path, metavar="FILE", help="or a file of its weights")
-    parser.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda or cuda:1")
 
 
 def _backbone(args: argparse.Namespace, index: str | None = None) -> "FrozenCLIP":
@@ -122,20 +115,17 @@ def _backbone(args: argparse.Namespace, index: str | None = None) -> "FrozenCLIP
     Raises:
         ValueError: if the index names another one and the options name none: no weights are loaded on a file's word.
     """
-    import adaptkit
-    from adaptkit.backbone.devices import choose_device
     from adaptkit.texts.cased.head import find_index
     from adaptkit.texts.cased.index_files import open_index
 
-    name, pretrained = args.backbone, args.pretrained
-    if name is None and index:
+    if args.backbone is None and index:
         encoder = open_index(find_index(index), verify=False).encoder
         if encoder.model != MINI:
             raise ValueError(
                 f"the index {index!r} was made with {encoder.model}, and a file makes no weights be loaded; name them: "
                 f"--backbone {encoder.model}" + (f" --pretrained {encoder.pretrained}" if encoder.pretrained else "")
             )
-    return adaptkit.load_backbone(name or MINI, pretrained, args.checkpoint, device=choose_device(args.device))
+    return backbone_of(args)
 
 
 def _head(args: argparse.Namespace) -> "Cased":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from trainers.cli import values
 from trainers.cli.adapter.options import add_adapter
+from trainers.cli.given_backbone import add_backbone, backbone_of
 
 if TYPE_CHECKING:
     from adaptkit import FrozenCLIP
@@ -60,10 +61,7 @@ def _add_train(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     train.add_argument("--crops", type=values.count, default=10, help="crops of an image (default: 10)")
     train.add_argument("--near-zero-shot", action="store_true", help="start with hundredths of the adapter's weights")
     train.add_argument("--seed", type=values.seed, default=1, help="of division, crops and steps (default: 1)")
-    train.add_argument("--backbone", type=values.text, default="adaptkit-mini", help="(default: adaptkit-mini)")
-    train.add_argument("--pretrained", type=values.text, help="the tag of the backbone's weights, such as openai")
-    train.add_argument("--checkpoint", type=values.path_as_text, help="a local file with the backbone's weights")
-    train.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda or cuda:1")
+    add_backbone(train)
     train.add_argument("--json", action="store_true", help="the numbers as JSON")
     train.set_defaults(run=_train)
 
@@ -110,8 +108,7 @@ def _read(args: argparse.Namespace) -> "GradedTable":
 def _train(args: argparse.Namespace) -> int:
     import torch
 
-    from adaptkit import TrainingFacts, create_head, load_backbone
-    from adaptkit.backbone.devices import choose_device
+    from adaptkit import TrainingFacts, create_head
     from adaptkit.heads import UniQAAdapter
     from trainers.compute.seeds import seeded
     from trainers.fit.grades import (
@@ -130,7 +127,7 @@ def _train(args: argparse.Namespace) -> int:
     train, val, test = divided(_read(args).images, args.seed)
     train = train if args.labels is None else _drawn(train, args.labels, args.seed)
     worst, best = args.range or _ends([image.grade for image in train])
-    backbone = load_backbone(args.backbone, args.pretrained, args.checkpoint, device=choose_device(args.device))
+    backbone = backbone_of(args)
     zero_shot = _zero_shot(backbone, groups, worst, best, args.crops)
     with seeded(args.seed, backbone.device):
         head = create_head(

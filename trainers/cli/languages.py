@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 from trainers.cli import values
 from trainers.cli.adapter.options import add_labelled_images
+from trainers.cli.given_backbone import add_backbone, backbone_of
 from trainers.cli.own_data import add_table_options
 
 if TYPE_CHECKING:
-    from adaptkit import FrozenCLIP
     from datasets_fewshot.languages import MultilingualLabels
 
 OK = 0
-MINI = "adaptkit-mini"
 SETTING_WORDS = {"label": "label", "english": "english_templates", "translated": "translated_templates"}
 KINDS = ("lora", "bottleneck", "embedding", "projection")
 
@@ -36,7 +35,7 @@ def _add_check(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="what files of class names in other languages hold: classes, shared names, cut names, templates",
     )
     _add_labels(check, required=True)
-    _add_backbone(check)
+    add_backbone(check)
     check.add_argument("--json", action="store_true", help="the numbers as JSON")
     check.set_defaults(run=_check)
 
@@ -66,7 +65,7 @@ def _add_eval(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         help="an English template with {}; may be repeated (default: those of the data set)",
     )
     evaluate.add_argument("--adapter", type=values.text, metavar="FOLDER", help="what `languages train` saved")
-    _add_backbone(evaluate)
+    add_backbone(evaluate)
     evaluate.add_argument("--json", action="store_true", help="the numbers as JSON")
     evaluate.set_defaults(run=_eval)
 
@@ -86,7 +85,7 @@ def _add_train(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     train.add_argument("--lr", type=values.number(above=0), help="(default: 0.0001 for lora, 0.0005 for others)")
     train.add_argument("--batch-size", type=values.count, default=256, help="(default: 256)")
     train.add_argument("--seed", type=values.seed, default=1, help="of the start and the order (default: 1)")
-    _add_backbone(train)
+    add_backbone(train)
     train.set_defaults(run=_train)
 
 
@@ -107,20 +106,6 @@ def _add_labels(parser: argparse.ArgumentParser, required: bool) -> None:
     )
 
 
-def _add_backbone(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backbone", type=values.text, default=MINI, metavar="NAME", help=f"(default: {MINI})")
-    parser.add_argument("--pretrained", type=values.text, metavar="TAG", help="tag of its weights, such as openai")
-    parser.add_argument("--checkpoint", type=values.path, metavar="FILE", help="or a file of its weights")
-    parser.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda or cuda:1")
-
-
-def _backbone(args: argparse.Namespace) -> "FrozenCLIP":
-    import adaptkit
-    from adaptkit.backbone.devices import choose_device
-
-    return adaptkit.load_backbone(args.backbone, args.pretrained, args.checkpoint, device=choose_device(args.device))
-
-
 def _labels(args: argparse.Namespace, dataset: str = "") -> "MultilingualLabels":
     """The labels that the options name, or those of the embedded emoji."""
     from datasets_fewshot.languages import MultilingualLabels, embedded_labels
@@ -136,7 +121,7 @@ def _check(args: argparse.Namespace) -> int:
     from trainers.evaluation.multilingual import MANY_CUT
 
     labels = _labels(args)
-    reader = TextReader(_backbone(args))
+    reader = TextReader(backbone_of(args))
     cut = {code: sum(any(reader.cut(names)) for names in own.names) for code, own in labels.items()}
     if args.json:
         rows = [
@@ -187,7 +172,7 @@ def _eval(args: argparse.Namespace) -> int:
     dataset = labelled_data(args)
     items = part_of(dataset, args.part)
     labels = _labels(args, dataset.name)
-    backbone = _backbone(args)
+    backbone = backbone_of(args)
     reader = TextReader(backbone)
     if args.adapter is not None:
         head = load_head(args.adapter, backbone)
@@ -232,7 +217,7 @@ def _train(args: argparse.Namespace) -> int:
         raise ValueError(f"--out {str(args.out)!r} is a file; give a folder")
     pairs = read_text_pairs(args.pairs)
     settings = LanguageTraining(args.epochs, args.lr, args.batch_size, seed=args.seed)
-    backbone = _backbone(args)
+    backbone = backbone_of(args)
     tokens = token_ids(backbone, [translated for _, translated in pairs]) if args.kind == "embedding" else ()
     with seeded(args.seed, backbone.device):
         head = create_head("babel", backbone, language=args.language, kind=args.kind, tokens=tokens)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from trainers.cli import values
 from trainers.cli.adapter.options import add_trust
+from trainers.cli.given_backbone import MINI, add_backbone, backbone_of
 
 if TYPE_CHECKING:
     from trainers.retrieval.gallery import Gallery, Hit, Searches
     from trainers.retrieval.towers import PairTowers
 
 OK = 0
-MINI = "adaptkit-mini"
 HOST = "127.0.0.1"  # a gallery shows files of this machine, and to this machine alone
 
 
@@ -89,15 +89,11 @@ def _add_serve(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 
 def _add_model(parser: argparse.ArgumentParser, of_index: bool = False) -> None:
-    default = "the index's, where that is adaptkit-mini" if of_index else MINI
     parser.add_argument(
         "--adapter", type=values.text, metavar="ADAPTER", help="a saved adapter: a folder, an archive or hf-hub:name"
     )
-    parser.add_argument("--backbone", type=values.text, metavar="NAME", help=f"(default: {default})")
-    parser.add_argument("--pretrained", type=values.text, metavar="TAG", help="tag of its weights, such as openai")
-    parser.add_argument("--checkpoint", type=values.path, metavar="FILE", help="or a file of its weights")
+    add_backbone(parser, otherwise="the index's, where that is adaptkit-mini" if of_index else MINI)
     add_trust(parser)
-    parser.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda or cuda:1")
 
 
 def _add_faiss(parser: argparse.ArgumentParser) -> None:
@@ -211,8 +207,6 @@ def _towers(args: argparse.Namespace, gallery: "Gallery | None" = None) -> "Pair
     Raises:
         ValueError: if the index names another one and the options name none: no weights are loaded on a file's word.
     """
-    import adaptkit
-    from adaptkit.backbone.devices import choose_device
     from trainers.cli.adapter.options import open_any
     from trainers.retrieval.towers import PairTowers, name_of_adapter
 
@@ -228,5 +222,4 @@ def _towers(args: argparse.Namespace, gallery: "Gallery | None" = None) -> "Pair
                 f"the index {args.index!r} was built with {made_by}, and a file makes no weights be loaded; name the "
                 "model: " + (f"--adapter with the place of {made_by.adapter!r}" if made_by.adapter else named)
             )
-    name, device = args.backbone or MINI, choose_device(args.device)
-    return PairTowers(adaptkit.load_backbone(name, args.pretrained, args.checkpoint, device=device))
+    return PairTowers(backbone_of(args))

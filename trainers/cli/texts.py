@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trainers.cli import values
 from trainers.cli.adapter.options import add_labelled_images
+from trainers.cli.given_backbone import add_backbone, backbone_of
 from trainers.cli.own_data import add_table_options
 
 if TYPE_CHECKING:
@@ -56,10 +57,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     train.add_argument("--epochs", type=values.count, default=100, help="(default: 100)")
     train.add_argument("--lr", type=values.number(above=0), default=1e-2, help="(default: 0.01)")
     train.add_argument("--seed", type=values.seed, default=1, help="of drawn images, noise and order (default: 1)")
-    train.add_argument("--backbone", type=values.text, default="adaptkit-mini", help="(default: adaptkit-mini)")
-    train.add_argument("--pretrained", type=values.text, help="the tag of the backbone's weights, such as openai")
-    train.add_argument("--checkpoint", type=values.path_as_text, help="a local file with the backbone's weights")
-    train.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda or cuda:1")
+    add_backbone(train)
     train.add_argument("--json", action="store_true", help="the numbers as JSON")
     train.set_defaults(run=_train)
 
@@ -67,8 +65,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _train(args: argparse.Namespace) -> int:
     import torch
 
-    from adaptkit import ClassSet, TrainingFacts, class_weights, create_head, load_backbone
-    from adaptkit.backbone.devices import choose_device
+    from adaptkit import ClassSet, TrainingFacts, class_weights, create_head
     from adaptkit.heads.close.training_texts import class_texts
     from adaptkit.texts.descriptions import read_descriptions
     from datasets_fewshot import draw_few_shot
@@ -83,7 +80,7 @@ def _train(args: argparse.Namespace) -> int:
     classes = ClassSet(dataset.classnames, tuple(args.template or TEMPLATES))
     described = read_descriptions(*args.descriptors) if args.descriptors else None
     sentences, labels = class_texts(classes, described)
-    backbone = load_backbone(args.backbone, args.pretrained, args.checkpoint, device=choose_device(args.device))
+    backbone = backbone_of(args)
     shown = draw_few_shot(dataset.split, args.shots, args.seed).train if args.shots else ()
     if args.shots and args.part in ("train", "all"):
         raise ValueError(f"--part {args.part} tests on the images that --shots learns from; leave one of them out")

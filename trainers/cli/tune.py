@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from trainers.cli import values
+from trainers.cli.given_backbone import add_backbone
 
 if TYPE_CHECKING:
     from trainers.pairs.result import TuneRequest
@@ -62,10 +63,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="pairs that are encoded with gradients at a time; a batch may be much larger (default: 128)",
     )
     parser.add_argument("--seed", type=values.seed, default=1, help="of captions, order and steps (default: 1)")
-    parser.add_argument("--backbone", type=values.text, default="adaptkit-mini", help="(default: adaptkit-mini)")
-    parser.add_argument("--pretrained", type=values.text, help="the tag of the backbone's weights, such as openai")
-    parser.add_argument("--checkpoint", type=values.path_as_text, help="a local file with the backbone's weights")
-    parser.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda or cuda:1")
+    add_backbone(parser)
     parser.add_argument("--workers", type=values.helpers, default=0, help="processes that decode images (default: 0)")
     parser.add_argument(
         "--processes",

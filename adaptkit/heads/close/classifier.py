@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.contract.head import Answer, Head
+from adaptkit.contract.head import Answer
 from adaptkit.contract.registry import register_head
-from adaptkit.heads.close.transfer import Transfer, TransferOptions, layers, spread
-from adaptkit.layers.full_precision import run_as
+from adaptkit.heads.close.text_head import TextHead
+from adaptkit.heads.close.transfer import TransferOptions
 from adaptkit.options import option, options
 
 
@@ -50,7 +50,7 @@ def check_names(option_name: str, names: tuple[str, ...]) -> None:
 
 
 @register_head("close", CloseConfig, touches="after")
-class Close(Head):
+class Close(TextHead):
     """Frozen image features (B, D) -> logits (B, C), learnt on text features.
 
     Example:
@@ -62,45 +62,13 @@ class Close(Head):
         ```
     """
 
-    consumes = "features"
-
     def __init__(self, backbone: FrozenCLIP, config: CloseConfig):
-        super().__init__(backbone)
+        super().__init__(backbone, config, config.hidden, len(config.classnames))
         self.config = config
-        self.transfer = Transfer(config, backbone.embed_dim)
-        self.layers = layers(backbone.embed_dim, config.hidden, len(config.classnames))
-        self.to(backbone.device)
 
-    def outputs(self, x: Tensor) -> Tensor:
-        """Frozen image features (B, D) -> logits (B, C)."""
-        return self.logits_of(self.transfer.of_images(x))
-
-    def text_outputs(self, texts: Tensor) -> Tensor:
-        """Frozen text features (B, D) -> logits (B, C), perturbed in training mode."""
-        return self.logits_of(self.transfer.of_texts(texts))
-
-    def logits_of(self, u: Tensor) -> Tensor:
-        """Unit rows (B, D) of either kind -> logits (B, C)."""
-        return run_as(self.layers, spread(u))
-
-    def mixed_loss(self, x: Tensor, targets: Tensor, is_image: Tensor) -> Tensor:
-        """Cross-entropy of features (B, D), of images where `is_image` (B,) says so, and labels (B,)."""
-        return F.cross_entropy(self.logits_of(self.transfer.of_mixed(x, is_image)), targets)
-
-    def text_loss(self, texts: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy of text features (B, D) and labels (B,)."""
-        return F.cross_entropy(self.text_outputs(texts), targets)
-
-    def loss(self, x: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy of image features (B, D) and labels (B,), without any adapter."""
-        return F.cross_entropy(self.outputs(x), targets)
-
-    def learnt_state(self) -> dict[str, Tensor]:
-        """The layers, and what the adapter has estimated or drawn."""
-        return self.training_state()
-
-    def load_learnt_state(self, state: dict[str, Tensor]) -> None:
-        self.load_training_state(state)
+    def loss_of(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy of logits (B, C) and labels (B,)."""
+        return F.cross_entropy(logits, targets)
 
     def described(self, outputs: Tensor) -> list[Answer]:
         """Label, probability, and the most probable classes, the best first."""

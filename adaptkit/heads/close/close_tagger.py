@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.contract.head import Answer, Head
+from adaptkit.contract.head import Answer
 from adaptkit.contract.registry import register_head
 from adaptkit.heads.close.classifier import check_names
-from adaptkit.heads.close.transfer import Transfer, TransferOptions, layers, spread
-from adaptkit.layers.full_precision import run_as
+from adaptkit.heads.close.text_head import TextHead
+from adaptkit.heads.close.transfer import TransferOptions
 from adaptkit.options import option, options
 
 
@@ -53,50 +53,19 @@ def asymmetric_loss(
 
 
 @register_head("close_tagger", CloseTaggerConfig, touches="after")
-class CloseTagger(Head):
+class CloseTagger(TextHead):
     """Frozen image features (B, D) -> logits (B, T) of the tags, learnt on text features."""
 
-    consumes = "features"
-
     def __init__(self, backbone: FrozenCLIP, config: CloseTaggerConfig):
-        super().__init__(backbone)
+        super().__init__(backbone, config, config.hidden, len(config.tags))
         self.config = config
-        self.transfer = Transfer(config, backbone.embed_dim)
-        self.layers = layers(backbone.embed_dim, config.hidden, len(config.tags))
-        self.to(backbone.device)
 
-    def outputs(self, x: Tensor) -> Tensor:
-        """Frozen image features (B, D) -> logits (B, T)."""
-        return self.logits_of(self.transfer.of_images(x))
-
-    def text_outputs(self, texts: Tensor) -> Tensor:
-        """Frozen text features (B, D) -> logits (B, T), perturbed in training mode."""
-        return self.logits_of(self.transfer.of_texts(texts))
-
-    def logits_of(self, u: Tensor) -> Tensor:
-        """Unit rows (B, D) of either kind -> logits (B, T)."""
-        return run_as(self.layers, spread(u))
-
-    def mixed_loss(self, x: Tensor, targets: Tensor, is_image: Tensor) -> Tensor:
-        """The loss of features (B, D), of images where `is_image` (B,) says so, and tags 0 or 1 (B, T)."""
-        return self._loss_of(self.logits_of(self.transfer.of_mixed(x, is_image)), targets)
-
-    def loss(self, x: Tensor, targets: Tensor) -> Tensor:
-        """The loss of image features (B, D) and tags 0 or 1 (B, T), without any adapter."""
-        return self._loss_of(self.outputs(x), targets)
-
-    def _loss_of(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def loss_of(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The loss of logits (B, T) and tags 0 or 1 (B, T)."""
         config = self.config
         if config.objective == "binary":
             return F.binary_cross_entropy_with_logits(logits, targets.to(logits))
         return asymmetric_loss(logits, targets.to(logits), config.gamma_positive, config.gamma_negative, config.clip)
-
-    def learnt_state(self) -> dict[str, Tensor]:
-        """The layers, and what the adapter has estimated or drawn."""
-        return self.training_state()
-
-    def load_learnt_state(self, state: dict[str, Tensor]) -> None:
-        self.load_training_state(state)
 
     def described(self, outputs: Tensor) -> list[Answer]:
         """The tags from the threshold on with their probabilities, the most probable first."""
