@@ -1,6 +1,6 @@
 """Before and after tuning on the embedded pairs: recall, zero-shot accuracy of other classes, and time.
 
-    python -m benchmarks.pairs [--methods clip_lora,adapter,coop,vpt] [--seeds 1,2,3]
+    python -m benchmarks.pairs [--methods clip_lora,adapter,coop] [--seeds 1,2,3]
 
 Runs `adaptkit tune` as a user would, writes benchmarks/results/pairs.json and the table in docs/pairs.md. All settings
 Runs `adaptkit tune` as a user would, writes benchmarks/results/pairs.json and the table in docs/pairs.md. Settings are
@@ -24,7 +24,7 @@ from trainers.cli import main as adaptkit
 OUT = RESULTS / "pairs.json"
 PAGE = ROOT / "docs" / "pairs.md"
 WAYS = ("text_to_image", "image_to_text")
-METHODS = ("clip_lora", "adapter", "coop", "vpt")
+METHODS = ("clip_lora", "adapter", "coop")
 
 
 def main() -> None:

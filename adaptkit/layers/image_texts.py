@@ -91,7 +91,10 @@ def fit_text(text: str, tokenizer: Tokenizer, room: int | None = None) -> str:
             cut = text[:end].rstrip()
             if cut and fits(cut):
                 return cut
-    raise ValueError(f"the first word of {text[:SHOWN]!r} has more than the {most} tokens that fit; shorten it")
+    raise ValueError(
+        f"the first word of {text[:SHOWN]!r} has more than the {most} tokens that fit; shorten it, or leave more "
+        "of the context to texts (fewer context tokens, such as n_ctx=4)"
+    )
 
 
 def fit_texts(texts: Sequence[str], tokenizer: Tokenizer) -> list[str]:

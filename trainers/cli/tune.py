@@ -104,7 +104,7 @@ def _request(args: argparse.Namespace) -> "TuneRequest":
     return TuneRequest(
         data=args.pairs,
         out=args.out,
-        settings=pair_settings(args.method, args.wrap, args.objective, args.overrides),
+        settings=pair_settings(args.method, args.wrap, args.objective, args.overrides, args.backbone),
         backbone=args.backbone,
         pretrained=args.pretrained,
         checkpoint=args.checkpoint,

@@ -17,7 +17,9 @@ from trainers.config.recipes import recipe_layer
 from trainers.config.settings import CheckpointConfig
 from trainers.config.training import OptimConfig, ViewConfig
 from trainers.config.values import ConfigError, check_name
+from trainers.fit.defaults import embedded_settings
 
+EMBEDDED = "adaptkit-mini"
 SECTIONS = ("OPTIM", "VIEWS", "CHECKPOINT")  # which may be set, beside those of the plugins
 # AdamW behind a warm-up, at a rate for low-rank updates and prompts; crops that keep what captions speak of.
 DEFAULTS: dict[str, object] = {
@@ -52,11 +54,14 @@ def pair_objectives() -> list[str]:
     return [name for name in OBJECTIVES.names() if objective_class(name).takes is PairBatch]
 
 
-def pair_settings(method: str, wrap: Sequence[str], objective: str, words: Sequence[str]) -> PairSettings:
+def pair_settings(
+    method: str, wrap: Sequence[str], objective: str, words: Sequence[str], backbone: str = EMBEDDED
+) -> PairSettings:
     """Resolve the settings of one training.
 
     Args:
         words: KEY VALUE KEY VALUE ..., as a user writes them.
+        backbone: the embedded one has short contexts, and so options of its own for some methods.
 
     Raises:
         ConfigError: names the key, the value and the nearest valid names.
@@ -80,7 +85,9 @@ def pair_settings(method: str, wrap: Sequence[str], objective: str, words: Seque
     ours = read_layer(nested(DEFAULTS), "of trainings on pairs", schema)
     theirs = read_layer(users, "on the command line", schema)
     training = resolve([ours, theirs], {}, schema)  # Recipes of few-shot training say nothing of pairs.
-    plugin = resolve([*recipes, theirs], {"METHOD": method}, schema)
+    short = {key: value for key, value in embedded_settings(method).items() if key.startswith(f"{method.upper()}.")}
+    embedded = read_layer(nested(short if backbone == EMBEDDED else {}), "of the embedded suite", schema)
+    plugin = resolve([*recipes, embedded, theirs], {"METHOD": method}, schema)
 
     def options(name: str) -> object:
         return from_node(schema[name.upper()], plugin[name.upper()], name.upper())
