@@ -85,6 +85,12 @@ def test_an_interrupted_training_ends_with_the_same_bits(few_pairs, tmp_path, mo
     assert all(torch.equal(tensor, gone_on[name]) for name, tensor in whole.items())
 
 
+def test_what_became_worse_is_said(few_pairs, tmp_path, capsys):
+    words = ["tune", "coop", "--pairs", str(few_pairs), "--out", str(tmp_path / "out"), "--guard", "none"]
+    assert main([*words, "OPTIM.STEPS", "1", "OPTIM.BATCH_SIZE", "32"]) == 0  # from random words
+    assert "worse than adaptkit-mini without training" in capsys.readouterr().out
+
+
 def test_two_processes_learn_what_one_does(few_pairs, tmp_path):
     words = ["OPTIM.NAME", "sgd", "OPTIM.LR", "0.1", "CLIP_LORA.DROPOUT", "0"]  # Adam would enlarge rounding
     tune(request(few_pairs, tmp_path / "one", *words), quiet)

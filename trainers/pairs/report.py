@@ -36,6 +36,11 @@ def _lines(result: TuneResult, request: TuneRequest) -> Iterator[str]:
     for place in result.places:
         guard = "" if place.guard is None else f", guard {place.guard:.1f} %"
         yield f"  alpha {place.alpha:<4g} rsum {place.rsum:.1f}{guard}"
+    if result.after.rsum < result.before.rsum:
+        yield (
+            f"worse than {request.backbone} without training: keep that, train longer (OPTIM.EPOCHS), at another rate "
+            "(OPTIM.LR), or with another method"
+        )
     if request.guard is None:
         yield "no guard: what was forgotten of other classes was not measured; --guard names a data set"
     if result.captions_cut:
