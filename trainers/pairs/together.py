@@ -5,6 +5,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from adaptkit.backbone.devices import choose_device
@@ -35,3 +36,5 @@ def _work(rank: int, request: TuneRequest, count: int, meeting: Path) -> None:
             print(message, file=sys.stderr)
 
     tune(replace(request, device=str(device)), tell, team)
+    dist.barrier()  # A process that left while another still works would end with an error now and then.
+    dist.destroy_process_group()
