@@ -85,6 +85,13 @@ def test_an_interrupted_training_ends_with_the_same_bits(few_pairs, tmp_path, mo
     assert all(torch.equal(tensor, gone_on[name]) for name, tensor in whole.items())
 
 
+def test_a_loss_that_is_not_finite_names_its_step_and_saves_nothing(few_pairs, tmp_path, capsys):
+    words = ["tune", "clip_lora", "--pairs", str(few_pairs), "--out", str(tmp_path / "out"), "--guard", "none"]
+    assert main([*words, *SHORT, "OPTIM.LR", "1e30", "OPTIM.CLIP_NORM", "0"]) == 2
+    assert "the loss is nan in step 2; lower OPTIM.LR" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "adapter_config.json").exists()
+
+
 def test_what_became_worse_is_said(few_pairs, tmp_path, capsys):
     words = ["tune", "coop", "--pairs", str(few_pairs), "--out", str(tmp_path / "out"), "--guard", "none"]
     assert main([*words, "OPTIM.STEPS", "1", "OPTIM.BATCH_SIZE", "32"]) == 0  # from random words

@@ -40,7 +40,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     distill.add_argument(
         "--skip-vision", type=values.count, default=2, help="blocks that are skipped at once (default: 2)"
     )
-    _add_shared_settings(distill)
+    _addshared_settings(distill)
     distill.set_defaults(run=_distill)
     show = own.add_parser("show", help="draw an architecture.json: which blocks run, their gates, what it costs")
     show.add_argument("file", type=values.path, metavar="FILE")
@@ -87,10 +87,10 @@ def _add_settings(parser: argparse.ArgumentParser, several: bool) -> None:
         help="such as 1,2,3" if several else "(default: 1)",
     )
     parser.add_argument("--protocol", type=values.text, help="base_to_novel (default) or few_shot")
-    _add_shared_settings(parser)
+    _addshared_settings(parser)
 
 
-def _add_shared_settings(parser: argparse.ArgumentParser) -> None:
+def _addshared_settings(parser: argparse.ArgumentParser) -> None:
     for name, kind, text in (
         ("suite", values.text, "mini (default) or paper"),
         ("root", values.path_as_text, "the folder that holds the data sets of the papers"),
@@ -106,11 +106,11 @@ def _add_shared_settings(parser: argparse.ArgumentParser) -> None:
 def settings_of(args: argparse.Namespace) -> dict[str, object]:
     """The options of `search` and `controls` as settings, without the number of skipped image blocks."""
     lists = {"METHODS": args.methods, "DATASETS": args.datasets, "SHOTS": args.shots, "SEEDS": args.seeds}
-    return _shared_settings(args, {**lists, "PROTOCOL": args.protocol, "DAS.SKIP_TEXT": args.skip_text})
+    return shared_settings(args, {**lists, "PROTOCOL": args.protocol, "DAS.SKIP_TEXT": args.skip_text})
 
 
-def _shared_settings(args: argparse.Namespace, more: dict[str, object]) -> dict[str, object]:
-    """Settings of all verbs here, with `more` before them and the pairs that the user wrote over them."""
+def shared_settings(args: argparse.Namespace, more: dict[str, object]) -> dict[str, object]:
+    """The options of a verb as settings of a bench, with `more` before them and the user's pairs over them."""
     from trainers.config.overrides import words_as_settings
 
     settings = {
@@ -194,7 +194,7 @@ def _distill(args: argparse.Namespace) -> int:
 
     images = unlabelled_images(user_path(args.images, "folder of images"), args.skip_bad)
     fixed = {"METHODS": ["zero_shot"], "WRAP": ["das"], "DAS.SKIP_VISION": args.skip_vision}
-    shared = _shared_settings(args, {**fixed, "DATA.WORKERS": args.workers})
+    shared = shared_settings(args, {**fixed, "DATA.WORKERS": args.workers})
     config = load_bench(args.config, settings=shared)
     settings = Distillation(args.steps, args.batch_size, args.lr, seed=args.seed)
     ((_, options),) = config.runs[0].wrap

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from trainers.cli import values
+from trainers.cli.das import shared_settings
 
 OK = 0
 
@@ -46,23 +47,6 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     train.set_defaults(run=_train)
 
 
-def _settings(args: argparse.Namespace) -> dict[str, object]:
-    """The options as settings of a bench, with the pairs that the user wrote over them."""
-    from trainers.config.overrides import words_as_settings
-
-    settings = {
-        "METHODS": ["zero_shot"],
-        "DATA.WORKERS": args.workers,
-        "SUITE": args.suite,
-        "DATA.ROOT": args.root,
-        "BACKBONE.NAME": args.backbone,
-        "BACKBONE.PRETRAINED": args.pretrained,
-        "DEVICE": args.device,
-    }
-    given = {key: value for key, value in settings.items() if value is not None}
-    return {**given, **words_as_settings(args.overrides)}
-
-
 def _train(args: argparse.Namespace) -> int:
     from datasets_fewshot import load_dataset
     from datasets_fewshot.store.cache_folder import cache_folder
@@ -70,7 +54,9 @@ def _train(args: argparse.Namespace) -> int:
     from trainers.config.load import load_bench
     from trainers.studies.sinc.meta_training import STEPS_OF_A_PASS, MetaTraining, train_meta_model
 
-    config = load_bench(args.config, settings=_settings(args))
+    config = load_bench(
+        args.config, settings=shared_settings(args, {"METHODS": ["zero_shot"], "DATA.WORKERS": args.workers})
+    )
     bench = open_bench(config, Path(), cache_folder() / "features")
     datasets, held_out = (
         [load_dataset(name, config.data.root) for name in names] for names in (args.datasets, args.hold_out)

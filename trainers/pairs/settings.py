@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from adaptkit.backbone.loading import MINI
 from adaptkit.contract.batches import PairBatch
 from adaptkit.contract.registry import (
     OBJECTIVES,
@@ -19,7 +20,6 @@ from trainers.config.training import OptimConfig, ViewConfig
 from trainers.config.values import ConfigError, check_name
 from trainers.fit.defaults import embedded_settings
 
-EMBEDDED = "adaptkit-mini"
 SECTIONS = ("OPTIM", "VIEWS", "CHECKPOINT")  # which may be set, beside those of the plugins
 # AdamW behind a warm-up, at a rate for low-rank updates and prompts; crops that keep what captions speak of.
 DEFAULTS: dict[str, object] = {
@@ -55,7 +55,7 @@ def pair_objectives() -> list[str]:
 
 
 def pair_settings(
-    method: str, wrap: Sequence[str], objective: str, words: Sequence[str], backbone: str = EMBEDDED
+    method: str, wrap: Sequence[str], objective: str, words: Sequence[str], backbone: str = MINI
 ) -> PairSettings:
     """Resolve the settings of one training.
 
@@ -86,7 +86,7 @@ def pair_settings(
     theirs = read_layer(users, "on the command line", schema)
     training = resolve([ours, theirs], {}, schema)  # Recipes of few-shot training say nothing of pairs.
     short = {key: value for key, value in embedded_settings(method).items() if key.startswith(f"{method.upper()}.")}
-    embedded = read_layer(nested(short if backbone == EMBEDDED else {}), "of the embedded suite", schema)
+    embedded = read_layer(nested(short if backbone == MINI else {}), "of the embedded suite", schema)
     plugin = resolve([*recipes, embedded, theirs], {"METHOD": method}, schema)
 
     def options(name: str) -> object:

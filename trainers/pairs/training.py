@@ -12,6 +12,7 @@ from trainers.config.training import OptimConfig
 from trainers.pairs.batches import PairBatches
 from trainers.pairs.cached_gradients import Pieces, backward_in_pieces
 from trainers.training.checkpoints import Checkpoints
+from trainers.training.few_shot import CHECK_EVERY
 from trainers.training.optim import build_optimizer, set_learning_rate, step_learning_rate
 from trainers.training.state import LastGood, Progress, restore_snapshot, take_snapshot
 
@@ -67,17 +68,16 @@ def train_on_pairs(
             if optim.clip_norm:
                 torch.nn.utils.clip_grad_norm_(learnt, optim.clip_norm)
             optimizer.step()
-            if not math.isfinite(value := float(loss)):
-                raise ArithmeticError(
-                    f"the loss is {value} in step {progress.steps + 1}; lower OPTIM.LR (now {optim.lr:g}), or set "
-                    "OPTIM.CLIP_NORM 1"
-                )
             progress.epoch_losses.append(loss)
             progress.steps, progress.batch = progress.steps + 1, progress.batch + 1
-            if checkpoints is not None and team.agree(checkpoints.is_due(progress.steps)):
+            is_due = checkpoints is not None and team.agree(checkpoints.is_due(progress.steps))
+            if is_due or progress.steps % CHECK_EVERY == 0:
+                _check_finite(progress, optim)
+            if checkpoints is not None and is_due:
                 taken = take_snapshot(method, optimizer, progress, team)
                 if team.leads:
                     checkpoints.save(taken)
+        _check_finite(progress, optim)
         progress.losses.append(float(torch.stack(progress.epoch_losses).mean()))
         progress.epoch, progress.batch, progress.epoch_losses = epoch + 1, 0, []
         method.after_epoch(epoch)
@@ -86,3 +86,13 @@ def train_on_pairs(
             method.train()
     method.eval()
     return tuple(progress.losses)
+
+
+def _check_finite(progress: Progress, optim: OptimConfig) -> None:
+    """Look at the losses of the epoch under way, which waits for the device."""
+    for index, value in enumerate(torch.stack(progress.epoch_losses).tolist(), start=1):
+        if not math.isfinite(value):
+            step = progress.steps - len(progress.epoch_losses) + index
+            raise ArithmeticError(
+                f"the loss is {value} in step {step}; lower OPTIM.LR (now {optim.lr:g}), or set OPTIM.CLIP_NORM 1"
+            )
