@@ -62,9 +62,8 @@ class PairTest:
     items: Sequence[Item]
     captions: Captions
 
-    def scores(self, method: AdaptedTowers, looking: Looking) -> PairScores:
-        """Recall, ranks and mean average precision of a method."""
-        images = encoded_images(method, self.dataset, self.items, looking)
+    def scores(self, method: AdaptedTowers, images: Tensor, looking: Looking) -> PairScores:
+        """Recall, ranks and mean average precision of a method, whose features (N, D) of the images are given."""
         texts = encoded_texts(method, self.captions.texts, looking.precision)
         return pair_scores(images, texts, self.captions.image)
 
@@ -81,13 +80,15 @@ class Guard:
         split = self.dataset.split
         return split.test if part == "test" else split.val or split.train
 
-    def accuracy(self, method: AdaptedTowers, part: Literal["val", "test"], looking: Looking) -> float:
-        """Zero-shot accuracy on a part in percent, with the mean of the templates' features as class weights."""
-        items = self.items(part)
+    def accuracy(self, method: AdaptedTowers, part: Literal["val", "test"], images: Tensor, looking: Looking) -> float:
+        """Zero-shot accuracy on a part in percent, with the mean of the templates' features as class weights.
+
+        Args:
+            images: the method's features (N, D) of the part's images.
+        """
         classes = ClassSet(self.dataset.classnames, self.templates)
         prompts = [prompt for texts in classes.texts for prompt in texts]
         rows = F.normalize(encoded_texts(method, prompts, looking.precision), dim=-1)
         weights = F.normalize(rows.view(len(classes), -1, rows.shape[1]).mean(dim=1), dim=-1)  # (C, D)
-        images = F.normalize(encoded_images(method, self.dataset, items, looking), dim=-1)
-        labels = torch.tensor([item.label for item in items], device=images.device)
-        return 100 * float(((images @ weights.T).argmax(dim=1) == labels).float().mean())
+        labels = torch.tensor([item.label for item in self.items(part)], device=images.device)
+        return 100 * float(((F.normalize(images, dim=-1) @ weights.T).argmax(dim=1) == labels).float().mean())

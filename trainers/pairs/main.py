@@ -3,12 +3,13 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from adaptkit import AdaptedCLIP, TrainingFacts, create_method, create_objective, load_backbone
 from adaptkit.artefacts.atomic_file import is_half_written
@@ -17,7 +18,7 @@ from adaptkit.backbone.devices import choose_device
 from adaptkit.classes.templates import templates_for
 from adaptkit.contract.adapted_towers import AdaptedTowers
 from adaptkit.contract.pair_objective import PairObjective, TrainedOnPairs, learning_sides, room_for_text
-from datasets_fewshot import files_hash
+from datasets_fewshot import FewShotDataset, Item, files_hash
 from datasets_fewshot.pairs.load import load_pairs
 from trainers.compute.precision import choose_precision, choose_threads
 from trainers.compute.seeds import derived_seed, seeded
@@ -83,6 +84,7 @@ class _Tuning:
         self.looking = Looking(choose_precision("auto", device), request.workers, KeptPixels())
         self.dataset = as_dataset(self.pairs)
         self.method = self._method()
+        self.frozen_images: dict[tuple[str, tuple[Item, ...]], Tensor] = {}
         tokenizer, room = self.backbone.tokenizer, room_for_text(self.method)
         self.captions = {part: captions_of(getattr(self.pairs, part), tokenizer, room) for part in PARTS}
         self.tests = {
@@ -199,10 +201,21 @@ class _Tuning:
 
     def _judged(self, method: AdaptedTowers, part: Literal["val", "test"]) -> tuple[PairScores, float | None]:
         """Scores on the pairs of a part, and accuracy on the guard's images of the same part."""
-        scores = self.tests[part].scores(method, self.looking)
-        if self.guard is None:
+        test, guard = self.tests[part], self.guard
+        scores = test.scores(method, self._images(method, test.dataset, test.items), self.looking)
+        if guard is None:
             return scores, None
-        return scores, self.guard.accuracy(method, part, self.looking)
+        images = self._images(method, guard.dataset, guard.items(part))
+        return scores, guard.accuracy(method, part, images, self.looking)
+
+    def _images(self, method: AdaptedTowers, dataset: FewShotDataset, items: Sequence[Item]) -> Tensor:
+        """Features (N, D) of images; those of a side that does not learn are encoded once."""
+        if method is not self.method or self.learns[0]:
+            return encoded_images(method, dataset, items, self.looking)
+        key = (dataset.name, tuple(items))
+        if key not in self.frozen_images:
+            self.frozen_images[key] = encoded_images(method, dataset, items, self.looking)
+        return self.frozen_images[key]
 
     def _identity(self) -> str:
         """Hash of all that decides the training, so that checkpoints of another one are left alone."""
