@@ -2,9 +2,9 @@
 
     python -m benchmarks.pairs [--methods clip_lora,adapter,coop] [--seeds 1,2,3]
 
-Runs `adaptkit tune` as a user would, writes benchmarks/results/pairs.json and the table in docs/pairs.md. All settings
 Runs `adaptkit tune` as a user would, writes benchmarks/results/pairs.json and the table in docs/pairs.md. Settings are
 the defaults of the command, so nothing is chosen here; the place on the line of WiSE-FT is chosen by each run on its
+validation pairs and on the guard's validation images.
 """
 
 import argparse

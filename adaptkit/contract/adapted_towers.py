@@ -18,7 +18,7 @@ from adaptkit.backbone.inputs import Consumes, convert
 from adaptkit.classes.class_set import ClassSet
 
 # Parts of the contract that a method may leave out; `provides` names the ones that it has.
-Part = Literal["prepare", "tune", "class_weights", "backward", "image_tokens", "encode_text"]
+Part = Literal["prepare", "tune", "class_weights", "backward", "image_tokens", "encode_text", "text_features_of"]
 PARTS: tuple[Part, ...] = get_args(Part)
 READY_MADE: frozenset[Part] = frozenset({"image_tokens", "encode_text"})  # may be declared without being written
 
@@ -87,6 +87,18 @@ class AdaptedTowers(nn.Module, ABC):
                 "backbone, or take a method that adapts the text tower, such as clip_lora"
             )
         return self.backbone.encode_text(texts)
+
+    def text_features_of(self, features: Tensor) -> Tensor:
+        """Features (N, D) of the frozen text tower -> text features (N, D), as `encode_text` has of the texts.
+
+        A method that learns behind the text tower writes it, so that a training encodes every text once.
+
+        Raises:
+            TypeError: if what is learnt on the text side does not stand behind the frozen tower.
+        """
+        raise TypeError(
+            f"{type(self).__name__} learns nothing behind the text tower alone; give the texts to `encode_text`"
+        )
 
     def undecayed(self) -> set[str]:
         """Names of the learnt tensors that take no weight decay, whatever the optimiser's is."""

@@ -55,18 +55,23 @@ class LabelledBatch:
             raise ValueError(f"{len(self.x)} examples have places of shape {tuple(self.places.shape)}; expected (B,)")
 
 
+# A text, or the n texts of a pair; None where one is missing.
+PairText: TypeAlias = str | Sequence[str | None]
+
+
 @dataclass(frozen=True)
 class PairBatch:
     """Images with texts that describe them, pair by pair.
 
     Pairs of one group belong together, as the five captions of a photograph do: they are no negatives of each other.
+    An objective that writes texts of its own has n texts for each pair, of which some may be missing.
 
     Raises:
         ValueError: if there are not as many images as texts as groups.
     """
 
-    images: Tensor  # (B, 3, H, W), or features (B, D) of a frozen image tower
-    texts: Sequence[str] | Tensor  # B texts, or features (B, D) of a frozen text tower
+    images: Tensor  # (B, 3, H, W), features (B, D) of the frozen image tower, or rows (B, ...) of a side that is frozen
+    texts: Sequence[PairText] | Tensor  # B texts, or features (B, D), (B, n, D) of the frozen text tower
     groups: Tensor  # (B,) int64
 
     def __post_init__(self) -> None:

@@ -62,6 +62,9 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         return self.inner.encode_text(texts)
 
+    def text_features_of(self, features: Tensor) -> Tensor:
+        return self.inner.text_features_of(features)
+
     def logits(self, x: Tensor) -> Tensor:
         return self.inner.logits(self.inner_input(x))
 

@@ -43,7 +43,7 @@ class CLIPAdapter(AdaptedCLIP):
 
     consumes = "features"
     takes_sentences = True
-    provides = frozenset({"class_weights", "encode_text"})
+    provides = frozenset({"class_weights", "encode_text", "text_features_of"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CLIPAdapterConfig):
         super().__init__(backbone, classes)
@@ -76,7 +76,10 @@ class CLIPAdapter(AdaptedCLIP):
             return self._adapted_image(at_least_fp32(x))
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        return self._adapted_text(F.normalize(at_least_fp32(self.backbone.encode_text(texts)), dim=-1))
+        return self.text_features_of(self.backbone.encode_text(texts))
+
+    def text_features_of(self, features: Tensor) -> Tensor:
+        return self._adapted_text(F.normalize(at_least_fp32(features), dim=-1))
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels)

@@ -1,6 +1,7 @@
 """Seeded batches of image-text pairs: every epoch shows each image once, with one of its captions.
 
-A side that a training does not change is encoded once, before the first step.
+A side that a training does not change is encoded once, before the first step; a method that learns behind the towers
+is given their features.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from adaptkit.backbone.preprocess import PreprocessConfig
 from adaptkit.backbone.tokenizer import Tokenizer
-from adaptkit.contract.batches import PairBatch
+from adaptkit.contract.batches import PairBatch, PairText
 from adaptkit.layers.image_texts import fit_text
 from datasets_fewshot import FewShotDataset, Item, Split
 from datasets_fewshot.pairs.pair_set import Captioned, PairSet
@@ -23,6 +24,7 @@ from trainers.feeding.batches import load_batches
 from trainers.feeding.encoder import ViewImages
 from trainers.feeding.kept_pixels import KeptPixels
 from trainers.feeding.views import batch_bounds, epoch_order
+from trainers.pairs.written_texts import WrittenTexts
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Captions:
     """The captions of N images, one after the other, cut to what the text tower reads."""
 
     texts: tuple[str, ...]  # M of them
+    written: tuple[tuple[str, ...], ...]  # the captions of each image as they are in the data
     image: Tensor  # (M,) int64, the image that each describes
     starts: Tensor  # (N,) int64, the place of each image's first caption
     cut: int  # how many were too long
@@ -57,6 +60,7 @@ def captions_of(items: Sequence[Captioned], tokenizer: Tokenizer, room: int | No
     counts = torch.tensor([len(item.captions) for item in items])
     return Captions(
         texts,
+        tuple(tuple(item.captions) for item in items),
         torch.arange(len(items)).repeat_interleave(counts),
         counts.cumsum(0) - counts,
         sum(text != caption for text, caption in zip(texts, written, strict=True)),
@@ -80,8 +84,10 @@ class PairBatches:
     Args:
         dataset: the images, of whose training list the captions are.
         groups: (N,) int64, images of one group are no negatives of each other.
-        image_features: (N, D) of a frozen image tower; None where images are decoded for every batch.
-        text_features: (M, D) of a frozen text tower; None where texts are encoded for every batch.
+        image_features: (N, D) of a frozen image tower, or other rows (N, ...) of a side that does not learn; None
+            where images are decoded for every batch.
+        text_features: the same of texts (M, D); None where texts are encoded for every batch, or written for it.
+        written: the texts that an objective writes for each pair; None for captions alone.
         team: the processes that share each batch; its rows have to divide evenly.
     """
 
@@ -96,6 +102,7 @@ class PairBatches:
     kept: KeptPixels | None = None
     image_features: Tensor | None = None
     text_features: Tensor | None = None
+    written: WrittenTexts | None = None
     team: Team = ALONE
 
     def __len__(self) -> int:
@@ -109,12 +116,16 @@ class PairBatches:
         pixels = None if self.image_features is not None else self._pixels(order, view, bounds)
         for start, end in bounds:
             images = next(pixels) if pixels is not None else self.image_features[order[start:end]]  # type: ignore[index]
-            yield PairBatch(images, self._texts(places[start:end]), self.groups[order[start:end]])
+            texts = self._texts(order[start:end], places[start:end], epoch)
+            yield PairBatch(images, texts, self.groups[order[start:end]])
 
     def _bounds(self) -> list[tuple[int, int]]:
         return batch_bounds(len(self.groups), self.batch_size, drop_last=True)
 
-    def _texts(self, places: Tensor) -> Tensor | list[str]:
+    def _texts(self, images: Tensor, places: Tensor, epoch: int) -> Tensor | Sequence[PairText]:
+        if self.written is not None:
+            drawn = places - self.captions.starts[images]
+            return self.written.of(images.tolist(), drawn.tolist(), epoch)
         if self.text_features is not None:
             return self.text_features[places]
         return [self.captions.texts[place] for place in places.tolist()]

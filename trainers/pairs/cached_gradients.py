@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from adaptkit.contract.adapted_towers import AdaptedTowers
 from adaptkit.contract.batches import PairBatch
-from adaptkit.contract.pair_objective import PairObjective, image_features, text_features
+from adaptkit.contract.pair_objective import PairObjective
 from adaptkit.layers.full_precision import at_least_fp32
 from trainers.compute.precision import Precision, autocast
 from trainers.compute.seeds import derived_seed, seeded
 from trainers.compute.team import ALONE, Team
 
-Encode = Callable[[slice], Tensor]  # rows of the batch -> their features (B', D)
+Encode = Callable[[slice], Tensor]  # rows of the batch -> their features (B', D), or other rows (B', ...)
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def backward_in_pieces(method: AdaptedTowers, objective: PairObjective, batch: P
     """
     count, team = len(batch.groups), pieces.team
     sides = (
-        _Side("images", lambda rows: image_features(method, batch.images[rows]), count, pieces, method.device),
-        _Side("texts", lambda rows: text_features(method, batch.texts[rows]), count, pieces, method.device),
+        _Side("images", lambda rows: objective.image_side(method, batch.images[rows]), count, pieces, method.device),
+        _Side("texts", lambda rows: objective.text_side(method, batch.texts[rows]), count, pieces, method.device),
     )
     groups = _rows_of_all(batch.groups, team)
     if count <= pieces.size and team.accelerator is None:  # One pass is enough.

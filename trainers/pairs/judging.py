@@ -1,6 +1,6 @@
 """What a method is worth on pairs, and what it still knows of classes that nobody trained: the zero-shot guard."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,7 @@ from trainers.feeding.kept_pixels import KeptPixels
 from trainers.pairs.batches import Captions
 
 ROWS = 128  # images or texts that are encoded at a time
+Encode = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -31,26 +32,47 @@ class Looking:
 
 
 @torch.no_grad()
-def encoded_images(method: AdaptedTowers, dataset: FewShotDataset, items: Sequence[Item], looking: Looking) -> Tensor:
-    """Features of images as a method has them in testing: (N, D) fp32, not normalised."""
+def encoded_images(
+    method: AdaptedTowers,
+    dataset: FewShotDataset,
+    items: Sequence[Item],
+    looking: Looking,
+    encode: Encode | None = None,
+) -> Tensor:
+    """Features of images as a method has them in testing: (N, D) fp32, not normalised.
+
+    Args:
+        encode: images (B, 3, H, W) -> other rows (B, ...) that are wanted of them.
+    """
     method.eval()
     preprocess = method.backbone.preprocess_cfg
     batches = evaluation_batches(dataset, items, preprocess, ROWS, looking.workers, looking.kept)
+    encode = encode or (lambda pixels: image_features(method, pixels))
     rows = []
     for pixels, _ in batches:
         with autocast(method.device, looking.precision):
-            rows.append(image_features(method, pixels.to(method.device)).float())
+            rows.append(encode(pixels.to(method.device)).float())
     return torch.cat(rows)
 
 
 @torch.no_grad()
-def encoded_texts(method: AdaptedTowers, texts: Sequence[str], precision: Precision) -> Tensor:
-    """Features of texts as a method has them in testing: (M, D) fp32, not normalised."""
+def encoded_texts(
+    method: AdaptedTowers,
+    texts: Sequence[str],
+    precision: Precision,
+    encode: Callable[[Sequence[str]], Tensor] | None = None,
+) -> Tensor:
+    """Features of texts as a method has them in testing: (M, D) fp32, not normalised.
+
+    Args:
+        encode: texts -> other rows (B, ...) that are wanted of them.
+    """
     method.eval()
+    encode = encode or (lambda some: text_features(method, some))
     rows = []
     for start in range(0, len(texts), ROWS):
         with autocast(method.device, precision):
-            rows.append(text_features(method, texts[start : start + ROWS]).float())
+            rows.append(encode(texts[start : start + ROWS]).float())
     return torch.cat(rows)
 
 

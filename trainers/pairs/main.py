@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,7 @@ from adaptkit.backbone.devices import choose_device
 from adaptkit.classes.templates import templates_for
 from adaptkit.contract.adapted_towers import AdaptedTowers
 from adaptkit.contract.pair_objective import PairObjective, TrainedOnPairs, learning_sides, room_for_text
+from adaptkit.layers.image_texts import fit_text
 from datasets_fewshot import FewShotDataset, Item, files_hash
 from datasets_fewshot.pairs.load import load_pairs
 from trainers.compute.precision import choose_precision, choose_threads
@@ -29,11 +31,13 @@ from trainers.evaluation.retrieval import PairScores
 from trainers.feeding.kept_pixels import KeptPixels
 from trainers.pairs.batches import PairBatches, as_dataset, captions_of
 from trainers.pairs.cached_gradients import Pieces
-from trainers.pairs.judging import Guard, Looking, PairTest, encoded_images, encoded_texts
+from trainers.pairs.encoded_once import image_rows, text_encoder
+from trainers.pairs.judging import Guard, Looking, PairTest, encoded_images
 from trainers.pairs.line import ALPHAS, Place, choose, put_on_line
 from trainers.pairs.report import in_words, write_summary
 from trainers.pairs.result import TuneRequest, TuneResult
 from trainers.pairs.training import PairTraining, train_on_pairs
+from trainers.pairs.written_texts import WrittenTexts
 from trainers.training.checkpoints import CHECKPOINTS, Checkpoints, discard_checkpoints
 
 PARTS = ("train", "val", "test")
@@ -85,8 +89,9 @@ class _Tuning:
         self.dataset = as_dataset(self.pairs)
         self.method = self._method()
         self.frozen_images: dict[tuple[str, tuple[Item, ...]], Tensor] = {}
-        tokenizer, room = self.backbone.tokenizer, room_for_text(self.method)
-        self.captions = {part: captions_of(getattr(self.pairs, part), tokenizer, room) for part in PARTS}
+        self.room = room_for_text(self.method)
+        tokenizer = self.backbone.tokenizer
+        self.captions = {part: captions_of(getattr(self.pairs, part), tokenizer, self.room) for part in PARTS}
         self.tests = {
             part: PairTest(self.dataset, getattr(self.dataset.split, part), self.captions[part]) for part in PARTS
         }
@@ -106,13 +111,11 @@ class _Tuning:
             if team.leads:
                 tell(f"epoch {epoch}: loss {loss:.3f}, validation: {in_words(*self._judged(method, 'val'))}")
 
-        start = method.learnt_state()
-        objective = create_objective(method, [(settings.objective, settings.objective_options)])
-        assert isinstance(objective, PairObjective)
+        start, objective = method.learnt_state(), self._objective()
         pieces = Pieces(self.request.piece, derived_seed("pairs", self.request.seed), self.looking.precision, team)
         losses = train_on_pairs(
             TrainedOnPairs(method, objective),
-            self._batches(),
+            self._batches(objective),
             PairTraining(settings.optim, pieces),
             Checkpoints(self.request.out, self._identity(), settings.checkpoint),
             on_epoch,
@@ -173,29 +176,38 @@ class _Tuning:
             )
         return method
 
-    def _batches(self) -> PairBatches:
-        """The training batches, with the features of a side that does not learn."""
+    def _objective(self) -> PairObjective:
+        settings = self.request.settings
+        with seeded(derived_seed("objective", self.request.seed), self.backbone.device):
+            objective = create_objective(self.method, [(settings.objective, settings.objective_options)])
+        assert isinstance(objective, PairObjective)
+        return objective.to(self.method.device)
+
+    def _batches(self, objective: PairObjective) -> PairBatches:
+        """The training batches, with all that can be encoded once."""
         listed, captions, views = self.pairs.train, self.captions["train"], self.request.settings.views
-        learns_images, learns_texts = self.learns
         names = {name: place for place, name in enumerate(dict.fromkeys(item.group for item in listed))}
-        images = texts = None
-        if not learns_images:
-            images = encoded_images(self.method, self.dataset, self.dataset.split.train, self.looking)
-            views = ViewConfig("none")
-        if not learns_texts:
-            texts = encoded_texts(self.method, captions.texts, self.looking.precision)
+        images = image_rows(self.method, objective, self.dataset, self.looking)
+        encode = text_encoder(self.method, objective, self.looking.precision)
+        texts = written = None
+        if objective.writes_texts:
+            fit = partial(fit_text, tokenizer=self.backbone.tokenizer, room=self.room)
+            written = WrittenTexts(objective, captions.written, fit, derived_seed("texts", self.request.seed), encode)
+        elif encode is not None:
+            texts = encode(captions.texts)
         return PairBatches(
             self.dataset,
             captions,
             torch.tensor([names[item.group] for item in listed]),
             self.backbone.preprocess_cfg,
-            views,
+            views if images is None else ViewConfig("none"),
             min(self.request.settings.optim.batch_size, len(listed)),
             self.request.seed,
             self.request.workers,
             self.looking.kept,
             images,
             texts,
+            written,
             self.team,
         )
 
