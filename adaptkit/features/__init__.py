@@ -3,6 +3,7 @@
 from adaptkit.features.clap import CLAP, CLAPConfig
 from adaptkit.features.clip_adapter import CLIPAdapter, CLIPAdapterConfig
 from adaptkit.features.linear_probe import LinearProbe, LinearProbeConfig
+from adaptkit.features.ranking_heads import RankingHeads, RankingHeadsConfig
 from adaptkit.features.sinc_meta import SincMeta, SincMetaConfig
 from adaptkit.features.taskres import TaskRes, TaskResConfig
 from adaptkit.features.tip_adapter import TipAdapter, TipAdapterConfig
@@ -16,6 +17,8 @@ __all__ = [
     "CLIPAdapterConfig",
     "LinearProbe",
     "LinearProbeConfig",
+    "RankingHeads",
+    "RankingHeadsConfig",
     "SincMeta",
     "SincMetaConfig",
     "TaskRes",

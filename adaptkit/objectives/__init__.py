@@ -3,6 +3,7 @@
 from adaptkit.objectives.cross_entropy import CrossEntropy, CrossEntropyConfig
 from adaptkit.objectives.gist import GIST, GISTConfig
 from adaptkit.objectives.gpt4image import GPT4Image, GPT4ImageConfig
+from adaptkit.objectives.hinge import Hinge, HingeConfig
 from adaptkit.objectives.info_nce import InfoNCE, InfoNCEConfig
 from adaptkit.objectives.siglip import SigLIP, SigLIPConfig
 
@@ -13,6 +14,8 @@ __all__ = [
     "GISTConfig",
     "GPT4Image",
     "GPT4ImageConfig",
+    "Hinge",
+    "HingeConfig",
     "InfoNCE",
     "InfoNCEConfig",
     "SigLIP",

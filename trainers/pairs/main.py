@@ -18,7 +18,13 @@ from adaptkit.artefacts.files import CONFIG_FILE
 from adaptkit.backbone.devices import choose_device
 from adaptkit.classes.templates import templates_for
 from adaptkit.contract.adapted_towers import AdaptedTowers
-from adaptkit.contract.pair_objective import PairObjective, TrainedOnPairs, learning_sides, room_for_text
+from adaptkit.contract.pair_objective import (
+    PairObjective,
+    TrainedOnPairs,
+    image_features,
+    learning_sides,
+    room_for_text,
+)
 from adaptkit.layers.image_texts import fit_text
 from datasets_fewshot import FewShotDataset, Item, files_hash
 from datasets_fewshot.pairs.load import load_pairs
@@ -88,7 +94,7 @@ class _Tuning:
         self.looking = Looking(choose_precision("auto", device), request.workers, KeptPixels())
         self.dataset = as_dataset(self.pairs)
         self.method = self._method()
-        self.frozen_images: dict[tuple[str, tuple[Item, ...]], Tensor] = {}
+        self.frozen_images: dict[tuple[bool, str, tuple[Item, ...]], Tensor] = {}
         self.room = room_for_text(self.method)
         tokenizer = self.backbone.tokenizer
         self.captions = {part: captions_of(getattr(self.pairs, part), tokenizer, self.room) for part in PARTS}
@@ -220,14 +226,17 @@ class _Tuning:
         images = self._images(method, guard.dataset, guard.items(part))
         return scores, guard.accuracy(method, part, images, self.looking)
 
+    @torch.no_grad()
     def _images(self, method: AdaptedTowers, dataset: FewShotDataset, items: Sequence[Item]) -> Tensor:
-        """Features (N, D) of images; those of a side that does not learn are encoded once."""
-        if method is not self.method or self.learns[0]:
+        """Features (N, D) of images; what does not learn is encoded once."""
+        is_own = method is self.method
+        if method.consumes != "features" and (not is_own or self.learns[0]):
             return encoded_images(method, dataset, items, self.looking)
-        key = (dataset.name, tuple(items))
+        key = (is_own, dataset.name, tuple(items))
         if key not in self.frozen_images:
-            self.frozen_images[key] = encoded_images(method, dataset, items, self.looking)
-        return self.frozen_images[key]
+            encode = method.consume if method.consumes == "features" else None
+            self.frozen_images[key] = encoded_images(method, dataset, items, self.looking, encode)
+        return image_features(method.eval(), self.frozen_images[key]).float()
 
     def _identity(self) -> str:
         """Hash of all that decides the training, so that checkpoints of another one are left alone."""
