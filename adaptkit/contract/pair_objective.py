@@ -21,14 +21,14 @@ from adaptkit.contract.wrapper import MethodWrapper
 class PairObjective(Objective):
     """An objective of image-text pairs; a subclass writes `between`.
 
-    One that needs more of a pair than its two features writes the sides, too: `image_side` may give patches or the
-    features of an earlier model, and `texts_of` may write more texts for each pair. The rows of the sides depend on the
-    method's learnt tensors and on their own pair; what the objective itself learns takes part in `between` alone.
+    One that needs more of a pair than its two features writes the sides, too: `image_side` may give patches, with
+    `image_input` for methods behind the towers, or the features of an earlier model; `texts_of` may write more texts
+    for each pair. The rows of the sides depend on the method's learnt tensors and on their own pair; what the objective
+    itself learns takes part in `between` alone.
     """
 
     takes: ClassVar[type[LabelledBatch] | type[PairBatch]] = PairBatch
-    reads_patches: ClassVar[bool] = False  # whether `image_side` needs images where the method needs only features
-    writes_texts: ClassVar[bool] = False  # whether `texts_of` writes more than the caption
+    writes_texts: bool = False  # whether `texts_of` writes more than the caption
 
     @abstractmethod
     def between(self, images: Tensor, texts: Tensor, groups: Tensor) -> Tensor:
@@ -41,10 +41,14 @@ class PairObjective(Objective):
             groups: (B,) int64; pairs of one group are no negatives of each other.
         """
 
-    def image_side(self, method: AdaptedTowers, images: Tensor) -> Tensor:
-        """What the loss needs of images: (B, ...) from images (B, 3, H, W) or frozen features (B, D).
+    def image_input(self, method: AdaptedTowers, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) -> what can be encoded once (B, ...) for a method that consumes frozen features."""
+        return method.consume(images)
 
-        Rows of another shape are of a side that does not learn, and were made here before; they stay as they are.
+    def image_side(self, method: AdaptedTowers, images: Tensor) -> Tensor:
+        """What the loss needs of images: (B, ...) from images (B, 3, H, W), or from what `image_input` gave of them.
+
+        Other rows are of a side that does not learn, and were made here before; they stay as they are.
         """
         return image_features(method, images)
 

@@ -1,6 +1,7 @@
 """Objectives of training, one per file or folder."""
 
 from adaptkit.objectives.cross_entropy import CrossEntropy, CrossEntropyConfig
+from adaptkit.objectives.dreamlip import DreamLIP, DreamLIPConfig
 from adaptkit.objectives.gist import GIST, GISTConfig
 from adaptkit.objectives.gpt4image import GPT4Image, GPT4ImageConfig
 from adaptkit.objectives.hinge import Hinge, HingeConfig
@@ -11,6 +12,8 @@ __all__ = [
     "GIST",
     "CrossEntropy",
     "CrossEntropyConfig",
+    "DreamLIP",
+    "DreamLIPConfig",
     "GISTConfig",
     "GPT4Image",
     "GPT4ImageConfig",

@@ -21,8 +21,8 @@ def image_rows(
         dataset: the images of the pairs.
     """
     encode: Encode
-    if method.consumes == "features" and not objective.reads_patches:
-        encode = method.consume
+    if method.consumes == "features":
+        encode = partial(objective.image_input, method)
     elif not learning_sides(method, objective)[0]:
         encode = partial(objective.image_side, method)
     else:
