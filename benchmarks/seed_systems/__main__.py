@@ -28,7 +28,7 @@ from benchmarks.seed_systems.findings import Finding, Value
 OUT = ROOT / "benchmarks" / "results" / "seed_systems.json"
 PAGE = ROOT / "docs" / "seed_systems.md"
 PAGES = ROOT / "docs" / "systems"
-NO_SYSTEMS = ("__main__", "findings", "suite")
+NO_SYSTEMS = ("__main__", "findings", "pair_suite", "suite")
 Results = dict[str, dict]
 INTRODUCTION = """# What the seed papers' systems claim, and what was measured
 

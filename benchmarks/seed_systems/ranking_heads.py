@@ -5,30 +5,21 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from torch import Tensor
 
 from adaptkit import create_method, create_objective
-from adaptkit.classes.templates import templates_for
-from adaptkit.contract.adapted_towers import AdaptedTowers
-from adaptkit.contract.pair_objective import PairObjective, TrainedOnPairs
+from adaptkit.contract.pair_objective import PairObjective
 from adaptkit.objectives import HingeConfig, InfoNCEConfig
 from benchmarks.seed_systems.findings import Finding, Value, difference, over
+from benchmarks.seed_systems.pair_suite import guard_accuracy, part, train
 from benchmarks.seed_systems.suite import backbone
 from benchmarks.verdicts import beats, loses, sentence, verdict
-from datasets_fewshot import load_dataset
-from datasets_fewshot.pairs.load import load_pairs
-from trainers.config.training import OptimConfig, ViewConfig
-from trainers.evaluation.retrieval import PairScores, pair_scores
-from trainers.feeding.kept_pixels import KeptPixels
-from trainers.pairs.batches import Captions, PairBatches, as_dataset, captions_of
-from trainers.pairs.cached_gradients import Pieces
-from trainers.pairs.judging import Guard, Looking, encoded_images, encoded_texts
-from trainers.pairs.training import PairTraining, train_on_pairs
+from trainers.config.training import OptimConfig
+from trainers.evaluation.retrieval import PairScores
 
+DATA = "mini_pairs"
 SEEDS = (1, 2, 3)
-BATCH = 512
 OPTIM = OptimConfig(
-    name="adamw", lr=1e-3, weight_decay=1e-4, epochs=20, batch_size=BATCH, lr_scheduler="cosine_steps", warmup_epochs=0
+    name="adamw", lr=1e-3, weight_decay=1e-4, epochs=20, batch_size=512, lr_scheduler="cosine_steps", warmup_epochs=0
 )
 MARGINS = (0.05, 0.1, 0.2)
 ARMS: Mapping[str, Mapping[str, object]] = {
@@ -43,22 +34,6 @@ SETTING = (
     "mini_pairs, features of the frozen embedded model; AdamW at 1e-3, batches of 512, 20 epochs, the epoch and the "
     "margin of 0.05, 0.1, 0.2 with the best rsum on validation pairs; 3 seeds"
 )
-
-
-@dataclass(frozen=True)
-class Part:
-    """Frozen features of one part of the pairs."""
-
-    images: Tensor  # (N, D)
-    texts: Tensor  # (M, D)
-    captions: Captions
-
-    def scores(self, method: AdaptedTowers) -> PairScores:
-        """Recall both ways behind the heads of a method."""
-        with torch.no_grad():
-            method.eval()
-            images, texts = method.image_features_of(self.images), method.text_features_of(self.texts)
-            return pair_scores(images, texts, self.captions.image)
 
 
 @dataclass(frozen=True)
@@ -180,71 +155,13 @@ def chosen(arm: str, seed: int, residual: bool = True) -> Outcome:
 @cache
 def trained(objective: str, seed: int, residual: bool = True, **options: object) -> Outcome:
     """Train heads on the pairs; "none" trains nothing."""
+    frozen = backbone()
     torch.manual_seed(seed)
-    method = create_method("ranking_heads", backbone(), None, residual=residual)
-    if objective == "none":
-        return _judged(method, part("val").scores(method).rsum)
-    config = HingeConfig(**options) if objective == "hinge" else InfoNCEConfig()  # type: ignore[arg-type]
-    loss = create_objective(method, [(objective, config)])
-    assert isinstance(loss, PairObjective)
-    best: list[tuple[float, dict[str, Tensor]]] = []
-
-    def remember(epoch: int, mean_loss: float) -> None:
-        rsum = part("val").scores(method).rsum
-        if not best or rsum > best[0][0]:
-            best[:] = [(rsum, method.learnt_state())]
-
-    training = PairTraining(OPTIM, Pieces(BATCH, seed))
-    train_on_pairs(TrainedOnPairs(method, loss), batches(seed), training, on_epoch=remember)
-    method.load_learnt_state(best[0][1])
-    return _judged(method, best[0][0])
-
-
-def _judged(method: AdaptedTowers, validation: float) -> Outcome:
-    guard, looking, images = guarded()
-    with torch.no_grad():
-        accuracy = guard.accuracy(method, "test", method.eval().image_features_of(images), looking)
-    return Outcome(validation, part("test").scores(method), accuracy)
-
-
-@cache
-def looking() -> Looking:
-    """How images are read here."""
-    return Looking("fp32", 0, KeptPixels())
-
-
-@cache
-def part(name: str) -> Part:
-    """Frozen features of a part of the pairs."""
-    pairs = load_pairs("mini_pairs")
-    listed, dataset = getattr(pairs, name), as_dataset(pairs)
-    captions = captions_of(listed, backbone().tokenizer)
-    zero_shot = create_method("zero_shot", backbone(), None)
-    images = encoded_images(zero_shot, dataset, getattr(dataset.split, name), looking())
-    return Part(images, encoded_texts(zero_shot, captions.texts, "fp32"), captions)
-
-
-@cache
-def guarded() -> tuple[Guard, Looking, Tensor]:
-    """Icons, whose classes the pairs do not name, with the frozen features of its test images."""
-    guard = Guard(load_dataset("icons"), templates_for("icons"))
-    zero_shot = create_method("zero_shot", backbone(), None)
-    return guard, looking(), encoded_images(zero_shot, guard.dataset, guard.items("test"), looking())
-
-
-def batches(seed: int) -> PairBatches:
-    """The training pairs as frozen features."""
-    pairs, train = load_pairs("mini_pairs"), part("train")
-    names = {name: place for place, name in enumerate(dict.fromkeys(item.group for item in pairs.train))}
-    groups = torch.tensor([names[item.group] for item in pairs.train])
-    return PairBatches(
-        as_dataset(pairs),
-        train.captions,
-        groups,
-        backbone().preprocess_cfg,
-        ViewConfig("none"),
-        BATCH,
-        seed,
-        image_features=train.images,
-        text_features=train.texts,
-    )
+    method = create_method("ranking_heads", frozen, None, residual=residual)
+    validation = part(DATA, "val").scores(method).rsum
+    if objective != "none":
+        config = HingeConfig(**options) if objective == "hinge" else InfoNCEConfig()  # type: ignore[arg-type]
+        loss = create_objective(method, [(objective, config)])
+        assert isinstance(loss, PairObjective)
+        validation = train(method, loss, DATA, OPTIM, seed)
+    return Outcome(validation, part(DATA, "test").scores(method), guard_accuracy(method))
