@@ -30,6 +30,7 @@ from adaptkit.heads.multimodal_linking.token_matcher import (
     TokenMatcher,
     contrastive_of_records,
     intra_modal_contrastive_loss,
+    matching_cross_entropy,
     matching_loss,
 )
 
@@ -56,6 +57,7 @@ __all__ = [
     "intra_modal_contrastive_loss",
     "margin_contrastive_loss",
     "matcher_scores",
+    "matching_cross_entropy",
     "matching_loss",
     "mined_batches",
     "normalised_mutual_information",

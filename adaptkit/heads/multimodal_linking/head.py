@@ -92,9 +92,7 @@ class MultimodalLinking(Head):
         self.image_adapter = Bottleneck(width, narrow, device, "gelu") if config.adapters else None
         self.text_adapter = Bottleneck(width, narrow, device, "gelu") if config.adapters else None
         self.map = nn.Parameter(torch.eye(width)) if config.projection else None
-        self.matcher = (
-            TokenMatcher(width, width, config.token_width, two_way=config.two_way) if config.tokens else None
-        )
+        self.matcher = TokenMatcher(width, width, config.token_width, two_way=config.two_way) if config.tokens else None
         self.register_buffer("tuned_threshold", torch.tensor(NOT_TUNED))
         self.register_buffer("rerank_weight", torch.tensor(0.0))
         self.to(device)
@@ -196,8 +194,15 @@ class MultimodalLinking(Head):
         image_goes = torch.rand(len(records), device=both.device) < 0.5
         lost = both & drawn
         return RecordFeatures(
-            records.image, records.text, records.has_image & ~(lost & image_goes), records.has_text & ~(lost & ~image_goes)
+            records.image,
+            records.text,
+            records.has_image & ~(lost & image_goes),
+            records.has_text & ~(lost & ~image_goes),
         )
+
+    def undecayed(self) -> set[str]:
+        """The weight of images, which decay would draw to a half."""
+        return {"mix"}
 
     def learnt_state(self) -> dict[str, Tensor]:
         """The parameters, the threshold and the weight of the matcher."""

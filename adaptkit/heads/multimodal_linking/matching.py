@@ -12,8 +12,8 @@ logistic function, LN a layer norm:
                     s = sig(L a + L b); context = LN(c tanh(gate c) + s a + (1 - s) b)
     two directions  context = LN(c tanh(gate c) + pool([match(c, x); match(x, c)]))
 
-Departure: the released code attends to padding, counts it in means and pools it; here masks (N, L), true for tokens that
-    are there, leave it out. Without masks it is as released.
+Departure: the released code attends to padding, counts it in means and pools it; here masks (N, L), true for tokens
+    that are there, leave it out. Without masks it is as released.
 """
 
 import math
@@ -89,9 +89,10 @@ class IntraModal(nn.Module):
         keys, values = self.fc_key(mention_tokens), self.fc_value(mention_tokens)  # (M, K, h)
         scores = torch.einsum("elh,mkh->melk", queries, keys) / queries.shape[-1] ** 0.5
         attention = masked_softmax(scores, None if mention_mask is None else mention_mask[:, None, None, :])
-        attended = torch.einsum("melk,mkh->melh", attention, values)
-        mask = None if entity_mask is None else entity_mask[None].expand(attended.shape[:-1])
-        context = self.layer_norm(masked_mean(attended, mask))  # (M, E, h)
+        # The mean over queries is taken of the attention, which is the same and smaller than that of what it attends to.
+        mask = None if entity_mask is None else entity_mask[None].expand(attention.shape[:-1])
+        attended = torch.einsum("mek,mkh->meh", masked_mean(attention, mask), values)
+        context = self.layer_norm(attended)  # (M, E, h)
         from_tokens = torch.einsum("eh,meh->me", self.fc_cls(entity_cls), context)
         return (from_tokens + mention_cls @ entity_cls.T) / 2
 
@@ -125,9 +126,7 @@ class Fusion(nn.Module):
 class _CrossModal(nn.Module):
     """What both cross-modal modules hold: maps to h, the match, the gate and a norm."""
 
-    def __init__(
-        self, text_width: int, image_width: int, width: int, temperatures: Sequence[float], weight: float
-    ):
+    def __init__(self, text_width: int, image_width: int, width: int, temperatures: Sequence[float], weight: float):
         super().__init__()
         self.temperatures, self.weight = tuple(temperatures), weight
         self.text_fc = nn.Linear(text_width, width)
@@ -146,13 +145,11 @@ class _CrossModal(nn.Module):
 class CrossModal(_CrossModal):
     """One direction: contexts of text class tokens among image tokens."""
 
-    def __init__(
-        self, text_width: int, image_width: int, width: int, temperatures: Sequence[float], weight: float
-    ):
+    def __init__(self, text_width: int, image_width: int, width: int, temperatures: Sequence[float], weight: float):
         super().__init__(text_width, image_width, width, temperatures, weight)
         self.fusion_module = Fusion(width)
 
-    def image_text(self, text_cls: Tensor, image_tokens: Tensor) -> Tensor:
+    def text_among_image(self, text_cls: Tensor, image_tokens: Tensor) -> Tensor:
         """Class tokens (N, d) of texts and tokens (N, P, d) of images -> contexts (N, h)."""
         cls, tokens = self.text_fc(text_cls), self.image_fc(image_tokens)
         found = self.match_module(cls[:, None], tokens)[:, 0]
@@ -163,11 +160,11 @@ class CrossModal(_CrossModal):
 class TwoWayCrossModal(_CrossModal):
     """Both directions: text class tokens among image tokens, and image class tokens among text tokens."""
 
-    def image_text(self, text_cls: Tensor, image_tokens: Tensor) -> Tensor:
+    def text_among_image(self, text_cls: Tensor, image_tokens: Tensor) -> Tensor:
         """Class tokens (N, d) of texts and tokens (N, P, d) of images -> contexts (N, h)."""
         return self._context(self.text_fc(text_cls), self.image_fc(image_tokens), None)
 
-    def text_image(self, image_cls: Tensor, text_tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+    def image_among_text(self, image_cls: Tensor, text_tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Class tokens (N, d) of images and tokens (N, L, d) of texts -> contexts (N, h)."""
         return self._context(self.image_fc(image_cls), self.text_fc(text_tokens), mask)
 

@@ -1,7 +1,7 @@
 """Hard negatives: for each record the nearest ones of other groups, and batches in which they meet.
 
 Departure: released CLIPPINGS mines once, before training, on one record per label, and counts the record itself among
-    its k = 3 neighbours. Ours mines on all records, never takes a record's own group, and may mine again in every epoch.
+    its k = 3 neighbours. Ours mines on all records, never takes a record's own group, and may mine again later.
 """
 
 from collections.abc import Iterator

@@ -79,9 +79,11 @@ def tune_threshold(vectors: Tensor, groups: Tensor, criterion: Criterion = "ari"
 
     def score() -> float:
         fp, fn = clustered - together, of_groups - together
-        return rand_of(together, fp, fn, pairs - together - fp - fn) if criterion == "ari" else agreed_of(
-            together, fp, fn
-        ).f1
+        return (
+            rand_of(together, fp, fn, pairs - together - fp - fn)
+            if criterion == "ari"
+            else agreed_of(together, fp, fn).f1
+        )
 
     lengths = tree.distance.clamp(min=0).tolist()
     best, threshold = score(), lengths[0] / 2

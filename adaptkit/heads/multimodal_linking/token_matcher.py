@@ -14,7 +14,7 @@ Departure: by default pooling is mean and maximum; five temperatures are an opti
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -46,6 +46,26 @@ class RecordTokens:
         """The records at some places, in their order."""
         return RecordTokens(*(None if each is None else each[places] for each in self._all()))  # type: ignore[arg-type]
 
+    @classmethod
+    def joined(cls, parts: "Sequence[RecordTokens]") -> "RecordTokens":
+        """Records one after the other, shorter texts padded; marks have to be there in all parts or in none.
+
+        Raises:
+            ValueError: if texts have different lengths and no masks, so that padding could not be told from tokens.
+        """
+        longest = max(part.text_tokens.shape[1] for part in parts)
+        padded = []
+        for part in parts:
+            more = longest - part.text_tokens.shape[1]
+            if more and part.text_mask is None:
+                raise ValueError(
+                    f"texts of {longest - more} and of {longest} tokens have no masks; give masks to join them"
+                )
+            mask = None if part.text_mask is None else F.pad(part.text_mask, (0, more))
+            padded.append(replace(part, text_tokens=F.pad(part.text_tokens, (0, 0, 0, more)), text_mask=mask))
+        columns = zip(*(part._all() for part in padded), strict=True)
+        return cls(*(None if own[0] is None else torch.cat(own) for own in columns))  # type: ignore[arg-type]
+
     def _all(self) -> tuple[Tensor | None, ...]:
         return (
             self.text_cls,
@@ -62,7 +82,9 @@ class RecordTokens:
 class Scores:
     """Scores [mention, entity] (M, E): each kind's, and their mean."""
 
-    each: dict[str, Tensor]  # "text", "image", "image_text", and with two directions "text_image"
+    # By the released names: "text", "image", and "image_text", of text class tokens among image tokens. With two
+    # directions these are called "text_image", and "image_text" is of image class tokens among text tokens.
+    each: dict[str, Tensor]
     mean: Tensor
 
 
@@ -120,12 +142,13 @@ class TokenMatcher(nn.Module):
         }
         if self.cmmb is None:
             assert self.cmm is not None
-            contexts = [self.cmm.image_text(one.text_cls, one.image_tokens) for one in (m, e)]
+            contexts = [self.cmm.text_among_image(one.text_cls, one.image_tokens) for one in (m, e)]
+            each["image_text"] = contexts[0] @ contexts[1].T
         else:
-            contexts = [self.cmmb.image_text(one.text_cls, one.image_tokens) for one in (m, e)]
-            back = [self.cmmb.text_image(one.image_cls, one.text_tokens, one.text_mask) for one in (m, e)]
-            each["text_image"] = back[0] @ back[1].T
-        each["image_text"] = contexts[0] @ contexts[1].T
+            contexts = [self.cmmb.text_among_image(one.text_cls, one.image_tokens) for one in (m, e)]
+            back = [self.cmmb.image_among_text(one.image_cls, one.text_tokens, one.text_mask) for one in (m, e)]
+            each["text_image"] = contexts[0] @ contexts[1].T
+            each["image_text"] = back[0] @ back[1].T
         return Scores(each, _mean(each, mentions, entities))
 
     def _normed(self, records: RecordTokens) -> RecordTokens:
@@ -178,11 +201,15 @@ def matching_loss(
     """
     if len(mentions) != len(entities):
         raise ValueError(f"{len(mentions)} mentions and {len(entities)} entities; give the entity of each mention")
-    own = torch.arange(len(mentions), device=scores.mean.device)
-    entropies = [F.cross_entropy(one, own) for one in (scores.mean, *scores.each.values())]
-    return torch.stack(entropies).sum() + contrastive_of_records(
+    return matching_cross_entropy(scores) + contrastive_of_records(
         mentions, entities, temperature=temperature, inter=inter, intra=intra, diagonal=diagonal
     )
+
+
+def matching_cross_entropy(scores: Scores) -> Tensor:
+    """CE(S) + CE of each score, of N mentions of which each belongs to the entity at its place: a scalar."""
+    own = torch.arange(len(scores.mean), device=scores.mean.device)
+    return torch.stack([F.cross_entropy(one, own) for one in (scores.mean, *scores.each.values())]).sum()
 
 
 def contrastive_of_records(
