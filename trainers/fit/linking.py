@@ -20,6 +20,7 @@ from adaptkit.heads import MultimodalLinking
 from adaptkit.heads.multimodal_linking import (
     RecordFeatures,
     RecordTokens,
+    group_numbers,
     hard_negatives,
     matching_cross_entropy,
     mined_batches,
@@ -82,6 +83,11 @@ def encode_records(backbone: FrozenCLIP, records: Sequence[LinkRecord], where: R
         words = fit_texts([records[place].text for place in places.tolist()], backbone.tokenizer)
         text[places] = backbone.encode_text(words)
     return RecordFeatures(image, text, has_image.to(backbone.device), has_text.to(backbone.device))
+
+
+def encode_part(backbone: FrozenCLIP, records: Sequence[LinkRecord], where: RecordSet) -> tuple[RecordFeatures, Tensor]:
+    """Frozen features of records, and their groups as numbers (N,)."""
+    return encode_records(backbone, records, where), group_numbers([record.group for record in records])
 
 
 @torch.no_grad()

@@ -5,8 +5,8 @@ Hu et al., "Multi-level Matching Network for Multimodal Entity Linking", arXiv:2
 logistic function, LN a layer norm:
     intra-modal     Q of the entity's tokens, K and V of the mention's; context = LN(mean over queries softmax(Q K^T /
                     sqrt(h)) V); ((<W_cls cls_entity, context>) + <cls_mention, cls_entity>) / 2
-    match(p, q)     relu(W softmax(p (W q)^T) q + b), where W q stands for W q + b, too
-    pool(x)         mean over temperatures T of [mean(x) + lambda sum x softmax(T x)], channel by channel; for an endless
+    match(p, q)     relu(W softmax(p (W q)^T) q + b), where W q stands for W q + b too
+    pool(x)         mean over temperatures T of [mean(x) + lambda sum x softmax(T x)] in each channel; for an endless
                     T the sum is max(x)
     one direction   c of the class token, x of the other kind's tokens; a = match(c, x), b = pool(match(x, c));
                     s = sig(L a + L b); context = LN(c tanh(gate c) + s a + (1 - s) b)
@@ -89,7 +89,7 @@ class IntraModal(nn.Module):
         keys, values = self.fc_key(mention_tokens), self.fc_value(mention_tokens)  # (M, K, h)
         scores = torch.einsum("elh,mkh->melk", queries, keys) / queries.shape[-1] ** 0.5
         attention = masked_softmax(scores, None if mention_mask is None else mention_mask[:, None, None, :])
-        # The mean over queries is taken of the attention, which is the same and smaller than that of what it attends to.
+        # The mean over queries is taken of the attention already: the same, of far fewer numbers.
         mask = None if entity_mask is None else entity_mask[None].expand(attention.shape[:-1])
         attended = torch.einsum("mek,mkh->meh", masked_mean(attention, mask), values)
         context = self.layer_norm(attended)  # (M, E, h)
