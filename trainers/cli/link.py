@@ -38,7 +38,7 @@ def _add_train(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "train",
         help="learn from records of known groups which belong together, and save the head",
         description="Learn one vector of a record's image and text (CLIPPINGS, arXiv:2304.03464) on the training "
-        "groups of a table; the epoch, the first weight of images and the threshold are chosen on the validation groups.",
+        "groups of a table; epoch, first weight of images and threshold are chosen on the validation groups.",
     )
     _add_table(train)
     train.add_argument("--out", type=values.path, required=True, metavar="FOLDER", help="for the head")
