@@ -15,7 +15,7 @@ from adaptkit.regular_file import user_path
 from datasets_fewshot.images.read import Reading, load_image
 from datasets_fewshot.own.found import Part
 from datasets_fewshot.own.left_out import is_printable
-from datasets_fewshot.own.table_columns import PART_COLUMNS, PATH_COLUMNS
+from datasets_fewshot.own.table_columns import PART_COLUMNS, PATH_COLUMNS, column_key
 from datasets_fewshot.own.table_paths import check_path, place_paths
 from datasets_fewshot.pairs.embedded import EMBEDDED, load_embedded
 from datasets_fewshot.pairs.hashed_split import HASHED, part_of
@@ -146,7 +146,7 @@ def _read(path: Path, columns: RecordColumns) -> RecordSet:
     names, listed = listed_rows(path, columns.encoding)
     if not listed:
         raise SplitError(f"{path} lists no record; write a heading with image, text and group, and a row for each")
-    known = {name.strip().lower().replace(" ", "_").replace("-", "_"): name for name in names}
+    known = {column_key(name): name for name in names}
     cells, where = [row for _, row in listed], str(path)
 
     def chosen(asked: str | None, usual: Sequence[str], option: str, what: str) -> tuple[str, ...]:
@@ -229,4 +229,5 @@ def _divided(path: Path, rows: Sequence[_Row], notes: list[str]) -> RecordSet:
         parts[part].append(row.record)
     if homeless and not ungrouped:
         notes.append(HASHED)
-    return RecordSet(path.stem, path.parent, *map(tuple, parts.values()), tuple(notes))  # type: ignore[arg-type]
+    train, val, test = (tuple(parts[part]) for part in ("train", "val", "test"))
+    return RecordSet(path.stem, path.parent, train, val, test, tuple(notes))
