@@ -12,7 +12,6 @@ from trainers.cli.given_backbone import add_backbone, backbone_of
 
 if TYPE_CHECKING:
     from adaptkit.heads import MultimodalLinking
-    from adaptkit.heads.multimodal_linking import PooledIndex, RecordFeatures
     from datasets_fewshot.pairs.link_records import LinkRecord, RecordSet
     from trainers.fit.link_protocol import ProtocolRow
     from trainers.fit.linking import LinkTraining
@@ -182,19 +181,14 @@ def _train_tokens(head, records, groups, val, settings: "LinkTraining") -> None:
 
 
 def _search(args: argparse.Namespace) -> int:
-    if args.image is None and args.text is None:
-        raise ValueError("nothing is looked for; give --image, --text or both")
+    from trainers.fit.link_search import Asked, linked
+
+    asked = Asked(args.image, args.text)
     records = _read(args, with_groups=False)
-    head = _head(args)
-    index = _index(head, records)
-    query = _query(args, head)
-    most = max(args.top, _shortlist()) if head.matcher is not None else args.top
-    (links,) = index.link(query, most, args.threshold)
-    if head.matcher is not None and len(links) > 1:
-        links = _ranked_again(args, head, records, links)
+    links = linked(_head(args), records, asked, args.top, args.threshold)
     found = [
         {**dataclasses.asdict(link), "text": records.all[link.place].text, "group": records.all[link.place].group}
-        for link in links[: args.top]
+        for link in links
     ]
     if args.json:
         print(json.dumps({"image": args.image, "text": args.text, "links": found}, ensure_ascii=False))
@@ -205,14 +199,14 @@ def _search(args: argparse.Namespace) -> int:
 
 def _cluster(args: argparse.Namespace) -> int:
     from adaptkit.artefacts.atomic_file import write_text
+    from trainers.fit.link_search import index_of
 
     records = _read(args, with_groups=False)
     head = _head(args)
     threshold = head.threshold if args.threshold is None else args.threshold
     if threshold is None:
         raise ValueError(f"{args.adapter} has no threshold of its own; give one with --threshold")
-    index = _index(head, records)
-    clusters = index.cluster(threshold).tolist()
+    clusters = index_of(head, records).cluster(threshold).tolist()
     together: dict[int, list[str]] = {}
     for record, cluster in zip(records.all, clusters, strict=True):
         together.setdefault(cluster, []).append(record.name)
@@ -271,9 +265,10 @@ def _lines(rows: "list[ProtocolRow]") -> list[str]:
             f"{'-':>22}" if value is None else f"{f'{value:.3f} [{low:.3f}, {high:.3f}]':>22}"
             for value, (low, high) in zip(found, (row.intervals.get(name, (0, 0)) for name in names), strict=True)
         )
-        chosen = "".join(f"{'-' if one is None else f'{one:.2f}':>{width}}" for one, width in ((row.weight, 6),))
+        weight = "-" if row.weight is None else f"{row.weight:.2f}"
         limit = "-" if row.threshold is None else f"{row.threshold:.3f}"
-        lines.append(f"{row.way:16}{chosen}{limit:>7}{cells}{'-' if s.nmi is None else f'{s.nmi:.3f}':>7}")
+        nmi = "-" if s.nmi is None else f"{s.nmi:.3f}"
+        lines.append(f"{row.way:16}{weight:>6}{limit:>7}{cells}{nmi:>7}")
     return lines
 
 
@@ -285,48 +280,3 @@ def _head(args: argparse.Namespace) -> "MultimodalLinking":
     if not isinstance(head, MultimodalLinking):
         raise ValueError(f"{args.adapter} links no records; `adaptkit link train` makes a head that does")
     return head.eval()
-
-
-def _index(head: "MultimodalLinking", records: "RecordSet") -> "PooledIndex":
-    from adaptkit.heads.multimodal_linking import PooledIndex
-    from trainers.fit.linking import encode_records
-
-    index = PooledIndex(head.vectors)
-    index.add(encode_records(head.backbone, records.all, records), [record.name for record in records.all])
-    return index
-
-
-def _query(args: argparse.Namespace, head: "MultimodalLinking") -> "RecordFeatures":
-    import torch
-
-    from adaptkit.contract.images import prepared
-    from adaptkit.heads.multimodal_linking import records_of
-
-    with torch.no_grad():
-        image = None if args.image is None else head.consume(prepared(head, args.image)[None].to(head.device))
-        text = None if args.text is None else head.encode_texts([args.text])
-    return records_of(image, text)
-
-
-def _shortlist() -> int:
-    from trainers.fit.link_protocol import SHORTLIST
-
-    return SHORTLIST
-
-
-def _ranked_again(args, head, records, links):  # type: ignore[no-untyped-def]
-    """The links in the order of the head's cosines and its matcher's scores together."""
-    import torch
-
-    from adaptkit.contract.images import prepared
-    from adaptkit.heads.multimodal_linking import matcher_scores, reranked
-    from trainers.fit.linking import encode_record_tokens
-
-    known = encode_record_tokens(head, [records.all[link.place] for link in links], records)
-    size = head.backbone.preprocess_cfg.image_size
-    image = torch.zeros(3, *size) if args.image is None else prepared(head, args.image)
-    has_image, has_text = torch.tensor([args.image is not None]), torch.tensor([args.text is not None])
-    query = head.tokens_of(image[None], [args.text or ""], has_image, has_text)
-    scores = matcher_scores(head.matcher, query, known, torch.arange(len(links), device=head.device)[None])
-    similar = torch.tensor([[1 - link.distance for link in links]], device=head.device)
-    return [links[place] for place in reranked(similar, scores, float(head.rerank_weight))[0].tolist()]
