@@ -2,6 +2,7 @@
 
 from adaptkit.heads.close import Close, CloseConfig, ClosePairs, ClosePairsConfig, CloseTagger, CloseTaggerConfig
 from adaptkit.heads.matryoshka import Matryoshka, MatryoshkaConfig
+from adaptkit.heads.multimodal_linking import MultimodalLinking, MultimodalLinkingConfig
 from adaptkit.heads.uniqa_adapter import UniQAAdapter, UniQAAdapterConfig
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "CloseTaggerConfig",
     "Matryoshka",
     "MatryoshkaConfig",
+    "MultimodalLinking",
+    "MultimodalLinkingConfig",
     "UniQAAdapter",
     "UniQAAdapterConfig",
 ]

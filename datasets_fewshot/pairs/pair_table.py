@@ -60,7 +60,7 @@ def read_pair_table(path: Path, columns: PairColumns = USUAL) -> Source:
         SplitError: if it cannot be read, has no column of images or of captions, a cell is of another kind, a path
             climbs out of the folder, or none of its images is there; the message names the line.
     """
-    names, rows = _rows(path, columns.encoding)
+    names, rows = listed_rows(path, columns.encoding)
     if not rows:
         raise SplitError(f"{path} lists no image; write a heading with {PLACES}, and a row for every caption")
     chosen = _choose(names, [row for _, row in rows], str(path), columns)
@@ -71,14 +71,14 @@ def read_pair_table(path: Path, columns: PairColumns = USUAL) -> Source:
 def has_captions(path: Path, columns: PairColumns = USUAL) -> bool:
     """Whether a file is a table with columns of images and of captions."""
     try:
-        names, rows = _rows(path, columns.encoding)
+        names, rows = listed_rows(path, columns.encoding)
         _choose(names, [row for _, row in rows], str(path), columns)
     except SplitError:
         return False
     return True
 
 
-def _rows(path: Path, encoding: str | None) -> tuple[list[str], list[tuple[int, Row]]]:
+def listed_rows(path: Path, encoding: str | None) -> tuple[list[str], list[tuple[int, Row]]]:
     """The columns as they are written, and the rows with their lines, counted from 1."""
     text = read_lines(path, WHAT, encoding)
     if path.suffix.lower() == ".jsonl":
@@ -118,13 +118,13 @@ def _json_row(line: str, where: str) -> Row:
 def _choose(names: Sequence[str], rows: Sequence[Row], where: str, columns: PairColumns) -> _Chosen:
     known = {column_key(name): name for name in names}
     notes: list[str] = []
-    image = _columns(known, rows, where, columns.image, PATH_COLUMNS, "--image-column", "images")
-    caption = _columns(known, rows, where, columns.caption, CAPTION_COLUMNS, "--caption-column", "captions")
+    image = known_columns(known, rows, where, columns.image, PATH_COLUMNS, "--image-column", "images")
+    caption = known_columns(known, rows, where, columns.caption, CAPTION_COLUMNS, "--caption-column", "captions")
     for what, found in (("images", image), ("captions", caption)):
         if len(found) > 1 and any(sum(name in row for name in found) > 1 for row in rows):
             notes.append(f"{what} are read from the column {known[found[0]]!r} before {known[found[1]]!r}")
     group = (
-        _columns(known, rows, where, columns.group, GROUP_COLUMNS, "--group-column", "groups")
+        known_columns(known, rows, where, columns.group, GROUP_COLUMNS, "--group-column", "groups")
         if columns.group
         else tuple(name for name in GROUP_COLUMNS if name in known)
     )
@@ -132,7 +132,7 @@ def _choose(names: Sequence[str], rows: Sequence[Row], where: str, columns: Pair
     return _Chosen(image, caption, group, part, tuple(notes))
 
 
-def _columns(
+def known_columns(
     known: Mapping[str, str],
     rows: Sequence[Row],
     where: str,
@@ -141,6 +141,11 @@ def _columns(
     option: str,
     what: str,
 ) -> tuple[str, ...]:
+    """The columns that a user names, or those with usual names.
+
+    Raises:
+        SplitError: if there is none; the message names those that are there, and the option.
+    """
     listed = ", ".join(repr(name) for name in list(known.values())[:10])
     if asked is not None:
         if column_key(asked) not in known:
@@ -156,23 +161,29 @@ def _columns(
 
 
 def _written(row: Row, chosen: _Chosen, where: str) -> Written:
-    image = _text(_first(row, chosen.image), where, "image")
+    image = text_of(first_of(row, chosen.image), where, "image")
     if image:
         check_path(image, where)
     return Written(
         image,
-        captions_of(_first(row, chosen.caption), where),
-        _text(_first(row, chosen.group), where, "group"),
-        part_named(_text(_first(row, chosen.part), where, "part"), where),
+        captions_of(first_of(row, chosen.caption), where),
+        text_of(first_of(row, chosen.group), where, "group"),
+        part_named(text_of(first_of(row, chosen.part), where, "part"), where),
         where,
     )
 
 
-def _first(row: Row, columns: Sequence[str]) -> object:
+def first_of(row: Row, columns: Sequence[str]) -> object:
+    """The cell of the first of some columns that a row has."""
     return next((row[column] for column in columns if column in row), None)
 
 
-def _text(value: object, where: str, what: str) -> str:
+def text_of(value: object, where: str, what: str) -> str:
+    """A cell as text, empty for none.
+
+    Raises:
+        SplitError: if it is of another kind.
+    """
     if isinstance(value, bool) or not isinstance(value, str | int | None):
         raise SplitError(f"{where}: the {what} is {str(value)[:80]!r}; expected text")
     return "" if value is None else str(value).strip()

@@ -21,6 +21,7 @@ from trainers.cli import (
     fdt,
     grade,
     languages,
+    link,
     methods,
     pairs,
     report,
@@ -65,6 +66,7 @@ VERBS = (  # Modules with verbs, in the order of the help.
     captions,
     retrieve,
     grade,
+    link,
     languages,
     doctor,
 )
