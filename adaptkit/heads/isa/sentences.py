@@ -1,7 +1,7 @@
 """Sentences with pseudo words in them, through the frozen text tower.
 
-    [SOS] a photo of w_1 .. w_K [EOS]                     an image alone
-    [SOS] a photo of w_1 .. w_K , <modifier> [EOS]        an image and what shall be different
+[SOS] a photo of w_1 .. w_K [EOS]                     an image alone
+[SOS] a photo of w_1 .. w_K , <modifier> [EOS]        an image and what shall be different
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The adaptive token learner: a map of image tokens becomes K pseudo words of the text tower.
 
-Du et al., "Image2Sentence based Asymmetrical Zero-shot Composed Image Retrieval", arXiv:2403.01431. For tokens E (P, d_e)
-of an image behind a layer norm:
+Du et al., "Image2Sentence based Asymmetrical Zero-shot Composed Image Retrieval", arXiv:2403.01431. For tokens E
+(P, d_e) of an image behind a layer norm:
     alpha = softmax over positions of MLP_a(E),  (P, K)
     v_k   = sum_p alpha[p, k] E[p] W_v,          then some layers of self-attention among the K
     w_k   = MLP_o(v_k),                          (K, D_t)
@@ -38,9 +38,7 @@ class TokenLearner(nn.Module):
         ```
     """
 
-    def __init__(
-        self, width: int, count: int, text_width: int, hidden: int, layers: int = 1, spread: float = 0.02
-    ):
+    def __init__(self, width: int, count: int, text_width: int, hidden: int, layers: int = 1, spread: float = 0.02):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.scores = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, count))  # MLP_a
