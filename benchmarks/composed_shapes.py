@@ -11,15 +11,34 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw
+
+from adaptkit import FrozenCLIP
 
 COLOURS = {
     "red": (220, 40, 40), "orange": (240, 140, 30), "yellow": (245, 215, 50), "green": (50, 160, 70),
     "blue": (50, 90, 210), "purple": (140, 60, 170), "black": (30, 30, 30),
 }  # fmt: skip
-SHAPES = ("circle", "square", "triangle", "star", "heart", "cross")
+SHAPES = ("circle", "square", "triangle", "star", "heart", "diamond")
 PLACES = {"left": (0.3, 0.5), "right": (0.7, 0.5), "top": (0.5, 0.3), "bottom": (0.5, 0.7), "centre": (0.5, 0.5)}
 MODIFIERS = {"colour": "in {}", "shape": "as a {}", "place": "at the {}"}
+# Shape -> number of corners, their distances from the centre in turn, and the angle of the first.
+POLYGONS = {
+    "square": (4, (1.0,), math.pi / 4),
+    "triangle": (3, (1.0,), -math.pi / 2),
+    "star": (10, (1.0, 0.4), -math.pi / 2),
+    "diamond": (4, (1.0, 0.6), 0.0),
+}
+CAPTIONS = (
+    "a {colour} {shape} at the {place}",
+    "a {colour} {shape}",
+    "a {shape} in {colour}",
+    "a {shape} at the {place}",
+    "{colour}",
+    "a photo of a {shape}, {colour}, at the {place}",
+)
 SIDE, DRAWN = 96, 4  # pixels of an image, and the factor that it is drawn larger by
 ATTRIBUTES = ("colour", "shape", "place")
 
@@ -87,30 +106,13 @@ def outline(shape: str, angle: float) -> list[tuple[float, float]]:
             (math.sin(t) ** 3, -(13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) / 16)
             for t in turns
         ]
-    elif shape == "cross":
-        a, b = 0.33, 1.0
-        corners = [
-            (-a, -b),
-            (a, -b),
-            (a, -a),
-            (b, -a),
-            (b, a),
-            (a, a),
-            (a, b),
-            (-a, b),
-            (-a, a),
-            (-b, a),
-            (-b, -a),
-            (-a, -a),
-        ]
     else:
-        count, inner = {"square": (4, 1.0), "triangle": (3, 1.0), "star": (10, 0.4)}[shape]
-        start = math.pi / 4 if shape == "square" else -math.pi / 2
+        count, radii, start = POLYGONS[shape]
+        turns = [start + 2 * math.pi * step / count for step in range(count)]
         corners = [
-            ((inner if step % 2 and shape == "star" else 1.0) * math.cos(start + 2 * math.pi * step / count),
-             (inner if step % 2 and shape == "star" else 1.0) * math.sin(start + 2 * math.pi * step / count))
-            for step in range(count)
-        ]  # fmt: skip
+            (radii[step % len(radii)] * math.cos(turn), radii[step % len(radii)] * math.sin(turn))
+            for step, turn in enumerate(turns)
+        ]
     cos, sin = math.cos(angle), math.sin(angle)
     return [(u * cos - v * sin, u * sin + v * cos) for u, v in corners]
 
@@ -125,3 +127,31 @@ def write_images(folder: Path, seed: int, copies: int = 1) -> list[Path]:
             draw(drawing, rng).save(path)
             written.append(path)
     return written
+
+
+def tune_on_captions(
+    backbone: FrozenCLIP, steps: int = 80, batch: int = 64, lr: float = 7e-4, seed: int = 0
+) -> FrozenCLIP:
+    """Tune both towers of a backbone, in place, on captions of drawings, so that it understands what is asked."""
+    torch.manual_seed(seed)
+    rng, model = np.random.default_rng(seed + 10_000), backbone.model
+    images = torch.stack([backbone.preprocess(draw(drawing, rng)) for _ in range(4) for drawing in EVERY])
+    parameters = [parameter for name, parameter in model.named_parameters() if name != "logit_scale"]
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.05)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = lr * min(1, (step + 1) / 10) * (1 + math.cos(math.pi * step / steps)) / 2
+        places = torch.from_numpy(rng.permutation(len(images))[:batch])
+        said = [CAPTIONS[rng.integers(len(CAPTIONS))].format(**vars(EVERY[at % len(EVERY)])) for at in places.tolist()]
+        texts, owners = (np.asarray(part) for part in np.unique(said, return_inverse=True))
+        f = F.normalize(model.encode_image(images[places]), dim=-1)
+        g = F.normalize(model.encode_text(backbone.tokenize([str(text) for text in texts])), dim=-1)
+        logits, own = 20 * f @ g.T, torch.from_numpy(owners.reshape(-1))
+        shared = F.one_hot(own, len(texts)).T.float()
+        backwards = F.cross_entropy(logits.T, shared / shared.sum(dim=1, keepdim=True))
+        optimizer.zero_grad()
+        ((F.cross_entropy(logits, own) + backwards) / 2).backward()
+        optimizer.step()
+    model.requires_grad_(False)
+    return backbone

@@ -72,10 +72,9 @@ def inside(name: str, where: str) -> str:
     Raises:
         SplitError: if it leads elsewhere.
     """
-    if "\0" in name or "\n" in name or name.startswith(("/", "~", "\\")) or ".." in name.replace("\\", "/").split("/"):
-        raise SplitError(
-            f"{where}: the path {name[:80]!r} leads out of the folder of images; write it below the folder"
-        )
+    leads_out = name.startswith(("/", "~", "\\")) or ".." in name.replace("\\", "/").split("/")
+    if leads_out or "\0" in name or "\n" in name:
+        raise SplitError(f"{where}: the path {name[:80]!r} is not one below the folder of images; write it so")
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 

@@ -252,9 +252,8 @@ def _table(rows: list[dict[str, object]]) -> str:
     columns = list(dict.fromkeys(key for row in rows for key in row if key != "group" or any(r["group"] for r in rows)))
     cells = [columns, *([_cell(row.get(column, "")) for column in columns] for row in rows)]
     widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
-    )
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _cell(value: object) -> str:

@@ -124,6 +124,6 @@ def _check(queries: Tensor, gallery: Tensor, lists: Sequence[Sequence[object]]) 
         if not isinstance(right, Sequence) or not right:
             raise ValueError(f"query {query} has no target; give one or more, or leave the query out")
     places = [place for given in lists for own in given for place in (own if isinstance(own, Sequence) else [own])]
-    wrong = [place for place in places if place is not None and not 0 <= int(place) < len(gallery)]
+    wrong = [place for place in places if isinstance(place, int) and not 0 <= place < len(gallery)]
     if wrong:
         raise ValueError(f"place {wrong[0]} is not in the gallery of {len(gallery)}; expected 0 to {len(gallery) - 1}")

@@ -31,6 +31,7 @@ from adaptkit.layers.full_precision import at_least_fp32
 from adaptkit.options import option, options
 
 MOST_TOKENS = 64
+USUAL = "a photo of a red car and a black cat"  # words whose embeddings say how wide a pseudo word starts
 
 
 @options
@@ -71,16 +72,16 @@ class Isa(Head):
         self.config, self.consumes = config, "images" if config.encoder else "tokens"
         self.encoder = LightEncoder(backbone, config.encoder, config.encoder_pretrained) if config.encoder else None
         width = self.encoder.width if self.encoder else backbone.require_vit_blocks("isa without an encoder").row_width
+        self.sentences = Sentences(backbone, config.tokens, config.template, config.modified)
+        some_words = torch.tensor(backbone.tokenizer.words(USUAL))
         with torch.no_grad():
-            # Token embeddings of some words, as the table itself may not be at hand.
-            spread = float(backbone.embed_tokens(backbone.tokenize([config.template.replace("{tokens}", "X")])).std())
+            spread = float(backbone.embed_tokens(some_words).float().std())
         hidden = config.hidden or text_width
         self.learner: TokenLearner | PooledWords
         if config.learner == "attention":
             self.learner = TokenLearner(width, config.tokens, text_width, hidden, config.layers, spread)
         else:
             self.learner = PooledWords(width, config.tokens, text_width, hidden, spread)
-        self.sentences = Sentences(backbone, config.tokens, config.template, config.modified)
         self.to(backbone.device)
 
     def portable_options(self, config: object) -> object:
