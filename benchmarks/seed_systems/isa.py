@@ -128,7 +128,9 @@ def drawn(folder: Path, seed: int, backbone: FrozenCLIP) -> World:
     """Draw a world, and encode its gallery."""
     training = write_images(folder / "train", seed, COPIES)
     gallery = write_images(folder / "gallery", seed + 100)
-    references = {test: tuple(write_images(folder / f"of_{test}", seed + 200 + test)) for test in (True, False)}
+    references = {
+        test: tuple(write_images(folder / f"of_{test}", seed + (200 if test else 300))) for test in (True, False)
+    }
     return World(
         seed, backbone, folder / "train", tuple(path.name for path in training), features(backbone, gallery), references
     )
@@ -154,7 +156,7 @@ def learn(worlds: Sequence[World], store: FeatureStore, lambda_: float = 1.0, **
 def _against_baselines(heads: Sequence[Tried], setting: str, count: int) -> Finding:
     ours = [one.recall(test=True) for one in heads]
     others = [one.baselines() for one in heads]
-    values = [over(f"{count} words", ours), *(over(way, [own[way] for own in others]) for way in others[0])]
+    values = [over(f"K = {count}", ours), *(over(way, [own[way] for own in others]) for way in others[0])]
     gains = {way: difference(f"minus {way}", ours, [own[way] for own in others]) for way in others[0]}
     by_attribute = [
         difference(
@@ -168,7 +170,7 @@ def _against_baselines(heads: Sequence[Tried], setting: str, count: int) -> Find
     return Finding(
         "A sentence of image and modifier is a better query than image, text, or their sum",
         "abstract, and the sum is ours",
-        f"{setting}; {count} words, chosen on questions of another seed",
+        f"{setting}; K = {count}, chosen on questions of another seed",
         (*values, *(gains[way] for way in chosen), *by_attribute),
         verdict(*(beats(gains[way]) for way in chosen)),
         " ".join(sentence(gains[way], f"over {way}") for way in chosen),
@@ -177,16 +179,16 @@ def _against_baselines(heads: Sequence[Tried], setting: str, count: int) -> Find
 
 def _more_tokens(heads: Mapping[int, Sequence[Tried]], best: int) -> Finding:
     recalls = {count: [one.recall(test=True) for one in own] for count, own in heads.items()}
-    gain = difference(f"{best} words minus {COUNTS[-1]}", recalls[best], recalls[COUNTS[-1]])
+    gain = difference(f"K = {best} minus {COUNTS[-1]}", recalls[best], recalls[COUNTS[-1]])
     if best == COUNTS[-1]:
-        gain = difference(f"{COUNTS[0]} word minus {best}", recalls[COUNTS[0]], recalls[best])
+        gain = difference(f"K = {COUNTS[0]} minus {best}", recalls[COUNTS[0]], recalls[best])
     return Finding(
         "More words are not always better",
         "public reviews",
         ON_TUNED,
-        (*(over(f"{count} words", own) for count, own in recalls.items()), gain),
+        (*(over(f"K = {count}", own) for count, own in recalls.items()), gain),
         verdict(beats(gain)),
-        f"On questions of another seed {best} words are best. {sentence(gain, gain.what)}",
+        f"On questions of another seed K = {best} is best. {sentence(gain, gain.what)}",
     )
 
 
@@ -198,7 +200,7 @@ def _ablation(
     return Finding(
         claim,
         "public reviews name both as ablations",
-        f"{ON_TUNED}; {count} words",
+        f"{ON_TUNED}; K = {count}",
         (over(first, ours), over(second, theirs), gain),
         verdict(beats(gain)),
         sentence(gain, gain.what),
@@ -216,7 +218,7 @@ def _fusion(heads: Sequence[Tried], count: int) -> Finding:
     return Finding(
         "Late fusion with the modifier's own feature helps",
         "ours",
-        f"{ON_TUNED}; {count} words",
+        f"{ON_TUNED}; K = {count}",
         (*(over(f"beta {beta:g}", own) for beta, own in recalls.items()), gain, over_sum),
         verdict(beats(gain)),
         f"On questions of another seed beta {best:g} is best. {sentence(gain, 'over none')} "
@@ -232,7 +234,7 @@ def _asymmetric(heads: Sequence[Tried], light: Sequence[Tried], count: int) -> F
     return Finding(
         "A light model on the query side is cheaper and loses little",
         "abstract",
-        f"{ON_TUNED}; {count} words; {LIGHT} of timm from random weights against the backbone's own image tower; "
+        f"{ON_TUNED}; K = {count}; {LIGHT} of timm from random weights against the backbone's own image tower; "
         "parameters and time of one query from pixels to its vector, one thread of a shared machine, median of 20",
         (
             over("R@1 with the image tower", ours),
@@ -267,7 +269,7 @@ def _itself(worlds: Sequence[World], store: FeatureStore) -> Finding:
     return Finding(
         "A query without a modifier finds its own image after over-fitting 32 images",
         "ours",
-        "32 drawings on the embedded model, 6 words, 60 steps, 3 seeds",
+        "32 drawings on the embedded model, K = 6, 60 steps, 3 seeds",
         (value,),
         verdict(min(found) == 100),
         f"Of 32 images the worst seed finds {min(found):.0f} %.",

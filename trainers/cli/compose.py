@@ -37,7 +37,7 @@ def _add_train(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )
     train.add_argument("images", type=values.path_as_text, metavar="IMAGES", help="a folder of images, or a table")
     train.add_argument("--out", type=values.path, required=True, metavar="FOLDER", help="for the head")
-    train.add_argument("--tokens", type=values.whole(1, 64), default=6, help="words of an image (default: 6)")
+    train.add_argument("--words", type=values.whole(1, 64), default=6, help="words of an image (default: 6)")
     train.add_argument(
         "--learner", choices=("attention", "mlp"), default="attention", help="how words are made (default: attention)"
     )
@@ -146,7 +146,7 @@ def _train(args: argparse.Namespace) -> int:
         work=work,
         workers=args.workers,
         on_epoch=None if args.json else lambda done: print(f"epoch {done} of {args.epochs}", file=sys.stderr),
-        tokens=args.tokens,
+        tokens=args.words,
         learner=args.learner,
         encoder=args.encoder or "",
         encoder_pretrained=args.timm_pretrained,

@@ -33,7 +33,7 @@ def answer(capsys, *words):
 
 
 def test_train_writes_a_head_and_leaves_nothing_else(folder, capsys):
-    words = ("compose", "train", "photos", "--out", "new", "--tokens", "1", "--epochs", "2", "--batch-size", "2")
+    words = ("compose", "train", "photos", "--out", "new", "--words", "1", "--epochs", "2", "--batch-size", "2")
     found = answer(capsys, *words)
     assert (found["images"], len(found["losses"])) == (3, 2)
     assert sorted(path.name for path in (folder / "new").iterdir()) == [
