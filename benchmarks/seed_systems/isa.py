@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -143,7 +144,7 @@ def features(backbone: FrozenCLIP, paths: Sequence[Path]) -> Tensor:
     return F.normalize(backbone.encode_image(images), dim=-1)
 
 
-def learn(worlds: Sequence[World], store: FeatureStore, lambda_: float = 1.0, **options: object) -> list[Tried]:
+def learn(worlds: Sequence[World], store: FeatureStore, lambda_: float = 1.0, **options: Any) -> list[Tried]:
     """A head trained in each world."""
     found = []
     for world in worlds:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -104,7 +105,7 @@ def fit_sentences(
     checkpoint: CheckpointConfig = EVERY_MINUTE,
     workers: int = 0,
     on_epoch: Callable[[int], None] | None = None,
-    **head_options: object,
+    **head_options: Any,
 ) -> Learnt:
     """Make a head and train it on the training images of a data set, whose labels are not read.
 

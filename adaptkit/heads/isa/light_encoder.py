@@ -27,7 +27,7 @@ class LightEncoder(nn.Module):
         plan, theirs = plan_for(backbone, timm_name, None, pretrained), backbone.preprocess_cfg
         self.trunk = timm.create_model(timm_name, pretrained=pretrained, num_classes=0)
         if hasattr(self.trunk, "set_input_size"):
-            self.trunk.set_input_size(tuple(theirs.image_size))
+            self.trunk.set_input_size(tuple(theirs.image_size))  # type: ignore[operator]
         # Pixels that are normalised for the backbone, as this model takes them.
         gain = torch.tensor(theirs.std) / torch.tensor(plan.std)
         shift = (torch.tensor(theirs.mean) - torch.tensor(plan.mean)) / torch.tensor(plan.std)
@@ -47,7 +47,7 @@ class LightEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W), preprocessed for the backbone -> tokens (B, P, d_e)."""
-        found = self.trunk.forward_features(images.to(self.gain) * self.gain + self.shift)
+        found = self.trunk.forward_features(images.to(self.gain) * self.gain + self.shift)  # type: ignore[operator]
         if found.ndim == 3:
             return found[:, getattr(self.trunk, "num_prefix_tokens", 0) :]
         if found.ndim != 4:
