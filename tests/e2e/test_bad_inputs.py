@@ -8,7 +8,7 @@ import pytest
 import adaptkit
 import adaptkit.backbone.named_in_file
 import trainers.bench.plan
-from adaptkit import create_method
+from adaptkit import create_head, create_method
 from tests.helpers.hostile import FIRST_KINDS, KINDS, exit_code, problem, put
 from tests.helpers.synthetic import NAMES, synthetic_dataset
 from trainers.retrieval.gallery import build_gallery
@@ -17,8 +17,8 @@ from trainers.retrieval.towers import PairTowers
 
 QUICK = ["--shots", "1", "--device", "cpu"]
 # Slot -> the words of a command; FILE is the bad one, DATA a good folder of images, ADAPTER a good adapter, INDEX a
-# good index, LABELS a good list of names in a language, OUT a path that does not exist before, and must not exist after
-# an error.
+# good index, LABELS a good list of names in a language, HEAD a good head of sentences, OUT a path that does not exist
+# before, and must not exist after an error.
 SLOTS: dict[str, Sequence[str]] = {
     "bench config": ("bench", "--config", "FILE", "--dry-run"),
     "bench data": ("bench", "--data", "FILE", "--dry-run", *QUICK, "--out", "OUT"),
@@ -78,6 +78,13 @@ SLOTS: dict[str, Sequence[str]] = {
     "retrieve search image": ("retrieve", "search", "INDEX", "--backbone", "tiny", "--image", "FILE"),
     "retrieve serve": ("retrieve", "serve", "FILE"),
     "retrieve serve images": ("retrieve", "serve", "INDEX", "--backbone", "tiny", "--images", "FILE"),
+    "compose train": ("compose", "train", "FILE", "--out", "OUT"),
+    "compose search": ("compose", "search", "FILE", "DATA", "--image", "IMAGE"),
+    "compose search gallery": ("compose", "search", "HEAD", "FILE", "--image", "IMAGE"),
+    "compose search image": ("compose", "search", "HEAD", "DATA", "--image", "FILE"),
+    "compose eval": ("compose", "eval", "HEAD", "FILE", "--gallery", "DATA"),
+    "compose eval gallery": ("compose", "eval", "HEAD", "LABELS", "--gallery", "FILE"),
+    "compose eval set": ("compose", "eval", "HEAD", "FILE", "--layout", "cirr"),
     "das show": ("das", "show", "FILE"),
     "das report": ("das", "report", "FILE"),
 }
@@ -96,6 +103,7 @@ ENDINGS = {
     "descriptors check": ".json",
     "texts descriptors": ".json",
     "captions build": ".txt",
+    "compose eval": ".jsonl",
     "pairs table": ".csv",
     "pairs lines": ".jsonl",
     "pairs list": ".json",
@@ -115,6 +123,7 @@ def good(tmp_path_factory, tiny_clip) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         (place / "drawn" / item.path).rename(folder / item.path.replace("/", "_"))
     create_method("coop", tiny_clip, NAMES).save_pretrained(place / "adapter")
+    create_head("isa", tiny_clip, tokens=1).save_pretrained(place / "head")
     (place / "labels.json").write_text('{"DE": [[0, 1], ["Katze", "Hund"]]}', encoding="utf-8")
     build_gallery(read_entries(str(place / "data")), PairTowers(tiny_clip), place / "index")
     return place
@@ -132,7 +141,8 @@ def words_with(good, tiny_clip, tmp_path, monkeypatch):
     def words(slot: Sequence[str], bad: str) -> list[str]:
         known = {
             "FILE": bad, "DATA": str(good / "data"), "ADAPTER": str(good / "adapter"), "IMAGE": str(image),
-            "INDEX": str(good / "index"), "LABELS": str(good / "labels.json"), "OUT": str(tmp_path / "out"),
+            "INDEX": str(good / "index"), "LABELS": str(good / "labels.json"), "HEAD": str(good / "head"),
+            "OUT": str(tmp_path / "out"),
         }  # fmt: skip
         return [known.get(word, word) for word in slot]
 

@@ -103,12 +103,19 @@ def folds(
     return PairScores(to_image, to_text, rsum_of(to_image, to_text))
 
 
-def scores_of(query: np.ndarray, wrong_before: np.ndarray) -> RetrievalScores:
+def scores_of(
+    query: np.ndarray,
+    wrong_before: np.ndarray,
+    recall_at: Sequence[int] = RECALL_AT,
+    precision_at: Sequence[int] = PRECISION_AT,
+) -> RetrievalScores:
     """Scores from the right answers of all queries.
 
     Args:
         query: (P,) which query each right answer belongs to.
         wrong_before: (P,) wrong answers that stand before it.
+        recall_at: every k of the recalls.
+        precision_at: every k of the mean average precisions.
     """
     order = np.lexsort((wrong_before, query))  # of each query, the nearest right answer first
     query, wrong_before = query[order], wrong_before[order]
@@ -116,9 +123,9 @@ def scores_of(query: np.ndarray, wrong_before: np.ndarray) -> RetrievalScores:
     place = np.arange(len(query)) - np.repeat(first, right) + 1  # (P,) among its query's right answers, from 1
     rank = wrong_before + place
     best = rank[first]
-    precision = {k: np.add.reduceat(np.where(rank <= k, place / rank, 0.0), first) for k in PRECISION_AT}  # (Q,)
+    precision = {k: np.add.reduceat(np.where(rank <= k, place / rank, 0.0), first) for k in precision_at}  # (Q,)
     return RetrievalScores(
-        recall={k: 100 * float((best <= k).mean()) for k in RECALL_AT},
+        recall={k: 100 * float((best <= k).mean()) for k in recall_at},
         median_rank=float(np.median(best)),
         mean_average_precision={k: 100 * float((own / np.minimum(k, right)).mean()) for k, own in precision.items()},
         queries=len(first),
