@@ -60,16 +60,17 @@ class LoRAAttention(nn.Module):
     Args:
         frozen: the layer, which stays as it is.
         updates: a `LowRank` for some of "q", "k", "v" and "o".
+        soft_cap: scores a become soft_cap * tanh(a / soft_cap); None leaves them as the frozen layer has them.
     """
 
-    def __init__(self, frozen: AttentionLayer, updates: nn.ModuleDict):
+    def __init__(self, frozen: AttentionLayer, updates: nn.ModuleDict, soft_cap: float | None = None):
         super().__init__()
         self.frozen, self.updates, self.num_heads = frozen, updates, frozen.num_heads
         self.out_proj = (
             LoRAOutput(frozen.out_proj, self.update("o")) if "o" in updates else FrozenOutput(frozen.out_proj)
         )
         for part in attention.OPTIONAL_PARTS:
-            setattr(self, part, getattr(frozen, part, None))
+            setattr(self, part, getattr(frozen, part, None) if part != "soft_cap" or soft_cap is None else soft_cap)
         self.merged: Tensor | None = None  # Weights (3 * width, width) that replace the frozen ones.
         self.watch = Watch([frozen] if isinstance(frozen, nn.Module) else [])
 

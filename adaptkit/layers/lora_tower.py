@@ -49,15 +49,12 @@ def with_updates(tower: Tower, updates: nn.ModuleDict, soft_cap: float | None = 
     for layer, by_projection in updates.items():
         block = blocks[int(layer)]
         assert isinstance(by_projection, nn.ModuleDict)
-        attn = LoRAAttention(block.attn, by_projection)
-        if soft_cap is not None:
-            attn.soft_cap = soft_cap
-        in_mlp = {name: update for name, update in by_projection.items() if name.startswith(MLP)}
-        parts: dict[str, nn.Module] = {"attn": attn}
+        parts: dict[str, nn.Module] = {"attn": LoRAAttention(block.attn, by_projection, soft_cap)}
+        in_mlp = {
+            id(linear): by_projection[name] for name, linear in mlp_linears(block).items() if name in by_projection
+        }
         if in_mlp:
-            parts["mlp"] = _replaced(
-                block.mlp, {id(found): in_mlp.get(name) for name, found in mlp_linears(block).items()}
-            )
+            parts["mlp"] = _replaced(block.mlp, in_mlp)
         blocks[int(layer)] = BlockView(block, **parts)
     return replace(tower, blocks=blocks)
 

@@ -8,7 +8,7 @@ from trainers.cli import values
 from trainers.cli.given_backbone import add_backbone, backbone_of
 
 if TYPE_CHECKING:
-    from trainers.fit.alignment.main import Aligned, Alignment
+    from trainers.alignment.main import Aligned, Alignment
 
 OK = 0
 
@@ -93,8 +93,8 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _align(args: argparse.Namespace) -> int:
-    from trainers.fit.alignment.images import unlabelled_images
-    from trainers.fit.alignment.main import SUMMARY_FILE, align_into
+    from trainers.alignment.images import unlabelled_images
+    from trainers.alignment.main import SUMMARY_FILE, align_into
     from trainers.pairs.main import check_folder
 
     settings = _settings(args)
@@ -125,7 +125,7 @@ def _said(aligned: "Aligned", args: argparse.Namespace) -> str:
 
 def _settings(args: argparse.Namespace) -> "Alignment":
     from adaptkit.weights.locality_alignment import AlignmentConfig, LocalityAlignmentConfig
-    from trainers.fit.alignment.main import Alignment
+    from trainers.alignment.main import Alignment
 
     return Alignment(
         LocalityAlignmentConfig(r=args.rank, alpha=float(args.rank), scope=args.scope, soft_cap=args.soft_cap),

@@ -3,12 +3,12 @@
 Letters: N masked images, P patches, R = prefix + P rows, D the decoder's width, D_t the teacher's.
 """
 
+from collections import OrderedDict
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Mlp
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -25,17 +25,17 @@ class StudentHead(nn.Module):
         dim: D of the decoder.
         kind: "linear", or "mlp" with one hidden layer.
         eps: of the norm.
+        mlp_ratio: width of the hidden layer, as a multiple of D_v.
     """
 
     def __init__(self, width: int, dim: int, kind: Head = "linear", eps: float = 1e-5, mlp_ratio: float = MLP_RATIO):
         super().__init__()
         self.norm = nn.LayerNorm(width, eps=eps)
-        self.head: nn.Module
-        if kind == "linear":
-            self.head = last = nn.Linear(width, dim)
-        else:
-            self.head = Mlp(width, int(mlp_ratio * width), dim)
-            last = self.head.fc2
+        hidden = int(mlp_ratio * width)
+        last = nn.Linear(width if kind == "linear" else hidden, dim)
+        self.head: nn.Module = last
+        if kind == "mlp":
+            self.head = nn.Sequential(OrderedDict(fc1=nn.Linear(width, hidden), act=nn.GELU(), fc2=last))
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
@@ -97,6 +97,5 @@ class MaskEmbedDecoder(nn.Module):
 
 
 def _block(dim: int, heads: int, layer_scale: float, eps: float) -> Block:
-    return Block(
-        dim, heads, MLP_RATIO, qkv_bias=True, init_values=layer_scale, norm_layer=partial(nn.LayerNorm, eps=eps)
-    )
+    norm: Any = partial(nn.LayerNorm, eps=eps)
+    return Block(dim, heads, MLP_RATIO, qkv_bias=True, init_values=layer_scale, norm_layer=norm)

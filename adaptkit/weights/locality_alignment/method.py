@@ -154,7 +154,8 @@ def _updates(tower: VisionTower, layer: int, config: LocalityAlignmentConfig) ->
     def update(width: int, out_width: int) -> LowRank:
         return LowRank(width, config.r, config.alpha / config.r, 0.0, tower.device, out_width=out_width)
 
-    found = {name: update(tower.width, tower.width) for name in config.params if name != "mlp"}
+    attention = [name for name in config.params if name != "mlp"]
+    found: dict[str, nn.Module] = {str(name): update(tower.width, tower.width) for name in attention}
     if "mlp" in config.params:
         linears = mlp_linears(tower.blocks[layer])
         found |= {name: update(linear.in_features, linear.out_features) for name, linear in linears.items()}
