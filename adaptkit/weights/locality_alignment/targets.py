@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.towers.block import run_block
+from adaptkit.towers.pooling import AttentionPool
 from adaptkit.towers.vision import VisionTower, embed_patches
 
 
@@ -51,6 +52,8 @@ def mask_pixels(images: Tensor, masks: Tensor, grid: tuple[int, int], patch: tup
 def teacher_tokens(tower: VisionTower, images: Tensor, skip_blocks: int = 1) -> Tensor:
     """Images (N, 3, H, W) -> rows (N, R, D_v) of all tokens behind the final norm, without the last `skip_blocks`.
 
+    A tower whose norm stands behind an attention pool, such as CoCa's, has none for its rows.
+
     Raises:
         ValueError: if the tower has no more blocks than are skipped.
     """
@@ -59,7 +62,7 @@ def teacher_tokens(tower: VisionTower, images: Tensor, skip_blocks: int = 1) -> 
     x = embed_patches(tower, images)
     for block in tower.blocks[: tower.depth - skip_blocks]:
         x = run_block(block, x)
-    return tower.ln_post(x)
+    return x if isinstance(tower.pool, AttentionPool) and not tower.pools_normed else tower.ln_post(x)
 
 
 @torch.no_grad()
