@@ -258,7 +258,7 @@ def _points(method: LocalityAlignment, seed: int) -> float:
 def _mosaics(seed: int) -> tuple[Tensor, Tensor]:
     """Test pictures (N, 3, H, W) of four drawings of different classes, and their labels (N, 4)."""
     part, generator = suite(CLASSES_FROM).test, torch.Generator().manual_seed(seed)
-    images, chosen = part.images(), []
+    images, chosen = part.images(), list[Tensor]()
     while len(chosen) < MOSAICS:
         four = torch.randperm(len(images), generator=generator)[: TILES**2]
         if len(part.labels[four].unique()) == TILES**2:
