@@ -17,21 +17,30 @@ from adaptkit.towers.watch import Watch
 
 
 class LowRank(nn.Module):
-    """A low-rank update, x (..., width) -> s B A drop(x) (..., width); it starts at 0, because B does.
+    """A low-rank update, x (..., width) -> s B A drop(x) (..., out_width); it starts at 0, because B does.
 
     Args:
         r: rank of the update.
         scale: the factor s.
         dropout: share of the input that is dropped in training.
         detached: if True, gradients reach the layers below through the frozen projection only.
+        out_width: width of the output; None for that of the input.
     """
 
     def __init__(
-        self, width: int, r: int, scale: float, dropout: float, device: torch.device, *, detached: bool = False
+        self,
+        width: int,
+        r: int,
+        scale: float,
+        dropout: float,
+        device: torch.device,
+        *,
+        detached: bool = False,
+        out_width: int | None = None,
     ):
         super().__init__()
         self.A = nn.Parameter(torch.empty(r, width, device=device))
-        self.B = nn.Parameter(torch.zeros(width, r, device=device))
+        self.B = nn.Parameter(torch.zeros(out_width or width, r, device=device))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
         self.scale, self.detached = scale, detached
         self.dropout = nn.Dropout(dropout)
@@ -41,7 +50,7 @@ class LowRank(nn.Module):
         return self.scale * F.linear(F.linear(self.dropout(x), self.A.to(x.dtype)), self.B.to(x.dtype))
 
     def delta(self) -> Tensor:
-        """The product s B A, (width, width)."""
+        """The product s B A, (out_width, width)."""
         return self.scale * (self.B @ self.A)
 
 
@@ -51,16 +60,17 @@ class LoRAAttention(nn.Module):
     Args:
         frozen: the layer, which stays as it is.
         updates: a `LowRank` for some of "q", "k", "v" and "o".
+        soft_cap: scores a become soft_cap * tanh(a / soft_cap); None leaves them as the frozen layer has them.
     """
 
-    def __init__(self, frozen: AttentionLayer, updates: nn.ModuleDict):
+    def __init__(self, frozen: AttentionLayer, updates: nn.ModuleDict, soft_cap: float | None = None):
         super().__init__()
         self.frozen, self.updates, self.num_heads = frozen, updates, frozen.num_heads
         self.out_proj = (
             LoRAOutput(frozen.out_proj, self.update("o")) if "o" in updates else FrozenOutput(frozen.out_proj)
         )
         for part in attention.OPTIONAL_PARTS:
-            setattr(self, part, getattr(frozen, part, None))
+            setattr(self, part, getattr(frozen, part, None) if part != "soft_cap" or soft_cap is None else soft_cap)
         self.merged: Tensor | None = None  # Weights (3 * width, width) that replace the frozen ones.
         self.watch = Watch([frozen] if isinstance(frozen, nn.Module) else [])
 

@@ -10,6 +10,7 @@ Letters: N rows, L queries, S keys, D width, H heads, d = D // H.
 
 from typing import Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,9 +18,9 @@ from adaptkit.towers.linears import linear
 
 Projection = tuple[Tensor, Tensor | None]  # Weight (D, D) and bias (D,).
 
-# Norms of queries and keys (per head), a scale (heads, 1, 1), a norm in front of `out_proj`, and how positions enter,
-# see `timm_blocks.Positions`.
-OPTIONAL_PARTS = ("ln_q", "ln_k", "head_scale", "ln_inner", "positions")
+# Norms of queries and keys (per head), a scale (heads, 1, 1), a norm in front of `out_proj`, how positions enter, see
+# `timm_blocks.Positions`, and a number that soft-caps the scores.
+OPTIONAL_PARTS = ("ln_q", "ln_k", "head_scale", "ln_inner", "positions", "soft_cap")
 
 
 class AttentionLayer(Protocol):
@@ -112,14 +113,25 @@ def attend(attn: AttentionLayer, q: Tensor, k: Tensor, v: Tensor, mask: Tensor |
             Layers with `positions` take none.
         start: number of rows in front of the first query's.
     """
-    _, _, head_scale, _, positions = (getattr(attn, part, None) for part in OPTIONAL_PARTS)
+    _, _, head_scale, _, positions, soft_cap = (getattr(attn, part, None) for part in OPTIONAL_PARTS)
     q, k = norm_heads(attn, q, k)
     if positions is not None:
         q, k, mask = positions(q, k, start)
-    x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    if soft_cap is None:
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    else:
+        x = _soft_capped(q, k, v, mask, soft_cap)
     if head_scale is not None:
         x = x * head_scale
     return x.transpose(-3, -2).flatten(-2)
+
+
+def _soft_capped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, cap: float) -> Tensor:
+    """Softmax attention whose scores a become cap * tanh(a / cap), before the mask: (N, H, L, d)."""
+    scores = cap * torch.tanh(q @ k.transpose(-2, -1) / (q.shape[-1] ** 0.5 * cap))
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+    return scores.softmax(dim=-1) @ v
 
 
 def project_out(attn: AttentionLayer, x: Tensor) -> Tensor:

@@ -189,6 +189,13 @@ def rows_behind_blocks(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tens
     return replace(rows, x=tower.behind_blocks(rows.x, gain))
 
 
+def feature_of_rows(tower: VisionTower, rows: Tensor) -> Tensor:
+    """Rows (B, R, D_v) behind the last block, none of them merged -> features (B, D), not normalised."""
+    if tower.pool is None:
+        return tower.project(rows[:, 0])
+    return tower.project(tower.pool(tower.ln_post(rows) if tower.pools_normed else rows))
+
+
 def _rows_to_pool(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor]) -> Rows:
     """Output rows without prompts, normalised if the tower pools normalised rows."""
     rows = rows_behind_blocks(tower, x, prompts)

@@ -2,6 +2,17 @@
 
 from adaptkit.weights.adapter import Adapter, AdapterConfig
 from adaptkit.weights.clip_lora import CLIPLoRA, CLIPLoRAConfig
+from adaptkit.weights.locality_alignment.method import LocalityAlignment, LocalityAlignmentConfig
 from adaptkit.weights.peft import PEFT, PEFTConfig, peft_settings
 
-__all__ = ["PEFT", "Adapter", "AdapterConfig", "CLIPLoRA", "CLIPLoRAConfig", "PEFTConfig", "peft_settings"]
+__all__ = [
+    "PEFT",
+    "Adapter",
+    "AdapterConfig",
+    "CLIPLoRA",
+    "CLIPLoRAConfig",
+    "LocalityAlignment",
+    "LocalityAlignmentConfig",
+    "PEFTConfig",
+    "peft_settings",
+]

@@ -17,8 +17,7 @@ Departure: "all" blocks are all of them; the released list for ViT-L/14 ends thr
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,14 +27,12 @@ from adaptkit.classes.class_prompts import ClassPrompts, TemplateSet, TextNoise
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Consumes
 from adaptkit.contract.registry import register_method
-from adaptkit.layers.block_view import BlockView, chosen_layers, require_text_blocks
+from adaptkit.layers.block_view import chosen_layers, require_text_blocks
 from adaptkit.layers.lora_attention import LoRAAttention, LowRank
+from adaptkit.layers.lora_tower import with_updates
 from adaptkit.options import option, options
-from adaptkit.towers.block import Block
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower
-
-Tower = TypeVar("Tower", TextTower, VisionTower)
 
 
 @options
@@ -81,11 +78,11 @@ class CLIPLoRA(AdaptedCLIP):
         if config.encoder != "vision":
             text = require_text_blocks(backbone, "clip_lora")
             text_updates = _updates(text, chosen_layers(config.text_blocks, text, "text_blocks"), config)
-            text = _with_updates(text, text_updates)
+            text = with_updates(text, text_updates)
         if config.encoder != "text":
             vision = backbone.require_vit_blocks(f'clip_lora with encoder="{config.encoder}"')
             vision_updates = _updates(vision, chosen_layers(config.vision_blocks, vision, "vision_blocks"), config)
-            vision = _with_updates(vision, vision_updates)
+            vision = with_updates(vision, vision_updates)
         super().__init__(backbone.with_towers(text=text, vision=vision), classes)
         self.frozen_towers = backbone.text_tower, backbone.vision_tower
         self.text_updates, self.vision_updates = text_updates, vision_updates  # layer -> projection -> LowRank
@@ -155,16 +152,6 @@ def _updates(tower: TextTower | VisionTower, layers: Sequence[int], config: CLIP
         return LowRank(tower.width, config.r, scale, config.dropout, device, detached=detached)
 
     return nn.ModuleDict({str(layer): nn.ModuleDict({name: update() for name in config.params}) for layer in layers})
-
-
-def _with_updates(tower: Tower, updates: nn.ModuleDict) -> Tower:
-    """The same tower with updates beside the projections of its blocks."""
-    blocks: list[Block] = list(tower.blocks)
-    for layer, by_projection in updates.items():
-        block = blocks[int(layer)]
-        assert isinstance(by_projection, nn.ModuleDict)
-        blocks[int(layer)] = BlockView(block, attn=LoRAAttention(block.attn, by_projection))
-    return replace(tower, blocks=blocks)
 
 
 def _updated(tower: TextTower | VisionTower | None) -> Iterator[tuple[int, LoRAAttention]]:

@@ -55,6 +55,7 @@ SLOTS: dict[str, Sequence[str]] = {
     "runs show": ("runs", "show", "FILE"),
     "tune table": ("tune", "coop", "--pairs", "FILE", "--out", "OUT", "--guard", "none", "OPTIM.STEPS", "1"),
     "tune list": ("tune", "coop", "--pairs", "FILE", "--out", "OUT", "--guard", "none", "OPTIM.STEPS", "1"),
+    "align data": ("align", "FILE", "--out", "OUT", "--epochs", "1"),
     "distill data": ("distill", "--data", "FILE", "--student", "test_resnet", "--out", "OUT"),
     "distill descriptions": ("distill", "--data", "DATA", "--descriptions", "FILE", "--out", "OUT"),
     "languages check": ("languages", "check", "--labels", "FILE"),

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from adaptkit.regular_file import said, shortened
 from trainers.cli import (
+    align,
     backbones,
     bench,
     captions,
@@ -47,6 +48,7 @@ VERBS = (  # Modules with verbs, in the order of the help.
     backbones,
     train,
     tune,
+    align,
     distill,
     predict,
     evaluate,

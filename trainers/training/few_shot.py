@@ -67,6 +67,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     team: Team = ALONE,
     start: Mapping[str, Tensor] | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> TrainLog:
     """Train a method's learnt tensors in place.
 
@@ -78,6 +79,7 @@ def train(
             `SeekableBatches`, and the method has to be made and prepared as the first time.
         team: the processes that train together, each with its share of every batch; the leader writes checkpoints.
         start: the `learnt_state` of a method made alike, from which training starts.
+        optimizer: over all learnt tensors; None makes the one that `optim` names. Its rates are those of `optim`.
 
     Raises:
         DivergedError: if a loss is not finite.
@@ -95,7 +97,9 @@ def train(
     if not len(batches):
         raise ValueError("there is no batch to train on; `batches` must give some in every pass over it")
     device, optim = method.backbone.device, optim.with_period(len(batches))
-    optimizer = build_optimizer(learnt, optim, [parameter for name, parameter in named.items() if name in undecayed])
+    if optimizer is None:
+        spared = [parameter for name, parameter in named.items() if name in undecayed]
+        optimizer = build_optimizer(learnt, optim, spared)
     method.train()
     team.own_random_numbers()
     trainee = team.trainee(method)
