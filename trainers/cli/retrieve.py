@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from trainers.cli import values
@@ -10,7 +12,7 @@ from trainers.cli.adapter.options import add_trust
 from trainers.cli.given_backbone import MINI, add_backbone, backbone_of
 
 if TYPE_CHECKING:
-    from trainers.retrieval.gallery import Gallery, Hit, Searches
+    from trainers.retrieval.gallery import Built, Gallery, Hit, Searches
     from trainers.retrieval.towers import PairTowers
 
 OK = 0
@@ -50,6 +52,18 @@ def _add_build(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     build.add_argument("--batch-size", type=values.count, default=64, help="entries at a time (default: 64)")
     build.add_argument(
         "--shard-rows", type=values.count, default=2**18, help="entries per file of the index (default: 262144)"
+    )
+    build.add_argument(
+        "--workers", type=values.processes, default=1, metavar="N", help="processes that share the entries (default: 1)"
+    )
+    build.add_argument(
+        "--launcher",
+        choices=("local", "ray"),
+        default="local",
+        help="where the workers run: on this machine, or on a Ray cluster whose machines see the same folders",
+    )
+    build.add_argument(
+        "--address", type=values.text, metavar="ADDRESS", help="of a Ray cluster (default: one on this machine)"
     )
     build.set_defaults(run=_build)
 
@@ -109,20 +123,25 @@ def _build(args: argparse.Namespace) -> int:
         raise FileExistsError(f"{args.out} is there already; give a folder that is not, or remove it first")
     if args.text_column is not None and args.path_column is not None:
         raise ValueError("--path-column is of images and --text-column of texts; an index has one kind, so give one")
+    if args.address is not None and args.launcher != "ray":
+        raise ValueError("--address is of a Ray cluster; give --launcher ray, or leave it out")
     entries = read_entries(args.data, args.path_column, args.text_column, args.encoding)
     towers = _towers(args)
     if towers.name and not towers.adapts_texts:
         print(f"note: {towers.name} changes no feature of a text; texts are encoded by the backbone alone")
     for note in entries.notes:
         print(f"note: {note}")
-    built = build_gallery(
-        entries,
-        towers,
-        args.out,
-        skip_bad=args.skip_bad,
-        batch_size=args.batch_size,
-        shard_rows=args.shard_rows,
-    )
+    if args.workers == 1 and args.launcher == "local":
+        built = build_gallery(
+            entries,
+            towers,
+            args.out,
+            skip_bad=args.skip_bad,
+            batch_size=args.batch_size,
+            shard_rows=args.shard_rows,
+        )
+    else:
+        built = _built_together(args)
     for reason in built.unreadable:
         print(f"adaptkit: left out: {reason}", file=sys.stderr)
     gallery, left_out = built.gallery, f", {len(built.unreadable)} left out" if built.unreadable else ""
@@ -132,6 +151,47 @@ def _build(args: argparse.Namespace) -> int:
         f"{files}{left_out}"
     )
     return OK
+
+
+def _built_together(args: argparse.Namespace) -> "Built":
+    from trainers.launchers import Launcher, Local
+    from trainers.launchers.ray import Ray
+    from trainers.retrieval.built_together import Parts, build_together, parts_folder
+    from trainers.retrieval.sources import read_entries
+
+    read = partial(read_entries, args.data, args.path_column, args.text_column, args.encoding)
+    count = sum(1 for _ in read().names)
+    parts = Parts(
+        read, partial(_worker_towers, args), count, parts_folder(args.out), args.skip_bad, batch_size=args.batch_size
+    )
+    devices = _devices(args)
+    launcher: Launcher
+    if args.launcher == "ray":
+        on_gpu = devices[0] != "cpu"
+        launcher = Ray(args.workers, "cuda" if on_gpu else "cpu", args.address or "", gpus=1.0 if on_gpu else 0.0)
+    else:
+        launcher = Local(devices)
+    return build_together(parts, launcher, args.out, device=devices[0], shard_rows=args.shard_rows)
+
+
+def _devices(args: argparse.Namespace) -> list[str]:
+    """A device for each worker: the one that was named, or all GPUs in turn."""
+    import torch
+
+    from adaptkit.backbone.devices import choose_device
+
+    device = choose_device(args.device)
+    if args.device == "auto" and device.type == "cuda":
+        return [f"cuda:{index % torch.cuda.device_count()}" for index in range(args.workers)]
+    return [str(device)] * args.workers
+
+
+def _worker_towers(args: argparse.Namespace, device: str) -> "PairTowers":
+    """The model in one of several workers, with its share of this machine's threads."""
+    import torch
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // args.workers))
+    return _towers(argparse.Namespace(**{**vars(args), "device": device}))
 
 
 def _search(args: argparse.Namespace) -> int:

@@ -175,15 +175,48 @@ def build_gallery(
         ```
     """
     unreadable: list[str] = []
+    encoded = encoded_entries(entries, towers, batch_size, unreadable if skip_bad else None)
+    return Built(write_gallery(entries, towers, folder, encoded, shard_rows), tuple(unreadable))
+
+
+def encoded_entries(
+    entries: Entries, towers: PairTowers, batch_size: int, unreadable: list[str] | None
+) -> Iterator[tuple[list[str], Tensor]]:
+    """Names and unit features (B, D) of entries, a batch at a time.
+
+    Args:
+        unreadable: takes one reason for each image that cannot be read; None refuses such images.
+
+    Raises:
+        ValueError: if an image cannot be read, unless `unreadable` takes the reason.
+    """
     if entries.kind == "texts":
-        encoded = _texts(entries, towers, batch_size)
-    else:
-        encoded = _images(entries, towers, batch_size, unreadable if skip_bad else None)
+        return _texts(entries, towers, batch_size)
+    return _images(entries, towers, batch_size, unreadable)
+
+
+def write_gallery(
+    entries: Entries,
+    towers: PairTowers,
+    folder: str | Path,
+    encoded: Iterable[tuple[list[str], Tensor]],
+    shard_rows: int = SHARD_ROWS,
+) -> Gallery:
+    """Write names and features as a gallery; the folder appears when all of it is written.
+
+    Args:
+        entries: what was encoded.
+        towers: what encoded it.
+
+    Raises:
+        FileExistsError: if the folder is there.
+        ValueError: if there is nothing to write.
+    """
     facts = {"kind": entries.kind, "root": entries.root, **dataclasses.asdict(towers.made_by())}
     with new_folder(folder, LAYOUT) as temporary:
         written = write_rows(temporary, LAYOUT, _in_shards(encoded, shard_rows))
         write_meta(temporary, LAYOUT, facts, written)
-    return Built(open_gallery(folder, verify=False), tuple(unreadable))
+    return open_gallery(folder, verify=False)
 
 
 def open_gallery(folder: str | Path, verify: bool = True) -> Gallery:

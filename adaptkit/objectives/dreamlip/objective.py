@@ -53,6 +53,8 @@ class DreamLIPConfig:
 class DreamLIP(PairObjective):
     """An image is to find its caption and sentences of it, and each sentence the patches that it gathers."""
 
+    scale: Tensor
+
     def __init__(self, method: AdaptedTowers, inner: Objective | None, config: DreamLIPConfig):
         super().__init__(method, inner)
         self.config = config
