@@ -12,7 +12,6 @@ Departure: s is the backbone's own and stays, because it is what the saved model
 
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

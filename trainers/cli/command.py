@@ -32,6 +32,7 @@ from trainers.cli import (
     texts,
     train,
     tune,
+    upgrade,
 )
 from trainers.cli.adapter import convert, evaluate, explain, export, predict, serve
 
@@ -64,6 +65,7 @@ VERBS = (  # Modules with verbs, in the order of the help.
     fdt,
     captions,
     retrieve,
+    upgrade,
     grade,
     languages,
     doctor,

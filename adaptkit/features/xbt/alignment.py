@@ -58,7 +58,7 @@ def least_squares(new: Tensor, old: Tensor) -> Tensor:
 
 
 def procrustes(new: Tensor, old: Tensor) -> Tensor:
-    """The orthogonal map R (d_n, d_o) with the smallest |A R - B|; of a square map's rows or columns where widths differ.
+    """The orthogonal map R (d_n, d_o) with the smallest |A R - B|; rows or columns of one where widths differ.
 
     Args:
         new: rows A (N, d_n).

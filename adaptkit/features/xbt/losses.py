@@ -48,9 +48,7 @@ def text_loss(
     return lambda_c * contrast + lambda_m * (mapped - old_texts).square().sum(dim=-1).mean()
 
 
-def pair_loss(
-    images: Tensor, texts: Tensor, targets: Tensor, groups: Tensor | None = None, tau: float = TAU
-) -> Tensor:
+def pair_loss(images: Tensor, texts: Tensor, targets: Tensor, groups: Tensor | None = None, tau: float = TAU) -> Tensor:
     """L2 of stage 2, a scalar.
 
     Args:

@@ -1,4 +1,4 @@
-"""Training-free ways across two models, fitted on training pairs, and SLERP with a weight chosen on validation pairs."""
+"""Training-free ways across two models, fitted on training pairs; validation pairs choose the weight of SLERP."""
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ def between(old: Rows, mapped: Rows, weight: float) -> Rows:
 
 
 def slerp_weight(old: Rows, mapped: Rows, image_of_text: Tensor) -> float:
-    """The weight of the mapped new query with the largest sum of recalls in the old gallery; of equal ones the first."""
+    """The weight of the mapped new query with the most recall in the old gallery; of equal ones the first."""
     return max(WEIGHTS, key=lambda weight: cross_scores(between(old, mapped, weight), old, image_of_text).rsum)
 
 

@@ -10,6 +10,8 @@ from trainers.bounds import MOST_SEED
 from trainers.config.training import OptimConfig
 
 Stage2 = Literal["none", "phi_image", "lora"]
+# Updates of rank r are scaled by 1 / sqrt(r) here, so they take the larger rate that `adaptkit tune` has, too.
+PAIR_LR = {"none": 1e-4, "phi_image": 1e-4, "lora": 2e-3}
 LARGEST_BATCH, LEAST_BATCH, STEPS_OF_EPOCH = 4096, 64, 25
 
 
@@ -30,7 +32,9 @@ class XBTConfig:
     batch_size: int = option(0, "Texts of a step; 0 is 25 steps an epoch, with 64 to 4,096 texts.", least=0)
     stage2: Stage2 = option("phi_image", "What learns on pairs: nothing, a head of images, or updates of the towers.")
     pair_epochs: int = option(5, "Passes over the images in stage 2; the best on validation pairs is kept.", least=1)
-    pair_lr: float = option(1e-4, "AdamW's rate in stage 2; it falls along a cosine to 0.", above=0)
+    pair_lr: float | None = option(
+        None, "AdamW's rate in stage 2, which falls along a cosine to 0; null for 1e-4, and 2e-3 with lora.", above=0
+    )
     pair_batch_size: int = option(128, "Pairs of a step in stage 2.", least=2)
     rank: int = option(8, "Rank of the updates of query and value projections, with lora.", least=1)
     frozen_texts: bool = option(False, "Leave the text tower as it is, with lora.")
@@ -49,7 +53,8 @@ class XBTConfig:
 
     def pair_optim(self, images: int) -> OptimConfig:
         """The steps of stage 2 on so many images."""
-        return _adamw(self.pair_lr, 0.01, self.pair_epochs, min(self.pair_batch_size, images))
+        lr = self.pair_lr or PAIR_LR[self.stage2]
+        return _adamw(lr, 0.01, self.pair_epochs, min(self.pair_batch_size, images))
 
 
 def _adamw(lr: float, weight_decay: float, epochs: int, batch_size: int) -> OptimConfig:

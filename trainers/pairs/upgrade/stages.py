@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -62,9 +62,7 @@ class Fitted:
 
     def compat(self, old: Space, new: Encoded, notes: tuple[str, ...] = ()) -> Compat:
         """The upgrade of what was made so far."""
-        return Compat(
-            old, new.backbone, self.phi, self.phi_image, self.lora, sigma_max=self.sigma_max, notes=notes
-        )
+        return Compat(old, new.backbone, self.phi, self.phi_image, self.lora, sigma_max=self.sigma_max, notes=notes)
 
 
 def digest(rows: Tensor) -> str:
@@ -72,7 +70,9 @@ def digest(rows: Tensor) -> str:
     return hashlib.sha256(rows.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
-def fit_texts(new: Encoded, new_texts: Tensor, old_texts: Tensor, noise: float, config: XBTConfig, work: Work) -> Fitted:
+def fit_texts(
+    new: Encoded, new_texts: Tensor, old_texts: Tensor, noise: float, config: XBTConfig, work: Work
+) -> Fitted:
     """Stage 1: phi learns on features (N, d_n) and (N, d_o) of the same texts.
 
     Args:
@@ -105,6 +105,7 @@ def fit_texts(new: Encoded, new_texts: Tensor, old_texts: Tensor, noise: float, 
             work.checkpoints("texts", config, noise, new_texts, old_texts),
             lambda epoch, loss: work.tell(f"texts, epoch {epoch} of {config.epochs}: loss {loss:.3f}"),
         )
+    check_finite(dict(phi.named_parameters()), "--lr")
     return Fitted(phi.requires_grad_(False).eval(), None, None, losses, sigma_max)
 
 
@@ -136,6 +137,7 @@ def fit_pairs(new: Encoded, old: Space, first: Fitted, gallery: Rows, config: XB
     seed = derived_seed("xbt pairs", config.seed)
 
     def on_epoch(epoch: int, loss: float) -> None:
+        check_finite(learnt, "--pair-lr")
         reached = score()
         best.see(epoch, reached, learnt)
         work.tell(f"pairs, epoch {epoch} of {config.pair_epochs}: loss {loss:.3f}, validation rsum {reached:.1f}")
@@ -154,6 +156,20 @@ def fit_pairs(new: Encoded, old: Space, first: Fitted, gallery: Rows, config: XB
     if phi_image is not None:
         phi_image.requires_grad_(False).eval()
     return Fitted(first.phi, phi_image, lora, losses, first.sigma_max, int(best.epoch))
+
+
+def check_finite(learnt: Mapping[str, Tensor], option: str) -> None:
+    """Refuse learnt tensors behind a last step that was too large, which no loss has shown.
+
+    Args:
+        option: of the command, which sets the rate.
+
+    Raises:
+        ArithmeticError: names the tensor.
+    """
+    for name, tensor in learnt.items():
+        if not tensor.isfinite().all():
+            raise ArithmeticError(f"{name} is not finite any more, so the training diverged; lower {option}")
 
 
 def validation_rsum(compat: Compat, new: Encoded, gallery: Rows, plain: Rows) -> float:
@@ -183,7 +199,11 @@ def _lora(new: Encoded, config: XBTConfig) -> AdaptedCLIP:
 
 def _pair_batches(new: Encoded, lora: AdaptedCLIP | None, config: XBTConfig) -> PairBatches:
     """The training pairs: pixels where the image tower learns, words where the text tower does, features elsewhere."""
-    rows, captions, learns_texts = new.rows("train"), new.captions("train"), lora is not None and not config.frozen_texts
+    rows, captions, learns_texts = (
+        new.rows("train"),
+        new.captions("train"),
+        lora is not None and not config.frozen_texts,
+    )
     if learns_texts:
         assert lora is not None
         captions = captions_of(new.pairs.train, new.backbone.tokenizer, room_for_text(lora))
