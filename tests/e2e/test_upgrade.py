@@ -29,7 +29,7 @@ def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("upgrade")
     whole, rows = load_pairs("mini_pairs"), []
     (folder / "images").mkdir()
-    for part, count in (("train", 48), ("val", 12), ("test", 12)):
+    for part, count in (("train", 24), ("val", 8), ("test", 8)):
         for number, item in enumerate(getattr(whole, part)[:count]):
             whole.load(item).save(folder / "images" / f"{part}-{number}.png")
             rows.append(
@@ -62,7 +62,7 @@ def test_fit_report_and_search(place, tmp_path, capsys):
     report = ["upgrade", "report", str(out), "--pairs", str(place / "pairs.jsonl"), "--device", "cpu"]
     assert main([*report, "--old-checkpoint", weights, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
-    assert content["report"]["images"] == 12
+    assert content["report"]["images"] == 8
     assert {"XBT", "Procrustes, texts", "least squares, both"} <= set(content["report"]["ways"])
     assert main([*report, "--old-checkpoint", weights]) == 0
     assert "queries of the new model in the old gallery, XBT with stage 2: phi_image" in capsys.readouterr().out
@@ -105,9 +105,11 @@ def fit(place, old, out, config, checkpoint=None):
     return fit_upgrade(old, new, data(place), config, looking, lambda message: None, out, checkpoint)
 
 
-@pytest.mark.parametrize("options", [{}, {"stage2": "lora", "rank": 2}], ids=["phi_image", "lora"])
+@pytest.mark.parametrize(
+    "options", [{}, pytest.param({"stage2": "lora", "rank": 2}, marks=pytest.mark.slow)], ids=["phi_image", "lora"]
+)
 def test_an_interrupted_fit_ends_with_the_same_bits(place, old, tmp_path, monkeypatch, options):
-    config = XBTConfig(epochs=2, hidden=8, batch_size=64, pair_epochs=2, pair_batch_size=24, **options)
+    config = XBTConfig(epochs=2, hidden=8, batch_size=32, pair_epochs=2, pair_batch_size=12, **options)
     fit(place, old, tmp_path / "whole", config)
     save, saved = files.Checkpoints.save, []
 
@@ -131,7 +133,7 @@ def test_an_interrupted_fit_ends_with_the_same_bits(place, old, tmp_path, monkey
 
 def test_low_rank_updates_learn_and_the_text_tower_may_stay(place, old, tmp_path):
     config = XBTConfig(
-        epochs=1, hidden=8, stage2="lora", rank=2, pair_epochs=1, pair_batch_size=24, frozen_texts=True, pair_lr=1e-2
+        epochs=1, hidden=8, stage2="lora", rank=2, pair_epochs=1, pair_batch_size=12, frozen_texts=True, pair_lr=1e-2
     )
     compat, result = fit(place, old, tmp_path / "out", config)
     assert len(result.pair_losses) == 1

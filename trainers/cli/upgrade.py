@@ -114,6 +114,8 @@ def _fit(args: argparse.Namespace) -> int:
     check_folder(args.out)
     pairs = _pairs(args)
     captions = [] if args.captions is None else list(read_captions(args.captions))
+    if args.captions is not None and not captions:
+        raise ValueError(f"--captions {args.captions!r} has no caption; give a text a line, or leave the option out")
     old, new = two_backbones_of(args)
     data, looking = UpgradeData(pairs, captions), _looking(args, old.device.type)
     _, result = fit_upgrade(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP, create_method
+from adaptkit.artefacts.tensors import check_learnt
 from adaptkit.contract.pair_objective import TrainedOnPairs, room_for_text
 from adaptkit.features.xbt import Compat, Projection, Space, start_projection
 from adaptkit.features.xbt.stages import BesideUntouched, PairStage, TextStage
@@ -105,7 +106,7 @@ def fit_texts(
             work.checkpoints("texts", config, noise, new_texts, old_texts),
             lambda epoch, loss: work.tell(f"texts, epoch {epoch} of {config.epochs}: loss {loss:.3f}"),
         )
-    check_finite(dict(phi.named_parameters()), "--lr")
+    check_sound(dict(phi.named_parameters()), "--lr")
     return Fitted(phi.requires_grad_(False).eval(), None, None, losses, sigma_max)
 
 
@@ -137,7 +138,7 @@ def fit_pairs(new: Encoded, old: Space, first: Fitted, gallery: Rows, config: XB
     seed = derived_seed("xbt pairs", config.seed)
 
     def on_epoch(epoch: int, loss: float) -> None:
-        check_finite(learnt, "--pair-lr")
+        check_sound(learnt, "--pair-lr")
         reached = score()
         best.see(epoch, reached, learnt)
         work.tell(f"pairs, epoch {epoch} of {config.pair_epochs}: loss {loss:.3f}, validation rsum {reached:.1f}")
@@ -158,8 +159,8 @@ def fit_pairs(new: Encoded, old: Space, first: Fitted, gallery: Rows, config: XB
     return Fitted(first.phi, phi_image, lora, losses, first.sigma_max, int(best.epoch))
 
 
-def check_finite(learnt: Mapping[str, Tensor], option: str) -> None:
-    """Refuse learnt tensors behind a last step that was too large, which no loss has shown.
+def check_sound(learnt: Mapping[str, Tensor], option: str) -> None:
+    """Refuse learnt tensors that no training ends with; a last step that was too large shows in no loss.
 
     Args:
         option: of the command, which sets the rate.
@@ -168,8 +169,10 @@ def check_finite(learnt: Mapping[str, Tensor], option: str) -> None:
         ArithmeticError: names the tensor.
     """
     for name, tensor in learnt.items():
-        if not tensor.isfinite().all():
-            raise ArithmeticError(f"{name} is not finite any more, so the training diverged; lower {option}")
+        try:
+            check_learnt(name, tensor)
+        except ValueError as error:
+            raise ArithmeticError(f"the training diverged ({error}); lower {option}") from None
 
 
 def validation_rsum(compat: Compat, new: Encoded, gallery: Rows, plain: Rows) -> float:
