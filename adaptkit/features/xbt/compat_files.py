@@ -163,7 +163,10 @@ def _part_of(lora: AdaptedCLIP | None) -> dict[str, Json] | None:
         return None
     if lora.spec is None or lora.spec.wrappers:
         raise ValueError("the tuned towers are no method of adaptkit.create_method without wrappers; make them by name")
-    options: Json = json.loads(json.dumps(dataclasses.asdict(lora.spec.config)))  # type: ignore[call-overload]
+    config = lora.spec.config
+    assert dataclasses.is_dataclass(config)
+    assert not isinstance(config, type)
+    options: dict[str, Json] = json.loads(json.dumps(dataclasses.asdict(config)))
     return {"name": lora.spec.name, "options": options}
 
 
@@ -198,7 +201,7 @@ def _head(facts: UpgradeFacts, tensors: dict[str, Tensor], name: str, place: Pat
 def _method(part: Part, tensors: dict[str, Tensor], new: FrozenCLIP, place: Path) -> AdaptedCLIP:
     if part.name not in list_methods():
         raise FileError(f"{said(place)} needs the method {part.name!r}, which is none here")
-    options = options_from_json(method_config(part.name), part, said(place))
+    options: object = options_from_json(method_config(part.name), part, said(place))
     with torch.random.fork_rng(devices=[]):  # learnt tensors start at random and are replaced at once
         method = create_method(part.name, new, None, options).to(new.device)
     method.eval()

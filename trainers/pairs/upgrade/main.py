@@ -1,6 +1,6 @@
 """One upgrade from pairs and captions to a saved folder: what `adaptkit upgrade fit` calls."""
 
-import shutil
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from trainers.pairs.judging import Looking
 from trainers.pairs.upgrade.encoded import Encoded, KeptFeatures, check_parts
 from trainers.pairs.upgrade.settings import FitResult, XBTConfig
 from trainers.pairs.upgrade.stages import Fitted, Work, fit_pairs, fit_texts, validation_rsum
+from trainers.training.checkpoints import discard_checkpoints
 
 WORK = ".training"  # folder of checkpoints and features beside the upgrade, until it is finished
 
@@ -75,45 +76,57 @@ def fit_upgrade(
         ```
     """
     check_parts(data.pairs, ["train", "val"])
-    work = Work(None, CheckpointConfig(), tell)
-    kept = KeptFeatures()
+    work, kept = Work(None, CheckpointConfig(), tell), KeptFeatures()
     if folder is not None:
         check_folder(folder)
         work = Work(folder / WORK, checkpoint or CheckpointConfig(), tell)
         kept = KeptFeatures(folder / WORK)
     old_pairs, new_pairs = (Encoded(model, data.pairs, looking, kept) for model in (old, new))
-    space, texts = Space.of(old), data.texts
-    tell(f"encoding {len(texts)} texts and {len(data.pairs.val)} validation images with both models")
-    old_texts, new_texts = old_pairs.texts(texts), new_pairs.texts(texts)
-    gallery, plain = old_pairs.rows("val"), new_pairs.rows("val")
+    tell(f"encoding {len(data.texts)} texts and {len(data.pairs.val)} validation images with both models")
+    space, gallery, plain = Space.of(old), old_pairs.rows("val"), new_pairs.rows("val")
     rsum = {"old/old": cross_scores(gallery, gallery, old_pairs.captions("val").image).rsum}
+
+    def reached(fitted: Fitted) -> float:
+        return validation_rsum(fitted.compat(space, new_pairs), new_pairs, gallery, plain)
+
+    old_texts, new_texts = old_pairs.texts(data.texts), new_pairs.texts(data.texts)
     found: list[tuple[float, float, Fitted]] = []
     for noise in config.noise:
         fitted = fit_texts(new_pairs, new_texts, old_texts, noise, config, work)
-        reached = validation_rsum(fitted.compat(space, new_pairs), new_pairs, gallery, plain)
-        tell(f"stage 1 with noise {noise:g}: validation rsum {reached:.1f}, old model alone {rsum['old/old']:.1f}")
-        found.append((reached, noise, fitted))
+        found.append((reached(fitted), noise, fitted))
+        tell(f"stage 1 with noise {noise:g}: validation rsum {found[-1][0]:.1f}, old alone {rsum['old/old']:.1f}")
     rsum["stage 1"], noise, first = max(found, key=lambda one: one[0])
     final = first
     if config.stage2 != "none":
         final = fit_pairs(new_pairs, space, first, gallery, config, work)
-        rsum["stage 2"] = validation_rsum(final.compat(space, new_pairs), new_pairs, gallery, plain)
+        rsum["stage 2"] = reached(final)
     result = FitResult(
-        folder or Path(),
-        noise,
-        first.losses,
-        final.losses if config.stage2 != "none" else (),
-        final.epoch,
-        rsum,
-        len(texts),
-        len(data.pairs.train),
-        data.pairs.notes,
+        folder=folder or Path(),
+        noise=noise,
+        text_losses=first.losses,
+        pair_losses=() if final is first else final.losses,
+        pair_epoch=final.epoch,
+        rsum=rsum,
+        texts=len(data.texts),
+        images=len(data.pairs.train),
+        notes=data.pairs.notes,
     )
     compat = final.compat(space, new_pairs, _notes(result, config, data.pairs.name))
     if folder is not None:
         save_compat(compat, folder)
-        shutil.rmtree(folder / WORK, ignore_errors=True)
+        kept.discard()
+        _discard_stages(folder / WORK)
     return compat, result
+
+
+def _discard_stages(work: Path) -> None:
+    """Remove the checkpoints of a finished fit, and its folders unless something else lies in them."""
+    for stage in (*work.glob("texts-*"), *work.glob("pairs-*")):
+        discard_checkpoints(stage)
+        with contextlib.suppress(OSError):
+            stage.rmdir()
+    with contextlib.suppress(OSError):
+        work.rmdir()
 
 
 def check_folder(folder: Path) -> None:
