@@ -186,7 +186,7 @@ def _stage_2_finding(runs: Sequence[Run]) -> Finding:
         f"{SETTING}; {LORA_EPOCHS} epochs with LoRA, 5 with the head, which moves images alone",
         tuple(gains),
         _share([_beyond(gain) for gain, way in zip(gains, WAYS * 2, strict=True) if way == "image_to_text"]),
-        "The verdict is on images as queries, because the head leaves texts as they are.",
+        "The verdict is on images as queries: the head leaves texts as they are, and LoRA moves both towers.",
     )
 
 

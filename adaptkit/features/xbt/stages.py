@@ -71,4 +71,5 @@ class BesideUntouched(MethodWrapper):
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         own = text_features(self.inner, texts)
         with torch.no_grad():
-            return torch.cat([own, self.backbone.as_loaded().encode_text(texts).to(own)], dim=1)
+            untouched = self.backbone.as_loaded().encode_text(texts)
+        return torch.cat([own, untouched.to(own)], dim=1)
