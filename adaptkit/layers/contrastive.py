@@ -46,3 +46,18 @@ def other_pairs_of_group(groups: Tensor) -> Tensor:
     """Groups (B,) of the pairs -> (B, B), true where two different pairs are of one group."""
     same = groups[:, None] == groups[None, :]
     return same & ~torch.eye(len(groups), dtype=torch.bool, device=groups.device)
+
+
+def info_nce(images: Tensor, texts: Tensor, scale: Tensor | float, groups: Tensor | None = None) -> Tensor:
+    """The symmetric loss of a batch of pairs, a scalar: the mean of both directions.
+
+    Args:
+        images: unit rows (B, D).
+        texts: unit rows (B, D), pair by pair.
+        groups: (B,) int64, pairs of one group are no negatives of each other; None where every pair is its own.
+    """
+    logits = scale * images @ texts.T  # (B, B)
+    if groups is not None:
+        logits = logits.masked_fill(other_pairs_of_group(groups), -torch.inf)
+    own = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2

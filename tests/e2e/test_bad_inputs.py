@@ -16,6 +16,7 @@ from trainers.retrieval.sources import read_entries
 from trainers.retrieval.towers import PairTowers
 
 QUICK = ["--shots", "1", "--device", "cpu"]
+BRIEF = ["--stage2", "none", "--epochs", "1", "--hidden", "8"]
 # Slot -> the words of a command; FILE is the bad one, DATA a good folder of images, ADAPTER a good adapter, INDEX a
 # good index, LABELS a good list of names in a language, HEAD a good head of sentences, OUT a path that does not exist
 # before, and must not exist after an error.
@@ -86,6 +87,10 @@ SLOTS: dict[str, Sequence[str]] = {
     "compose eval": ("compose", "eval", "HEAD", "FILE", "--gallery", "DATA"),
     "compose eval gallery": ("compose", "eval", "HEAD", "LABELS", "--gallery", "FILE"),
     "compose eval set": ("compose", "eval", "HEAD", "FILE", "--layout", "cirr"),
+    "upgrade pairs": ("upgrade", "fit", "--pairs", "FILE", "--out", "OUT"),
+    "upgrade captions": ("upgrade", "fit", "--pairs", "mini_pairs", "--captions", "FILE", "--out", "OUT", *BRIEF),
+    "upgrade report": ("upgrade", "report", "FILE", "--pairs", "mini_pairs"),
+    "upgrade search": ("retrieve", "search", "INDEX", "--backbone", "tiny", "--upgrade", "FILE", "--text", "a cat"),
     "das show": ("das", "show", "FILE"),
     "das report": ("das", "report", "FILE"),
 }
@@ -105,6 +110,8 @@ ENDINGS = {
     "texts descriptors": ".json",
     "captions build": ".txt",
     "compose eval": ".jsonl",
+    "upgrade pairs": ".csv",
+    "upgrade captions": ".txt",
     "pairs table": ".csv",
     "pairs lines": ".jsonl",
     "pairs list": ".json",

@@ -35,6 +35,7 @@ from trainers.cli import (
     texts,
     train,
     tune,
+    upgrade,
 )
 from trainers.cli.adapter import convert, evaluate, explain, export, predict, serve
 
@@ -69,6 +70,7 @@ VERBS = (  # Modules with verbs, in the order of the help.
     captions,
     retrieve,
     compose,
+    upgrade,
     grade,
     link,
     languages,

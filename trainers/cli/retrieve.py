@@ -106,6 +106,13 @@ def _add_model(parser: argparse.ArgumentParser, of_index: bool = False) -> None:
     parser.add_argument(
         "--adapter", type=values.text, metavar="ADAPTER", help="a saved adapter: a folder, an archive or hf-hub:name"
     )
+    if of_index:
+        parser.add_argument(
+            "--upgrade",
+            type=values.path_as_text,
+            metavar="FOLDER",
+            help="search an index of an old model with a new one, which --backbone names; see `adaptkit upgrade fit`",
+        )
     add_backbone(parser, otherwise="the index's, where that is adaptkit-mini" if of_index else MINI)
     add_trust(parser)
 
@@ -248,9 +255,32 @@ def _opened(args: argparse.Namespace, verify: bool) -> "tuple[Gallery, PairTower
     from trainers.retrieval.gallery import open_gallery
 
     gallery = open_gallery(args.index, verify)
-    towers = _towers(args, gallery)
+    towers = _towers(args, gallery) if args.upgrade is None else _upgraded(args)
     gallery.check(towers)
     return gallery, towers
+
+
+def _upgraded(args: argparse.Namespace) -> "PairTowers":
+    """The new model of an upgrade, in the space of the old one.
+
+    Raises:
+        ValueError: if it is no adaptkit-mini and the options do not name it: no weights are loaded on a file's word.
+    """
+    from adaptkit.features.xbt import load_compat
+    from adaptkit.features.xbt.compat_files import read_upgrade
+    from adaptkit.regular_file import user_path
+    from trainers.retrieval.towers import name_of_adapter
+    from trainers.retrieval.upgraded import UpgradedTowers
+
+    if args.adapter is not None:
+        raise ValueError("--adapter and --upgrade each say how queries are encoded; leave one of them out")
+    new = read_upgrade(user_path(args.upgrade, "upgrade"))[0].new
+    if args.backbone is None and new.source.name != MINI:
+        raise ValueError(
+            f"the upgrade {args.upgrade!r} was fitted with {new} as the new model, and a file makes no weights be "
+            f"loaded; name it: --backbone {new.source.name}"
+        )
+    return UpgradedTowers(load_compat(args.upgrade, backbone_of(args)), name_of_adapter(args.upgrade))
 
 
 def _by(args: argparse.Namespace, gallery: "Gallery") -> "Searches | None":

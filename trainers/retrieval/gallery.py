@@ -110,12 +110,12 @@ class Gallery:
         """
         ours, theirs = self.meta.made_by, towers.made_by()
         same = ours.weights_sha256 == theirs.weights_sha256 and ours.adapter_sha256 == theirs.adapter_sha256
-        if same and towers.backbone.embed_dim == self.rows.dim:
+        if same and towers.width == self.rows.dim:
             return
         raise ValueError(
             f"the index {self.name!r} has features of width {self.rows.dim} by {ours}, and cannot be searched with "
-            f"features of width {towers.backbone.embed_dim} by {theirs}; name the model that built it, or build "
-            "another one with `adaptkit retrieve build`"
+            f"features of width {towers.width} by {towers.said}; name the model that built it, or build another one "
+            "with `adaptkit retrieve build`"
         )
 
     def search(self, query: Tensor, top: int, by: Searches | None = None) -> list[Hit]:

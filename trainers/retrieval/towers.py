@@ -62,6 +62,16 @@ class PairTowers:
         """Whether an adapter changes the features of texts."""
         return isinstance(self.towers, AdaptedTowers) and "encode_text" in self.towers.provides
 
+    @property
+    def width(self) -> int:
+        """Width D of its features."""
+        return self.backbone.embed_dim
+
+    @property
+    def said(self) -> str:
+        """What its features are made by, in words."""
+        return str(self.made_by())
+
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
         """Preprocessed images (B, 3, H, W) -> unit features (B, D) float32."""
