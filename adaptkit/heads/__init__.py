@@ -3,6 +3,7 @@
 from adaptkit.heads.close import Close, CloseConfig, ClosePairs, ClosePairsConfig, CloseTagger, CloseTaggerConfig
 from adaptkit.heads.matryoshka import Matryoshka, MatryoshkaConfig
 from adaptkit.heads.uniqa_adapter import UniQAAdapter, UniQAAdapterConfig
+from adaptkit.heads.villa import RegionAttributeMapper, VillaConfig
 
 __all__ = [
     "Close",
@@ -13,6 +14,8 @@ __all__ = [
     "CloseTaggerConfig",
     "Matryoshka",
     "MatryoshkaConfig",
+    "RegionAttributeMapper",
     "UniQAAdapter",
     "UniQAAdapterConfig",
+    "VillaConfig",
 ]
