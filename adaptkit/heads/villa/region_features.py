@@ -50,7 +50,7 @@ def picture_features(
     if len(pictures) != len(boxes):
         raise ValueError(f"{len(pictures)} pictures and {len(boxes)} lists of boxes; give a list for each picture")
     if how == "patches":
-        whole = torch.stack([_prepared(backbone, picture) for picture in pictures]).to(backbone.device)
+        whole = torch.stack([prepared_whole(backbone, picture) for picture in pictures]).to(backbone.device)
         return torch.cat(_means_inside(backbone, whole, boxes))
     crops = [
         picture.crop(pixel_box(box, *picture.size))
@@ -59,7 +59,11 @@ def picture_features(
     ]
     return torch.cat(
         [
-            _unit(backbone.encode_image(torch.stack([_prepared(backbone, crop) for crop in some]).to(backbone.device)))
+            _unit(
+                backbone.encode_image(
+                    torch.stack([prepared_whole(backbone, crop) for crop in some]).to(backbone.device)
+                )
+            )
             for some in (crops[at : at + CROPS_AT_ONCE] for at in range(0, len(crops), CROPS_AT_ONCE))
         ]
     )
@@ -110,7 +114,7 @@ def _means_inside(backbone: FrozenCLIP, images: Tensor, boxes: Sequence[Tensor])
     return found
 
 
-def _prepared(backbone: FrozenCLIP, picture: Image.Image) -> Tensor:
+def prepared_whole(backbone: FrozenCLIP, picture: Image.Image) -> Tensor:
     """A picture as the tower takes it (3, H, W), all of it."""
     height, width = backbone.preprocess_cfg.image_size
     return backbone.preprocess(picture.resize((width, height), Image.Resampling.BICUBIC))
