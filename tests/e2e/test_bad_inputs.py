@@ -74,6 +74,12 @@ SLOTS: dict[str, Sequence[str]] = {
     "retrieve search image": ("retrieve", "search", "INDEX", "--backbone", "tiny", "--image", "FILE"),
     "retrieve serve": ("retrieve", "serve", "FILE"),
     "retrieve serve images": ("retrieve", "serve", "INDEX", "--backbone", "tiny", "--images", "FILE"),
+    "regions train": ("regions", "train", "FILE", "--attributes", "red", "--out", "OUT"),
+    "regions boxes": ("regions", "train", "mini_pairs", "--attributes", "cat", "--boxes", "FILE", "--out", "OUT"),
+    "regions names": ("regions", "train", "mini_pairs", "--attributes", "FILE", "--out", "OUT"),
+    "regions map": ("regions", "map", "FILE", "mini_pairs", "--out", "out.csv"),
+    "regions search": ("regions", "search", "ADAPTER", "FILE", "--attribute", "red"),
+    "regions tune": ("regions", "tune", "FILE", "mini_pairs", "--out", "OUT"),
     "das show": ("das", "show", "FILE"),
     "das report": ("das", "report", "FILE"),
 }
@@ -81,6 +87,9 @@ SLOTS: dict[str, Sequence[str]] = {
 # Slot -> the ending of its bad file, where that tells how it is read.
 ENDINGS = {
     "tune table": ".csv",
+    "regions train": ".jsonl",
+    "regions boxes": ".csv",
+    "regions names": ".txt",
     "tune list": ".json",
     "grade train": ".csv",
     "grade prompts": ".json",
