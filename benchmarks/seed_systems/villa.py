@@ -341,11 +341,12 @@ def _second_stage() -> Finding:
         for way in ("to_texts", "to_cells")
     ]
     return Finding(
-        "Tuning on mapped regions finds regions and their sentences better than tuning on whole images (up to 14.2 "
-        "points)",
+        "Tuning on mapped regions finds regions and their sentences better than tuning on whole images (up to "
+        "14.2 points)",
         "abstract",
         f"{SETTING}; R-precision between test cells and sentences; clip_adapter with alpha {ALPHA}, {STEPS} steps of "
-        "128 pairs each, margin 0.05; zero-shot regions: assigned by cosines without a head; true regions: by the truth",
+        "128 pairs each, margin 0.05; zero-shot regions: assigned by cosines without a head; true regions: by the "
+        "truth",
         (*values, *gains),
         _verdict(*map(_beats, gains[:2])),
         " ".join(_sentence(gain, gain.what) for gain in gains),

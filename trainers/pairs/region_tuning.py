@@ -155,6 +155,19 @@ def scores_of(features: Tensor, texts: Tensor, groups: Tensor) -> RegionScores:
     return RegionScores(r_precision(cosines, right), r_precision(cosines.T, right.T))
 
 
+def check_learns(method: AdaptedCLIP) -> None:
+    """Refuse a method that regions teach nothing.
+
+    Raises:
+        ValueError: if it changes no feature of an image.
+    """
+    if not learning_sides(method)[0]:
+        raise ValueError(
+            f"{type(method).__name__} changes the features of no image, so regions teach it nothing; take one that "
+            "does, such as clip_adapter or clip_lora"
+        )
+
+
 @dataclass(frozen=True)
 class TunedRegions:
     """What a second stage led to."""
@@ -208,11 +221,7 @@ def tune_on_regions(
         ValueError: if the method changes no feature of an image, or no training image lists an attribute.
         ArithmeticError: if the loss is not finite.
     """
-    if not learning_sides(method)[0]:
-        raise ValueError(
-            f"{type(method).__name__} changes the features of no image, so regions teach it nothing; take one that "
-            "does, such as clip_adapter or clip_lora"
-        )
+    check_learns(method)
     pairs = region_pairs(mapper, index, data, data.part("train"), settings.seed)
     texts = text_embeddings(mapper.backbone, pairs).cpu()
     held_out = _held_out(mapper, index, data, settings)
@@ -290,6 +299,7 @@ def tune_and_save(
         raise ValueError(f"--out {str(out)!r} is a file; give a folder")
     with seeded(settings.seed, mapper.device):
         method = create_method(name, mapper.backbone, None)
+    check_learns(method)
     index = index_of(data.source, mapper.backbone, folder or out / INDEX_FOLDER, mapper.config.regions)
     result = tune_on_regions(method, mapper, index, data, settings, out)
     facts = TrainingFacts(
