@@ -254,6 +254,20 @@ def measure() -> list[Finding]:
     return [_mapping(), _by_complexity(), _second_stage(), _degrades(), _pooling(), _kinds(), _released()]
 
 
+def _field(of: Callable[[Run], object], name: str) -> Callable[[Run], float]:
+    """One number of what a function of runs gives."""
+    return lambda run: float(getattr(of(run), name))
+
+
+def _after(how: str, way: str) -> Callable[[Run], float]:
+    """Retrieval of one way after a training of this kind."""
+    return _field(lambda run: retrieved(run, how), way)
+
+
+def _mapped_f1(options: tuple[tuple[str, object], ...]) -> Callable[[Run], float]:
+    return _field(lambda run: mapped(run, options), "f1")
+
+
 def _over_runs(name: str, of: Callable[[Run], float], runs: Sequence[Run] = RUNS) -> Value:
     return over(name, [of(run) for run in runs])
 
@@ -277,13 +291,11 @@ def _sentence(value: Value, what: str) -> str:
 
 def _mapping() -> Finding:
     baselines: dict[str, Callable[[Run], Scores]] = {"zero-shot regions": zero_shot, "tuned on whole images": pooled}
-    gains = [
-        _gain(f"F1 over {name}", lambda run: mapped(run).f1, lambda run, b=b: b(run).f1)
-        for name, b in baselines.items()
-    ]
+    models: dict[str, Callable[[Run], Scores]] = {"the mapping model": mapped, **baselines}
+    gains = [_gain(f"F1 over {name}", _mapped_f1(()), _field(b, "f1")) for name, b in baselines.items()]
     values = [
-        _over_runs(f"{part} of {name}", lambda run, f=f, part=part: getattr(f(run), part))
-        for name, f in {"the mapping model": mapped, **baselines}.items()
+        _over_runs(f"{part} of {name}", _field(f, part))
+        for name, f in models.items()
         for part in ("precision", "recall", "f1")
     ]
     return Finding(
@@ -301,10 +313,10 @@ def _by_complexity() -> Finding:
     for complexity in COMPLEXITIES:
         runs = [run for run in RUNS if run[0] == complexity]
         for name, f in (("mapped", mapped), ("zero-shot", zero_shot), ("whole images", pooled)):
-            values.append(_over_runs(f"complexity {complexity}, F1, {name}", lambda run, f=f: f(run).f1, runs))
+            values.append(_over_runs(f"complexity {complexity}, F1, {name}", _field(f, "f1"), runs))
             for way in ("to_attributes", "to_regions"):
                 what = f"complexity {complexity}, R-precision {way.replace('_', ' ')}, {name}"
-                values.append(_over_runs(what, lambda run, f=f, way=way: getattr(f(run), way), runs))
+                values.append(_over_runs(what, _field(f, way), runs))
         gains.append(
             _gain(
                 f"R-precision to regions at {complexity}",
@@ -327,15 +339,15 @@ def _by_complexity() -> Finding:
 def _second_stage() -> Finding:
     kinds = ("zero-shot", "whole images", "zero-shot regions", "ViLLA", "ViLLA, log-sum-exp", "true regions")
     values = [
-        _over_runs(f"{kind}, {way.replace('_', ' ')}", lambda run, k=kind, w=way: getattr(retrieved(run, k), w))
+        _over_runs(f"{kind}, {way.replace('_', ' ')}", _after(kind, way))
         for kind in kinds
         for way in ("to_texts", "to_cells")
     ]
     gains = [
         _gain(
             f"ViLLA minus {other}, {way.replace('_', ' ')}",
-            lambda run, w=way: getattr(retrieved(run, "ViLLA"), w),
-            lambda run, w=way, o=other: getattr(retrieved(run, o), w),
+            _after("ViLLA", way),
+            _after(other, way),
         )
         for other in ("whole images", "zero-shot regions")
         for way in ("to_texts", "to_cells")
@@ -378,8 +390,8 @@ def _pooling() -> Finding:
     gains = [
         _gain(
             f"F1 at complexity {complexity}",
-            lambda run: mapped(run, LSE).f1,
-            lambda run: mapped(run).f1,
+            _mapped_f1(LSE),
+            _mapped_f1(()),
             [run for run in RUNS if run[0] == complexity],
         )
         for complexity in COMPLEXITIES
@@ -389,8 +401,8 @@ def _pooling() -> Finding:
         "ours",
         f"{SETTING}; temperature 0.1",
         (
-            _over_runs("F1, maximum", lambda run: mapped(run).f1),
-            _over_runs("F1, log-sum-exp", lambda run: mapped(run, LSE).f1),
+            _over_runs("F1, maximum", _mapped_f1(())),
+            _over_runs("F1, log-sum-exp", _mapped_f1(LSE)),
             *gains,
         ),
         _verdict(*map(_beats, gains)),
@@ -400,11 +412,9 @@ def _pooling() -> Finding:
 
 def _kinds() -> Finding:
     runs = [run for run in RUNS if run[0] == MIDDLE]
-    values = [_over_runs(f"F1, {name}", lambda run, o=o: mapped(run, o).f1, runs) for name, o in KINDS.items()]
+    values = [_over_runs(f"F1, {name}", _mapped_f1(o), runs) for name, o in KINDS.items()]
     gains = [
-        _gain(f"a head for each minus {name}", lambda run: mapped(run).f1, lambda run, o=o: mapped(run, o).f1, runs)
-        for name, o in KINDS.items()
-        if o
+        _gain(f"a head for each minus {name}", _mapped_f1(()), _mapped_f1(o), runs) for name, o in KINDS.items() if o
     ]
     return Finding(
         "A head for each attribute maps better than heads with fewer weights",
@@ -419,12 +429,12 @@ def _kinds() -> Finding:
 def _released() -> Finding:
     runs = [run for run in RUNS if run[0] == MIDDLE]
     released = (("strict_loss", False),)
-    gain = _gain("F1 without n_pos minus with", lambda run: mapped(run).f1, lambda run: mapped(run, released).f1, runs)
+    gain = _gain("F1 without n_pos minus with", _mapped_f1(()), _mapped_f1(released), runs)
     return Finding(
         "Leaving n_pos out of the released denominator does no harm",
         "ours",
         f"{SETTING}; complexity {MIDDLE}",
-        (_over_runs("F1, with n_pos as released", lambda run: mapped(run, released).f1, runs), gain),
+        (_over_runs("F1, with n_pos as released", _mapped_f1(released), runs), gain),
         _verdict(not _beats(replace(gain, value=-gain.value))),
         _sentence(gain, "without n_pos"),
     )
