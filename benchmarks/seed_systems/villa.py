@@ -369,8 +369,8 @@ def _second_stage() -> Finding:
     ahead, over_nothing, ceiling = gains[:4], gains[4:8], gains[8:]
     both = [_beats(one) and _beats(other) for one, other in zip(ahead, over_nothing, strict=True)]
     return Finding(
-        "Tuning on mapped regions finds regions and what is said of them better than tuning on whole images, and than "
-        "no tuning (up to 14.2 points)",
+        "Tuning on mapped regions finds regions and what is said of them better than tuning on whole images, and "
+        "than no tuning (up to 14.2 points)",
         "abstract",
         f"{SETTING}; R-precision; clip_adapter with alpha {ALPHA}, {STEPS} steps of 128 pairs each, margin 0.05; "
         "zero-shot regions: assigned by cosines without a head; true regions: by the truth, the most "
@@ -400,8 +400,8 @@ def _degrades() -> Finding:
     return Finding(
         "Tuning on whole images gets worse as images hold more pairs, and ViLLA less so",
         "abstract",
-        f"{SETTING}; R-precision from cells to the same {MOST} attributes at every complexity; zero-shot is the control "
-        "for images that are harder by themselves",
+        f"{SETTING}; R-precision from cells to the same {MOST} attributes at every complexity; zero-shot is the "
+        "control for images that are harder by themselves",
         (*falls.values(), beyond, less),
         _verdict(_beats(beyond), _beats(less)),
         f"{_sentence(beyond, 'whole images lose more than zero-shot by')} {_sentence(less, 'and more than ViLLA by')}",
