@@ -5,6 +5,7 @@ from adaptkit.heads.isa import Isa, IsaConfig
 from adaptkit.heads.matryoshka import Matryoshka, MatryoshkaConfig
 from adaptkit.heads.multimodal_linking import MultimodalLinking, MultimodalLinkingConfig
 from adaptkit.heads.uniqa_adapter import UniQAAdapter, UniQAAdapterConfig
+from adaptkit.heads.villa import RegionAttributeMapper, VillaConfig
 
 __all__ = [
     "Close",
@@ -19,6 +20,8 @@ __all__ = [
     "MatryoshkaConfig",
     "MultimodalLinking",
     "MultimodalLinkingConfig",
+    "RegionAttributeMapper",
     "UniQAAdapter",
     "UniQAAdapterConfig",
+    "VillaConfig",
 ]

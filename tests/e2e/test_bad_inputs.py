@@ -91,6 +91,12 @@ SLOTS: dict[str, Sequence[str]] = {
     "upgrade captions": ("upgrade", "fit", "--pairs", "mini_pairs", "--captions", "FILE", "--out", "OUT", *BRIEF),
     "upgrade report": ("upgrade", "report", "FILE", "--pairs", "mini_pairs"),
     "upgrade search": ("retrieve", "search", "INDEX", "--backbone", "tiny", "--upgrade", "FILE", "--text", "a cat"),
+    "regions train": ("regions", "train", "FILE", "--attributes", "red", "--out", "OUT"),
+    "regions boxes": ("regions", "train", "mini_pairs", "--attributes", "cat", "--boxes", "FILE", "--out", "OUT"),
+    "regions names": ("regions", "train", "mini_pairs", "--attributes", "FILE", "--out", "OUT"),
+    "regions map": ("regions", "map", "FILE", "mini_pairs", "--out", "out.csv"),
+    "regions search": ("regions", "search", "ADAPTER", "FILE", "--attribute", "red"),
+    "regions tune": ("regions", "tune", "FILE", "mini_pairs", "--out", "OUT"),
     "das show": ("das", "show", "FILE"),
     "das report": ("das", "report", "FILE"),
 }
@@ -98,6 +104,9 @@ SLOTS: dict[str, Sequence[str]] = {
 # Slot -> the ending of its bad file, where that tells how it is read.
 ENDINGS = {
     "tune table": ".csv",
+    "regions train": ".jsonl",
+    "regions boxes": ".csv",
+    "regions names": ".txt",
     "tune list": ".json",
     "link train": ".csv",
     "link cluster": ".jsonl",

@@ -1,20 +1,29 @@
 """The training loop on image-text pairs: steps, checkpoints, and what is told after each epoch."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 
+from adaptkit.contract.batches import PairBatch
 from adaptkit.contract.pair_objective import PairObjective, TrainedOnPairs
 from trainers.compute.seeds import derived_seed
 from trainers.config.training import OptimConfig
-from trainers.pairs.batches import PairBatches
 from trainers.pairs.cached_gradients import Pieces, backward_in_pieces
 from trainers.training.checkpoints import Checkpoints
 from trainers.training.few_shot import CHECK_EVERY
 from trainers.training.optim import build_optimizer, set_learning_rate, step_learning_rate
 from trainers.training.state import LastGood, Progress, restore_snapshot, take_snapshot
+
+
+class EpochsOfPairs(Protocol):
+    """Batches of pairs in epochs that can begin anywhere."""
+
+    def __len__(self) -> int: ...  # batches of an epoch
+
+    def epoch(self, epoch: int, skip: int = 0) -> Iterator[PairBatch]: ...  # without the first `skip`
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,7 @@ class PairTraining:
 
 def train_on_pairs(
     method: TrainedOnPairs,
-    batches: PairBatches,
+    batches: EpochsOfPairs,
     training: PairTraining,
     checkpoints: Checkpoints | None = None,
     on_epoch: Callable[[int, float], None] | None = None,

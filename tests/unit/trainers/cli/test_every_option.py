@@ -28,6 +28,7 @@ MAY_BE_ZERO = {  # options for which 0 says something, with what it says
     "--skip-blocks": "targets of the whole tower",
     "--decoder-layers": "a linear decoder",
     "--noise": "no noise",
+    "--epsilon": "the best region alone",
 }
 MAY_NOT = {("bench", "--workers"), ("das distill", "--skip-vision")}
 NUMBERS = ("", " ", "-1", "nan", "1e400", "-inf", "x", "1.5.2", "99999999999999999999999999999999999999")
