@@ -36,6 +36,20 @@ def contrastive_rows(images: Tensor, texts: Tensor, scale: Tensor | float, targe
     return F.cross_entropy(logits, targets, reduction="none"), F.cross_entropy(logits.T, targets, reduction="none")
 
 
+def info_nce(images: Tensor, texts: Tensor, scale: Tensor | float, groups: Tensor) -> Tensor:
+    """The mean of both directions with Y = 1, a scalar; other pairs of a group are left out of the negatives.
+
+    Args:
+        images: unit rows (B, D).
+        texts: unit rows (B, D), pair by pair.
+        groups: (B,) int64.
+    """
+    logits = scale * images @ texts.T  # (B, B)
+    logits = logits.masked_fill(other_pairs_of_group(groups), -torch.inf)
+    own = torch.arange(len(groups), device=logits.device)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
 def targets_of(labels: Tensor, positives: Positives) -> Tensor:
     """The targets of pairs with labels (B,): (B,) their own places, or (B, B) shared by class."""
     by_class = positives == "class" or (positives == "auto" and len(labels) > LARGE_BATCH)

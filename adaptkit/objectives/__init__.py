@@ -4,6 +4,7 @@ from adaptkit.objectives.cross_entropy import CrossEntropy, CrossEntropyConfig
 from adaptkit.objectives.gist import GIST, GISTConfig
 from adaptkit.objectives.gpt4image import GPT4Image, GPT4ImageConfig
 from adaptkit.objectives.info_nce import InfoNCE, InfoNCEConfig
+from adaptkit.objectives.modx import L2Delta, L2DeltaConfig, LwF, LwFConfig, ModX, ModXConfig
 from adaptkit.objectives.siglip import SigLIP, SigLIPConfig
 
 __all__ = [
@@ -15,6 +16,12 @@ __all__ = [
     "GPT4ImageConfig",
     "InfoNCE",
     "InfoNCEConfig",
+    "L2Delta",
+    "L2DeltaConfig",
+    "LwF",
+    "LwFConfig",
+    "ModX",
+    "ModXConfig",
     "SigLIP",
     "SigLIPConfig",
 ]

@@ -12,7 +12,6 @@ Departure: s is the backbone's own and stays, because it is what the saved model
 
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,7 +19,7 @@ from adaptkit.contract.adapted_towers import AdaptedTowers
 from adaptkit.contract.objective import Objective
 from adaptkit.contract.pair_objective import PairObjective
 from adaptkit.contract.registry import register_objective
-from adaptkit.layers.contrastive import other_pairs_of_group
+from adaptkit.layers.contrastive import info_nce
 from adaptkit.layers.full_precision import at_least_fp32
 from adaptkit.options import option, options
 
@@ -48,7 +47,4 @@ class InfoNCE(PairObjective):
         scale = self.log_scale.exp()
         if self.log_scale.requires_grad:
             scale = scale.clamp(max=MOST)
-        logits = scale * images @ texts.T  # (B, B)
-        logits = logits.masked_fill(other_pairs_of_group(groups), -torch.inf)
-        own = torch.arange(len(groups), device=logits.device)
-        return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+        return info_nce(images, texts, scale, groups)
