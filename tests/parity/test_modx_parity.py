@@ -39,7 +39,8 @@ def test_losses_gates_and_gradients_equal_the_released_code(variant):
     golden.check("kl_text", loss.align.text)
     assert torch.equal(loss.align.gated_image_rows, golden["gated_image_rows"])
     assert torch.equal(loss.align.gated_text_rows, golden["gated_text_rows"])
-    for name, gradient in zip(NAMES, torch.autograd.grad(loss.align.loss, list(learnt.values())[:2], retain_graph=True)):
+    gradients = torch.autograd.grad(loss.align.loss, [learnt[name] for name in NAMES], retain_graph=True)
+    for name, gradient in zip(NAMES, gradients, strict=True):
         golden.check(f"grad_align/{name}", gradient)
     loss.total.backward()
     for name, tensor in learnt.items():
@@ -66,7 +67,7 @@ def test_the_objective_has_the_released_loss_as_options(variant):
     objective = adaptkit.create_objective(method, [("modx", released)])
     with torch.no_grad():
         objective.log_scale.copy_(golden["logit_scale"])
-    images, texts = (torch.stack((learnt[name], then), dim=1) for name, then in zip(NAMES, old))
+    images, texts = (torch.stack((learnt[name], then), dim=1) for name, then in zip(NAMES, old, strict=True))
     loss = objective.between(images, texts, torch.arange(len(images)))
     loss.backward()
     golden.check("loss", loss)
@@ -81,7 +82,10 @@ def test_five_steps_equal_the_released_code():
     optimizer, losses = recorded_optimizer(learnt.values(), golden.settings["lr"]), []
     for step in range(5):
         images, texts = golden["images"][step], golden["texts"][step]
-        now, then = (images @ learnt["wi"].T, texts @ learnt["wt"].T), (images @ golden["old/wi"].T, texts @ golden["old/wt"].T)
+        now, then = (
+            (images @ learnt["wi"].T, texts @ learnt["wt"].T),
+            (images @ golden["old/wi"].T, texts @ golden["old/wt"].T),
+        )
         loss = modx_loss(*now, *then, learnt["logit_scale"], alpha=golden.settings["alpha"]).total
         optimizer.zero_grad()
         loss.backward()

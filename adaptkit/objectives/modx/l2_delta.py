@@ -2,8 +2,8 @@
 
 With the learnt tensors theta, and theta_0 as they stood when the objective was made:
     L = L_nce + alpha / 2 |theta - theta_0|^2
-which is elastic weight consolidation (Kirkpatrick et al., arXiv:1612.00796, equation 3) with an identity in place of the
-Fisher matrix.
+which is elastic weight consolidation (Kirkpatrick et al., arXiv:1612.00796, equation 3) with an identity in place of
+the Fisher matrix.
 """
 
 import torch

@@ -15,5 +15,5 @@ def recorded_optimizer(parameters: Iterable[Tensor], lr: float = 5e-4) -> torch.
 
 @torch.no_grad()
 def clamp_logit_scale(logit_scale: Tensor) -> None:
-    """Put the logarithm of the scale, a scalar, back into [0, 4.6052], in place; the released code does after a step."""
+    """Put the logarithm of the scale, a scalar, back into [0, 4.6052] in place, as released code does after a step."""
     logit_scale.clamp_(0, MOST_LOGIT_SCALE)
