@@ -26,7 +26,7 @@ TOY_SEEDS = range(6)
 STRATEGIES = ("sequential", "modx", "lwf", "l2", "averaging", "joint")
 FEWER = ("sequential", "modx")  # of the second method
 CAPTIONS = 2  # of each test image
-STEPS, BATCH, RATE = 6, 64, "5e-3"  # the rate was chosen on validation pairs with another seed
+STEPS, BATCH, RATE = 6, 64, "5e-3"  # the rate was tried on validation pairs with another seed
 # Kinds of things, as captions name them ("a bee, a kind of insect"), and the themes that they make.
 THEMES: Mapping[str, Sequence[str]] = {
     "living things and food": (
@@ -65,11 +65,11 @@ def phases() -> tuple[Phase, ...]:
     whole = load_pairs("mini_pairs")
 
     def of(kinds: Sequence[str], name: str) -> PairSet:
-        lists = {
-            part: tuple(item for item in getattr(whole, part) if kind_of(item.captions) in kinds) for part in PARTS
-        }
-        lists["test"] = tuple(replace(item, captions=item.captions[:CAPTIONS]) for item in lists["test"])
-        return replace(whole, name=name, **lists)
+        train, val, test = (
+            tuple(item for item in getattr(whole, part) if kind_of(item.captions) in kinds) for part in PARTS
+        )
+        test = tuple(replace(item, captions=item.captions[:CAPTIONS]) for item in test)
+        return replace(whole, name=name, train=train, val=val, test=test)
 
     return tuple(Phase(name, of(kinds, name)) for name, kinds in THEMES.items())
 

@@ -55,6 +55,10 @@ SLOTS: dict[str, Sequence[str]] = {
     "runs show": ("runs", "show", "FILE"),
     "tune table": ("tune", "coop", "--pairs", "FILE", "--out", "OUT", "--guard", "none", "OPTIM.STEPS", "1"),
     "tune list": ("tune", "coop", "--pairs", "FILE", "--out", "OUT", "--guard", "none", "OPTIM.STEPS", "1"),
+    "continual table": (
+        *("continual", "clip_adapter", "--pairs", "FILE", "--phases", "2", "--out", "OUT", "--guard", "none"),
+        *("OPTIM.STEPS", "1"),
+    ),
     "distill data": ("distill", "--data", "FILE", "--student", "test_resnet", "--out", "OUT"),
     "distill descriptions": ("distill", "--data", "DATA", "--descriptions", "FILE", "--out", "OUT"),
     "languages check": ("languages", "check", "--labels", "FILE"),
@@ -82,6 +86,7 @@ SLOTS: dict[str, Sequence[str]] = {
 ENDINGS = {
     "tune table": ".csv",
     "tune list": ".json",
+    "continual table": ".csv",
     "grade train": ".csv",
     "grade prompts": ".json",
     "distill descriptions": ".json",

@@ -65,10 +65,9 @@ def test_all_strategies_train_judge_and_save(table, tmp_path, capsys):
     assert once.keys() == half.keys() == new.learnt_state().keys()
 
 
-@pytest.mark.parametrize("method", ["clip_lora", "clip_adapter"])
-def test_what_was_interrupted_goes_on_to_the_same_bits(table, tmp_path, monkeypatch, method):
-    assert main(words(table, tmp_path / "whole", method=method)) == 0
-    asked = words(table, tmp_path / "cut", "CHECKPOINT.STEPS", "1", method=method)
+def test_what_was_interrupted_goes_on_to_the_same_bits(table, tmp_path, monkeypatch):
+    assert main(words(table, tmp_path / "whole", method="clip_lora")) == 0  # which draws dropout
+    asked = words(table, tmp_path / "cut", "CHECKPOINT.STEPS", "1", method="clip_lora")
     save, saved = files.Checkpoints.save, []
 
     def stop(self, snapshot):
@@ -115,7 +114,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(table, tmp_pa
     for asked, complaint in (
         ([*base, "--pairs", str(table)], "--pairs is given once and --phases is not given"),
         ([*base, "--pairs", str(table), "--pairs", str(table), "--phases", "2"], "--pairs is given 2 times"),
-        (words(table, out, strategies="ewc"), "--strategies 'ewc'"),
+        (words(table, out, strategies="ewc"), "--strategies: there is no 'ewc'"),
         (words(table, out, "SIGLIP.SCALE", "frozen"), "SIGLIP takes no part"),
         ([*words(table, out), "--phases", "30"], "ask for fewer --phases"),
     ):

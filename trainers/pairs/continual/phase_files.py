@@ -28,7 +28,7 @@ def finished(folder: Path, identity: str) -> Outcome | None:
         return None
     content = read_json(path, "phase")
     try:
-        found, outcome = content["identity"], outcome_from_json(content["outcome"])  # type: ignore[index, call-overload]
+        found, outcome = content["identity"], outcome_from_json(content["outcome"])  # type: ignore[index]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is no phase that was written here ({error!r}); remove its folder, or give another --out"

@@ -53,7 +53,14 @@ def cut(pairs: PairSet, count: int, by: By) -> tuple[Phase, ...]:
                     "for fewer --phases, or cut them with --by order"
                 )
         name = f"phase {number + 1}"
-        phases.append(Phase(name, replace(pairs, name=f"{pairs.name} {name}", notes=(), **own)))
+        phases.append(
+            Phase(
+                name,
+                replace(
+                    pairs, name=f"{pairs.name} {name}", notes=(), train=own["train"], val=own["val"], test=own["test"]
+                ),
+            )
+        )
     return tuple(phases)
 
 
