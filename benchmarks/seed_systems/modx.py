@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 
 from adaptkit.objectives.modx import RELEASED_ALPHA
 from benchmarks.seed_systems.findings import Finding, Value, difference, over
@@ -15,7 +16,7 @@ from datasets_fewshot.pairs.pair_set import PairSet
 from trainers.pairs.continual.main import continual
 from trainers.pairs.continual.phases import PARTS, Phase
 from trainers.pairs.continual.report import measures
-from trainers.pairs.continual.result import ContinualRequest, ContinualResult
+from trainers.pairs.continual.result import RECALL, ContinualRequest, ContinualResult
 from trainers.pairs.continual.strategies import strategy_settings
 from trainers.pairs.result import TuneRequest
 
@@ -27,6 +28,7 @@ STRATEGIES = ("sequential", "modx", "lwf", "l2", "averaging", "joint")
 FEWER = ("sequential", "modx")  # of the second method
 CAPTIONS = 2  # of each test image
 STEPS, BATCH, RATE = 6, 64, "5e-3"  # the rate was tried on validation pairs with another seed
+SLOW = "1e-3"  # a fifth of it, set without a trial when joint training had been seen to lose at the other
 # Kinds of things, as captions name them ("a bee, a kind of insect"), and the themes that they make.
 THEMES: Mapping[str, Sequence[str]] = {
     "living things and food": (
@@ -74,9 +76,9 @@ def phases() -> tuple[Phase, ...]:
     return tuple(Phase(name, of(kinds, name)) for name, kinds in THEMES.items())
 
 
-def trained(method: str, seed: int, strategies: Sequence[str], *words: str) -> ContinualResult:
+def trained(method: str, seed: int, strategies: Sequence[str], *words: str, rate: str = RATE) -> ContinualResult:
     """A continual training with the settings of this measurement."""
-    common = ("OPTIM.STEPS", str(STEPS), "OPTIM.BATCH_SIZE", str(BATCH), "OPTIM.LR", RATE, "VIEWS.AUGMENT", "none")
+    common = ("OPTIM.STEPS", str(STEPS), "OPTIM.BATCH_SIZE", str(BATCH), "OPTIM.LR", rate, "VIEWS.AUGMENT", "none")
     settings = strategy_settings(strategies, method, (), (*common, *words), "adaptkit-mini")
     settings = {
         name: replace(own, optim=replace(own.optim, steps=3 * STEPS)) if name == "joint" else own
@@ -116,7 +118,7 @@ def _by_seed(results: Sequence[ContinualResult], strategy: str) -> Measured:
 
 def measure() -> list[Finding]:
     """The claims of the paper, and ours."""
-    return [_forgets(), _keeps(), _near_joint(), _baselines(), _other_temperature(), _drift(), _toy()]
+    return [_forgets(), _keeps(), _near_joint(), _baselines(), _slower(), _other_temperature(), _drift(), _toy()]
 
 
 def _values(what: str, measure: str, *arms: tuple[str, str], unit: str = "points") -> list[Value]:
@@ -175,15 +177,47 @@ def _near_joint() -> Finding:
         "a reading note of the paper: 14.5 against 14.7 % recall at 1 on COCO",
         f"{SETTING}; {FIRST}",
         (gap, gained, joint),
-        verdict(not loses(gap)),
-        f"{sentence(gap, 'Mod-X against joint training')} {sentence(gained, 'Mod-X over zero-shot')}",
+        verdict(not loses(gap), beats(joint)),
+        f"{sentence(gap, 'Mod-X against joint training')} {sentence(joint, 'joint training over zero-shot')} "
+        "Where joint training loses against zero-shot it is no upper bound, and being near it says little.",
     )
 
 
-def _over_zero_shot(strategy: str) -> list[float]:
+def _over_zero_shot(strategy: str, results: Sequence[ContinualResult] | None = None) -> list[float]:
     """Points of average recall that a strategy gains over no training, by seed."""
-    before = [sum(own["recall@1"] for own in result.before.scores) / len(THEMES) for result in _all(FIRST)]
-    return [after - start for after, start in zip(measured(FIRST, strategy)["average"], before, strict=True)]
+    results = _all(FIRST) if results is None else results
+    before = [fmean(own[RECALL] for own in result.before.scores) for result in results]
+    after = [measures(result, strategy)["average"] for result in results]
+    return [end - start for end, start in zip(after, before, strict=True)]
+
+
+def _slower() -> Finding:
+    results = [trained(FIRST, seed, ("sequential", "joint"), rate=SLOW) for seed in SEEDS]
+    slow, kept = _by_seed(results, "sequential"), measured(FIRST, "modx")
+    gain = difference(f"average at the end, Mod-X minus in turn at {SLOW}", kept["average"], slow["average"])
+    learnt = difference(f"right after the own phase, Mod-X minus in turn at {SLOW}", kept["learning"], slow["learning"])
+    return Finding(
+        "What Mod-X keeps is more than what a smaller rate keeps",
+        "ours",
+        f"{SETTING}; {FIRST}; plain training at {SLOW}, a fifth of the rate, against Mod-X at {RATE}",
+        (
+            gain,
+            learnt,
+            over(f"forgetting, in turn at {SLOW}", slow["forgetting"], "points"),
+            over(
+                f"average at the end minus zero-shot, in turn at {SLOW}",
+                _over_zero_shot("sequential", results),
+                "points",
+            ),
+            over(
+                f"average at the end minus zero-shot, joint training at {SLOW}",
+                _over_zero_shot("joint", results),
+                "points",
+            ),
+        ),
+        verdict(beats(gain)),
+        f"{sentence(gain, 'Mod-X against the smaller rate')} {sentence(learnt, 'right after the own phase')}",
+    )
 
 
 def _baselines() -> Finding:

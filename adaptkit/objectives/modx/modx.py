@@ -41,8 +41,8 @@ class ModXConfig:
     )
     align_tau: float = option(
         1.0,
-        "Temperature of the softmaxes that are aligned: 1 as released. With 0.07, for cosines that lie in a narrow "
-        "band, alpha is to be near 1.",
+        "Temperature of the softmaxes that are aligned: 1 as released. A smaller one, such as 0.07 for cosines that "
+        "lie in a narrow band, wants a smaller alpha.",
         above=0,
     )
     off_diagonal: bool = option(False, "Align how a row spreads over the other pairs alone, without its own.")
