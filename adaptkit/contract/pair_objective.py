@@ -69,9 +69,15 @@ class PairObjective(Objective):
         """
         return (fit(captions[drawn]),)
 
+    def regularizer(self, method: AdaptedTowers) -> Tensor | None:
+        """What the loss holds against the method's learnt tensors themselves: a scalar, or None for nothing."""
+        return None
+
     def loss(self, method: AdaptedTowers, batch: Batch) -> Tensor:
         assert isinstance(batch, PairBatch)
-        return self.between(self.image_side(method, batch.images), self.text_side(method, batch.texts), batch.groups)
+        loss = self.between(self.image_side(method, batch.images), self.text_side(method, batch.texts), batch.groups)
+        added = self.regularizer(method)
+        return loss if added is None else loss + added
 
 
 def image_features(method: AdaptedTowers, images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from adaptkit.objectives.gist import GIST, GISTConfig
 from adaptkit.objectives.gpt4image import GPT4Image, GPT4ImageConfig
 from adaptkit.objectives.hinge import Hinge, HingeConfig
 from adaptkit.objectives.info_nce import InfoNCE, InfoNCEConfig
+from adaptkit.objectives.modx import L2Delta, L2DeltaConfig, LwF, LwFConfig, ModX, ModXConfig
 from adaptkit.objectives.siglip import SigLIP, SigLIPConfig
 
 __all__ = [
@@ -21,6 +22,12 @@ __all__ = [
     "HingeConfig",
     "InfoNCE",
     "InfoNCEConfig",
+    "L2Delta",
+    "L2DeltaConfig",
+    "LwF",
+    "LwFConfig",
+    "ModX",
+    "ModXConfig",
     "SigLIP",
     "SigLIPConfig",
 ]

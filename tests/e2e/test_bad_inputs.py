@@ -57,6 +57,10 @@ SLOTS: dict[str, Sequence[str]] = {
     "tune table": ("tune", "coop", "--pairs", "FILE", "--out", "OUT", "--guard", "none", "OPTIM.STEPS", "1"),
     "tune list": ("tune", "coop", "--pairs", "FILE", "--out", "OUT", "--guard", "none", "OPTIM.STEPS", "1"),
     "align data": ("align", "FILE", "--out", "OUT", "--epochs", "1"),
+    "continual table": (
+        *("continual", "clip_adapter", "--pairs", "FILE", "--phases", "2", "--out", "OUT", "--guard", "none"),
+        *("OPTIM.STEPS", "1"),
+    ),
     "distill data": ("distill", "--data", "FILE", "--student", "test_resnet", "--out", "OUT"),
     "distill descriptions": ("distill", "--data", "DATA", "--descriptions", "FILE", "--out", "OUT"),
     "languages check": ("languages", "check", "--labels", "FILE"),
@@ -110,6 +114,7 @@ ENDINGS = {
     "tune list": ".json",
     "link train": ".csv",
     "link cluster": ".jsonl",
+    "continual table": ".csv",
     "grade train": ".csv",
     "grade prompts": ".json",
     "distill descriptions": ".json",

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from trainers.cli import values
 from trainers.cli.given_backbone import add_backbone
+from trainers.cli.given_pairs import COLUMNS, FORMS, add_training, guard_of
 
 if TYPE_CHECKING:
     from trainers.pairs.result import TuneRequest
 
 OK = 0
-NO_GUARD = "none"
 
 
 def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -31,25 +31,14 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         type=values.path_as_text,
         required=True,
         metavar="PATH",
-        help="a table (CSV, TSV, JSONL) of images and captions, a Karpathy JSON, an imagefolder with metadata, shards, "
-        "or mini_pairs, which is embedded",
+        help=FORMS,
     )
     parser.add_argument("--out", type=values.path, required=True, metavar="FOLDER", help="for the adapter")
     parser.add_argument(
         "--objective", type=values.text, default="info_nce", help="info_nce (default), siglip, hinge, ..."
     )
     parser.add_argument("--wrap", type=values.names, default=[], help="wrappers around the method, the outermost first")
-    parser.add_argument("--image-column", type=values.text, metavar="NAME", help="the column of image paths")
-    parser.add_argument("--caption-column", type=values.text, metavar="NAME", help="the column of captions")
-    parser.add_argument(
-        "--group-column", type=values.text, metavar="NAME", help="images with the same word here stay in one part"
-    )
-    parser.add_argument(
-        "--guard",
-        type=values.text,
-        metavar="NAME",
-        help="a data set whose zero-shot accuracy is watched (default: icons for the embedded backbone, else none)",
-    )
+    add_training(parser)
     parser.add_argument(
         "--most-lost",
         type=values.number(least=0),
@@ -57,14 +46,6 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="POINTS",
         help="of accuracy on the guard's validation images that the chosen model may lose (default: 1)",
     )
-    parser.add_argument(
-        "--piece",
-        type=values.count,
-        default=128,
-        metavar="N",
-        help="pairs that are encoded with gradients at a time; a batch may be much larger (default: 128)",
-    )
-    parser.add_argument("--seed", type=values.seed, default=1, help="of captions, order and steps (default: 1)")
     add_backbone(parser)
     parser.add_argument("--workers", type=values.helpers, default=0, help="processes that decode images (default: 0)")
     parser.add_argument(
@@ -98,11 +79,9 @@ def _tune(args: argparse.Namespace) -> int:
 
 
 def _request(args: argparse.Namespace) -> "TuneRequest":
-    from datasets_fewshot import load_dataset
     from trainers.pairs.result import TuneRequest
     from trainers.pairs.settings import pair_settings
 
-    name = args.guard or ("icons" if args.backbone == "adaptkit-mini" else NO_GUARD)
     return TuneRequest(
         data=args.pairs,
         out=args.out,
@@ -110,13 +89,11 @@ def _request(args: argparse.Namespace) -> "TuneRequest":
         backbone=args.backbone,
         pretrained=args.pretrained,
         checkpoint=args.checkpoint,
-        guard=None if name == NO_GUARD else load_dataset(name),
+        guard=guard_of(args),
         most_lost=args.most_lost,
         piece=args.piece,
         seed=args.seed,
         device=args.device,
         workers=args.workers,
-        image_column=args.image_column,
-        caption_column=args.caption_column,
-        group_column=args.group_column,
+        **{column: getattr(args, column) for column in COLUMNS},
     )

@@ -58,7 +58,7 @@ def backward_in_pieces(method: AdaptedTowers, objective: PairObjective, batch: P
         loss = objective.between(sides[0].encoded(), sides[1].encoded(), groups)
         if loss.requires_grad:
             loss.backward()
-        return loss.detach()
+        return loss.detach() + _regularized(method, objective)
     with torch.no_grad():
         features = [_rows_of_all(side.encoded(), team) for side in sides]
     leaves = [rows.requires_grad_() for rows in features]
@@ -69,7 +69,16 @@ def backward_in_pieces(method: AdaptedTowers, objective: PairObjective, batch: P
         assert leaf.grad is not None
         side.go_back(leaf.grad[own])
     _sum_gradients(method.learnt_parameters().values(), team)
-    return loss.detach()
+    return loss.detach() + _regularized(method, objective)
+
+
+def _regularized(method: AdaptedTowers, objective: PairObjective) -> Tensor | float:
+    """Add the gradients of the objective's regularizer, which every process has alike, and return it, detached."""
+    added = objective.regularizer(method)
+    if added is None:
+        return 0.0
+    added.backward()
+    return added.detach()
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,20 @@
 """One training on image-text pairs, from the data to a saved and judged adapter: what `adaptkit tune` calls."""
 
+import copy
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
-from adaptkit import AdaptedCLIP, TrainingFacts, create_method, create_objective, load_backbone
+from adaptkit import AdaptedCLIP, FrozenCLIP, TrainingFacts, create_method, create_objective, load_backbone
 from adaptkit.artefacts.atomic_file import is_half_written
 from adaptkit.artefacts.files import CONFIG_FILE
 from adaptkit.backbone.devices import choose_device
@@ -28,6 +30,7 @@ from adaptkit.contract.pair_objective import (
 from adaptkit.layers.image_texts import fit_text
 from datasets_fewshot import FewShotDataset, Item, files_hash
 from datasets_fewshot.pairs.load import load_pairs
+from datasets_fewshot.pairs.pair_set import PairSet
 from trainers.compute.precision import choose_precision, choose_threads
 from trainers.compute.seeds import derived_seed, seeded
 from trainers.compute.team import ALONE, Team
@@ -42,6 +45,7 @@ from trainers.pairs.judging import Guard, Looking, PairTest, encoded_images
 from trainers.pairs.line import ALPHAS, Place, choose, put_on_line
 from trainers.pairs.report import in_words, write_summary
 from trainers.pairs.result import TuneRequest, TuneResult
+from trainers.pairs.settings import PairSettings
 from trainers.pairs.training import PairTraining, train_on_pairs
 from trainers.pairs.written_texts import WrittenTexts
 from trainers.training.checkpoints import CHECKPOINTS, Checkpoints, discard_checkpoints
@@ -58,7 +62,7 @@ def tune(request: TuneRequest, tell: Callable[[str], None], team: Team = ALONE) 
     """
     started = time.monotonic()
     check_folder(request.out)
-    return _Tuning(request, team).run(tell, started)
+    return Tuning(request, team).run(tell, started)
 
 
 def check_folder(folder: Path) -> None:
@@ -75,22 +79,40 @@ def check_folder(folder: Path) -> None:
             raise ValueError(f"--out {str(folder)!r} holds {others[0]!r} and is no adapter; give another folder")
 
 
-class _Tuning:
-    """The parts of one training."""
+def backbone_for(request: TuneRequest) -> FrozenCLIP:
+    """The backbone that a training asks for, and threads to go with it."""
+    device = choose_device(request.device)
+    backbone = load_backbone(request.backbone, request.pretrained, request.checkpoint, device=device)
+    if device.type == "cpu":
+        torch.set_num_threads(choose_threads(0, sum(t.numel() for t in backbone.model.parameters())))
+    return backbone
 
-    def __init__(self, request: TuneRequest, team: Team):
+
+class Tuning:
+    """The parts of one training.
+
+    Args:
+        pairs: what is trained on; None loads what the request names.
+        backbone: None loads the one that the request names.
+    """
+
+    def __init__(
+        self,
+        request: TuneRequest,
+        team: Team = ALONE,
+        pairs: PairSet | None = None,
+        backbone: FrozenCLIP | None = None,
+    ):
         self.request, self.team = request, team
-        self.pairs = load_pairs(
+        self.pairs = pairs or load_pairs(
             request.data,
             image_column=request.image_column,
             caption_column=request.caption_column,
             group_column=request.group_column,
         )
         self._check()
-        device = choose_device(request.device)
-        self.backbone = load_backbone(request.backbone, request.pretrained, request.checkpoint, device=device)
-        if device.type == "cpu":
-            torch.set_num_threads(choose_threads(0, sum(t.numel() for t in self.backbone.model.parameters())))
+        self.backbone = backbone or backbone_for(request)
+        device = self.backbone.device
         self.looking = Looking(choose_precision("auto", device), request.workers, KeptPixels())
         self.dataset = as_dataset(self.pairs)
         self.method = self._method()
@@ -107,25 +129,18 @@ class _Tuning:
 
     def run(self, tell: Callable[[str], None], started: float) -> TuneResult | None:
         """Train, choose, judge and save."""
-        settings, team, method = self.request.settings, self.team, self.method
+        team, method = self.team, self.method
         plain = create_method("zero_shot", self.backbone, None)
         before, before_guard = self._judged(plain, "test")
-        least = self._judged(plain, "val")[1]
+        least = self.guarded(plain, "val")
         tell(f"before: {in_words(before, before_guard)}")
 
         def on_epoch(epoch: int, loss: float) -> None:
             if team.leads:
                 tell(f"epoch {epoch}: loss {loss:.3f}, validation: {in_words(*self._judged(method, 'val'))}")
 
-        start, objective = method.learnt_state(), self._objective()
-        pieces = Pieces(self.request.piece, derived_seed("pairs", self.request.seed), self.looking.precision, team)
-        losses = train_on_pairs(
-            TrainedOnPairs(method, objective),
-            self._batches(objective),
-            PairTraining(settings.optim, pieces),
-            Checkpoints(self.request.out, self._identity(), settings.checkpoint),
-            on_epoch,
-        )
+        start = method.learnt_state()
+        losses = self.train(on_epoch)
         if not team.leads:
             return None
         end, places = method.learnt_state(), []
@@ -155,6 +170,32 @@ class _Tuning:
         discard_checkpoints(self.request.out)
         write_summary(result, self.request)
         return result
+
+    def train(self, on_epoch: Callable[[int, float], None]) -> tuple[float, ...]:
+        """Train the method from where it stands, or from its checkpoints, and return the mean loss of each epoch."""
+        settings, identity, objective = self.request.settings, self.identity(), self._objective()
+        seed = derived_seed("pairs", self.request.seed)
+        return train_on_pairs(
+            TrainedOnPairs(self.method, objective),
+            self._batches(objective),
+            PairTraining(settings.optim, Pieces(self.request.piece, seed, self.looking.precision, self.team)),
+            Checkpoints(self.request.out, identity, settings.checkpoint),
+            on_epoch,
+        )
+
+    def anew(self, settings: PairSettings, out: Path, start: Mapping[str, Tensor] | None = None) -> "Tuning":
+        """Another training on the same pairs.
+
+        Args:
+            settings: of the same method.
+            start: learnt tensors from which it starts; None starts as a new method does.
+        """
+        other = copy.copy(self)
+        other.request = replace(self.request, settings=settings, out=out)
+        other.method, other.frozen_images = other._method(), {}
+        if start is not None:
+            other.method.load_learnt_state(dict(start))
+        return other
 
     def _check(self) -> None:
         """Refuse data that cannot be trained on and judged."""
@@ -219,12 +260,21 @@ class _Tuning:
 
     def _judged(self, method: AdaptedTowers, part: Literal["val", "test"]) -> tuple[PairScores, float | None]:
         """Scores on the pairs of a part, and accuracy on the guard's images of the same part."""
-        test, guard = self.tests[part], self.guard
-        scores = test.scores(method, self._images(method, test.dataset, test.items), self.looking)
+        return self.tests[part].scores(method, self.image_features(method, part), self.looking), self.guarded(
+            method, part
+        )
+
+    def image_features(self, method: AdaptedTowers, part: Literal["val", "test"]) -> Tensor:
+        """Features (N, D) of a part's images."""
+        return self._images(method, self.dataset, self.tests[part].items)
+
+    def guarded(self, method: AdaptedTowers, part: Literal["val", "test"]) -> float | None:
+        """Accuracy in percent on the guard's images of a part; None without a guard."""
+        guard = self.guard
         if guard is None:
-            return scores, None
+            return None
         images = self._images(method, guard.dataset, guard.items(part))
-        return scores, guard.accuracy(method, part, images, self.looking)
+        return guard.accuracy(method, part, images, self.looking)
 
     @torch.no_grad()
     def _images(self, method: AdaptedTowers, dataset: FewShotDataset, items: Sequence[Item]) -> Tensor:
@@ -238,8 +288,9 @@ class _Tuning:
             self.frozen_images[key] = encoded_images(method, dataset, items, self.looking, encode)
         return image_features(method.eval(), self.frozen_images[key]).float()
 
-    def _identity(self) -> str:
-        """Hash of all that decides the training, so that checkpoints of another one are left alone."""
+    def identity(self) -> str:
+        """Hash of all that decides a training from here, so that checkpoints of another one are left alone."""
+        start = {name: tensor.cpu().contiguous() for name, tensor in sorted(self.method.learnt_state().items())}
         listed = self.dataset.split.train
         facts = [
             repr(replace(self.request.settings, checkpoint=CheckpointConfig())),
@@ -247,6 +298,7 @@ class _Tuning:
             files_hash(self.pairs.image_root, listed),
             [[item.path, item.captions, item.group] for item in self.pairs.train],
             [self.request.seed, self.request.piece, self.team.count],
+            hashlib.sha256(safetensors.torch.save(start)).hexdigest(),
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
