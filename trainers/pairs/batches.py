@@ -32,10 +32,10 @@ class Captions:
     """The captions of N images, one after the other, cut to what the text tower reads."""
 
     texts: tuple[str, ...]  # M of them
-    written: tuple[tuple[str, ...], ...]  # the captions of each image as they are in the data
     image: Tensor  # (M,) int64, the image that each describes
     starts: Tensor  # (N,) int64, the place of each image's first caption
     cut: int  # how many were too long
+    written: tuple[tuple[str, ...], ...] = ()  # those of each image as they are in the data
 
     @cached_property
     def counts(self) -> Tensor:
@@ -60,10 +60,10 @@ def captions_of(items: Sequence[Captioned], tokenizer: Tokenizer, room: int | No
     counts = torch.tensor([len(item.captions) for item in items])
     return Captions(
         texts,
-        tuple(tuple(item.captions) for item in items),
         torch.arange(len(items)).repeat_interleave(counts),
         counts.cumsum(0) - counts,
         sum(text != caption for text, caption in zip(texts, written, strict=True)),
+        tuple(tuple(item.captions) for item in items),
     )
 
 
