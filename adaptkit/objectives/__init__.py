@@ -5,9 +5,11 @@ from adaptkit.objectives.gist import GIST, GISTConfig
 from adaptkit.objectives.gpt4image import GPT4Image, GPT4ImageConfig
 from adaptkit.objectives.info_nce import InfoNCE, InfoNCEConfig
 from adaptkit.objectives.siglip import SigLIP, SigLIPConfig
+from adaptkit.objectives.svlc import SVLC, SVLCConfig
 
 __all__ = [
     "GIST",
+    "SVLC",
     "CrossEntropy",
     "CrossEntropyConfig",
     "GISTConfig",
@@ -15,6 +17,7 @@ __all__ = [
     "GPT4ImageConfig",
     "InfoNCE",
     "InfoNCEConfig",
+    "SVLCConfig",
     "SigLIP",
     "SigLIPConfig",
 ]
