@@ -38,6 +38,7 @@ from trainers.pairs.report import in_words, write_summary
 from trainers.pairs.result import TuneRequest, TuneResult
 from trainers.pairs.training import PairTraining, train_on_pairs
 from trainers.pairs.written_texts import WrittenTexts
+from trainers.runs.identity import said
 from trainers.training.checkpoints import CHECKPOINTS, Checkpoints, discard_checkpoints
 
 PARTS = ("train", "val", "test")
@@ -234,6 +235,7 @@ class _Tuning:
         listed = self.dataset.split.train
         facts = [
             repr(replace(self.request.settings, checkpoint=CheckpointConfig())),
+            said(self.request.settings.objective_options),
             self.backbone.weights_hash,
             files_hash(self.pairs.image_root, listed),
             [[item.path, item.captions, item.group] for item in self.pairs.train],

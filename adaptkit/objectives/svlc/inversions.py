@@ -23,27 +23,8 @@ OPPOSITES = {
 OPPOSITES |= {other: word for word, other in OPPOSITES.items()}
 FRAME = re.compile(r"(?:an?|the) (?:photo|picture|image|drawing|painting|sketch|icon) of ", re.IGNORECASE)
 THING = r"(?:an?|the|one)(?: (?!is\b)[\w'-]+){1,4}"  # a determiner and up to four words
-NO_NOUN = frozenset(  # words that lead on to another thing
-    (
-        "of",
-        "with",
-        "and",
-        "or",
-        "that",
-        "which",
-        "who",
-        "is",
-        "are",
-        "was",
-        "at",
-        "to",
-        "from",
-        "for",
-        "as",
-        "its",
-        "his",
-    )
-)
+# Words that lead on to another thing.
+NO_NOUN = frozenset("of with and or that which who is are was at to from for as its his".split())  # noqa: SIM905
 LEADS_ON = sorted(NO_NOUN | {word.split()[0] for word in WORDS["relation"]})
 BEHIND = r"(?=$|[.,;:!?]|\s+(?:" + "|".join(LEADS_ON) + r")\b)"  # where the name of a thing ends
 

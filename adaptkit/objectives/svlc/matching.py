@@ -85,12 +85,15 @@ def replacements(
 ) -> list[str]:
     """The words of a list that can stand at a place and make the caption wrong, in the order of the list.
 
-    Words that the caption has already are left out, and so are their synonyms, and words that do not fit the article
-    before them: a negative is to be wrong in what it says and not in its grammar.
+    Words that the caption has already are left out, and so are their synonyms, phrases around the word or within it
+    ("navy blue" for "blue"), and words that do not fit the article before them: a negative is to be wrong in what it
+    says and not in its grammar.
     """
+    old = f" {' '.join(caption[place.start : place.end].lower().split())} "
     there = {" ".join(caption[one.start : one.end].lower().split()) for one in found if kind in one.kinds}
     barred = there.union(*(group for group in synonyms.get(kind, ()) if there & group))
-    return [word for word in lists[kind] if word not in barred and fits_article(word, place.article)]
+    left = [word for word in lists[kind] if word not in barred and fits_article(word, place.article)]
+    return [word for word in left if old not in f" {word} " and f" {word} " not in old]
 
 
 def fits_article(word: str, article: str) -> bool:
