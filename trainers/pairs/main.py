@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from datasets_fewshot.pairs.load import load_pairs
 from trainers.compute.precision import choose_precision, choose_threads
 from trainers.compute.seeds import derived_seed, seeded
 from trainers.compute.team import ALONE, Team
-from trainers.config.settings import CheckpointConfig
+from trainers.config.settings import CheckpointConfig, DataclassInstance
 from trainers.config.training import ViewConfig
 from trainers.evaluation.retrieval import PairScores
 from trainers.feeding.kept_pixels import KeptPixels
@@ -235,7 +235,7 @@ class _Tuning:
         listed = self.dataset.split.train
         facts = [
             repr(replace(self.request.settings, checkpoint=CheckpointConfig())),
-            said(self.request.settings.objective_options),
+            said(cast(DataclassInstance, self.request.settings.objective_options)),
             self.backbone.weights_hash,
             files_hash(self.pairs.image_root, listed),
             [[item.path, item.captions, item.group] for item in self.pairs.train],
