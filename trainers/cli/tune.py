@@ -35,7 +35,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "or mini_pairs, which is embedded",
     )
     parser.add_argument("--out", type=values.path, required=True, metavar="FOLDER", help="for the adapter")
-    parser.add_argument("--objective", type=values.text, default="info_nce", help="info_nce (default) or siglip")
+    parser.add_argument("--objective", type=values.text, default="info_nce", help="info_nce (default), siglip or svlc")
     parser.add_argument("--wrap", type=values.names, default=[], help="wrappers around the method, the outermost first")
     parser.add_argument("--image-column", type=values.text, metavar="NAME", help="the column of image paths")
     parser.add_argument("--caption-column", type=values.text, metavar="NAME", help="the column of captions")

@@ -49,6 +49,8 @@ class CaptionAugmenter:
 
     Example:
         ```python
+        from adaptkit.objectives.svlc import CaptionAugmenter
+
         augment = CaptionAugmenter({"colour": ("red", "blue")}, seed=1)
         assert augment("A RED boat, left of a house.").negatives == ("A BLUE boat, left of a house.",)
         assert augment("a boat").negatives == ()

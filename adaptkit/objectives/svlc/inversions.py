@@ -37,6 +37,8 @@ def inversions(caption: str, lists: WordLists = WORDS) -> tuple[str, ...]:
 
     Example:
         ```python
+        from adaptkit.objectives.svlc import inversions
+
         assert inversions("a cup left of a jug.") == ("a jug right of a cup.",)
         assert inversions("an old blue boat") == ("a blue boat that is old", "an old boat that is blue")
         ```

@@ -43,7 +43,10 @@ class NegativeAwareLoss:
 
     Example:
         ```python
+        import torch
         import torch.nn.functional as F
+
+        from adaptkit.objectives.svlc import NegativeAwareLoss
 
         images, captions = F.normalize(torch.randn(4, 8), dim=-1), F.normalize(torch.randn(4, 8), dim=-1)
         negatives = F.normalize(torch.randn(4, 2, 8), dim=-1)  # two for each image; zeros where one is missing

@@ -38,6 +38,8 @@ def find_words(caption: str, lists: WordLists) -> list[Found]:
 
     Example:
         ```python
+        from adaptkit.objectives.svlc import find_words
+
         caption = "Red apples, in front of an off white wall."
         found = find_words(caption, {"colour": ("red", "white", "off white"), "relation": ("in", "in front of")})
         assert [caption[one.start : one.end] for one in found] == ["Red", "in front of", "off white"]

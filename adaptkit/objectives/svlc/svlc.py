@@ -61,7 +61,9 @@ class SVLCConfig:
         "rules", "Negatives by rules, by a masked language model, or of each caption by one of the two."
     )
     masked_lm: str = option("", "Folder of a fill-mask model of transformers; needs spaCy, too.")
-    tagger: str = option("en_core_web_sm", "spaCy model that finds the words that a masked language model replaces.")
+    tagger: str = option(
+        "en_core_web_sm", "Name of the spaCy model that finds the words which a masked language model replaces."
+    )
 
     def __post_init__(self) -> None:
         if (self.source != "rules") != bool(self.masked_lm):

@@ -249,6 +249,8 @@ def halves(lists: WordLists = WORDS, synonyms: Synonyms = SYNONYMS) -> tuple[Wor
 
     Example:
         ```python
+        from adaptkit.objectives.svlc import halves
+
         first, second = halves({"colour": ("red", "crimson", "blue", "green")})
         assert first == {"colour": ("red", "crimson", "green")} and second == {"colour": ("blue",)}
         ```

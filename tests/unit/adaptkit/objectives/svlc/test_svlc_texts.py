@@ -1,8 +1,12 @@
 """Negatives and positives of captions, and the lists and files behind them."""
 
+import inspect
 import json
 import random
 import re
+import sys
+import textwrap
+import types
 
 import pytest
 
@@ -10,6 +14,7 @@ from adaptkit.objectives.svlc import (
     SYNONYMS,
     WORDS,
     CaptionAugmenter,
+    NegativeAwareLoss,
     find_words,
     halves,
     inversions,
@@ -225,3 +230,71 @@ def test_a_package_that_is_not_there_is_named(monkeypatch, tmp_path):
     )
     with pytest.raises(ValueError, match="need spacy, which is not installed"):
         load_masked_words(tmp_path)
+
+
+@pytest.mark.parametrize("thing", [CaptionAugmenter, NegativeAwareLoss, find_words, halves, inversions])
+def test_the_example_of_a_docstring_runs(thing):
+    example = inspect.cleandoc(thing.__doc__).partition("\nExample:\n")[2]
+    code = textwrap.dedent(example).partition("```python\n")[2].partition("```")[0]
+    assert "assert" in code
+    exec(code, {})
+
+
+class Tagged:
+    """A word as spaCy gives it."""
+
+    def __init__(self, text, idx, pos):
+        self.text, self.idx, self.pos_ = text, idx, pos
+
+
+@pytest.fixture
+def spacy(monkeypatch):
+    """spaCy with one model, "tags", that takes every word for a noun but the first, an article."""
+
+    def load(name):
+        if name != "tags":
+            raise OSError("no such model")
+        words = re.compile(r"\w+")
+        return lambda text: [
+            Tagged(word[0], word.start(), "NOUN" if place else "DET") for place, word in enumerate(words.finditer(text))
+        ]
+
+    fake = types.ModuleType("spacy")
+    fake.load = load
+    monkeypatch.setitem(sys.modules, "spacy", fake)
+
+
+@pytest.fixture
+def fill_mask(tmp_path):
+    """The folder of a tiny fill-mask model of random weights."""
+    transformers = pytest.importorskip("transformers")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "dog", "owl", "sleeps", "runs", "!"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    transformers.BertTokenizerFast(vocab=str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    config = transformers.BertConfig(
+        vocab_size=len(words), hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+    )
+    transformers.BertForMaskedLM(config).save_pretrained(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_masked_language_model_of_transformers_writes_negatives(spacy, fill_mask):
+    write = load_masked_words(fill_mask, "tags")
+    negatives = write("A cat, sleeps!", 2, random.Random(0))
+    assert negatives
+    for negative in negatives:
+        assert re.sub(r"\w+", "", negative) == " , !"
+        assert sum(old != new for old, new in zip(["A", "cat,", "sleeps!"], negative.split(), strict=True)) == 1
+    assert write("A cat, sleeps!", 2, random.Random(0)) == negatives
+    with pytest.raises(ValueError, match="spaCy has no model 'more'"):
+        load_masked_words(fill_mask, "more")
+    (fill_mask / "config.json").unlink()
+    with pytest.raises(ValueError, match="no fill-mask model"):
+        load_masked_words(fill_mask, "tags")
+
+
+def test_a_folder_that_is_not_there_is_named(spacy, tmp_path):
+    pytest.importorskip("transformers")
+    with pytest.raises(ValueError, match="there is no folder"):
+        load_masked_words(tmp_path / "none", "tags")
