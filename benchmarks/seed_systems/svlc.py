@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from statistics import fmean
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -187,7 +188,7 @@ def score(method: AdaptedCLIP, data: Data, part: str) -> Score:
     found = torch.stack([rows[text] for text in texts])
     recall = pair_scores(data.images[part], found, data.captions[part].image).text_to_image.recall[1]
     watched, features = guard()
-    side = "test" if part == "test" else "val"
+    side: Literal["val", "test"] = "test" if part == "test" else "val"
     return Score(accuracy, blind, recall, watched.accuracy(method, side, features[side], looking()))
 
 

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from adaptkit.objectives.svlc.inversions import inversions
 from adaptkit.objectives.svlc.masked_words import MaskedWords
-from adaptkit.objectives.svlc.matching import Found, find_words, replaced, replacements
+from adaptkit.objectives.svlc.matching import Found, barred_words, find_words, replaced, replacements, words_at
 from adaptkit.objectives.svlc.released import released_negatives
 from adaptkit.objectives.svlc.word_lists import SYNONYMS, WORDS, Synonyms, WordLists
 
@@ -125,13 +125,16 @@ class CaptionAugmenter:
     def _of_kind(self, caption: str, kind: str, found: Sequence[Found], draw: random.Random) -> tuple[str, ...]:
         """Negatives with words of one kind, each with a word of its own as far as the list has any."""
         places = [one for one in found if kind in one.kinds]
-        options = {one: replacements(caption, one, kind, found, self.lists, self.synonyms) for one in places}
+        barred = barred_words(caption, kind, found, self.synonyms)
+        keys = [(words_at(caption, one), one.article) for one in places]
+        options = {key: replacements(*key, self.lists[kind], barred) for key in dict.fromkeys(keys)}
         written: dict[str, str] = {}  # word that came in -> negative
         while len(written) < self.num_negs:
-            left = [(one, word) for one in places for word in options[one] if word not in written]
-            if not left:
+            left = {key: [word for word in words if word not in written] for key, words in options.items()}
+            possible = [place for place, key in enumerate(keys) if left[key]]
+            if not possible:
                 break
-            place = draw.choice(list(dict.fromkeys(one for one, _ in left)))
-            word = draw.choice([word for one, word in left if one == place])
-            written[word] = replaced(caption, place, word)
+            place = draw.choice(possible)
+            word = draw.choice(left[keys[place]])
+            written[word] = replaced(caption, places[place], word)
         return tuple(written.values())

@@ -27,6 +27,7 @@ THING = r"(?:an?|the|one)(?: (?!is\b)[\w'-]+){1,4}"  # a determiner and up to fo
 NO_NOUN = frozenset("of with and or that which who is are was at to from for as its his".split())  # noqa: SIM905
 LEADS_ON = sorted(NO_NOUN | {word.split()[0] for word in WORDS["relation"]})
 BEHIND = r"(?=$|[.,;:!?]|\s+(?:" + "|".join(LEADS_ON) + r")\b)"  # where the name of a thing ends
+LED = re.compile(rf"\b([Aa]n?|AN)((?: [\w'-]+){{1,4}}?) ([\w'-]+){BEHIND}")  # an article, attributes, a thing
 
 
 def inversions(caption: str, lists: WordLists = WORDS) -> tuple[str, ...]:
@@ -65,23 +66,17 @@ def _is_thing(words: str) -> bool:
 
 
 def _moved_behind(caption: str, attributes: WordLists) -> Iterator[str]:
-    found = find_words(caption, attributes)
-    for place in found:
-        noun = re.compile(rf"((?:\s[\w'-]+)*?)\s([\w'-]+){BEHIND}").match(caption, place.end)
-        before = caption[: place.start].split()
-        chain = [word for one in found if one.end < place.start for word in caption[one.start : one.end].split()]
-        lead = len(before)
-        while lead and before[lead - 1] in chain:
-            lead -= 1
-        if not noun or not lead or before[lead - 1].lower() not in ("a", "an") or _is_attribute(noun[2], attributes):
+    for match in LED.finditer(caption):
+        lead, noun = match[2].strip(), match[3]
+        found = find_words(lead, attributes)
+        covered = sum(len(lead[one.start : one.end].split()) for one in found)
+        if covered != len(lead.split()) or _is_attribute(noun, attributes):
             continue
-        if not all(_is_attribute(word, attributes) for word in noun[1].split()):
-            continue
-        rest = " ".join([*before[lead:], *noun[0].split()])
-        article = ("an" if VOWEL_SOUND.match(rest.lower()) else "a") if before[lead - 1].islower() else None
-        article = article or ("An" if VOWEL_SOUND.match(rest.lower()) else "A")
-        words = [*before[: lead - 1], article, rest, "that is", caption[place.start : place.end].lower()]
-        yield " ".join(words) + caption[noun.end() :]
+        for place in found:
+            rest = " ".join([*lead[: place.start].split(), *lead[place.end :].split(), noun])
+            article = match[1][0] + ("n" if VOWEL_SOUND.match(rest.lower()) else "")
+            behind = f"{rest} that is {lead[place.start : place.end].lower()}"
+            yield f"{caption[: match.start()]}{article} {behind}{caption[match.end() :]}"
 
 
 def _moved_before(caption: str, attributes: WordLists) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Words and phrases of lists in a caption, token by token, and what else can stand in their place."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -82,20 +82,25 @@ def _found(
             place += 1
 
 
-def replacements(
-    caption: str, place: Found, kind: str, found: Sequence[Found], lists: WordLists, synonyms: Synonyms
-) -> list[str]:
-    """The words of a list that can stand at a place and make the caption wrong, in the order of the list.
+def barred_words(caption: str, kind: str, found: Sequence[Found], synonyms: Synonyms) -> frozenset[str]:
+    """The words of a kind that a caption has already, with their synonyms."""
+    there = {words_at(caption, one) for one in found if kind in one.kinds}
+    return frozenset(there.union(*(group for group in synonyms.get(kind, ()) if there & group)))
 
-    Words that the caption has already are left out, and so are their synonyms, phrases around the word or within it
-    ("navy blue" for "blue"), and words that do not fit the article before them: a negative is to be wrong in what it
-    says and not in its grammar.
+
+def replacements(old: str, article: str, words: Sequence[str], barred: Set[str]) -> list[str]:
+    """The words of a list that can take the place of another one and make a caption wrong, in the order of the list.
+
+    Left out are barred words, phrases around the old word or within it ("navy blue" for "blue"), and words that do not
+    fit the article before them: a negative is to be wrong in what it says and not in its grammar.
     """
-    old = f" {' '.join(caption[place.start : place.end].lower().split())} "
-    there = {" ".join(caption[one.start : one.end].lower().split()) for one in found if kind in one.kinds}
-    barred = there.union(*(group for group in synonyms.get(kind, ()) if there & group))
-    left = [word for word in lists[kind] if word not in barred and fits_article(word, place.article)]
-    return [word for word in left if old not in f" {word} " and f" {word} " not in old]
+    left = [word for word in words if word not in barred and fits_article(word, article)]
+    return [word for word in left if f" {old} " not in f" {word} " and f" {word} " not in f" {old} "]
+
+
+def words_at(caption: str, place: Found) -> str:
+    """What stands at a place, in lower case and with single spaces."""
+    return " ".join(caption[place.start : place.end].lower().split())
 
 
 def fits_article(word: str, article: str) -> bool:

@@ -183,8 +183,6 @@ _LINES: Mapping[str, str] = {
         straight
         bent
         round
-        square
-        triangular
         flat
         smooth
         rough

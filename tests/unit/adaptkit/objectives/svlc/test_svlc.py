@@ -277,3 +277,25 @@ def test_negatives_are_placed_at_their_images():
     assert placed[1].eq(0).all()
     assert placed[2, 1].tolist() == [7, 8]
     assert place_negatives(torch.zeros(0, 2), torch.tensor([], dtype=torch.int64), 3).eq(0).all()
+
+
+def test_the_optional_terms_are_those_of_the_released_code(rows):
+    images, captions, positives = (
+        F.normalize(part, dim=-1) for part in (rows[0], rows[1][:, 0].contiguous(), rows[1][:, 1].contiguous())
+    )
+    scale, plain = 10.0, NegativeAwareLoss()(images, captions, 10.0, positives=positives).positive
+    both = NegativeAwareLoss(kl_pos=True, common_batch_pos=True)(images, captions, scale, positives=positives).positive
+    of_pairs = torch.nn.KLDivLoss(reduction="batchmean")(
+        F.log_softmax(scale * torch.stack([(images @ captions.T).diag(), (images @ positives.T).diag()], dim=1), dim=1),
+        torch.full((6, 2), 0.5),
+    )
+    of_batch = torch.nn.KLDivLoss(reduction="batchmean")(
+        F.log_softmax(scale * images @ torch.cat([captions, positives]).T, dim=1),
+        F.softmax(torch.cat([torch.eye(6), torch.eye(6)], dim=1) / 2, dim=1),
+    )
+    torch.testing.assert_close(both, plain + 0.1 * of_pairs + 0.01 * of_batch)
+    symmetric = NegativeAwareLoss(symmetric=True)(images, captions, scale, positives=positives).positive
+    own = torch.arange(6)
+    ways = [(images, positives), (positives, images), (captions, positives), (positives, captions)]
+    expected = sum(F.cross_entropy(scale * one @ other.T, own) for one, other in ways) / 4
+    torch.testing.assert_close(symmetric, expected)

@@ -138,6 +138,14 @@ def test_positives_by_rules(caption, expected):
     assert set(inversions(caption)) == expected
 
 
+@pytest.mark.parametrize("caption", ["", " ", "!?", "\n\t", "\U0001f600 red", "an", "red" * 999, "a red " * 999])
+@pytest.mark.parametrize("strict", [True, False])
+def test_odd_captions_are_taken_as_they_are(caption, strict):
+    said = CaptionAugmenter(num_negs=2, strict=strict)(caption)
+    assert said.caption == caption
+    assert caption not in (*said.negatives, *said.positives)
+
+
 def test_paraphrases_come_first_and_a_negative_is_never_a_positive():
     lists = {"colour": ("red", "blue")}
     augment = CaptionAugmenter(lists, paraphrases={"a red cup": ["a cup in red", "a blue cup"]})
