@@ -8,9 +8,11 @@ from adaptkit.objectives.hinge import Hinge, HingeConfig
 from adaptkit.objectives.info_nce import InfoNCE, InfoNCEConfig
 from adaptkit.objectives.modx import L2Delta, L2DeltaConfig, LwF, LwFConfig, ModX, ModXConfig
 from adaptkit.objectives.siglip import SigLIP, SigLIPConfig
+from adaptkit.objectives.svlc import SVLC, SVLCConfig
 
 __all__ = [
     "GIST",
+    "SVLC",
     "CrossEntropy",
     "CrossEntropyConfig",
     "DreamLIP",
@@ -28,6 +30,7 @@ __all__ = [
     "LwFConfig",
     "ModX",
     "ModXConfig",
+    "SVLCConfig",
     "SigLIP",
     "SigLIPConfig",
 ]

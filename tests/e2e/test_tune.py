@@ -9,7 +9,8 @@ import torch
 
 import adaptkit
 from trainers.cli import main
-from trainers.pairs.main import tune
+from trainers.compute.team import ALONE
+from trainers.pairs.main import _Tuning, tune
 from trainers.pairs.result import TuneRequest
 from trainers.pairs.settings import pair_settings
 from trainers.pairs.together import tune_together
@@ -34,8 +35,8 @@ def few_pairs(tmp_path):
     return table
 
 
-def request(table, out, *words, method="clip_lora", **more):
-    settings = pair_settings(method, (), "info_nce", [*SHORT, *words])
+def request(table, out, *words, method="clip_lora", objective="info_nce", **more):
+    settings = pair_settings(method, (), objective, [*SHORT, *words])
     return TuneRequest(table, Path(out), settings, "adaptkit-mini", device="cpu", **more)
 
 
@@ -63,10 +64,13 @@ def test_two_words_train_judge_and_save(few_pairs, tmp_path, capsys):
     assert not (out / files.CHECKPOINTS).exists()
 
 
-@pytest.mark.parametrize("method", ["clip_lora", "coop", "vpt"])
-def test_an_interrupted_training_ends_with_the_same_bits(few_pairs, tmp_path, monkeypatch, method):
-    tune(request(few_pairs, tmp_path / "whole", method=method), quiet)
-    asked = request(few_pairs, tmp_path / "cut", "CHECKPOINT.STEPS", "1", method=method)
+@pytest.mark.parametrize(
+    ("method", "objective"),
+    [("clip_lora", "info_nce"), ("coop", "info_nce"), ("vpt", "info_nce"), ("clip_lora", "svlc")],
+)
+def test_an_interrupted_training_ends_with_the_same_bits(few_pairs, tmp_path, monkeypatch, method, objective):
+    tune(request(few_pairs, tmp_path / "whole", method=method, objective=objective), quiet)
+    asked = request(few_pairs, tmp_path / "cut", "CHECKPOINT.STEPS", "1", method=method, objective=objective)
     save, saved = files.Checkpoints.save, []
 
     def stop(self, snapshot):
@@ -83,6 +87,16 @@ def test_an_interrupted_training_ends_with_the_same_bits(few_pairs, tmp_path, mo
     assert saved == [1, 2, 3]
     whole, gone_on = learnt(tmp_path / "whole"), learnt(tmp_path / "cut")
     assert all(torch.equal(tensor, gone_on[name]) for name, tensor in whole.items())
+
+
+def test_a_file_of_the_objective_that_changed_makes_it_another_training(few_pairs, tmp_path):
+    words = tmp_path / "words.txt"
+    identities = []
+    for colours in ("red\nblue\n", "red\nblue\n", "red\ngreen\n"):
+        words.write_text(f"[colour]\n{colours}", encoding="utf-8")
+        asked = request(few_pairs, tmp_path / "out", "SVLC.WORDS", str(words), objective="svlc")
+        identities.append(_Tuning(asked, ALONE)._identity())
+    assert identities[0] == identities[1] != identities[2]
 
 
 def test_a_loss_that_is_not_finite_names_its_step_and_saves_nothing(few_pairs, tmp_path, capsys):

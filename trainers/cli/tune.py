@@ -35,7 +35,10 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("--out", type=values.path, required=True, metavar="FOLDER", help="for the adapter")
     parser.add_argument(
-        "--objective", type=values.text, default="info_nce", help="info_nce (default), siglip, hinge, ..."
+        "--objective",
+        type=values.text,
+        default="info_nce",
+        help="info_nce (default), siglip, hinge, svlc, dreamlip or modx",
     )
     parser.add_argument("--wrap", type=values.names, default=[], help="wrappers around the method, the outermost first")
     add_training(parser)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import safetensors.torch
 import torch
@@ -34,7 +34,7 @@ from datasets_fewshot.pairs.pair_set import PairSet
 from trainers.compute.precision import choose_precision, choose_threads
 from trainers.compute.seeds import derived_seed, seeded
 from trainers.compute.team import ALONE, Team
-from trainers.config.settings import CheckpointConfig
+from trainers.config.settings import CheckpointConfig, DataclassInstance
 from trainers.config.training import ViewConfig
 from trainers.evaluation.retrieval import PairScores
 from trainers.feeding.kept_pixels import KeptPixels
@@ -48,6 +48,7 @@ from trainers.pairs.result import TuneRequest, TuneResult
 from trainers.pairs.settings import PairSettings
 from trainers.pairs.training import PairTraining, train_on_pairs
 from trainers.pairs.written_texts import WrittenTexts
+from trainers.runs.identity import said
 from trainers.training.checkpoints import CHECKPOINTS, Checkpoints, discard_checkpoints
 
 PARTS = ("train", "val", "test")
@@ -294,6 +295,7 @@ class Tuning:
         listed = self.dataset.split.train
         facts = [
             repr(replace(self.request.settings, checkpoint=CheckpointConfig())),
+            said(cast(DataclassInstance, self.request.settings.objective_options)),
             self.backbone.weights_hash,
             files_hash(self.pairs.image_root, listed),
             [[item.path, item.captions, item.group] for item in self.pairs.train],

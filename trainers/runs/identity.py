@@ -54,7 +54,7 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
         "dataset": config.dataset,
         "tests": {test.name: _fingerprint(test.items, test.classnames) for test in task.tests},
         "method": config.method,
-        "options": _said(config.options),
+        "options": said(config.options),
         "templates": list(config.templates),
         "backbone": bench.backbone.name,
         "weights": bench.backbone.weights_hash,
@@ -64,7 +64,7 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
         "seed": 0,
     }
     if config.wrap:  # An identity without wrappers does not mention them.
-        identity["wrap"] = [[name, _said(options)] for name, options in config.wrap]
+        identity["wrap"] = [[name, said(options)] for name, options in config.wrap]
     # Processes share the image batches of a training.
     processes = bench.processes if needs.training and needs.consumes == "images" else 1
     if processes > 1:  # Dropout and last digits differ then.
@@ -75,12 +75,12 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
             "val": _fingerprint(task.val, task.classnames),
             "shots": config.shots,
             "seed": config.seed,
-            "optim": _said(config.optim),
+            "optim": said(config.optim),
             "views": asdict(config.views),
         }
         # The record has both, so a run with them is a run of its own.
         if config.objective:  # Where none is named, a method's own loss is minimised, and an identity says nothing.
-            identity["objective"] = [[name, _said(options)] for name, options in config.objective]
+            identity["objective"] = [[name, said(options)] for name, options in config.objective]
         for key in ("recipe", "selection"):
             if getattr(config, key) in ("paper", "oracle"):
                 identity[key] = getattr(config, key)
@@ -101,7 +101,7 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
     return Run(config, dataset, task, needs.training, identity, folder, needs.consumes, processes)
 
 
-def _said(options: DataclassInstance) -> dict[str, Json]:
+def said(options: DataclassInstance) -> dict[str, Json]:
     """Options for an identity: a file by the hash of its content instead of its path, left out if there is no file."""
     said: dict[str, Json] = asdict(options)
     for field in fields(options):
