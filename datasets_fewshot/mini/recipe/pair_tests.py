@@ -5,11 +5,11 @@
 Every line is an item: a drawing with true and false texts, or two drawings with a text each. Texts are made by rule
 from the captions in mini/pairs.json, and a false one is false as far as the sources tell:
 
-    colour       the title says a colour, and the false texts say others; titles whose colour is a name are left out
-    object       another thing of the same group of emoji and of another kind, such as a bird for a mammal; no faces,
+    colour       the title says a colour, and three false texts say others; titles whose colour is a name are left out
+    object       five other things of the same group of emoji and of other kinds, such as a bird for a mammal; no faces,
                  whose moods are a matter of opinion
     kind         a kind of another group, such as a tool for a mammal; groups that could share a thing are not paired
-    country      the flag of another country
+    country      the flags of five other countries
     two_texts    two true texts in different words (two names of one emoji), one false text as for `object`
     image_pairs  two drawings of one kind
 
@@ -45,6 +45,7 @@ def words_of(text: str) -> list[str]:
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "brown", "black", "white", "pink", "grey")
 NOT_COLOURED = ("leafy green", "orange slice", "white cane", "light blue heart", "blue girl")  # by eye
 SENTENCES = frozenset(words_of("a an the of and or among about kind drawing picture cartoon emoji clip art"))
+MANY = 5  # false texts of a drawing, where things of other kinds are named
 FREQUENT = 8  # things that a word is said of, for it to say nothing of any of them
 FALSE_KINDS = {  # group -> a group that has none of its things
     "animals and nature": "objects",
@@ -135,8 +136,9 @@ class Rules:
 
     def objects(self) -> Iterator[Item]:
         for thing in self.named:
-            if (other := self._other(thing, self.named, self._is_far)) is not None:
-                yield {"image": thing.path, "positives": [thing.captions[0]], "negatives": [other.captions[0]]}
+            if others := self._others(thing, self.named, self._is_far):
+                texts = [other.captions[0] for other in others[:MANY]]
+                yield {"image": thing.path, "positives": [thing.captions[0]], "negatives": texts}
 
     def kinds(self) -> Iterator[Item]:
         for thing in self.emoji:
@@ -153,33 +155,35 @@ class Rules:
         for thing in flags:
             own = set(words_of(thing.title))
             others = [flag for flag in flags if own & set(words_of(flag.title)) <= {"the", "flag", "and"}]
-            other = min(others, key=lambda flag: _hash(thing.path, flag.path))
-            yield {"image": thing.path, "positives": [thing.captions[0]], "negatives": [other.captions[0]]}
+            chosen = sorted(others, key=lambda flag: _hash(thing.path, flag.path))[:MANY]
+            texts = [flag.captions[0] for flag in chosen]
+            yield {"image": thing.path, "positives": [thing.captions[0]], "negatives": texts}
 
     def two_texts(self) -> Iterator[Item]:
         for thing in self.named:
-            other = self._other(thing, self.named, self._is_far) if thing.other_name else None
-            if other is not None:
+            others = self._others(thing, self.named, self._is_far) if thing.other_name else []
+            if others:
                 names = {"caption": thing.captions[0], "caption2": thing.other_name}
-                yield {"image": thing.path, **names, "negative_caption": other.captions[0]}
+                yield {"image": thing.path, **names, "negative_caption": others[0].captions[0]}
 
     def image_pairs(self) -> Iterator[Item]:
         """Pairs of one kind, each drawing once."""
         left = list(self.named)
         while left:
             thing = left.pop(0)
-            other = self._other(thing, left, lambda one, two: one.kind == two.kind)
-            if other is not None:
-                left.remove(other)
-                texts = [thing.captions[0], other.captions[0]]
-                yield {"images": [thing.path, other.path], "texts": texts}
+            others = self._others(thing, left, lambda one, two: one.kind == two.kind)
+            if others:
+                left.remove(others[0])
+                texts = [thing.captions[0], others[0].captions[0]]
+                yield {"images": [thing.path, others[0].path], "texts": texts}
 
     def _is_far(self, one: Thing, other: Thing) -> bool:
         return one.kind != other.kind and self.group_of[one.kind] == self.group_of[other.kind]
 
-    def _other(self, thing: Thing, among: Sequence[Thing], is_wanted: Callable[[Thing, Thing], bool]) -> Thing | None:
+    def _others(self, thing: Thing, among: Sequence[Thing], is_wanted: Callable[[Thing, Thing], bool]) -> list[Thing]:
+        """The things that may stand in for one, those that the hash prefers first."""
         fit = [other for other in among if is_wanted(thing, other) and self.unlike(thing, other)]
-        return min(fit, key=lambda other: _hash(thing.path, other.path), default=None)
+        return sorted(fit, key=lambda other: _hash(thing.path, other.path))
 
 
 def with_colour(caption: str, own: str, other: str) -> str:
@@ -212,7 +216,7 @@ def items(test: Sequence[Captioned]) -> Iterator[Item]:
         yield from ({"subset": name, **item} for item in made())
 
 
-def test_part() -> list[Captioned]:
+def things_for_testing() -> list[Captioned]:
     """The test part of the embedded pairs."""
     rows = json.loads(FILE.read_text(encoding="utf-8"))
     return [
@@ -227,7 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=HERE, help="where the data sets lie; by default in the package")
     options = parser.parse_args()
-    found = list(items(test_part()))
+    found = list(items(things_for_testing()))
     lines = "".join(json.dumps(item, ensure_ascii=False, separators=(",", ":")) + "\n" for item in found)
     (options.out / NAME).write_text(lines, encoding="utf-8")
     (options.out / "SHA256SUMS").write_text(checksums(options.out))
