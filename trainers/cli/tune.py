@@ -5,13 +5,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from trainers.cli import values
-from trainers.cli.given_backbone import add_backbone
+from trainers.cli.diagnose import add_tests, tests_of
+from trainers.cli.given_backbone import MINI, add_backbone
 
 if TYPE_CHECKING:
     from trainers.pairs.result import TuneRequest
 
 OK = 0
 NO_GUARD = "none"
+EMBEDDED_PAIRS = ("mini_pairs", "mini_pairs_long")
 
 
 def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -48,6 +50,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="NAME",
         help="a data set whose zero-shot accuracy is watched (default: icons for the embedded backbone, else none)",
     )
+    add_tests(parser)
     parser.add_argument(
         "--most-lost",
         type=values.number(least=0),
@@ -110,6 +113,7 @@ def _request(args: argparse.Namespace) -> "TuneRequest":
         checkpoint=args.checkpoint,
         guard=None if name == NO_GUARD else load_dataset(name),
         most_lost=args.most_lost,
+        tests=tests_of(args, args.backbone == MINI and args.pairs in EMBEDDED_PAIRS),
         piece=args.piece,
         seed=args.seed,
         device=args.device,

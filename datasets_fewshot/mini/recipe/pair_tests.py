@@ -29,9 +29,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from datasets_fewshot.pairs.embedded import FILE
-from datasets_fewshot.pairs.pair_set import Captioned
-
 from .assemble import HERE, checksums
 
 NAME = "pair_tests.jsonl"
@@ -104,8 +101,8 @@ class Thing:
 class Rules:
     """The rules over all things of a test part."""
 
-    def __init__(self, items: Sequence[Captioned]):
-        self.things = [Thing(item.path, item.captions, item.group) for item in items]
+    def __init__(self, things: Sequence[Thing]):
+        self.things = things
         self.emoji = [thing for thing in self.things if thing.is_emoji and thing.kind]
         self.named = [
             thing
@@ -201,9 +198,9 @@ def _hash(*words: str) -> str:
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
-def items(test: Sequence[Captioned]) -> Iterator[Item]:
+def items(things: Sequence[Thing]) -> Iterator[Item]:
     """All items, subset by subset."""
-    rules = Rules(test)
+    rules = Rules(things)
     subsets: dict[str, Callable[[], Iterator[Item]]] = {
         "colour": rules.colours,
         "object": rules.objects,
@@ -216,14 +213,11 @@ def items(test: Sequence[Captioned]) -> Iterator[Item]:
         yield from ({"subset": name, **item} for item in made())
 
 
-def things_for_testing() -> list[Captioned]:
-    """The test part of the embedded pairs."""
-    rows = json.loads(FILE.read_text(encoding="utf-8"))
+def things_for_testing(pairs: Path) -> list[Thing]:
+    """The drawings of the test part."""
+    rows = json.loads(pairs.read_text(encoding="utf-8"))
     return [
-        Captioned(path, tuple(captions), thing)
-        for thing, part, captions, paths in rows
-        if part == "test"
-        for path in paths
+        Thing(path, tuple(captions), thing) for thing, part, captions, paths in rows if part == "test" for path in paths
     ]
 
 
@@ -231,7 +225,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=HERE, help="where the data sets lie; by default in the package")
     options = parser.parse_args()
-    found = list(items(things_for_testing()))
+    found = list(items(things_for_testing(options.out / "pairs.json")))
     lines = "".join(json.dumps(item, ensure_ascii=False, separators=(",", ":")) + "\n" for item in found)
     (options.out / NAME).write_text(lines, encoding="utf-8")
     (options.out / "SHA256SUMS").write_text(checksums(options.out))
