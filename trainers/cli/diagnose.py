@@ -169,6 +169,7 @@ def _blind(args: argparse.Namespace) -> "BlindRequest | None":
 
 
 def _model(args: argparse.Namespace) -> "FrozenCLIP | AdaptedTowers":
+    """The adapter, or the backbone that the options name."""
     import torch
 
     from trainers.cli.adapter.options import open_any

@@ -55,7 +55,7 @@ class Diagnosis:
 
 
 def diagnose(model: FrozenCLIP | AdaptedTowers, questions: Questions, name: str = "") -> Diagnosis:
-    """Ask a backbone, or an adapter and its backbone alone.
+    """Ask a backbone, or an adapter and its backbone as it was loaded.
 
     Args:
         name: of the adapter, for the report.
@@ -75,9 +75,9 @@ def diagnose(model: FrozenCLIP | AdaptedTowers, questions: Questions, name: str 
         ```
     """
     adapted = model if isinstance(model, AdaptedTowers) else None
-    backbone = model.backbone if isinstance(model, AdaptedTowers) else model
     if adapted is not None:
         _check(adapted, name)
+    backbone = (model.backbone if isinstance(model, AdaptedTowers) else model).as_loaded()
     plain = create_method("zero_shot", backbone, None)
     looking = Looking(choose_precision("auto", backbone.device), questions.workers, KeptPixels())
     room = room_for_text(adapted or plain)

@@ -68,8 +68,8 @@ def _introduction(diagnosis: Diagnosis) -> str:
         return f"{diagnosis.backbone} without an adapter."
     return (
         f"Before is {diagnosis.backbone} without the adapter, after with it. An item broke if it was right before and "
-        "is wrong after; p is of McNemar's exact two-sided test on the items that changed. The more rows there are, the "
-        "more of them have a p below 0.05 by chance."
+        "is wrong after; p is of McNemar's exact two-sided test on the items that changed. The more rows there are, "
+        "the more of them have a p below 0.05 by chance."
     )
 
 
