@@ -26,8 +26,13 @@ from trainers.pairs.settings import pair_settings
 SEEDS = (1, 2, 3)
 METHODS = ("clip_lora", "adapter")
 WORDS = ("OPTIM.EPOCHS", "5", "VIEWS.AUGMENT", "none")  # half of the default epochs, on images as they are
-SHOWN = ((ALL, "pair accuracy"), ("two_texts", "ITT"), ("two_texts", "P1 only"), ("two_texts", "TOT"))
-SHOWN += (("image_pairs", "group score"),)
+SHOWN = (
+    (ALL, "pair accuracy"),
+    ("two_texts", "ITT"),
+    ("two_texts", "P1 only"),
+    ("two_texts", "TOT"),
+    ("image_pairs", "group score"),
+)
 
 
 def measure() -> list[Finding]:

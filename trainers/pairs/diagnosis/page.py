@@ -3,7 +3,6 @@
 import base64
 import io
 from collections.abc import Iterator, Sequence
-from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -179,7 +178,6 @@ def _figure(root: Path, reading: Reading, images: Sequence[str], lines: Sequence
     return f"<figure>{pictures}<figcaption>{said}</figcaption></figure>"
 
 
-@cache
 def thumbnail(path: Path, reading: Reading) -> str:
     """A small picture of an image as an address that holds it.
 

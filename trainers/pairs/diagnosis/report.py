@@ -6,7 +6,7 @@ from dataclasses import asdict
 from trainers.evaluation.pair_tests.comparison import Comparison, Share
 from trainers.evaluation.retrieval import PairScores
 from trainers.pairs.diagnosis.main import Diagnosis
-from trainers.pairs.diagnosis.tested import ALL, Tested
+from trainers.pairs.diagnosis.tested import Tested
 
 NAME, CELL = 40, 19  # letters of a column
 RECALLED = (("images by text", "text_to_image"), ("texts by image", "image_to_text"))
@@ -130,9 +130,3 @@ def as_json(diagnosis: Diagnosis) -> dict[str, object]:
         "guard": None if diagnosis.guard is None else asdict(diagnosis.guard),
         "blind": None if diagnosis.blind is None else [asdict(pair) for pair in diagnosis.blind],
     }
-
-
-def pooled(one: Tested) -> list[Comparison]:
-    """The rows that stand for a whole test: all subsets together where a kind has several, else each."""
-    together = {row.metric for row in one.comparisons if row.subset == ALL}
-    return [row for row in one.comparisons if row.subset == ALL or row.metric not in together]
