@@ -149,12 +149,12 @@ def _notes(one: Tested) -> str:
 
 def _pictures(one: Tested) -> str:
     parts = []
-    for what, changed in (("broke", one.broken), ("were mended", one.mended)):
+    for what, changed in (("broken", one.broken), ("mended", one.mended)):
         if changed:
-            more = f", the first {SHOWN} of them" if len(changed) > SHOWN else ""
+            more = f", of which the first {SHOWN} are shown" if len(changed) > SHOWN else ""
             figures = "".join(_changed(one, row) for row in changed[:SHOWN])
             parts.append(
-                f'<div class="head"><h3>{len(changed)} items that {what}{more}</h3></div>'
+                f'<div class="head"><h3>Items {what}: {len(changed)}{more}</h3></div>'
                 f'<div class="pictures">{figures}</div>'
             )
     return "".join(parts)
