@@ -5,7 +5,8 @@
     python -m benchmarks.seed_systems --pages      # the pages again, from the committed results
 
 A module of this package with a function `measure() -> list[Finding]` is a system. Its results stand in
-`docs/seed_systems.md`, and between the markers `<!-- measured -->` of its page `docs/systems/NAME.md`.
+`docs/seed_systems.md`, and between the markers `<!-- measured -->` of its page, `docs/systems/NAME.md` or one of
+`ELSEWHERE`.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from benchmarks.seed_systems.findings import Finding, Value
 
 OUT = ROOT / "benchmarks" / "results" / "seed_systems.json"
 PAGE = ROOT / "docs" / "seed_systems.md"
-PAGES = ROOT / "docs" / "systems"
+ELSEWHERE = {"diagnostics": "pair_tests.md"}  # systems whose page is a guide
 NO_SYSTEMS = ("__main__", "findings", "pair_suite", "suite")
 Results = dict[str, dict]
 INTRODUCTION = """# What the seed papers' systems claim, and what was measured
@@ -42,6 +43,11 @@ def systems() -> list[str]:
     """Names of the systems that have a module here."""
     found = [module.name for module in pkgutil.iter_modules(benchmarks.seed_systems.__path__)]
     return sorted(name for name in found if name not in NO_SYSTEMS)
+
+
+def page_of(name: str) -> str:
+    """The page of a system, below docs/."""
+    return ELSEWHERE.get(name, f"systems/{name}.md")
 
 
 def measured(name: str) -> dict:
@@ -81,7 +87,7 @@ def table(findings: Sequence[Finding]) -> str:
 def page(results: Results) -> str:
     """The page of all systems."""
     sections = [
-        f"## [`{name}`](systems/{name}.md)\n\n{table(findings_of(result))}" for name, result in sorted(results.items())
+        f"## [`{name}`]({page_of(name)})\n\n{table(findings_of(result))}" for name, result in sorted(results.items())
     ]
     counts: dict[str, int] = {}
     for result in results.values():
@@ -115,7 +121,7 @@ def write_pages(results: Results) -> None:
     """Write the page of all systems, and the tables of theirs."""
     write_text(PAGE, page(results))
     for name, result in results.items():
-        own = PAGES / f"{name}.md"
+        own = PAGE.parent / page_of(name)
         if own.is_file():
             write_text(own, with_table(own.read_text(encoding="utf-8"), findings_of(result), str(own)))
 

@@ -28,7 +28,7 @@ from benchmarks.verdicts import beats, loses, sentence, verdict
 from datasets_fewshot import load_dataset
 from datasets_fewshot.pairs.load import load_pairs
 from trainers.config.training import ViewConfig
-from trainers.evaluation.pair_accuracy import pair_accuracy
+from trainers.evaluation.pair_tests.each_negative import pair_accuracy
 from trainers.evaluation.retrieval import pair_scores
 from trainers.feeding.kept_pixels import KeptPixels
 from trainers.pairs.batches import Captions, PairBatches, as_dataset, captions_of

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.seed_systems.__main__ import OUT, PAGE, PAGES, findings_of, page, systems, with_table
+from benchmarks.seed_systems.__main__ import OUT, PAGE, findings_of, page, page_of, systems, with_table
 from benchmarks.seed_systems.findings import Value, difference, over, share
 
 
@@ -14,13 +14,13 @@ def results() -> dict:
 
 def test_every_system_is_measured_and_has_a_page():
     assert sorted(results()) == systems()
-    assert [name for name in systems() if not (PAGES / f"{name}.md").is_file()] == []
+    assert [name for name in systems() if not (PAGE.parent / page_of(name)).is_file()] == []
 
 
 def test_the_pages_say_what_the_result_file_says():
     assert PAGE.read_text(encoding="utf-8") == page(results()), "python -m benchmarks.seed_systems --pages"
     for name, result in results().items():
-        text = (PAGES / f"{name}.md").read_text(encoding="utf-8")
+        text = (PAGE.parent / page_of(name)).read_text(encoding="utf-8")
         assert text == with_table(text, findings_of(result), name), "python -m benchmarks.seed_systems --pages"
 
 

@@ -17,6 +17,7 @@ from trainers.retrieval.towers import PairTowers
 
 QUICK = ["--shots", "1", "--device", "cpu"]
 BRIEF = ["--stage2", "none", "--epochs", "1", "--hidden", "8"]
+ASKED = ["--pairs", "none", "--guard", "none", "--page", "OUT"]
 # Slot -> the words of a command; FILE is the bad one, DATA a good folder of images, ADAPTER a good adapter, INDEX a
 # good index, LABELS a good list of names in a language, HEAD a good head of sentences, OUT a path that does not exist
 # before, and must not exist after an error.
@@ -61,6 +62,15 @@ SLOTS: dict[str, Sequence[str]] = {
         *("continual", "clip_adapter", "--pairs", "FILE", "--phases", "2", "--out", "OUT", "--guard", "none"),
         *("OPTIM.STEPS", "1"),
     ),
+    "tune tests": ("tune", "coop", "--pairs", "mini_pairs", "--tests", "FILE", "--out", "OUT", "OPTIM.STEPS", "1"),
+    "diagnose adapter": ("diagnose", "FILE"),
+    "diagnose lines": ("diagnose", "--tests", "FILE", *ASKED),
+    "diagnose list": ("diagnose", "--tests", "FILE", *ASKED),
+    "diagnose table": ("diagnose", "--tests", "FILE", *ASKED),
+    "diagnose folder": ("diagnose", "--tests", "FILE", *ASKED),
+    "diagnose pairs": ("diagnose", "--tests", "none", "--pairs", "FILE", "--guard", "none"),
+    "diagnose features": ("diagnose", "--tests", "none", *ASKED, "--blind", "DATA", "--other", "FILE"),
+    "diagnose images": ("diagnose", "--tests", "none", *ASKED, "--blind", "FILE", "--other", "IMAGE"),
     "distill data": ("distill", "--data", "FILE", "--student", "test_resnet", "--out", "OUT"),
     "distill descriptions": ("distill", "--data", "DATA", "--descriptions", "FILE", "--out", "OUT"),
     "languages check": ("languages", "check", "--labels", "FILE"),
@@ -115,6 +125,12 @@ ENDINGS = {
     "link train": ".csv",
     "link cluster": ".jsonl",
     "continual table": ".csv",
+    "tune tests": ".jsonl",
+    "diagnose lines": ".jsonl",
+    "diagnose list": ".json",
+    "diagnose table": ".csv",
+    "diagnose pairs": ".csv",
+    "diagnose features": ".npy",
     "grade train": ".csv",
     "grade prompts": ".json",
     "distill descriptions": ".json",

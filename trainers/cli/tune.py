@@ -5,13 +5,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from trainers.cli import values
-from trainers.cli.given_backbone import add_backbone
+from trainers.cli.diagnose import add_tests, tests_of
+from trainers.cli.given_backbone import MINI, add_backbone
 from trainers.cli.given_pairs import COLUMNS, FORMS, add_training, guard_of
 
 if TYPE_CHECKING:
     from trainers.pairs.result import TuneRequest
 
 OK = 0
+EMBEDDED_PAIRS = ("mini_pairs", "mini_pairs_long")
 
 
 def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -42,6 +44,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("--wrap", type=values.names, default=[], help="wrappers around the method, the outermost first")
     add_training(parser)
+    add_tests(parser)
     parser.add_argument(
         "--most-lost",
         type=values.number(least=0),
@@ -94,6 +97,7 @@ def _request(args: argparse.Namespace) -> "TuneRequest":
         checkpoint=args.checkpoint,
         guard=guard_of(args),
         most_lost=args.most_lost,
+        tests=tests_of(args, args.backbone == MINI and args.pairs in EMBEDDED_PAIRS),
         piece=args.piece,
         seed=args.seed,
         device=args.device,

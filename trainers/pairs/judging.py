@@ -103,7 +103,11 @@ class Guard:
         return split.test if part == "test" else split.val or split.train
 
     def accuracy(self, method: AdaptedTowers, part: Literal["val", "test"], images: Tensor, looking: Looking) -> float:
-        """Zero-shot accuracy on a part in percent, with the mean of the templates' features as class weights.
+        """Zero-shot accuracy on a part in percent; see `right`."""
+        return 100 * float(self.right(method, part, images, looking).float().mean())
+
+    def right(self, method: AdaptedTowers, part: Literal["val", "test"], images: Tensor, looking: Looking) -> Tensor:
+        """Whether each image is classified rightly, (N,) bool, with the mean of the templates' features as weights.
 
         Args:
             images: the method's features (N, D) of the part's images.
@@ -113,4 +117,4 @@ class Guard:
         rows = F.normalize(encoded_texts(method, prompts, looking.precision), dim=-1)
         weights = F.normalize(rows.view(len(classes), -1, rows.shape[1]).mean(dim=1), dim=-1)  # (C, D)
         labels = torch.tensor([item.label for item in self.items(part)], device=images.device)
-        return 100 * float(((F.normalize(images, dim=-1) @ weights.T).argmax(dim=1) == labels).float().mean())
+        return (F.normalize(images, dim=-1) @ weights.T).argmax(dim=1) == labels

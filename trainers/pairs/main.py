@@ -40,6 +40,7 @@ from trainers.evaluation.retrieval import PairScores
 from trainers.feeding.kept_pixels import KeptPixels
 from trainers.pairs.batches import PairBatches, as_dataset, captions_of
 from trainers.pairs.cached_gradients import Pieces
+from trainers.pairs.diagnosis.tested import judged_on
 from trainers.pairs.encoded_once import image_rows, text_encoder
 from trainers.pairs.judging import Guard, Looking, PairTest, encoded_images
 from trainers.pairs.line import ALPHAS, Place, choose, put_on_line
@@ -153,6 +154,8 @@ class Tuning:
         put_on_line(method, start, end, chosen.alpha)
         after, after_guard = self._judged(method, "test")
         tell(f"after (alpha {chosen.alpha:g}): {in_words(after, after_guard)}")
+        room = room_for_text(method)
+        tested = tuple(judged_on(plain, method, tests, self.looking, room) for tests in self.request.tests)
         result = TuneResult(
             folder=self.request.out,
             pairs={part: len(getattr(self.pairs, part)) for part in PARTS},
@@ -166,6 +169,7 @@ class Tuning:
             alpha=chosen.alpha,
             seconds=time.monotonic() - started,
             notes=self.pairs.notes,
+            tested=tested,
         )
         method.save_pretrained(self.request.out, self._facts(result))
         discard_checkpoints(self.request.out)

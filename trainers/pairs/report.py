@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from adaptkit.artefacts.atomic_file import write_text
 from trainers.evaluation.retrieval import PairScores, RetrievalScores
+from trainers.pairs.diagnosis.report import lines_of_test, tested_as_json
 from trainers.pairs.result import TuneRequest, TuneResult
 
 SUMMARY_FILE, TEXT_FILE = "summary.json", "summary.txt"
@@ -32,6 +33,8 @@ def _lines(result: TuneResult, request: TuneRequest) -> Iterator[str]:
     yield f"{'':34}{'before':>9}{'after':>9}{'change':>9}"
     for name, before, after in _rows(result):
         yield f"{name:34}{before:9.1f}{after:9.1f}{after - before:+9.1f}"
+    for one in result.tested:
+        yield from lines_of_test(one)
     yield f"chosen on validation: alpha {result.alpha:g} on the line from before (0) to after the training (1)"
     for place in result.places:
         guard = "" if place.guard is None else f", guard {place.guard:.1f} %"
@@ -73,7 +76,8 @@ def write_summary(result: TuneResult, request: TuneRequest) -> None:
         "objective": settings.objective,
         "guard": None if request.guard is None else request.guard.name,
         "seed": request.seed,
-        **{name: value for name, value in asdict(result).items() if name != "folder"},
+        **{name: value for name, value in asdict(replace(result, tested=())).items() if name != "folder"},
+        "tested": [tested_as_json(one) for one in result.tested],
     }
     write_text(result.folder / SUMMARY_FILE, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     write_text(result.folder / TEXT_FILE, summary(result, request) + "\n")

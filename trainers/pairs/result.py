@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets_fewshot import FewShotDataset
+from datasets_fewshot.pair_tests.pair_tests import PairTests
 from trainers.evaluation.retrieval import PairScores
+from trainers.pairs.diagnosis.tested import Tested
 from trainers.pairs.line import Place
 from trainers.pairs.settings import PairSettings
 
@@ -16,6 +18,7 @@ class TuneRequest:
     Args:
         data: where the pairs are, see `datasets_fewshot.pairs.load`.
         guard: a data set of classes on which zero-shot accuracy is watched; None watches nothing.
+        tests: pair tests that are taken before and after, and choose nothing.
         most_lost: points of accuracy on the guard's validation images that the chosen model may lose.
         piece: pairs that are encoded with gradients at a time.
     """
@@ -27,6 +30,7 @@ class TuneRequest:
     pretrained: str | None = None
     checkpoint: str | Path | None = None
     guard: FewShotDataset | None = None
+    tests: tuple[PairTests, ...] = ()
     most_lost: float = 1.0
     piece: int = 128
     seed: int = 1
@@ -53,3 +57,4 @@ class TuneResult:
     alpha: float
     seconds: float
     notes: tuple[str, ...]
+    tested: tuple[Tested, ...] = ()

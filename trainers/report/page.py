@@ -22,10 +22,10 @@ def page(records: Sequence[ResultRecord]) -> str:
     """The page as text."""
     # "<" cannot end the script element early when it is written as an escape.
     data = json.dumps(page_data(records), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    text = _asset("page.html")
+    text = asset("page.html")
     for mark, content in (
-        ("/*style*/", _asset("style.css")),
-        ("/*script*/", "\n".join(_asset(name) for name in SCRIPTS)),
+        ("/*style*/", asset("style.css")),
+        ("/*script*/", "\n".join(asset(name) for name in SCRIPTS)),
         ("{title}", html.escape(f"adaptkit: {len(records)} runs")),
         ("{data}", data),
     ):
@@ -33,7 +33,8 @@ def page(records: Sequence[ResultRecord]) -> str:
     return text
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A file of the page: a style, a script or its frame."""
     return (resources.files("trainers.report") / "assets" / name).read_text(encoding="utf-8")
 
 

@@ -19,7 +19,8 @@ from .packing import write_archive, write_rows
 from .sources import source
 
 HERE = Path(__file__).parent.parent
-SHIPPED = ("images/*.zip", "splits/*.json", "suite.json", "names.json", "pairs.json", "NOTICE", "licenses/*.txt")
+LISTS = ("splits/*.json", "suite.json", "names.json", "pairs.json", "pair_tests.jsonl")
+SHIPPED = ("images/*.zip", *LISTS, "NOTICE", "licenses/*.txt")
 
 
 def checksums(folder: Path) -> str:

@@ -18,7 +18,7 @@ SIXTEEN_SHOTS = ["emoji_subgroups", "fashion_mnist", "icons", "openclipart"]
 def shipped_files() -> dict[str, Path]:
     folders = ("images", "splits", "licenses")
     paths = [path for folder in folders for path in (FOLDER / folder).iterdir()]
-    paths += [FOLDER / name for name in ("suite.json", "names.json", "pairs.json", "NOTICE")]
+    paths += [FOLDER / name for name in ("suite.json", "names.json", "pairs.json", "pair_tests.jsonl", "NOTICE")]
     return {path.relative_to(FOLDER).as_posix(): path for path in paths}
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trainers.evaluation.pair_accuracy import pair_accuracy
+from trainers.evaluation.pair_tests.each_negative import pair_accuracy
 
 IMAGES = torch.eye(4)
 

@@ -25,7 +25,7 @@ def pair_accuracy(images: Tensor, positives: Tensor, negatives: Tensor) -> float
 
     Example:
         ```python
-        from trainers.evaluation.pair_accuracy import pair_accuracy
+        from trainers.evaluation.pair_tests.each_negative import pair_accuracy
 
         images = torch.eye(2)
         assert pair_accuracy(images, images, images.flip(0)) == 100
