@@ -30,7 +30,7 @@ ARMS: Mapping[str, DreamLIPConfig] = {
     "released order": DreamLIPConfig(code_order=True),
 }
 HEADS = OptimConfig(
-    name="adamw", lr=1e-3, weight_decay=0.05, epochs=20, batch_size=256, lr_scheduler="cosine_steps", warmup_epochs=0
+    name="adamw", lr=1e-3, weight_decay=0.05, epochs=8, batch_size=256, lr_scheduler="cosine_steps", warmup_epochs=0
 )
 LORA = OptimConfig(
     name="adamw", lr=1e-3, weight_decay=0.05, epochs=3, batch_size=128, lr_scheduler="cosine_steps", warmup_epochs=0
@@ -39,7 +39,7 @@ BETA = 0.5
 SHORTLIST = 100
 HEADS_SETTING = (
     "mini_pairs_long, heads behind the frozen embedded model (`ranking_heads`), pooled features and patches through "
-    "the same head; AdamW at 1e-3, batches of 256, 20 epochs, the epoch with the best rsum on validation pairs; 3 seeds"
+    "the same head; AdamW at 1e-3, batches of 256, 8 epochs, the epoch with the best rsum on validation pairs; 3 seeds"
 )
 LORA_SETTING = (
     "mini_pairs_long, clip_lora in both towers; AdamW at 1e-3, batches of 128, 3 epochs, the epoch with the best rsum "

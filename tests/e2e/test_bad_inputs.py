@@ -93,6 +93,7 @@ SLOTS: dict[str, Sequence[str]] = {
     "retrieve search": ("retrieve", "search", "FILE", "--text", "a cat"),
     "retrieve search image": ("retrieve", "search", "INDEX", "--backbone", "tiny", "--image", "FILE"),
     "retrieve serve": ("retrieve", "serve", "FILE"),
+    "retrieve eval": ("retrieve", "eval", "--pairs", "FILE"),
     "retrieve serve images": ("retrieve", "serve", "INDEX", "--backbone", "tiny", "--images", "FILE"),
     "compose train": ("compose", "train", "FILE", "--out", "OUT"),
     "compose search": ("compose", "search", "FILE", "DATA", "--image", "IMAGE"),
@@ -117,6 +118,7 @@ SLOTS: dict[str, Sequence[str]] = {
 
 # Slot -> the ending of its bad file, where that tells how it is read.
 ENDINGS = {
+    "retrieve eval": ".csv",
     "tune table": ".csv",
     "regions train": ".jsonl",
     "regions boxes": ".csv",

@@ -16,13 +16,18 @@ FORMS = (
 )
 
 
-def add_training(parser: argparse.ArgumentParser) -> None:
-    """Add the options to a parser."""
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the columns of a table to a parser."""
     parser.add_argument("--image-column", type=values.text, metavar="NAME", help="the column of image paths")
     parser.add_argument("--caption-column", type=values.text, metavar="NAME", help="the column of captions")
     parser.add_argument(
         "--group-column", type=values.text, metavar="NAME", help="images with the same word here stay in one part"
     )
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Add the options to a parser."""
+    add_columns(parser)
     parser.add_argument(
         "--guard",
         type=values.text,

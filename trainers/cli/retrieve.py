@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from trainers.cli import values
 from trainers.cli.adapter.options import add_trust
 from trainers.cli.given_backbone import MINI, add_backbone, backbone_of
+from trainers.cli.given_pairs import COLUMNS, FORMS, add_columns
 
 if TYPE_CHECKING:
     from trainers.retrieval.gallery import Built, Gallery, Hit, Searches
@@ -26,6 +27,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     _add_build(own)
     _add_search(own)
     _add_serve(own)
+    _add_eval(own)
 
 
 def _add_build(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -100,6 +102,27 @@ def _add_serve(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     _add_model(serve, of_index=True)
     _add_faiss(serve)
     serve.set_defaults(run=_serve)
+
+
+def _add_eval(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = verbs.add_parser(
+        "eval",
+        help="recall, median rank and mAP both ways on images with captions",
+        description="The retrieval protocol: recall@1, 5 and 10, median rank, rsum and mAP@10 of images by text and of "
+        "texts by image, with all captions of every image. Ties count against the model.",
+    )
+    parser.add_argument("--pairs", type=values.path_as_text, required=True, metavar="PATH", help=FORMS)
+    add_columns(parser)
+    parser.add_argument("--part", choices=("test", "val", "train"), default="test", help="which pairs (default: test)")
+    parser.add_argument(
+        "--folds",
+        type=values.count,
+        metavar="N",
+        help="compare so many images at a time and give means, as 1000 for the 1k numbers of COCO (default: all)",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    _add_model(parser)
+    parser.set_defaults(run=_eval)
 
 
 def _add_model(parser: argparse.ArgumentParser, of_index: bool = False) -> None:
@@ -247,6 +270,19 @@ def _serve(args: argparse.Namespace) -> int:
     app = make_gallery_app(gallery, towers, int(args.max_mb * 1e6), LOOPBACK, args.images, _by(args, gallery))
     print(f"serving {args.index} at http://{HOST}:{args.port} (Ctrl-C stops it)", flush=True)
     uvicorn.run(app, host=HOST, port=args.port, **SERVER_OPTIONS)
+    return OK
+
+
+def _eval(args: argparse.Namespace) -> int:
+    from datasets_fewshot.pairs.load import load_pairs
+    from trainers.pairs.recall import retrieval_test
+
+    pairs = load_pairs(args.pairs, **{name: getattr(args, name) for name in COLUMNS})
+    found = retrieval_test(_towers(args), pairs, args.part, args.folds or 0)
+    if args.json:
+        print(json.dumps({"pairs": args.pairs, "part": args.part, **found.as_json()}, ensure_ascii=False))
+    else:
+        print(*found.lines(), sep="\n")
     return OK
 
 

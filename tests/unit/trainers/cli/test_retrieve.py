@@ -149,3 +149,43 @@ def test_the_page_is_for_this_machine_alone(place, capsys, monkeypatch):
     assert main(["retrieve", "serve", "index", "--port", "9001"]) == 0
     assert [(call["host"], call["port"]) for call in calls] == [("127.0.0.1", 9001)]
     assert "serving index at http://127.0.0.1:9001" in capsys.readouterr().out
+
+
+def test_recall_on_pairs_is_that_of_the_scores_and_of_folds(place, capsys):
+    rows = ["image,caption,split"]
+    for number, colour in enumerate(COLOURS):
+        rows += [f"images/{colour}/{shade}.png,a {colour} square of {shade},test" for shade in range(4)]
+        rows.append(f"images/{colour}/{number}.png,another {colour} one,test")
+    (place / "pairs.csv").write_text("\n".join(rows), encoding="utf-8")
+    assert main(["retrieve", "eval", "--pairs", "pairs.csv", "--json"]) == 0
+    whole = found(capsys)
+    assert (whole["images"], whole["captions"], whole["part"]) == (12, 15, "test")
+    assert main(["retrieve", "eval", "--pairs", "pairs.csv", "--folds", "4", "--json"]) == 0
+    assert found(capsys)["scores"]["rsum"] > whole["scores"]["rsum"]  # fewer images are in the way
+    assert main(["retrieve", "eval", "--pairs", "pairs.csv"]) == 0
+    assert f"rsum {whole['scores']['rsum']:.1f}" in capsys.readouterr().out
+    assert "12 images do not make folds of 5" in refusal(capsys, "eval", "--pairs", "pairs.csv", "--folds", "5")
+    assert "has no images for val" in refusal(capsys, "eval", "--pairs", "pairs.csv", "--part", "val")
+
+
+def test_an_adapter_is_judged_as_it_answers(place, capsys):
+    method = adaptkit.create_method("clip_adapter", adaptkit.load_backbone("adaptkit-mini"), ["red", "blue"])
+    method.save_pretrained("adapter")
+    words = ["eval", "--pairs", "mini_pairs", "--part", "val", "--json"]
+    assert main(["retrieve", *words, "--adapter", "adapter"]) == 0
+    adapted = found(capsys)["scores"]["rsum"]
+    assert main(["retrieve", *words]) == 0
+    assert found(capsys)["scores"]["rsum"] != adapted
+
+
+def test_an_address_is_of_a_cluster(place, capsys):
+    words = ("build", "images", "--out", "index", "--address", "auto")
+    assert "--address is of a Ray cluster; give --launcher ray" in refusal(capsys, *words)
+
+
+@pytest.mark.slow
+def test_several_workers_build_the_same_index(place, capsys):
+    assert main(["retrieve", "build", "images", "--out", "alone", "--batch-size", "2"]) == 0
+    assert main(["retrieve", "build", "images", "--out", "together", "--batch-size", "2", "--workers", "2"]) == 0
+    files = [{path.name: path.read_bytes() for path in (place / name).iterdir()} for name in ("alone", "together")]
+    assert files[0] == files[1]
