@@ -4,9 +4,9 @@
     python -m benchmarks.pairs --systems   # the nine systems again, half an hour: results/seed_systems.json
     python -m benchmarks.pairs --pages     # the tables again, from the committed results
 
-The first runs `adaptkit tune` as a user would, and writes benchmarks/results/pairs.json. Settings are the defaults of the
-command, so nothing is chosen here; the place on the line of WiSE-FT is chosen by each run on its validation pairs and
-on the guard's validation images. The systems are measured by `benchmarks.seed_systems`.
+The first runs `adaptkit tune` as a user would, and writes benchmarks/results/pairs.json. Settings are the defaults of
+the command, so nothing is chosen here; the place on the line of WiSE-FT is chosen by each run on its validation pairs
+and on the guard's validation images. The systems are measured by `benchmarks.seed_systems`.
 """
 
 import argparse
