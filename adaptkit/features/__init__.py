@@ -2,6 +2,7 @@
 
 from adaptkit.features.clap import CLAP, CLAPConfig
 from adaptkit.features.clip_adapter import CLIPAdapter, CLIPAdapterConfig
+from adaptkit.features.gda import GDA, GDAConfig
 from adaptkit.features.linear_probe import LinearProbe, LinearProbeConfig
 from adaptkit.features.ranking_heads import RankingHeads, RankingHeadsConfig
 from adaptkit.features.sinc_meta import SincMeta, SincMetaConfig
@@ -12,9 +13,11 @@ from adaptkit.features.zero_shot import ZeroShot, ZeroShotConfig
 
 __all__ = [
     "CLAP",
+    "GDA",
     "CLAPConfig",
     "CLIPAdapter",
     "CLIPAdapterConfig",
+    "GDAConfig",
     "LinearProbe",
     "LinearProbeConfig",
     "RankingHeads",
