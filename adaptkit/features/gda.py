@@ -36,6 +36,7 @@ from adaptkit.layers.class_gaussians import ClassGaussians
 from adaptkit.layers.full_precision import at_least_fp32
 from adaptkit.layers.novel_gaussians import NamedImages
 from adaptkit.layers.support_cache import CLIP_SCALE
+from adaptkit.layers.support_features import unit_support
 from adaptkit.options import option, options
 
 ALPHAS = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0)
@@ -97,7 +98,7 @@ class GDA(AdaptedCLIP):
         Raises:
             ValueError: if the features have another width, or a label is none of the C classes.
         """
-        features, labels = self._checked(support)
+        features, labels = unit_support(support, self.weight, len(self.classes))
         self.images = self._no_images()
         self._take(features, labels)
 
@@ -114,23 +115,7 @@ class GDA(AdaptedCLIP):
         """
         if isinstance(self.images, NamedImages) and self.images.classnames != self.classes.classnames:
             raise ValueError("the images so far are of other classes than those of now; give those back to set_classes")
-        self._take(*self._checked(support))
-
-    def _checked(self, support: Support) -> tuple[Tensor, Tensor]:
-        """Unit features (N * V, D) and labels (N * V,)."""
-        x, labels, width, n_classes = support.x, support.labels, self.backbone.embed_dim, len(self.classes)
-        if x.ndim not in (2, 3) or x.shape[-1] != width or labels.shape != (len(x),):
-            raise ValueError(
-                f"support features {tuple(x.shape)} with labels {tuple(labels.shape)}; expected (N, {width}) or "
-                f"(N, V, {width}) with (N,)"
-            )
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < n_classes:
-            raise ValueError(
-                f"support labels reach from {int(labels.min())} to {int(labels.max())}; there are {n_classes} classes"
-            )
-        views = x.shape[1] if x.ndim == 3 else 1
-        features = F.normalize(x.detach().to(self.weight).flatten(0, -2), dim=-1)
-        return features, labels.to(self.device).repeat_interleave(views)
+        self._take(*unit_support(support, self.weight, len(self.classes)))
 
     @torch.no_grad()
     def _take(self, features: Tensor, labels: Tensor) -> None:
