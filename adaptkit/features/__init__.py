@@ -4,6 +4,7 @@ from adaptkit.features.clap import CLAP, CLAPConfig
 from adaptkit.features.clip_adapter import CLIPAdapter, CLIPAdapterConfig
 from adaptkit.features.gda import GDA, GDAConfig
 from adaptkit.features.linear_probe import LinearProbe, LinearProbeConfig
+from adaptkit.features.lp_plus_plus import LPPlusPlus, LPPlusPlusConfig
 from adaptkit.features.ranking_heads import RankingHeads, RankingHeadsConfig
 from adaptkit.features.sinc_meta import SincMeta, SincMetaConfig
 from adaptkit.features.taskres import TaskRes, TaskResConfig
@@ -18,6 +19,8 @@ __all__ = [
     "CLIPAdapter",
     "CLIPAdapterConfig",
     "GDAConfig",
+    "LPPlusPlus",
+    "LPPlusPlusConfig",
     "LinearProbe",
     "LinearProbeConfig",
     "RankingHeads",
