@@ -98,7 +98,7 @@ class GDA(AdaptedCLIP):
         Raises:
             ValueError: if the features have another width, or a label is none of the C classes.
         """
-        features, labels = unit_support(support, self.weight, len(self.classes))
+        features, labels = unit_support(support, self.weights, len(self.classes))
         self.images = self._no_images()
         self._take(features, labels)
 
@@ -115,7 +115,7 @@ class GDA(AdaptedCLIP):
         """
         if isinstance(self.images, NamedImages) and self.images.classnames != self.classes.classnames:
             raise ValueError("the images so far are of other classes than those of now; give those back to set_classes")
-        self._take(*unit_support(support, self.weight, len(self.classes)))
+        self._take(*unit_support(support, self.weights, len(self.classes)))
 
     @torch.no_grad()
     def _take(self, features: Tensor, labels: Tensor) -> None:

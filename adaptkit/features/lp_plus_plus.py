@@ -86,7 +86,7 @@ class LPPlusPlus(AdaptedCLIP):
         Raises:
             ValueError: if the features have another width, or a label is none of the C classes.
         """
-        features, labels = unit_support(support, self.weight, len(self.classes))
+        features, labels = unit_support(support, self.weights, len(self.classes))
         self._support = Support(features, labels)
         self._keep(last_iterate(self._iterates()))
 
@@ -97,7 +97,7 @@ class LPPlusPlus(AdaptedCLIP):
             ValueError: if `prepare` has not seen a support set, or as `prepare`.
         """
         if self.config.search == "validation":
-            features, labels = unit_support(validation, self.weight, len(self.classes))
+            features, labels = unit_support(validation, self.weights, len(self.classes))
             self._keep(best_iterate(self._iterates(), features, labels, self.weights.detach()))
 
     def _iterates(self) -> Iterator[Iterate]:
