@@ -2,7 +2,9 @@
 
 from adaptkit.features.clap import CLAP, CLAPConfig
 from adaptkit.features.clip_adapter import CLIPAdapter, CLIPAdapterConfig
+from adaptkit.features.gda import GDA, GDAConfig
 from adaptkit.features.linear_probe import LinearProbe, LinearProbeConfig
+from adaptkit.features.lp_plus_plus import LPPlusPlus, LPPlusPlusConfig
 from adaptkit.features.ranking_heads import RankingHeads, RankingHeadsConfig
 from adaptkit.features.sinc_meta import SincMeta, SincMetaConfig
 from adaptkit.features.taskres import TaskRes, TaskResConfig
@@ -12,9 +14,13 @@ from adaptkit.features.zero_shot import ZeroShot, ZeroShotConfig
 
 __all__ = [
     "CLAP",
+    "GDA",
     "CLAPConfig",
     "CLIPAdapter",
     "CLIPAdapterConfig",
+    "GDAConfig",
+    "LPPlusPlus",
+    "LPPlusPlusConfig",
     "LinearProbe",
     "LinearProbeConfig",
     "RankingHeads",

@@ -61,7 +61,7 @@ class TipAdapter(AdaptedCLIP):
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: TipAdapterConfig):
         super().__init__(backbone, classes)
-        self.prompts = tip_prompts(backbone, classes, config)
+        self.prompts = tip_prompts(backbone, classes, config.template_set)
         self.cache = SupportCache(len(classes), self.weights, config.alpha, config.beta, learns=False)
         self.config, self.support_views = config, config.augment_views
 
@@ -100,13 +100,15 @@ class TipAdapter(AdaptedCLIP):
         )
 
 
-def tip_prompts(backbone: FrozenCLIP, classes: ClassSet, config: TipAdapterConfig) -> ClassPrompts:
-    """Prompts of the zero-shot classifier beside the cache."""
-    if config.template_set == "classes":
+def tip_prompts(
+    backbone: FrozenCLIP, classes: ClassSet, template_set: Literal["classes", "imagenet_selected"]
+) -> ClassPrompts:
+    """Prompts of the zero-shot classifier beside a classifier of the support set."""
+    if template_set == "classes":
         return ClassPrompts(backbone, classes)
     if classes.sentences is not None:
         raise ValueError(
-            f"template_set={config.template_set!r} for classes with sentences of their own, which it would not read; "
+            f"template_set={template_set!r} for classes with sentences of their own, which it would not read; "
             "take template_set='classes'"
         )
     return ClassPrompts(backbone, classes.with_templates(IMAGENET_SELECTED))

@@ -32,7 +32,7 @@ class TipAdapterF(AdaptedCLIP):
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: TipAdapterConfig):
         super().__init__(backbone, classes)
-        self.prompts = tip_prompts(backbone, classes, config)
+        self.prompts = tip_prompts(backbone, classes, config.template_set)
         self.cache = SupportCache(len(classes), self.weights, config.alpha, config.beta, learns=True)
         self.config, self.support_views = config, config.augment_views
 

@@ -68,6 +68,8 @@ PAPER_TABLES = (
     PaperTable("CLIP-Adapter, arXiv:2110.04544", "clip_adapter", "few_shot"),
     PaperTable("Tip-Adapter, arXiv:2207.09519", "tip_adapter", "few_shot"),
     PaperTable("Tip-Adapter-F, arXiv:2207.09519", "tip_adapter_f", "few_shot"),
+    PaperTable("GDA, arXiv:2402.04087", "gda", "few_shot"),
+    PaperTable("GDA, arXiv:2402.04087", "gda", "base_to_novel"),
     PaperTable("CLIP-LoRA, arXiv:2405.18541", "clip_lora", "few_shot"),
     PaperTable("PromptSRC, arXiv:2307.06948, Table 3", "promptsrc", "base_to_novel"),
     PaperTable("PromptSRC, arXiv:2307.06948, Table 4", "promptsrc", "cross_dataset"),
