@@ -3,5 +3,16 @@
 from adaptkit.weights.adapter import Adapter, AdapterConfig
 from adaptkit.weights.clip_lora import CLIPLoRA, CLIPLoRAConfig
 from adaptkit.weights.peft import PEFT, PEFTConfig, peft_settings
+from adaptkit.weights.two_stage import TwoStage, TwoStageConfig
 
-__all__ = ["PEFT", "Adapter", "AdapterConfig", "CLIPLoRA", "CLIPLoRAConfig", "PEFTConfig", "peft_settings"]
+__all__ = [
+    "PEFT",
+    "Adapter",
+    "AdapterConfig",
+    "CLIPLoRA",
+    "CLIPLoRAConfig",
+    "PEFTConfig",
+    "TwoStage",
+    "TwoStageConfig",
+    "peft_settings",
+]

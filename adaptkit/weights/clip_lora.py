@@ -80,12 +80,12 @@ class CLIPLoRA(AdaptedCLIP):
         text_updates, vision_updates = nn.ModuleDict(), nn.ModuleDict()
         if config.encoder != "vision":
             text = require_text_blocks(backbone, "clip_lora")
-            text_updates = _updates(text, chosen_layers(config.text_blocks, text, "text_blocks"), config)
-            text = _with_updates(text, text_updates)
+            text_updates = low_rank_updates(text, chosen_layers(config.text_blocks, text, "text_blocks"), config)
+            text = with_updates(text, text_updates)
         if config.encoder != "text":
             vision = backbone.require_vit_blocks(f'clip_lora with encoder="{config.encoder}"')
-            vision_updates = _updates(vision, chosen_layers(config.vision_blocks, vision, "vision_blocks"), config)
-            vision = _with_updates(vision, vision_updates)
+            vision_updates = low_rank_updates(vision, chosen_layers(config.vision_blocks, vision, "vision_blocks"), config)
+            vision = with_updates(vision, vision_updates)
         super().__init__(backbone.with_towers(text=text, vision=vision), classes)
         self.frozen_towers = backbone.text_tower, backbone.vision_tower
         self.text_updates, self.vision_updates = text_updates, vision_updates  # layer -> projection -> LowRank
@@ -146,7 +146,7 @@ class CLIPLoRA(AdaptedCLIP):
         return plain
 
 
-def _updates(tower: TextTower | VisionTower, layers: Sequence[int], config: CLIPLoRAConfig) -> nn.ModuleDict:
+def low_rank_updates(tower: TextTower | VisionTower, layers: Sequence[int], config: CLIPLoRAConfig) -> nn.ModuleDict:
     """Fresh updates of some blocks: layer -> projection -> LowRank."""
     device, scale = tower.device, config.alpha / math.sqrt(config.r)
     detached = config.gradients == "released" and config.dropout == 0
@@ -157,7 +157,7 @@ def _updates(tower: TextTower | VisionTower, layers: Sequence[int], config: CLIP
     return nn.ModuleDict({str(layer): nn.ModuleDict({name: update() for name in config.params}) for layer in layers})
 
 
-def _with_updates(tower: Tower, updates: nn.ModuleDict) -> Tower:
+def with_updates(tower: Tower, updates: nn.ModuleDict) -> Tower:
     """The same tower with updates beside the projections of its blocks."""
     blocks: list[Block] = list(tower.blocks)
     for layer, by_projection in updates.items():
