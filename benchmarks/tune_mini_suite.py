@@ -50,6 +50,7 @@ GRIDS: dict[str, tuple[tuple[float, ...], int]] = {  # method, with its wrappers
     "clip_lora": (LAYERS, 1),
     "adapter": (LAYERS, 1),
     "peft": (LAYERS, 1),
+    "two_stage": (LAYERS, 1),  # as many steps as the suite says, not epochs
     "fdt": (CODES, 20),
     "coop+fdt": (CODES, 20),
     "clip_adapter+fdt": (CODES, 20),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from torch import nn
 
@@ -60,7 +60,7 @@ def _ends(tower: TextTower | VisionTower, *, gain: bool) -> dict[str, nn.Module]
     return {name: TunedNorm(norm, gain=gain) for name, norm in found if _has_numbers(norm)}
 
 
-def _has_numbers(norm: object) -> bool:
+def _has_numbers(norm: object) -> TypeGuard[nn.LayerNorm]:
     """Whether it is a layer norm with a gain, and not one that a wrapper has put there to do nothing."""
     return isinstance(norm, nn.LayerNorm) and norm.elementwise_affine
 

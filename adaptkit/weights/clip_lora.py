@@ -84,7 +84,9 @@ class CLIPLoRA(AdaptedCLIP):
             text = with_updates(text, text_updates)
         if config.encoder != "text":
             vision = backbone.require_vit_blocks(f'clip_lora with encoder="{config.encoder}"')
-            vision_updates = low_rank_updates(vision, chosen_layers(config.vision_blocks, vision, "vision_blocks"), config)
+            vision_updates = low_rank_updates(
+                vision, chosen_layers(config.vision_blocks, vision, "vision_blocks"), config
+            )
             vision = with_updates(vision, vision_updates)
         super().__init__(backbone.with_towers(text=text, vision=vision), classes)
         self.frozen_towers = backbone.text_tower, backbone.vision_tower

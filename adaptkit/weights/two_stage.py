@@ -1,9 +1,9 @@
-"""2SFS: first the layer norms of both towers, then a classifier that starts from the adapted texts; no validation images.
+"""2SFS: first the layer norms of both towers, then a classifier from the adapted texts; no validation images.
 
 Farina et al., "Rethinking Few-Shot Adaptation of Vision-Language Models in Two Stages", arXiv:2503.11609. One budget of
 steps, of which a share alpha is the first stage; with image features f, text features g, unit rows n(.):
     stage 1    logits = exp(logit_scale) n(f(x)) n(g(t))^T    layer norms of the blocks learn, texts are encoded anew
-    stage 2    logits = exp(logit_scale) n(f(x)) n(A)^T       A (C, D) learns, starting as n(g(t)); the towers stand still
+    stage 2    logits = exp(logit_scale) n(f(x)) n(A)^T       A (C, D) learns from n(g(t)) on; the towers stand still
 Each stage has an optimiser and a cosine of its own. Afterwards a class of the training keeps its row of A, and any
 other class has the feature of its text from the adapted tower, also where both are asked for together.
 
@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adaptkit.artefacts.tensors import check_dtype
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_prompts import ClassPrompts
 from adaptkit.classes.class_set import ClassSet
@@ -147,7 +148,7 @@ class TwoStage(AdaptedCLIP):
         return self.backbone.encode_tokens(images)
 
     def class_weights(self) -> Tensor:
-        """Unit rows (C, D): of the texts in stage 1, then of the classifier where it has the class, else of the text."""
+        """Unit rows (C, D): of the texts in stage 1, then the classifier's for its classes and the texts' for others."""
         if not self.in_second or self.classifier is None:
             return self.prompts()
         learnt = F.normalize(self.classifier, dim=-1)
@@ -163,19 +164,18 @@ class TwoStage(AdaptedCLIP):
         self.prompts.set_classes(self.backbone, self.classes)
 
     def learnt_state(self) -> dict[str, Tensor]:
-        """Copies of the learnt tensors; the classifier has no row before the second stage."""
+        """Copies of the learnt tensors, and the names of the classifier's rows: none before the second stage."""
         state = super().learnt_state()
         if self.classifier is None:
             return state
-        names = self.learnt_names if self.in_second else ()
-        return state | {"classifier": state["classifier"][: len(names)], NAMES: as_tensor(json.dumps(names))}
+        return state | {NAMES: as_tensor(json.dumps(self.learnt_names if self.in_second else ()))}
 
     def load_learnt_state(self, state: dict[str, Tensor]) -> None:
         own = self.learnt_parameters()
         if self.classifier is None:
             self._copy_into(own, state)
             return
-        names, rows = _read_classifier(state, own["classifier"].shape[1])
+        names, rows = _read_classifier(state, own["classifier"])
         self._copy_into(
             {name: parameter for name, parameter in own.items() if name != "classifier"},
             {name: tensor for name, tensor in state.items() if name not in ("classifier", NAMES)},
@@ -216,8 +216,8 @@ def _rows_of(asked: Sequence[str], learnt: Sequence[str]) -> list[int]:
     return [left[name].pop(0) if left.get(name) else -1 for name in asked]
 
 
-def _read_classifier(state: Mapping[str, Tensor], width: int) -> tuple[tuple[str, ...], Tensor]:
-    """The names of a saved classifier and its rows (C, D).
+def _read_classifier(state: Mapping[str, Tensor], own: Tensor) -> tuple[tuple[str, ...], Tensor]:
+    """The names of a saved classifier and its rows (C, D), which has as many columns as our own.
 
     Raises:
         ValueError: if they are missing or do not fit together.
@@ -227,6 +227,7 @@ def _read_classifier(state: Mapping[str, Tensor], width: int) -> tuple[tuple[str
     rows, names = state["classifier"], json.loads(as_text(state[NAMES]))
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{NAMES} is no list of names")
-    if not rows.is_floating_point() or rows.shape != (len(names), width):
-        raise ValueError(f"classifier has shape {tuple(rows.shape)}; expected {(len(names), width)}")
+    check_dtype("classifier", rows, own)
+    if names and rows.shape != (len(names), own.shape[1]):
+        raise ValueError(f"classifier has shape {tuple(rows.shape)}; expected {(len(names), own.shape[1])}")
     return tuple(names), rows
