@@ -148,7 +148,7 @@ class TwoStage(AdaptedCLIP):
         return self.backbone.encode_tokens(images)
 
     def class_weights(self) -> Tensor:
-        """Unit rows (C, D): of the texts in stage 1, then the classifier's for its classes and the texts' for others."""
+        """Unit rows (C, D): of the texts in stage 1, then of the classifier where it has the class, else of texts."""
         if not self.in_second or self.classifier is None:
             return self.prompts()
         learnt = F.normalize(self.classifier, dim=-1)
