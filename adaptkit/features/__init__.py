@@ -3,6 +3,7 @@
 from adaptkit.features.clap import CLAP, CLAPConfig
 from adaptkit.features.clip_adapter import CLIPAdapter, CLIPAdapterConfig
 from adaptkit.features.linear_probe import LinearProbe, LinearProbeConfig
+from adaptkit.features.prolip import ProLIP, ProLIPConfig
 from adaptkit.features.ranking_heads import RankingHeads, RankingHeadsConfig
 from adaptkit.features.sinc_meta import SincMeta, SincMetaConfig
 from adaptkit.features.taskres import TaskRes, TaskResConfig
@@ -17,6 +18,8 @@ __all__ = [
     "CLIPAdapterConfig",
     "LinearProbe",
     "LinearProbeConfig",
+    "ProLIP",
+    "ProLIPConfig",
     "RankingHeads",
     "RankingHeadsConfig",
     "SincMeta",
