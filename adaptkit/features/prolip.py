@@ -17,12 +17,11 @@ Departure: the released code shows view i + 1 of all images in step i, of 300 vi
 from dataclasses import replace
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
-from adaptkit.backbone.images import as_preprocessed
+from adaptkit.backbone.images import as_preprocessed, size_blamed
 from adaptkit.classes.class_prompts import ClassPrompts
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Consumes, Support
@@ -36,8 +35,8 @@ PLACES = ("attnpool.c_proj.weight", "head.proj.weight")
 
 @options
 class ProLIPConfig:
-    weight: Literal["1/K", "1/K^2", "constant"] = option(
-        "1/K", "Lambda for K images of a class: 1 / K, 1 / K^2, or the constant below."
+    weight: Literal["inverse", "inverse_square", "constant"] = option(
+        "inverse", "Lambda for K images of a class: 1 / K, 1 / K^2, or the constant below."
     )
     constant: float = option(1.0, "Lambda where the weight is constant.", least=0)
 
@@ -72,14 +71,14 @@ class ProLIP(AdaptedCLIP):
         """Lambda, the weight of the squared distance; before `prepare` it is that of one shot."""
         if self.config.weight == "constant":
             return self.config.constant
-        return self.shots ** -{"1/K": 1, "1/K^2": 2}[self.config.weight]
+        return 1 / self.shots if self.config.weight == "inverse" else 1 / self.shots**2
 
     def encode_image(self, images: Tensor) -> Tensor:
         if self.backbone.has_vit_blocks:
             return self.backbone.encode_image(images)
-        with torch.no_grad():
-            images = as_preprocessed(images, self.backbone).to(self.backbone.dtype)
-        return self.projection(images)
+        images = as_preprocessed(images, self.backbone)
+        with size_blamed(images, self.backbone):
+            return self.projection(images.to(self.backbone.dtype))
 
     def logits(self, x: Tensor) -> Tensor:
         """Output rows (B, 1 + P, width), or images (B, 3, H, W) where the tower has no blocks -> logits (B, C)."""

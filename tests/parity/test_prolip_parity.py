@@ -12,12 +12,13 @@ from trainers.training.optim import build_optimizer, set_learning_rate, step_lea
 
 pytestmark = pytest.mark.usefixtures("dtype")
 VIEWS = (lambda x: x, lambda x: x.flip(-1), lambda x: 0.8 * x, lambda x: 0.9 * x.flip(-1))
+RULES = {"1/K": "inverse", "1/K^2": "inverse_square", "constant": "constant"}
 LEARNT = {"vit": "vit_proj", "rn": "linear.weight"}
 
 
 def build(golden, golden_folder):
     settings = golden.settings
-    rule = settings["lambda_rule"]
+    rule = RULES[settings["lambda_rule"]]
     method = create_method(
         "prolip",
         tiny_backbone(settings["clip"], golden_folder),
