@@ -234,3 +234,13 @@ def test_the_rate_falls_in_each_stage_anew(tiny_clip, classes, batch, monkeypatc
         for rate in (1e-3 + 9e-3 * (1 + torch.cos(torch.arange(steps).double() * torch.pi / steps)) / 2).tolist()
     ]
     assert rates == pytest.approx(expected)
+
+
+def test_a_wrapper_passes_the_stages_on(tiny_clip, classes, batch):
+    wrapped = create_method("two_stage", tiny_clip, classes, wrap=["fdt"])
+    assert wrapped.begin_training(10) == (6, 4)
+    wrapped.before_step(5)
+    assert not wrapped.innermost.in_second
+    wrapped.before_step(6)
+    assert wrapped.innermost.in_second
+    assert create_method("coop", tiny_clip, classes).begin_training(10) == (10,)
