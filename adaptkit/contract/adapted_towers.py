@@ -104,6 +104,20 @@ class AdaptedTowers(nn.Module, ABC):
         """Names of the learnt tensors that take no weight decay, whatever the optimiser's is."""
         return set()
 
+    def begin_training(self, step_count: int) -> tuple[int, ...]:
+        """Called before the optimiser of a training of so many steps is made: the lengths of its stages.
+
+        A schedule by steps falls anew in each stage; a learnt tensor that has no gradient in one stands still there.
+        """
+        return (step_count,)
+
+    def before_step(self, step: int) -> None:
+        """Called before step `step`, counted from 0, of the training that `begin_training` has announced.
+
+        A training that goes on from a checkpoint calls it first for the step after the last one.
+        """
+        return None
+
     def after_epoch(self, epoch: int) -> None:
         """Called when epoch `epoch`, counted from 0, is over."""
         return None

@@ -41,6 +41,7 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
     support_views: int = 0  # V random views of each support image that `prepare` wants; 0: the image as it is
     support_items: int | None = None  # training items that `prepare` wants, spread over all; None: all of them
     takes_sentences: bool = False  # whether prompts are hand-written, so that classes may have their own
+    first_row_only: bool = False  # whether of "tokens" it reads the first row alone, so that no other has to be kept
     prepares_again: bool = False  # whether `prepare` is to be called again when the image tower has learnt
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet):

@@ -133,6 +133,12 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
     def architecture(self) -> Architecture | None:
         return self.inner.architecture()
 
+    def begin_training(self, step_count: int) -> tuple[int, ...]:
+        return self.inner.begin_training(step_count)
+
+    def before_step(self, step: int) -> None:
+        self.inner.before_step(step)
+
     def after_epoch(self, epoch: int) -> None:
         self.inner.after_epoch(epoch)
 

@@ -5,6 +5,7 @@ from adaptkit.features.clip_adapter import CLIPAdapter, CLIPAdapterConfig
 from adaptkit.features.gda import GDA, GDAConfig
 from adaptkit.features.linear_probe import LinearProbe, LinearProbeConfig
 from adaptkit.features.lp_plus_plus import LPPlusPlus, LPPlusPlusConfig
+from adaptkit.features.prolip import ProLIP, ProLIPConfig
 from adaptkit.features.ranking_heads import RankingHeads, RankingHeadsConfig
 from adaptkit.features.sinc_meta import SincMeta, SincMetaConfig
 from adaptkit.features.taskres import TaskRes, TaskResConfig
@@ -23,6 +24,8 @@ __all__ = [
     "LPPlusPlusConfig",
     "LinearProbe",
     "LinearProbeConfig",
+    "ProLIP",
+    "ProLIPConfig",
     "RankingHeads",
     "RankingHeadsConfig",
     "SincMeta",

@@ -4,6 +4,7 @@ from adaptkit.weights.adapter import Adapter, AdapterConfig
 from adaptkit.weights.clip_lora import CLIPLoRA, CLIPLoRAConfig
 from adaptkit.weights.locality_alignment.method import LocalityAlignment, LocalityAlignmentConfig
 from adaptkit.weights.peft import PEFT, PEFTConfig, peft_settings
+from adaptkit.weights.two_stage import TwoStage, TwoStageConfig
 
 __all__ = [
     "PEFT",
@@ -14,5 +15,7 @@ __all__ = [
     "LocalityAlignment",
     "LocalityAlignmentConfig",
     "PEFTConfig",
+    "TwoStage",
+    "TwoStageConfig",
     "peft_settings",
 ]

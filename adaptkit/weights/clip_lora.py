@@ -82,6 +82,13 @@ class CLIPLoRA(AdaptedCLIP):
         if config.encoder != "text":
             vision = backbone.require_vit_blocks(f'clip_lora with encoder="{config.encoder}"')
             vision_updates = _updates(vision, chosen_layers(config.vision_blocks, vision, "vision_blocks"), config)
+            text_updates = low_rank_updates(text, chosen_layers(config.text_blocks, text, "text_blocks"), config)
+            text = with_updates(text, text_updates)
+        if config.encoder != "text":
+            vision = backbone.require_vit_blocks(f'clip_lora with encoder="{config.encoder}"')
+            vision_updates = low_rank_updates(
+                vision, chosen_layers(config.vision_blocks, vision, "vision_blocks"), config
+            )
             vision = with_updates(vision, vision_updates)
         super().__init__(backbone.with_towers(text=text, vision=vision), classes)
         self.frozen_towers = backbone.text_tower, backbone.vision_tower
@@ -143,7 +150,7 @@ class CLIPLoRA(AdaptedCLIP):
         return plain
 
 
-def _updates(tower: TextTower | VisionTower, layers: Sequence[int], config: CLIPLoRAConfig) -> nn.ModuleDict:
+def low_rank_updates(tower: TextTower | VisionTower, layers: Sequence[int], config: CLIPLoRAConfig) -> nn.ModuleDict:
     """Fresh updates of some blocks: layer -> projection -> LowRank."""
     device, scale = tower.device, config.alpha / math.sqrt(config.r)
     detached = config.gradients == "released" and config.dropout == 0
@@ -152,6 +159,16 @@ def _updates(tower: TextTower | VisionTower, layers: Sequence[int], config: CLIP
         return LowRank(tower.width, config.r, scale, config.dropout, device, detached=detached)
 
     return nn.ModuleDict({str(layer): nn.ModuleDict({name: update() for name in config.params}) for layer in layers})
+
+
+def with_updates(tower: Tower, updates: nn.ModuleDict) -> Tower:
+    """The same tower with updates beside the projections of its blocks."""
+    blocks: list[Block] = list(tower.blocks)
+    for layer, by_projection in updates.items():
+        block = blocks[int(layer)]
+        assert isinstance(by_projection, nn.ModuleDict)
+        blocks[int(layer)] = BlockView(block, attn=LoRAAttention(block.attn, by_projection))
+    return replace(tower, blocks=blocks)
 
 
 def _updated(tower: TextTower | VisionTower | None) -> Iterator[tuple[int, LoRAAttention]]:

@@ -76,12 +76,15 @@ def test_two_processes_learn_what_one_does_at_the_same_batches(matrix):
 
 
 METHODS = {"promptsrc": {}, "clip_lora": {"dropout": 0.0}}
+STAGED = "two_stage"  # some of its tensors have no gradient in some steps
 
 
 def make_method(name, dtype):
     """The same numbers in every precision; none learnt is 0, as half of LoRA's are at first, so all have gradients."""
     torch.manual_seed(0)
-    method = create_method(name, build("clip_vit"), ("golden retriever", "ramen", "highway_or_road"), **METHODS[name])
+    method = create_method(
+        name, build("clip_vit"), ("golden retriever", "ramen", "highway_or_road"), **METHODS.get(name, {})
+    )
     with torch.no_grad():
         for parameter in method.learnt_parameters().values():
             parameter += 0.05 * torch.randn_like(parameter)
@@ -122,7 +125,7 @@ def found_by(team):
             "learnt": learnt_with_adam(team, name),
         }
         for name in METHODS
-    }
+    } | {STAGED: {"learnt": learnt_with_adam(team, STAGED)}}
 
 
 def be_one_of_two(rank, folder):
@@ -190,3 +193,9 @@ def test_a_batch_that_is_smaller_than_the_team_is_refused(matrix):
 def test_only_one_launcher_and_worker_goes_with_processes():
     with pytest.raises(ConfigError, match=r"processes=2; .* workers 1 \(now 4\)"):
         load_bench(overrides=["LAUNCH.PROCESSES", "2", "LAUNCH.WORKERS", "4"])
+
+
+def test_both_stages_of_a_training_are_shared(found):
+    alone, *members = found
+    for member in members:
+        assert largest_difference(member[STAGED]["learnt"], alone[STAGED]["learnt"]) < 1e-9

@@ -54,8 +54,11 @@ class Team:
             )
         return start + size * self.rank // self.count, start + size * (self.rank + 1) // self.count
 
-    def trainee(self, method: AdaptedCLIP) -> Trainee:
+    def trainee(self, method: AdaptedCLIP, *, idle_tensors: bool = False) -> Trainee:
         """Wrap the method so that its gradients are those of the whole batch; alone, it only forwards calls.
+
+        Args:
+            idle_tensors: whether some learnt tensors have no gradient in some steps.
 
         Raises:
             ValueError: if the method makes its gradients itself, because those are no mean over the batch.
@@ -64,7 +67,7 @@ class Team:
             return Trainee(method)
         if "backward" in method.provides:
             raise ValueError(f"{type(method).__name__} makes its gradients itself; train it with --processes 1")
-        return SharedTrainee(method, self.accelerator)
+        return SharedTrainee(method, self.accelerator, idle_tensors)
 
     def own_random_numbers(self) -> None:
         """Reseed this process, so that its random numbers, such as dropout's, differ from those of the others."""
@@ -110,7 +113,9 @@ class Trainee:
 class SharedTrainee(Trainee):
     """A method whose every batch is shared by several processes."""
 
-    def __init__(self, method: AdaptedCLIP, accelerator: Accelerator):
+    def __init__(self, method: AdaptedCLIP, accelerator: Accelerator, idle_tensors: bool = False):
+        from accelerate import DistributedDataParallelKwargs
+
         super().__init__(method)
         self.accelerator = accelerator
         loss = _Loss(method)
@@ -119,6 +124,7 @@ class SharedTrainee(Trainee):
         buffers = [name for name, _ in loss.named_buffers()]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(loss, [*frozen, *buffers])
         accelerator.free_memory()  # release the model of the previous run
+        accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=idle_tensors)
         self.loss = accelerator.prepare_model(loss)
 
     def backward(self, x: Tensor, labels: Tensor, *places: Tensor) -> Tensor:

@@ -109,20 +109,22 @@ class ImageEncoder:
         images, ordered = self._plain(dataset, dataset.split.test)
         return self.store.has(self._key(images, ordered, 1), len(ordered))
 
-    def test_tokens(self, dataset: FewShotDataset, items: Sequence[Item]) -> TokenTable | None:
+    def test_tokens(
+        self, dataset: FewShotDataset, items: Sequence[Item], *, first_only: bool = False
+    ) -> TokenTable | None:
         """Output rows of test images, (N, 1, 1 + P, D_v); None if they would take too much space."""
         every = _together(dataset, items)
-        table = self.view_tokens(dataset, every, ViewConfig("none"), 0, 0)
+        table = self.view_tokens(dataset, every, ViewConfig("none"), 0, 0, first_only=first_only)
         rows = {item.path: row for row, item in enumerate(every)}
         index = torch.tensor([rows[item.path] for item in items], dtype=torch.int64)
         return None if table is None else TokenTable(table.packed[index], table.width)
 
     @torch.no_grad()
-    def encode_tokens(self, images: Tensor) -> Tensor:
+    def encode_tokens(self, images: Tensor, *, first_only: bool = False) -> Tensor:
         """Images (B, 3, H, W) -> output rows (B, 1 + P, D_v) fp32 on the backbone's device, rounded as in a table."""
         with autocast(self.backbone.device, self.precision):
             rows = self.backbone.encode_tokens(images.to(self.backbone.device, non_blocking=True))
-        return unpack(pack(rows), rows.shape[-1])
+        return unpack(pack(rows[:, :1] if first_only else rows), rows.shape[-1])
 
     def plain_features(self, dataset: FewShotDataset, items: Sequence[Item]) -> Tensor:
         """Features of the images without augmentation: (N, D) fp32 on the CPU, not normalised."""
@@ -145,9 +147,19 @@ class ImageEncoder:
         return self._features(images, items, views.count(epochs))
 
     def view_tokens(
-        self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int, epochs: int
+        self,
+        dataset: FewShotDataset,
+        items: Sequence[Item],
+        views: ViewConfig,
+        seed: int,
+        epochs: int,
+        *,
+        first_only: bool = False,
     ) -> TokenTable | None:
         """Output rows of every view that a training can show, (N, V, 1 + P, D_v); None if they take too much space.
+
+        Args:
+            first_only: keep the row that becomes the feature, and no patch's: P is 0.
 
         Raises:
             ValueError: if the image tower lacks the blocks of a CLIP vision transformer.
@@ -155,10 +167,10 @@ class ImageEncoder:
         if views.augment == "none":
             ordered = sorted(items, key=lambda item: item.path)  # in the order of `plain_features`
             rows = {item.path: row for row, item in enumerate(ordered)}
-            table = self._tokens(self._views(dataset, ordered, views, 0, 0), ordered, 1)
+            table = self._tokens(self._views(dataset, ordered, views, 0, 0), ordered, 1, first_only)
             order = torch.tensor([rows[item.path] for item in items], dtype=torch.int64)
             return None if table is None else TokenTable(table.packed[order], table.width)
-        return self._tokens(self._views(dataset, items, views, seed, epochs), items, views.count(epochs))
+        return self._tokens(self._views(dataset, items, views, seed, epochs), items, views.count(epochs), first_only)
 
     def _views(
         self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int, epochs: int
@@ -184,18 +196,20 @@ class ImageEncoder:
             dtype="float32" if self.precision == "fp32" else "bfloat16",
         )
 
-    def _tokens(self, images: ViewImages, items: Sequence[Item], n_views: int) -> TokenTable | None:
+    def _tokens(self, images: ViewImages, items: Sequence[Item], n_views: int, first_only: bool) -> TokenTable | None:
         tower, count = self.backbone.require_vit_blocks("patch rows"), len(items) * n_views
-        if 2 * count * packed_width(1 + tower.n_patches, tower.row_width) > MOST_BYTES:
+        n_rows, kept = (1, "first row") if first_only else (1 + tower.n_patches, "rows")
+        if 2 * count * packed_width(n_rows, tower.row_width) > MOST_BYTES:
             return None
         key = FeatureKey(
             weights_hash=self.backbone.weights_hash,
-            transform=f"{self._describe(images, n_views)}; rows of the last block in {self.precision}, packed",
+            transform=f"{self._describe(images, n_views)}; {kept} of the last block in {self.precision}, packed",
             items_hash=files_hash(images.dataset.image_root, items, images.dataset.moved),
             dtype="float16",
         )
         encode = self.backbone.encode_tokens
-        rows = self.store.features(key, count, lambda: self._encode(images, n_views, lambda x: pack(encode(x))))
+        pack_rows = (lambda x: pack(encode(x)[:, :1])) if first_only else (lambda x: pack(encode(x)))
+        rows = self.store.features(key, count, lambda: self._encode(images, n_views, pack_rows))
         return TokenTable(rows.view(len(items), n_views, -1), tower.row_width)
 
     def _describe(self, images: ViewImages, n_views: int) -> str:

@@ -123,30 +123,42 @@ class FeaturesFeed(Feed):
         return zip(features.split(EVAL_BATCH), labels.split(EVAL_BATCH), strict=True)
 
 
+@dataclass(frozen=True)
 class TokensFeed(Feed):
-    """Feed of the frozen image tower's output rows (B, 1 + P, D_v), kept on disk if there is room."""
+    """Feed of the frozen image tower's output rows (B, 1 + P, D_v), kept on disk if there is room.
+
+    Args:
+        first_only: whether the first row is all that is read; then P is 0.
+    """
+
+    first_only: bool = False
 
     def training(self, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig) -> TrainingBatches:
         views, optim = config.views, config.optim
-        tokens = self.encoder.view_tokens(dataset, items, views, config.seed, _epochs(items, config))
+        tokens = self.encoder.view_tokens(
+            dataset, items, views, config.seed, _epochs(items, config), first_only=self.first_only
+        )
         if tokens is None:
-            return EncodedBatches(self._images(dataset, items, config), self.encoder.encode_tokens)
+            return EncodedBatches(self._images(dataset, items, config), self._encode)
         return FeatureBatches(tokens, labels_of(items), views, optim.batch_size, optim.drop_last, config.seed)
 
     def together(self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int) -> Tensor:
-        tokens = self.encoder.view_tokens(dataset, items, views, seed, 0)
+        tokens = self.encoder.view_tokens(dataset, items, views, seed, 0, first_only=self.first_only)
         if tokens is not None:
             return tokens[torch.arange(len(items))]  # (N, V, 1 + P, D_v)
         every = self._views(dataset, items, views, seed)
-        return torch.stack([self.encoder.encode_tokens(images) for images in every])
+        return torch.stack([self._encode(images) for images in every])
 
     def test(self, test: EvalSet) -> Iterator[Batch]:
-        rows = self.encoder.test_tokens(test.dataset, test.items)
+        rows = self.encoder.test_tokens(test.dataset, test.items, first_only=self.first_only)
         if rows is None:
-            return ((self.encoder.encode_tokens(pixels), labels) for pixels, labels in self._test_images(test))
+            return ((self._encode(pixels), labels) for pixels, labels in self._test_images(test))
         labels = labels_of(test.items)
         index = torch.arange(len(labels)).split(TOKEN_EVAL_BATCH)
         return ((rows[part][:, 0], labels[part]) for part in index)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        return self.encoder.encode_tokens(images, first_only=self.first_only)
 
 
 class ImagesFeed(Feed):

@@ -1,7 +1,7 @@
 """The things that all runs of a bench share: the backbone, what it has encoded, and where records go."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from adaptkit import AdaptedCLIP, FrozenCLIP
@@ -11,7 +11,7 @@ from trainers.compute.precision import Precision
 from trainers.compute.team import ALONE, Team
 from trainers.config.settings import CheckpointConfig, RunConfig
 from trainers.feeding.encoder import ImageEncoder
-from trainers.feeding.feeds import FEEDS, Feed, labels_of
+from trainers.feeding.feeds import FEEDS, Feed, TokensFeed, labels_of
 from trainers.feeding.kept_pixels import KeptPixels
 from trainers.runs.start import ZERO_SHOT, Start
 
@@ -40,7 +40,8 @@ class Bench:
 
     def feed(self, method: AdaptedCLIP) -> Feed:
         """The way from images to this method's input."""
-        return FEEDS[method.consumes](self.backbone, self.encoder, self.workers, self.pixels, self.team)
+        feed = FEEDS[method.consumes](self.backbone, self.encoder, self.workers, self.pixels, self.team)
+        return replace(feed, first_only=method.first_row_only) if isinstance(feed, TokensFeed) else feed
 
     def examples(self, dataset: FewShotDataset, items: Sequence[Item]) -> Examples:
         """Training images as objectives see them before the first step."""

@@ -1,7 +1,7 @@
 """The training loop: one, flat, for every method. It steps whatever has `requires_grad` and knows no method by name."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, runtime_checkable
@@ -90,9 +90,7 @@ def train(
         method.prepare(support)
     if start is not None:
         method.load_learnt_state({name: tensor.to(method.device) for name, tensor in start.items()})
-    named, undecayed = method.learnt_parameters(), method.undecayed()
-    learnt = list(named.values())
-    if not learnt or not optim.takes_steps:
+    if not method.learnt_parameters() or not optim.takes_steps:
         return TrainLog(0, ())
     if not len(batches):
         raise ValueError("there is no batch to train on; `batches` must give some in every pass over it")
@@ -100,10 +98,14 @@ def train(
     if optimizer is None:
         spared = [parameter for name, parameter in named.items() if name in undecayed]
         optimizer = build_optimizer(learnt, optim, spared)
+    step_count = optim.step_count(len(batches))
+    stages = method.begin_training(step_count)
+    named, undecayed = method.learnt_parameters(), method.undecayed()
+    learnt = list(named.values())
+    optimizer = build_optimizer(learnt, optim, [parameter for name, parameter in named.items() if name in undecayed])
     method.train()
     team.own_random_numbers()
-    trainee = team.trainee(method)
-    step_count = optim.step_count(len(batches))
+    trainee = team.trainee(method, idle_tensors=len(stages) > 1)
     progress = Progress(LastGood(0, method.learnt_state()))
     earlier_seconds = 0.0
     if checkpoints is not None and (snapshot := checkpoints.newest()) is not None:
@@ -111,7 +113,8 @@ def train(
         _seek(batches, progress)
     for epoch in range(progress.epoch, optim.epoch_count(len(batches))):
         for x, labels, *places in islice(batches, step_count - progress.steps):
-            set_learning_rate(optimizer, step_learning_rate(optim, progress.steps, epoch, step_count))
+            set_learning_rate(optimizer, step_learning_rate(optim, progress.steps, epoch, step_count, stages))
+            method.before_step(progress.steps)
             optimizer.zero_grad(set_to_none=True)
             x, labels = x.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             if optim.label_smoothing:
@@ -124,12 +127,12 @@ def train(
             progress.epoch_losses.append(loss)
             progress.steps, progress.batch = progress.steps + 1, progress.batch + 1
             if progress.steps % CHECK_EVERY == 0:
-                _check_finite(progress, optim, step_count)
+                _check_finite(progress, optim, stages)
             if checkpoints is not None and team.agree(checkpoints.is_due(progress.steps)):
                 snapshot = take_snapshot(method, optimizer, progress, team)
                 if team.leads:
                     checkpoints.save(snapshot)
-        _check_finite(progress, optim, step_count)
+        _check_finite(progress, optim, stages)
         method.after_epoch(epoch)
         _end_epoch(progress, method.learnt_state())
         if on_epoch is not None:
@@ -152,11 +155,11 @@ def _end_epoch(progress: Progress, learnt: dict[str, Tensor]) -> None:
         progress.last_good = LastGood(progress.epoch, learnt)
 
 
-def _check_finite(progress: Progress, optim: OptimConfig, step_count: int) -> None:
+def _check_finite(progress: Progress, optim: OptimConfig, stages: Sequence[int]) -> None:
     for index, value in enumerate(torch.stack(progress.epoch_losses).tolist()):
         if not math.isfinite(value):
             step = progress.steps - len(progress.epoch_losses) + index
-            lr = step_learning_rate(optim, step, progress.epoch, step_count)
+            lr = step_learning_rate(optim, step, progress.epoch, sum(stages), stages)
             raise DivergedError(
                 f"the loss is {value} at step {step} (epoch {progress.epoch}, learning rate {lr:g}), so nothing more "
                 "is learnt; lower OPTIM.LR, or lengthen the warm-up with OPTIM.WARMUP_EPOCHS",

@@ -11,7 +11,7 @@ in the first 30 % of the epochs, and along another from there to LR / 250000; it
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch.nn import Parameter
@@ -23,8 +23,19 @@ RISING_SHARE, RISE, FALL = 0.3, 25, 1e4  # of one_cycle: torch's pct_start, div_
 __all__ = ["OptimConfig", "build_optimizer", "learning_rate", "set_learning_rate", "step_learning_rate"]
 
 
-def step_learning_rate(config: OptimConfig, step: int, epoch: int, step_count: int) -> float:
-    """Learning rate of one optimiser step; steps and epochs count from 0."""
+def step_learning_rate(
+    config: OptimConfig, step: int, epoch: int, step_count: int, stages: Sequence[int] = ()
+) -> float:
+    """Learning rate of one optimiser step; steps and epochs count from 0.
+
+    Args:
+        stages: the lengths of a training's stages, in each of which a schedule by steps falls anew; none is one stage.
+    """
+    for length in stages:
+        if step < length:
+            step_count = length
+            break
+        step -= length
     if config.lr_scheduler == "cosine_steps":
         warmup = math.ceil(config.warmup_share * step_count)
         if step < warmup:
