@@ -77,11 +77,6 @@ class CLIPLoRA(AdaptedCLIP):
         text_updates, vision_updates = nn.ModuleDict(), nn.ModuleDict()
         if config.encoder != "vision":
             text = require_text_blocks(backbone, "clip_lora")
-            text_updates = _updates(text, chosen_layers(config.text_blocks, text, "text_blocks"), config)
-            text = with_updates(text, text_updates)
-        if config.encoder != "text":
-            vision = backbone.require_vit_blocks(f'clip_lora with encoder="{config.encoder}"')
-            vision_updates = _updates(vision, chosen_layers(config.vision_blocks, vision, "vision_blocks"), config)
             text_updates = low_rank_updates(text, chosen_layers(config.text_blocks, text, "text_blocks"), config)
             text = with_updates(text, text_updates)
         if config.encoder != "text":
@@ -159,16 +154,6 @@ def low_rank_updates(tower: TextTower | VisionTower, layers: Sequence[int], conf
         return LowRank(tower.width, config.r, scale, config.dropout, device, detached=detached)
 
     return nn.ModuleDict({str(layer): nn.ModuleDict({name: update() for name in config.params}) for layer in layers})
-
-
-def with_updates(tower: Tower, updates: nn.ModuleDict) -> Tower:
-    """The same tower with updates beside the projections of its blocks."""
-    blocks: list[Block] = list(tower.blocks)
-    for layer, by_projection in updates.items():
-        block = blocks[int(layer)]
-        assert isinstance(by_projection, nn.ModuleDict)
-        blocks[int(layer)] = BlockView(block, attn=LoRAAttention(block.attn, by_projection))
-    return replace(tower, blocks=blocks)
 
 
 def _updated(tower: TextTower | VisionTower | None) -> Iterator[tuple[int, LoRAAttention]]:

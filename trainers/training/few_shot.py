@@ -95,14 +95,13 @@ def train(
     if not len(batches):
         raise ValueError("there is no batch to train on; `batches` must give some in every pass over it")
     device, optim = method.backbone.device, optim.with_period(len(batches))
-    if optimizer is None:
-        spared = [parameter for name, parameter in named.items() if name in undecayed]
-        optimizer = build_optimizer(learnt, optim, spared)
     step_count = optim.step_count(len(batches))
     stages = method.begin_training(step_count)
     named, undecayed = method.learnt_parameters(), method.undecayed()
     learnt = list(named.values())
-    optimizer = build_optimizer(learnt, optim, [parameter for name, parameter in named.items() if name in undecayed])
+    if optimizer is None:
+        spared = [parameter for name, parameter in named.items() if name in undecayed]
+        optimizer = build_optimizer(learnt, optim, spared)
     method.train()
     team.own_random_numbers()
     trainee = team.trainee(method, idle_tensors=len(stages) > 1)
