@@ -1,12 +1,15 @@
 """TCP against numbers recorded from its released code (htyao89/Textual-based_Class-aware_prompt_tuning bd97bec)."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from adaptkit import create_method
 from tests.helpers.golden import Golden, tiny_backbone, variants
-from tests.parity.steps import batches_for, check_gradients, check_steps, load_initial
+from tests.parity.steps import batches_for, check_gradients, check_steps, load_initial, recorded_optim
+from trainers.training.optim import build_optimizer
 
 pytestmark = pytest.mark.usefixtures("dtype")
 
@@ -65,3 +68,21 @@ def test_prompts_have_the_released_code_s_tokens(variant, golden_folder):
         assert (~fixed).sum() == 4 * len(recorded)
         reference = [text for texts in method.classes.texts for text in texts]
         assert torch.equal(method.backbone.tokenize(reference), golden[f"{prefix}reference_token_ids"])
+
+
+def test_adam_s_epsilon_is_part_of_what_was_recorded(golden_folder):
+    """Torch's own 1e-8 in the place of 1e-3 leads elsewhere in one step: every entry goes as far as the rate."""
+    golden = Golden("tcp", "caltech_block4")
+    config = recorded_optim(golden)
+    steps = {}
+    for epsilon in (config.adam_eps, 1e-8):
+        method = made(golden, golden_folder)
+        load_initial(golden, method, LEARNT)
+        optimizer = build_optimizer(method.learnt_parameters().values(), replace(config, adam_eps=epsilon))
+        method.backward(*batches_for(method)(0))
+        optimizer.step()
+        weight = method.meta_net.linear2.weight.detach()
+        steps[epsilon] = (weight - golden["init/meta_net.linear2.weight"]).abs().mean()
+    assert config.adam_eps == 1e-3
+    assert steps[1e-8] == pytest.approx(config.lr, rel=0.01)
+    assert steps[1e-3] < 0.98 * steps[1e-8]
