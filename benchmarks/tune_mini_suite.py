@@ -37,10 +37,13 @@ SEEDS = [1]
 NOISE = 1.0  # smaller differences, in percentage points of the mean over the data sets, do not count
 CONTEXT, DEEP, LAYERS = (0.01, 0.05, 0.2, 0.8), (0.003, 0.01, 0.03, 0.1), (0.001, 0.004, 0.016)
 CODES, MATRIX = (0.001, 0.003, 0.01), (0.0001, 0.001, 0.01)
+CODES = (0.001, 0.003, 0.01)
+ADAM = (0.002, 0.01, 0.05)  # beside an epsilon of 1e-3
 GRIDS: dict[str, tuple[tuple[float, ...], int]] = {  # method, with its wrappers -> (rates, epochs)
     "coop": (CONTEXT, 50),
     "kgcoop": (CONTEXT, 50),
     "prograd": (CONTEXT, 20),
+    "tcp": (ADAM, 50),
     "cocoop": (CONTEXT, 3),
     "clip_adapter": (CONTEXT, 50),
     "maple": (DEEP, 1),

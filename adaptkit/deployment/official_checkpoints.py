@@ -1,6 +1,6 @@
 """Import of checkpoints that the papers' released code wrote.
 
-    CoOp, CoCoOp            prompt_learner/model.pth.tar-N             ctx, meta_net.*
+    CoOp, CoCoOp, TCP       prompt_learner/model.pth.tar-N             ctx, meta_net.*
     MaPLe                   MultiModalPromptLearner/model.pth.tar-N    prompt_learner.{ctx, proj, compound_*}, CLIP
     PromptSRC, IVLP         VLPromptLearner/model.pth.tar-N            prompt_learner.ctx, *.VPT, *.VPT_shallow, CLIP
     CLIP-LoRA               <name>.pt                                  weights by layer, with their settings
@@ -55,7 +55,7 @@ def import_official(
         classnames: class names in label order, which the files do not hold.
         method: kgcoop, prograd or ivlp, if the tensors alone do not tell.
         options: options of the method that the file does not hold: CoOp's class_token_position, MaPLe's ctx_init,
-            ProGrad's template.
+            ProGrad's and TCP's template, TCP's insert_block.
 
     Raises:
         FileNotFoundError: if the file does not exist.
@@ -134,13 +134,13 @@ def _prompts(tensors: Tensors, method: str | None, backbone: FrozenCLIP, place: 
     converters: dict[str, Callable[[Tensors, FrozenCLIP], Converted]] = {
         "prompt_learner.proj.weight": _maple,
         "image_encoder.VPT": lambda state, _: _both_towers(state, method),
-        "meta_net.linear1.weight": _cocoop,
+        "meta_net.linear1.weight": _meta_net,
         "ctx": lambda state, _: _coop(state, method),
     }
     mark = next((mark for mark in converters if mark in tensors), None)
     if mark is None:
         names = ", ".join(sorted(tensors)[:3]) or "no tensors"
-        raise ValueError(f"{place} has {names}, which is none of CoOp, CoCoOp, MaPLe, PromptSRC and IVLP")
+        raise ValueError(f"{place} has {names}, which is none of CoOp, CoCoOp, TCP, MaPLe, PromptSRC and IVLP")
     return converters[mark](tensors, backbone)
 
 
@@ -168,7 +168,8 @@ def _coop(tensors: Tensors, method: str | None) -> Converted:
     return Converted(name, options, {"context.ctx": ctx})
 
 
-def _cocoop(tensors: Tensors, backbone: FrozenCLIP) -> Converted:
+def _meta_net(tensors: Tensors, backbone: FrozenCLIP) -> Converted:
+    """CoCoOp, whose network gives one shift for the whole context, or TCP, whose network gives every token of it."""
     hidden = max(1, tensors["meta_net.linear1.weight"].shape[0])
     options: dict[str, object] = {
         "n_ctx": tensors["ctx"].shape[0],
@@ -176,7 +177,8 @@ def _cocoop(tensors: Tensors, backbone: FrozenCLIP) -> Converted:
         "reduction": max(1, backbone.embed_dim // hidden),
     }
     meta_net = {name: tensor for name, tensor in tensors.items() if name.startswith("meta_net.")}
-    return Converted("cocoop", options, {"context.ctx": tensors["ctx"], **meta_net})
+    name = "cocoop" if len(tensors["meta_net.linear2.bias"]) == tensors["ctx"].shape[-1] else "tcp"
+    return Converted(name, options, {"context.ctx": tensors["ctx"], **meta_net})
 
 
 def _maple(tensors: Tensors, _: FrozenCLIP) -> Converted:

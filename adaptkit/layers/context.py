@@ -4,6 +4,7 @@ A prompt of n_ctx learnt tokens, a class name and a full stop (Zhou et al., arXi
     end     [SOS] v_1 .. v_n NAME . [EOS]
     middle  [SOS] v_1 .. v_h NAME v_h+1 .. v_n . [EOS],  h = n // 2
     front   [SOS] NAME v_1 .. v_n . [EOS]
+Other words may stand in the place of the full stop.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,8 @@ class LearnedContext(nn.Module):
         position: place of the class name in the prompt.
         words: fixed words in front of the class name, or their token ids; in position "end" they follow the learnt
             tokens.
+        tail: what follows the class name.
+        apart: whether every class has places of its own for a shared context, as `forward` needs for `by_class`.
 
     Raises:
         ValueError: if a prompt is longer than the text tower's context, or the position is unknown.
@@ -44,11 +47,14 @@ class LearnedContext(nn.Module):
         ctx: Tensor,
         position: ClassTokenPosition = "end",
         words: str | Sequence[int] = "",
+        tail: str = ".",
+        *,
+        apart: bool = False,
     ):
         super().__init__()
         if position not in get_args(ClassTokenPosition):
             raise ValueError(f"class_token_position {position!r}; expected one of {get_args(ClassTokenPosition)}")
-        self.position, self.words = position, words
+        self.position, self.words, self.tail, self.apart = position, words, tail, apart
         self.ctx = nn.Parameter(ctx)
         self.set_classes(backbone, classes)
 
@@ -56,25 +62,41 @@ class LearnedContext(nn.Module):
     def n_ctx(self) -> int:
         return self.ctx.shape[-2]
 
-    def set_classes(self, backbone: FrozenCLIP, classes: ClassSet) -> None:
-        """Put the learnt tokens around other class names.
+    def set_classes(
+        self,
+        backbone: FrozenCLIP,
+        classes: ClassSet,
+        words: str | Sequence[int] | None = None,
+        tail: str | None = None,
+    ) -> None:
+        """Put the learnt tokens around other class names, with other `words` and another `tail` where they are given.
 
         Raises:
             ValueError: if there is one context per class and the number of classes changes, or a name is too long.
         """
         if self.ctx.ndim == 3 and len(self.ctx) != len(classes):
             raise ValueError(f"{len(self.ctx)} class-specific contexts cannot stand for {len(classes)} classes")
-        self.encoder = self._encoder_of(backbone, classes.readable) if len(classes) else None
+        words, tail = self.words if words is None else words, self.tail if tail is None else tail
+        self.encoder = self._encoder_of(backbone, classes.readable, words, tail) if len(classes) else None
+        self.words, self.tail = words, tail
         self.dim = 0 if len(classes) else backbone.embed_dim  # Width of the empty features.
 
-    def _encoder_of(self, backbone: FrozenCLIP, names: Sequence[str]) -> TreeEncoder | FullEncoder:
-        lead = self.words
-        if isinstance(lead, str):
-            lead = backbone.tokenizer.words(lead, behind=PLACEHOLDER)
-        prompts = prompt_tokens(backbone, names, self.n_ctx, self.position, self.ctx.ndim == 3, lead)
-        return backbone.prompt_encoder(prompts)
+    def _encoder_of(
+        self, backbone: FrozenCLIP, names: Sequence[str], words: str | Sequence[int], tail: str
+    ) -> TreeEncoder | FullEncoder:
+        lead = backbone.tokenizer.words(words, behind=PLACEHOLDER) if isinstance(words, str) else words
+        class_specific = self.apart or self.ctx.ndim == 3
+        return backbone.prompt_encoder(
+            prompt_tokens(backbone, names, self.n_ctx, self.position, class_specific, lead, tail)
+        )
 
-    def encode(self, backbone: FrozenCLIP, texts: Sequence[str], deep: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
+    def encode(
+        self,
+        backbone: FrozenCLIP,
+        texts: Sequence[str],
+        deep: Mapping[int, Tensor] = NO_PROMPTS,
+        by_class: Mapping[int, Tensor] = NO_PROMPTS,
+    ) -> Tensor:
         """Features (N, D), not normalised, of N texts in place of class names; the classes stay as they are.
 
         Raises:
@@ -85,20 +107,38 @@ class LearnedContext(nn.Module):
             raise TypeError(f"{len(self.ctx)} class-specific contexts cannot stand around other texts")
         if not len(texts):
             return self.ctx.new_zeros(0, backbone.embed_dim)
-        return self._encoder_of(backbone, texts)(self.ctx[None], deep)[0]
+        encoder = self._encoder_of(backbone, texts, self.words, self.tail)
+        return encoder(self._in_slots(encoder), deep, _by_slot(by_class))[0]
 
-    def forward(self, ctx: Tensor | None = None, deep: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
+    def _in_slots(self, encoder: TreeEncoder | FullEncoder) -> Tensor:
+        """The learnt tokens (1, S, D_t) for an encoder's S places."""
+        tokens = self.ctx.reshape(-1, self.ctx.shape[-1])
+        return tokens.repeat(encoder.n_slots // len(tokens), 1)[None]
+
+    def forward(
+        self,
+        ctx: Tensor | None = None,
+        deep: Mapping[int, Tensor] = NO_PROMPTS,
+        by_class: Mapping[int, Tensor] = NO_PROMPTS,
+    ) -> Tensor:
         """Text features, not normalised: (C, D) for the learnt tokens, or (G, C, D) for G variants of them.
 
         Args:
             ctx: variants (G, n_ctx, D_t) that replace the learnt tokens, for instance one per image.
             deep: layer -> (n, D_t) or (G, n, D_t), learnt tokens that replace the first ones in front of that block.
+            by_class: layer -> (C, n_ctx, D_t), tokens of each class that replace the learnt ones in front of that
+                block; for a context whose classes are `apart`.
         """
         if self.encoder is None:  # Built without classes.
             return self.ctx.new_zeros(*(() if ctx is None else (len(ctx),)), 0, self.dim)
         if ctx is None:
-            return self.encoder(self.ctx.reshape(1, -1, self.ctx.shape[-1]), deep)[0]
-        return self.encoder(ctx, deep)
+            return self.encoder(self._in_slots(self.encoder), deep, _by_slot(by_class))[0]
+        return self.encoder(ctx, deep, _by_slot(by_class))
+
+
+def _by_slot(by_class: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    """Tokens (C, n_ctx, D_t) of each class as an encoder numbers them: (C * n_ctx, D_t)."""
+    return {layer: tokens.flatten(0, 1) for layer, tokens in by_class.items()}
 
 
 def prompt_tokens(
@@ -108,11 +148,13 @@ def prompt_tokens(
     position: ClassTokenPosition,
     class_specific: bool,
     lead: Sequence[int] = (),
+    tail: str = ".",
 ) -> PromptTokens:
     """The prompts "v_1 .. v_n NAME." of C classes, token by token; slots number learnt tokens class by class.
 
     Args:
         lead: token ids that every name begins with.
+        tail: what every name is followed by.
 
     Raises:
         ValueError: if a prompt does not fit into the context.
@@ -123,7 +165,7 @@ def prompt_tokens(
     behind = PLACEHOLDER if n_before else ""
     ids, slots, ends = [], [], []
     for label, name in enumerate(names):
-        words = [*lead, *tokenizer.words(f"{name}.", behind)]
+        words = [*lead, *tokenizer.words(f"{name}{tail}", behind)]
         # A name may end in punctuation that merges with the full stop into one token.
         n_name = min(len(lead) + len(tokenizer.words(name, behind)), len(words))
         learnt = [label * n_ctx * class_specific + index for index in range(n_ctx)]
@@ -133,7 +175,8 @@ def prompt_tokens(
             needed = len(words) - len(lead)
             room = max(0, needed + padding)
             raise ValueError(
-                f"class name {name!r} needs {needed} tokens with its full stop and {room} remain beside n_ctx={n_ctx}; "
+                f"class name {name!r} needs {needed} tokens with {'its full stop' if tail == '.' else repr(tail)} "
+                f"and {room} remain beside n_ctx={n_ctx}; "
                 "lower n_ctx or shorten the name"
             )
         row = [

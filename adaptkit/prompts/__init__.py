@@ -8,11 +8,14 @@ from adaptkit.prompts.kgcoop import KgCoOp, KgCoOpConfig
 from adaptkit.prompts.maple import MaPLe, MaPLeConfig
 from adaptkit.prompts.prograd import ProGrad, ProGradConfig
 from adaptkit.prompts.promptsrc import PromptSRC, PromptSRCConfig
+from adaptkit.prompts.tcp import TCP, ClassPromptNet, TCPConfig
 from adaptkit.prompts.vpt import VPT, VPTConfig
 
 __all__ = [
     "IVLP",
+    "TCP",
     "VPT",
+    "ClassPromptNet",
     "CoCoOp",
     "CoCoOpConfig",
     "CoOp",
@@ -27,5 +30,6 @@ __all__ = [
     "ProGradConfig",
     "PromptSRC",
     "PromptSRCConfig",
+    "TCPConfig",
     "VPTConfig",
 ]

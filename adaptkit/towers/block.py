@@ -144,3 +144,8 @@ def replace_tokens(x: Tensor, start: int, prompts: Tensor) -> Tensor:
     """Replace the tokens of x (N, L, D) from `start` on by prompts (n, D) or (N, n, D)."""
     prompts = prompts.to(x.dtype).expand(x.shape[0], -1, -1)
     return torch.cat([x[:, :start], prompts, x[:, start + prompts.shape[1] :]], dim=1)
+
+
+def replace_tokens_at(x: Tensor, places: Tensor, tokens: Tensor) -> Tensor:
+    """Replace the tokens of x (N, L, D) at `places` (m,) by tokens (m, D), the same in all N sequences."""
+    return x.index_copy(1, places, tokens.to(x.dtype).expand(len(x), -1, -1))

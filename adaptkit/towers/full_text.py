@@ -4,12 +4,15 @@ Letters: N texts, L positions, n prompt tokens, D joint width, D_t tower width.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from adaptkit.towers.block import NO_PROMPTS, replace_tokens
 from adaptkit.towers.text import TextTower
+
+NOTHING_LEARNT: Mapping[int, tuple[Tensor, Tensor]] = MappingProxyType({})
 
 
 def encode_full_text(
@@ -19,6 +22,7 @@ def encode_full_text(
     ends: Tensor,
     start: int = 1,
     deep: Mapping[int, Tensor] = NO_PROMPTS,
+    learnt: Mapping[int, tuple[Tensor, Tensor]] = NOTHING_LEARNT,
 ) -> Tensor:
     """Encode prompts at every position, padding included: x (N, L, D_t) -> features (N, D), not normalised.
 
@@ -28,8 +32,9 @@ def encode_full_text(
         ends: (N,) position of [EOS], for towers that pool it.
         start: position behind [SOS].
         deep: layer -> (n, D_t), which replace the n tokens from `start` on in front of that block.
+        learnt: layer -> places (N, L) bool and as many tokens (m, D_t), which are put there in front of that block.
     """
-    x = full_text_rows(tower, x, tokens, start, deep)
+    x = full_text_rows(tower, x, tokens, start, deep, learnt)
     if tower.pool == "first":
         pooled = x[:, 0]
     elif tower.pool == "last" or tower.class_embedding is not None:
@@ -56,7 +61,12 @@ def encode_words(tower: TextTower, tokens: Tensor, pad_id: int) -> tuple[Tensor,
 
 
 def full_text_rows(
-    tower: TextTower, x: Tensor, tokens: Tensor, start: int = 1, deep: Mapping[int, Tensor] = NO_PROMPTS
+    tower: TextTower,
+    x: Tensor,
+    tokens: Tensor,
+    start: int = 1,
+    deep: Mapping[int, Tensor] = NO_PROMPTS,
+    learnt: Mapping[int, tuple[Tensor, Tensor]] = NOTHING_LEARNT,
 ) -> Tensor:
     """Output rows (N, L, D_t) of the last block, plus one for an appended class token; see `encode_full_text`."""
     x, mask = x.to(tower.dtype), tower.attn_mask
@@ -70,6 +80,9 @@ def full_text_rows(
     for layer, block in enumerate(tower.blocks):
         if layer in deep:
             x = replace_tokens(x, start, deep[layer])
+        if layer in learnt:
+            places, rows = learnt[layer]
+            x = x.index_put(places.nonzero(as_tuple=True), rows.to(x.dtype))
         x = block(x, attn_mask=mask)
     return x
 

@@ -25,7 +25,8 @@ def prompt_encoder(
 class FullEncoder(nn.Module):
     """Encoder of every position of every prompt, padding included, for towers that are not causal.
 
-    The call is that of `TreeEncoder`: ctx (G, S, D_t), deep layer -> (n, D_t) or (G, n, D_t) -> features (G, C, D).
+    The call is that of `TreeEncoder`: ctx (G, S, D_t), deep layer -> (n, D_t) or (G, n, D_t), by_slot layer -> (S, D_t)
+    -> features (G, C, D).
     """
 
     ids: Tensor
@@ -50,7 +51,12 @@ class FullEncoder(nn.Module):
         """Number of positions in one pass."""
         return self.ids.numel()
 
-    def forward(self, ctx: Tensor | None = None, deep: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
+    def forward(
+        self,
+        ctx: Tensor | None = None,
+        deep: Mapping[int, Tensor] = NO_PROMPTS,
+        by_slot: Mapping[int, Tensor] = NO_PROMPTS,
+    ) -> Tensor:
         """Features (G, C, D), not normalised; see `TreeEncoder.forward`.
 
         Raises:
@@ -70,5 +76,6 @@ class FullEncoder(nn.Module):
             x = fixed.clone()
             x[learnt_at] = ctx[group, self.slots[learnt_at]].to(x.dtype)
             own = {layer: prompt[group] if prompt.ndim == 3 else prompt for layer, prompt in deep.items()}
-            features.append(encode_full_text(self.tower, x, self.ids, self.ends, self.start, own))
+            learnt = {layer: (learnt_at, prompt[self.slots[learnt_at]]) for layer, prompt in by_slot.items()}
+            features.append(encode_full_text(self.tower, x, self.ids, self.ends, self.start, own, learnt))
         return torch.stack(features)

@@ -16,7 +16,16 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from adaptkit.towers import attention
-from adaptkit.towers.block import NO_PROMPTS, Block, add_attention, add_mlp, last_attending, replace_tokens, stand_in
+from adaptkit.towers.block import (
+    NO_PROMPTS,
+    Block,
+    add_attention,
+    add_mlp,
+    last_attending,
+    replace_tokens,
+    replace_tokens_at,
+    stand_in,
+)
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.token_tree import ROW_LENGTH, PromptTokens, TokenTree, build_tree
 from adaptkit.towers.watch import Watch, current
@@ -99,12 +108,18 @@ class TreeEncoder(nn.Module):
         """Number T of positions in one pass."""
         return len(self.ids)
 
-    def forward(self, ctx: Tensor | None = None, deep: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
+    def forward(
+        self,
+        ctx: Tensor | None = None,
+        deep: Mapping[int, Tensor] = NO_PROMPTS,
+        by_slot: Mapping[int, Tensor] = NO_PROMPTS,
+    ) -> Tensor:
         """Features (G, C, D) of all classes, not normalised.
 
         Args:
             ctx: learnt tokens (G, S, D_t) before the positional embedding; None for prompts without any.
             deep: layer -> (n, D_t) or (G, n, D_t), which replace the n tokens behind [SOS] in front of that block.
+            by_slot: layer -> (S, D_t), which replace the learnt tokens in front of that block, wherever they stand.
 
         Raises:
             ValueError: if `ctx` does not have the S tokens of the prompts, or the trunk is too short for `deep`.
@@ -126,11 +141,12 @@ class TreeEncoder(nn.Module):
             )
         chunks = self._chunks(len(ctx))
         if len(chunks) == 1:
-            ends = self._encode(ctx, deep, *chunks[0])
+            ends = self._encode(ctx, deep, by_slot, *chunks[0])
         elif torch.is_grad_enabled():
-            ends = _join([checkpoint(self._encode, ctx, deep, *chunk, use_reentrant=False) for chunk in chunks], chunks)
+            parts = [checkpoint(self._encode, ctx, deep, by_slot, *chunk, use_reentrant=False) for chunk in chunks]
+            ends = _join(parts, chunks)
         else:
-            ends = _join([self._encode(ctx, deep, *chunk) for chunk in chunks], chunks)
+            ends = _join([self._encode(ctx, deep, by_slot, *chunk) for chunk in chunks], chunks)
         return ends.index_select(1, self.end_of_class)
 
     def _chunks(self, n_groups: int) -> list[tuple[slice, slice]]:
@@ -146,29 +162,38 @@ class TreeEncoder(nn.Module):
             for row in range(0, self.n_rows, rows)
         ]
 
-    def _encode(self, ctx: Tensor, deep: Mapping[int, Tensor], groups: slice, rows: slice) -> Tensor:
+    def _encode(
+        self, ctx: Tensor, deep: Mapping[int, Tensor], by_slot: Mapping[int, Tensor], groups: slice, rows: slice
+    ) -> Tensor:
         """Features (g, r * E, D) of the branches in some rows, for some groups."""
         ctx = ctx[groups].to(self.fixed.dtype)
         deep = {layer: prompt[groups] if prompt.ndim == 3 else prompt for layer, prompt in deep.items()}
         P, W = self.trunk_length, self.row_length
         first, stop = P + rows.start * W, P + rows.stop * W
+        numbers, places = self._learnt_places(rows)
         tokens = _Tokens(
             start=self.start,
             trunk_length=P,
             mask=self.mask[rows],
             ends=self.ends[rows] - rows.start * W,
             end_mask=self.end_mask[rows],
+            learnt_at=places,
         )
         part = torch.cat([torch.arange(P, device=ctx.device), torch.arange(first, stop, device=ctx.device)])
-        x, qkv = self._first_block_input(ctx, part, rows)
-        return _run_blocks(self.tower, x, tokens, deep, qkv)
+        x, qkv = self._first_block_input(ctx, part, numbers, places)
+        learnt = {layer: prompt[self.slots[numbers]] for layer, prompt in by_slot.items()}
+        return _run_blocks(self.tower, x, tokens, deep, learnt, qkv)
 
-    def _first_block_input(self, ctx: Tensor, part: Tensor, rows: slice) -> tuple[Tensor, Tensor | None]:
-        """Input x (g, t, D_t) of the first block and its projections (g, t, 3 * D_t), for the tokens in `part`."""
+    def _learnt_places(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """Learnt tokens of the trunk and some rows: their numbers (m,) in the tree, and in that part of it."""
         in_trunk = self.learnt_at[: self.learnt_before[0]]
         in_rows = self.learnt_at[self.learnt_before[rows.start] : self.learnt_before[rows.stop]]
-        numbers = torch.cat([in_trunk, in_rows])  # (m,), numbers in the tree
-        learnt_at = torch.cat([in_trunk, in_rows - rows.start * self.row_length])  # (m,), numbers in `part`
+        return torch.cat([in_trunk, in_rows]), torch.cat([in_trunk, in_rows - rows.start * self.row_length])
+
+    def _first_block_input(
+        self, ctx: Tensor, part: Tensor, numbers: Tensor, learnt_at: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Input x (g, t, D_t) of the first block and its projections (g, t, 3 * D_t), for the tokens in `part`."""
         position = self.tower.positional_embedding[self.positions[numbers]].to(ctx.dtype)
         learnt = ctx[:, self.slots[numbers]] + position  # (g, m, D_t)
         x = _insert(self.fixed[part], learnt_at, learnt)  # (g, t, D_t)
@@ -187,6 +212,7 @@ class _Tokens:
     mask: Tensor  # (r, W, P + W)
     ends: Tensor  # (r, E)
     end_mask: Tensor  # (r, E, P + W)
+    learnt_at: Tensor  # (m,)
 
     @property
     def n_rows(self) -> int:
@@ -201,14 +227,29 @@ class _Tokens:
         return trunk, rows.unflatten(1, (self.n_rows, -1)).flatten(0, 1)
 
 
-def _run_blocks(tower: TextTower, x: Tensor, tokens: _Tokens, deep: Mapping[int, Tensor], qkv: Tensor | None) -> Tensor:
-    """Run x (g, t, D_t) to features (g, r * E, D) at the ends; `qkv` are the first block's projections, if known."""
+def _run_blocks(
+    tower: TextTower,
+    x: Tensor,
+    tokens: _Tokens,
+    deep: Mapping[int, Tensor],
+    learnt: Mapping[int, Tensor],
+    qkv: Tensor | None,
+) -> Tensor:
+    """Run x (g, t, D_t) to features (g, r * E, D) at the ends.
+
+    Args:
+        learnt: layer -> (m, D_t), which replace the learnt tokens in front of that block.
+        qkv: projections in the first block, if known.
+    """
     last = last_attending(tower.blocks)
     if last < 0:
         x = x[:, tokens.ends.flatten()]
     for layer, block in enumerate(tower.blocks):
         if layer <= last and layer in deep:
             x = replace_tokens(x, tokens.start, deep[layer])
+            qkv = None
+        if layer <= last and layer in learnt:
+            x = replace_tokens_at(x, tokens.learnt_at, learnt[layer])
             qkv = None
         skip = stand_in(block)
         if skip is not None:

@@ -13,7 +13,11 @@ from adaptkit.towers.token_tree import PromptTokens
 def text_features(
     backbone: FrozenCLIP, prompts: PromptTokens, ctx: Tensor | None = None, deep: Mapping[int, Tensor] | None = None
 ) -> Tensor:
-    """Encode ctx (S, D_t) and deep prompts (layer -> (n, D_t)) through all positions: (C, D), not normalised."""
+    """Encode ctx (S, D_t) and deep prompts through all positions: (C, D), not normalised.
+
+    Args:
+        deep: layer -> (n, D_t), or (C, n, D_t) for each class its own.
+    """
     model = backbone.model
     text = model if isinstance(model, CLIP) else model.text
     rows = []
@@ -38,7 +42,7 @@ def text_features(
     x = x + text.positional_embedding[: x.shape[1]]
     for layer, block in enumerate(text.transformer.resblocks):
         if deep and layer in deep:
-            n = len(deep[layer])
+            n = deep[layer].shape[-2]
             start = prompts.start
             x = torch.cat([x[:, :start], deep[layer].expand(len(x), -1, -1), x[:, start + n :]], dim=1)
         x = block(x, attn_mask=None if mask is None else mask.to(x.dtype))

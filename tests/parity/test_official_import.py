@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import adaptkit
-from adaptkit import import_official
+from adaptkit import ClassSet, import_official
 from adaptkit.backbone.torch_files import read_torch_file
 from adaptkit.inert_pickle import Inert
 from tests.helpers.golden import Golden, batch, tiny_backbone, tiny_state, variants
@@ -103,6 +103,18 @@ def test_cocoop(variant, golden_folder, tmp_path):
     method = import_official(path, tiny_backbone("vit", golden_folder), golden.settings["classes"])
     first, last = (int(number) for number in golden.settings["image_slice"].split()[1].split(".."))
     golden.check("step5/logits", method(batch(0)[0][first : last + 1]))
+
+
+@pytest.mark.parametrize("variant", variants("tcp"))
+def test_tcp(variant, golden_folder, tmp_path):
+    golden = Golden("tcp", variant)
+    settings, tensors = golden.settings, recorded(golden, "step5")
+    path = save_as_dassl(tensors | class_bound("", 4, 6, 64), tmp_path / "model.pth.tar-50")
+    classes = ClassSet(tuple(settings["classes"]), (settings["reference_template"],))
+    asked = {"template": settings["trained_template"], "insert_block": settings["insert_block"]}
+    method = import_official(path, tiny_backbone("vit", golden_folder), classes, **asked)
+    assert method.spec.name == "tcp"
+    golden.check("eval_logits", method(batch(0)[0]))
 
 
 @pytest.mark.parametrize(

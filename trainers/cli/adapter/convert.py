@@ -36,8 +36,8 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     imports = verbs.add_parser(
         "import-checkpoint",
         help="turn a checkpoint of a paper's released code into an adapter",
-        description="Turn a checkpoint of the released code of CoOp, CoCoOp, MaPLe, PromptSRC, IVLP (model.pth.tar-N) "
-        "or CLIP-LoRA (.pt) into an adapter. No code in the file runs.",
+        description="Turn a checkpoint of the released code of CoOp, CoCoOp, TCP, MaPLe, PromptSRC, IVLP "
+        "(model.pth.tar-N) or CLIP-LoRA (.pt) into an adapter. No code in the file runs.",
     )
     imports.add_argument("file", type=values.path, metavar="FILE", help="the checkpoint")
     imports.add_argument("--out", type=values.path, required=True, help="the folder to write")

@@ -162,6 +162,7 @@ def test_maple_keeps_a_quarter_of_the_activations(backbone):
         ("maple", {"depth": 3}, 1_185_024),
         ("promptsrc", {}, 46_080),
         ("fdt", {}, 413_313),
+        ("tcp", {}, 331_904),
     ],
 )
 def test_as_many_scalars_learn_as_the_papers_count(name, options, expected, backbone):

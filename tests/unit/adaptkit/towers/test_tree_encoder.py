@@ -65,6 +65,39 @@ def test_deep_prompts_in_front_of_the_first_block_replace_its_kept_projections()
     compare(build("clip_vit"), NAMES["ragged"], n_ctx=4, deep_layers=(0, 1))
 
 
+@pytest.mark.parametrize("names", NAMES)
+@pytest.mark.parametrize("layers", [(0, 1), (2,)])
+@pytest.mark.parametrize("family", ["clip_vit", "own_attention", *NOT_CAUSAL])
+def test_tokens_of_each_class_equal_the_plain_path(family, layers, names):
+    backbone = build(family, torch.float64)
+    prompts = prompt_tokens(backbone, NAMES[names], 4, "end", True)
+    shape = (len(NAMES[names]), 4, backbone.text_width)
+    tokens = {layer: torch.randn(shape, dtype=torch.float64, requires_grad=True) for layer in layers}
+    ctx = torch.randn(prompts.n_slots, backbone.text_width, dtype=torch.float64)
+    encoder = backbone.prompt_encoder(prompts)
+    ours = encoder(ctx[None], by_slot={layer: own.flatten(0, 1) for layer, own in tokens.items()})[0]
+    theirs = text_features(backbone, prompts, ctx, tokens)
+    probe = torch.randn_like(theirs)
+    gradients = [torch.autograd.grad((features * probe).sum(), [*tokens.values()]) for features in (ours, theirs)]
+    assert relative(ours, theirs) < 1e-10
+    for our_gradient, their_gradient in zip(*gradients, strict=True):
+        assert relative(our_gradient, their_gradient) < 1e-10
+
+
+def test_tokens_of_each_class_in_chunks_within_a_memory_budget():
+    backbone = build("clip_vit", torch.float64)
+    prompts = prompt_tokens(backbone, open_clip.IMAGENET_CLASSNAMES[:60], 4, "end", True)
+    ctx = torch.randn(1, prompts.n_slots, backbone.text_width, dtype=torch.float64)
+    tokens = torch.randn(prompts.n_slots, backbone.text_width, dtype=torch.float64, requires_grad=True)
+    gradients = []
+    for budget in (2**32, 2**20):
+        encoder = TreeEncoder(backbone.text_tower, prompts, memory_budget=budget)
+        (gradient,) = torch.autograd.grad(encoder(ctx, by_slot={1: tokens}).square().sum(), tokens)
+        gradients.append(gradient)
+    assert len(encoder._chunks(1)) > 1
+    torch.testing.assert_close(*gradients)
+
+
 def test_1000_classes_equal_the_plain_path():
     encoder = compare(build("clip_vit"), open_clip.IMAGENET_CLASSNAMES, n_ctx=16)
     assert encoder.n_tokens < 6 * 1000

@@ -11,7 +11,7 @@ from trainers.config.load import load_bench
 from trainers.protocols.registry import list_protocols
 
 FOLDER = Path(str(resources.files("configs"))) / "paper"
-METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc")
+METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc", "tcp")
 RECIPES = sorted(path.stem for method in METHODS for path in FOLDER.glob(f"{method}_*.yaml"))
 
 
@@ -73,3 +73,24 @@ def test_promptsrc_averages_later_on_five_data_sets():
     by_dataset = options_by_dataset("promptsrc_few_shot", 16)
     late = {name for name, run in by_dataset.items() if run.options.average_mean == 45}
     assert late == {"stanford_cars", "oxford_flowers", "fgvc_aircraft", "dtd", "eurosat"}
+
+
+def test_tcp_has_adam_with_a_large_epsilon_and_half_the_epochs_on_two_data_sets():
+    by_dataset = options_by_dataset("tcp_base_to_novel", 16)
+    assert {(run.optim.name, run.optim.adam_eps, run.optim.weight_decay) for run in by_dataset.values()} == {
+        ("adam", 1e-3, 5e-4)
+    }
+    assert {name for name, run in by_dataset.items() if run.optim.epochs == 25} == {"sun397", "imagenet"}
+    assert {run.optim.epochs for run in by_dataset.values()} == {25, 50}
+
+
+def test_tcp_learns_in_other_templates_than_it_is_held_near():
+    by_dataset = options_by_dataset("tcp_base_to_novel", 16)
+    assert by_dataset["stanford_cars"].options.template == "X X X X {}, a type of car"  # no full stop, as released
+    assert by_dataset["ucf101"].options.template == "a photo of a person doing {}."
+    assert by_dataset["oxford_pets"].options.template == ""
+    held_near = {name: run.options.clip_templates for name, run in by_dataset.items() if run.options.clip_templates}
+    assert held_near == {
+        "dtd": ("a photo of a {}, a type of texture.",),
+        "fgvc_aircraft": ("a photo of an aircraft {}.",),
+    }
