@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from adaptkit.towers import attention
-from adaptkit.towers.block import NO_PROMPTS, Block, add_attention, add_mlp, last_attending, replace_tokens, stand_in
+from adaptkit.towers.block import NO_PROMPTS, Block, finish_block, last_attending, replace_tokens, stand_in
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.token_tree import ROW_LENGTH, PromptTokens, TokenTree, build_tree
 from adaptkit.towers.watch import Watch, current
@@ -226,7 +226,7 @@ def _run_blocks(tower: TextTower, x: Tensor, tokens: _Tokens, deep: Mapping[int,
                 q, kv = qkv[:, ends, : tower.width], qkv[..., tower.width :]
             update = _attend_ends(attn, q, kv, tokens)
             x = x.index_select(1, ends)
-        x = add_mlp(block, add_attention(block, x, attention.project_out(attn, update)))
+        x = finish_block(block, x, attention.project_out(attn, update))
         qkv = None
     return tower.project(tower.ln_final(x))
 

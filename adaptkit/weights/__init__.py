@@ -3,9 +3,11 @@
 from adaptkit.weights.adapter import Adapter, AdapterConfig
 from adaptkit.weights.clip_lora import CLIPLoRA, CLIPLoRAConfig
 from adaptkit.weights.locality_alignment.method import LocalityAlignment, LocalityAlignmentConfig
+from adaptkit.weights.mma import MMA, MMAConfig
 from adaptkit.weights.peft import PEFT, PEFTConfig, peft_settings
 
 __all__ = [
+    "MMA",
     "PEFT",
     "Adapter",
     "AdapterConfig",
@@ -13,6 +15,7 @@ __all__ = [
     "CLIPLoRAConfig",
     "LocalityAlignment",
     "LocalityAlignmentConfig",
+    "MMAConfig",
     "PEFTConfig",
     "peft_settings",
 ]
