@@ -69,6 +69,7 @@ PAPER_TABLES = (
     PaperTable("Tip-Adapter, arXiv:2207.09519", "tip_adapter", "few_shot"),
     PaperTable("Tip-Adapter-F, arXiv:2207.09519", "tip_adapter_f", "few_shot"),
     PaperTable("CLIP-LoRA, arXiv:2405.18541", "clip_lora", "few_shot"),
+    PaperTable("MMA, CVPR 2024", "mma", "base_to_novel"),
     PaperTable("PromptSRC, arXiv:2307.06948, Table 3", "promptsrc", "base_to_novel"),
     PaperTable("PromptSRC, arXiv:2307.06948, Table 4", "promptsrc", "cross_dataset"),
     PaperTable("PromptSRC, arXiv:2307.06948, Table 5", "promptsrc", "domain_generalization"),
