@@ -163,7 +163,7 @@ def test_methods_in_the_image_tower_learn_or_want_another_text_tower(name, metho
     assert reason in WORKS or (backbone.text_tower is None and "takes token ids only" in reason)
 
 
-@pytest.mark.parametrize("method", ["clip_lora", "adapter", "mma", "peft"])
+@pytest.mark.parametrize("method", ["clip_lora", "adapter", "peft"])
 @pytest.mark.parametrize("name", IMAGE_TOWERS)
 def test_layers_that_learn_start_as_zero_shot(name, method):
     backbone = backbone_of(name)
