@@ -5,7 +5,8 @@ Yang et al., "MMA: Multi-Modal Adapter for Vision-Language Models", CVPR 2024. B
     x'' = x' + mlp(LN2(x')) + s U_l(S_l(D_l(LN1(x)))),    D_l and S_l with a ReLU, S_l the same in both towers
 trained by cross-entropy over cosines. s is 0.001, and the released code
 (https://github.com/ZjjConan/VLM-MultiModalAdapter) multiplies the gradients of D, S and U by 1/s on their way back, so
-that they learn as if s were 1; the rows below get their true gradient. Without that the adapters hardly move in the paper's five epochs.
+that they learn as if s were 1; the rows below get their true gradient. Without that the adapters hardly move in the
+paper's five epochs.
 
 U starts random as D and S do, so the method does not start at zero-shot CLIP exactly: s alone keeps it near.
 
