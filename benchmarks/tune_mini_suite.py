@@ -36,7 +36,7 @@ DATASETS = [*WITH_VALIDATION, "emoji_animals", "emoji_food"]
 SEEDS = [1]
 NOISE = 1.0  # smaller differences, in percentage points of the mean over the data sets, do not count
 CONTEXT, DEEP, LAYERS = (0.01, 0.05, 0.2, 0.8), (0.003, 0.01, 0.03, 0.1), (0.001, 0.004, 0.016)
-COUPLED = (0.0015, 0.006, 0.024)  # from the paper's rate up
+COUPLED = (0.0015, 0.006, 0.024, 0.1, 0.4)  # from the paper's rate up
 CODES = (0.001, 0.003, 0.01)
 GRIDS: dict[str, tuple[tuple[float, ...], int]] = {  # method, with its wrappers -> (rates, epochs)
     "coop": (CONTEXT, 50),
