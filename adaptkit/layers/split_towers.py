@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from adaptkit.layers.block_view import BlockView
 from adaptkit.towers.attention import OPTIONAL_PARTS, AttentionLayer, projections
-from adaptkit.towers.block import WRAPPERS_PARTS, Block, is_gone
+from adaptkit.towers.block import ADDED_PARTS, Block, is_gone
 from adaptkit.towers.linears import FrozenLinear
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower
@@ -113,8 +113,8 @@ def _split_block(block: Block, ties: list[Tie]) -> nn.Module:
     assert isinstance(block, nn.Module)
     if is_gone(block):
         return block
-    # Parts of wrappers stay shared and go on learning.
-    parts = {name: part for name, part in block.named_children() if name in WRAPPERS_PARTS}
+    # Added parts stay shared and go on learning.
+    parts = {name: part for name, part in block.named_children() if name in ADDED_PARTS}
     source = BlockView(block, **{name: nn.Identity() for name in parts})
     own = copy_over_same_weights(source)
     attn = SplitAttention(own.attn)

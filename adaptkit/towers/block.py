@@ -1,7 +1,7 @@
 """A transformer block of CLIP's towers as plain functions over its rows.
 
-A view's block may have parts from a wrapper: `beside_attn` and `beside_mlp` are added to the two residual
-steps, and `skip` replaces the whole block, row by row, while it is active.
+A view's block may have more parts: `beside_attn` and `beside_mlp` are added to the two residual steps,
+`beside_block` to the whole block's output, and `skip` replaces the block, row by row, while it is active.
 Letters: N sequences, L positions, D the width of a tower.
 """
 
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from adaptkit.towers import attention
 
 NO_PROMPTS: Mapping[int, Tensor] = MappingProxyType({})
-WRAPPERS_PARTS = ("beside_attn", "beside_mlp", "skip")  # Parts that a wrapper may add to open_clip's own.
+ADDED_PARTS = ("beside_attn", "beside_mlp", "beside_block", "skip")  # Parts that may be added to open_clip's own.
 
 
 class Block(Protocol):
-    """A pre-norm transformer block; it may also have `ls_1`, `ls_2`, `ln_attn` and a wrapper's parts."""
+    """A pre-norm transformer block; it may also have `ls_1`, `ls_2`, `ln_attn` and added parts."""
 
     ln_1: Callable[[Tensor], Tensor]
     attn: attention.AttentionLayer
@@ -76,14 +76,26 @@ def add_attention(block: Block, x: Tensor, update: Tensor) -> Tensor:
     return _add_beside(block, "beside_attn", x, x + update)
 
 
-def add_mlp(block: Block, x: Tensor) -> Tensor:
-    """Residual step of a block's MLP."""
+def add_mlp(block: Block, x: Tensor, beside: Tensor | None = None) -> Tensor:
+    """Residual step of a block's MLP, and what `beside_block` made of the block's input."""
     update, scale = block.mlp(block.ln_2(x)), getattr(block, "ls_2", None)
-    return _add_beside(block, "beside_mlp", x, x + (update if scale is None else scale(update)))
+    stepped = _add_beside(block, "beside_mlp", x, x + (update if scale is None else scale(update)))
+    return stepped if beside is None else stepped + beside
+
+
+def beside_block(block: Block, x: Tensor) -> Tensor | None:
+    """What a block's part `beside_block` makes of the normed rows of its input x (..., D); None without that part."""
+    beside = getattr(block, "beside_block", None)
+    return None if beside is None else beside(block.ln_1(x))
+
+
+def finish_block(block: Block, x: Tensor, update: Tensor) -> Tensor:
+    """Outputs of a block for rows of its input x (..., D), from the update of their attention."""
+    return add_mlp(block, add_attention(block, x, update), beside_block(block, x))
 
 
 def _add_beside(block: Block, part: str, x: Tensor, stepped: Tensor) -> Tensor:
-    """A residual step plus the output of a wrapper's part, which reads the step's input x."""
+    """A residual step plus the output of an added part, which reads the step's input x."""
     beside = getattr(block, part, None)
     return stepped if beside is None else stepped + beside(x)
 
@@ -99,8 +111,7 @@ def run_block(block: Block, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return skip(x)
     attn = block.attn
     q, k, v = (attention.split_heads(attn, part) for part in attention.project_qkv(attn, block.ln_1(x)).chunk(3, -1))
-    x = add_attention(block, x, attention.project_out(attn, attention.attend(attn, q, k, v, mask)))
-    return add_mlp(block, x)
+    return finish_block(block, x, attention.project_out(attn, attention.attend(attn, q, k, v, mask)))
 
 
 def run_first_rows(block: Block, x: Tensor, n_rows: int) -> Tensor:
@@ -137,7 +148,7 @@ def _rows_of_block(
     attn = block.attn
     q, k, v = (attention.split_heads(attn, part) for part in (q, *kv.chunk(2, -1)))
     update = attention.project_out(attn, attention.attend(attn, q, k, v, mask, start))
-    return add_mlp(block, add_attention(block, x, update))
+    return finish_block(block, x, update)
 
 
 def replace_tokens(x: Tensor, start: int, prompts: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from adaptkit.towers import attention
-from adaptkit.towers.block import Block, add_attention, add_mlp, last_attending, run_block, stand_in
+from adaptkit.towers.block import Block, add_attention, add_mlp, beside_block, last_attending, run_block, stand_in
 
 RunLast = Callable[[Block, Tensor, Tensor | None], Tensor]
 
@@ -140,13 +140,20 @@ def _run(layer: int, block: Block, shorten: Shortening, rows: Rows, x: Tensor, n
     q = attention.split_heads(attn, qkv[:, :n_wanted, :width])
     k, v = (attention.split_heads(attn, part) for part in qkv[..., width:].chunk(2, -1))
     update = attention.project_out(attn, attention.attend(attn, q, k, v, gain_of_sizes(shorten, rows, x)))
-    x = add_attention(block, x[:, :n_wanted], update)
+    beside, x = beside_block(block, x[:, :n_wanted]), add_attention(block, x[:, :n_wanted], update)
+    if beside is not None:
+        x = torch.cat([x, beside], dim=-1)  # Merged and dropped as the rows are.
     rows = shorten(layer, replace(rows, x=x[:, :n]), *attention.norm_heads(attn, q[:, :, :n], k[:, :, :n]))
     if n_wanted == n:
-        return replace(rows, x=add_mlp(block, rows.x)), x[:, :0]
+        return replace(rows, x=_add_mlp(block, rows.x, width)), x[:, :0, :width]
     left = rows.x.shape[1]
-    x = add_mlp(block, torch.cat([rows.x, x[:, n:]], dim=1))
+    x = _add_mlp(block, torch.cat([rows.x, x[:, n:]], dim=1), width)
     return replace(rows, x=x[:, :left]), x[:, left:]
+
+
+def _add_mlp(block: Block, x: Tensor, width: int) -> Tensor:
+    """Residual step of a block's MLP on x (B, L, D_v), or (B, L, 2 * D_v) with what stands beside the block."""
+    return add_mlp(block, x) if x.shape[-1] == width else add_mlp(block, *x.split(width, dim=-1))
 
 
 def gain_of_sizes(shorten: Shortening, rows: Rows, x: Tensor) -> Tensor | None:

@@ -19,8 +19,7 @@ from adaptkit.towers import attention
 from adaptkit.towers.block import (
     NO_PROMPTS,
     Block,
-    add_attention,
-    add_mlp,
+    finish_block,
     last_attending,
     replace_tokens,
     replace_tokens_at,
@@ -267,7 +266,7 @@ def _run_blocks(
                 q, kv = qkv[:, ends, : tower.width], qkv[..., tower.width :]
             update = _attend_ends(attn, q, kv, tokens)
             x = x.index_select(1, ends)
-        x = add_mlp(block, add_attention(block, x, attention.project_out(attn, update)))
+        x = finish_block(block, x, attention.project_out(attn, update))
         qkv = None
     return tower.project(tower.ln_final(x))
 

@@ -3,10 +3,12 @@
 from adaptkit.weights.adapter import Adapter, AdapterConfig
 from adaptkit.weights.clip_lora import CLIPLoRA, CLIPLoRAConfig
 from adaptkit.weights.locality_alignment.method import LocalityAlignment, LocalityAlignmentConfig
+from adaptkit.weights.mma import MMA, MMAConfig
 from adaptkit.weights.peft import PEFT, PEFTConfig, peft_settings
 from adaptkit.weights.two_stage import TwoStage, TwoStageConfig
 
 __all__ = [
+    "MMA",
     "PEFT",
     "Adapter",
     "AdapterConfig",
@@ -14,6 +16,7 @@ __all__ = [
     "CLIPLoRAConfig",
     "LocalityAlignment",
     "LocalityAlignmentConfig",
+    "MMAConfig",
     "PEFTConfig",
     "TwoStage",
     "TwoStageConfig",

@@ -154,7 +154,7 @@ def test_sentences_of_single_classes_are_read_or_refused_with_a_reason(name, tin
 
 
 def has_template_set(name: str) -> bool:
-    return name in ("clip_lora", "peft", "adapter")
+    return name in ("clip_lora", "peft", "adapter", "mma")
 
 
 @pytest.mark.parametrize("wrapper", list_wrappers())

@@ -106,7 +106,7 @@ def test_every_number_of_a_list_has_a_range_and_keeps_to_it(kind, name):
     declaration = declared(kind)[name]
     if number_of(declaration.hint) or not parts(declaration.hint) & {int, float}:
         return
-    if name in ("text_blocks", "vision_blocks") and KINDS[kind].startswith("method"):
+    if name in ("blocks", "text_blocks", "vision_blocks") and KINDS[kind].startswith("method"):
         return  # negative ones count from the last block, and the tower says how many there are
     outside = just_outside(declaration.limits, int in parts(declaration.hint))
     assert outside, "numbers need a range"

@@ -1,4 +1,4 @@
-"""The prompt methods' recipes of the published tables fit the options that exist, and their own files agree."""
+"""Recipes of the published tables, prompts' and MMA's, fit the options that exist, and their own files agree."""
 
 import re
 from importlib import resources
@@ -12,6 +12,7 @@ from trainers.protocols.registry import list_protocols
 
 FOLDER = Path(str(resources.files("configs"))) / "paper"
 METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc", "tcp")
+METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc", "mma")
 RECIPES = sorted(path.stem for method in METHODS for path in FOLDER.glob(f"{method}_*.yaml"))
 
 
@@ -41,7 +42,7 @@ def test_a_recipe_states_every_option_of_its_method(recipe):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_opens_with_its_source_and_its_command(recipe):
     text = (FOLDER / f"{recipe}.yaml").read_text()
-    assert re.match(r"# .*arXiv:\d{4}\.\d{5}", text)
+    assert re.match(r"# .*(arXiv:\d{4}\.\d{5}|CVPR \d{4})", text)
     assert f"--config configs/paper/{recipe}.yaml" in text
 
 
