@@ -10,7 +10,7 @@ import torch
 import adaptkit
 from trainers.cli import main
 from trainers.compute.team import ALONE
-from trainers.pairs.main import _Tuning, tune
+from trainers.pairs.main import Tuning, tune
 from trainers.pairs.result import TuneRequest
 from trainers.pairs.settings import pair_settings
 from trainers.pairs.together import tune_together
@@ -95,7 +95,7 @@ def test_a_file_of_the_objective_that_changed_makes_it_another_training(few_pair
     for colours in ("red\nblue\n", "red\nblue\n", "red\ngreen\n"):
         words.write_text(f"[colour]\n{colours}", encoding="utf-8")
         asked = request(few_pairs, tmp_path / "out", "SVLC.WORDS", str(words), objective="svlc")
-        identities.append(_Tuning(asked, ALONE)._identity())
+        identities.append(Tuning(asked, ALONE)._identity())
     assert identities[0] == identities[1] != identities[2]
 
 

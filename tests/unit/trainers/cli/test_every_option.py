@@ -30,7 +30,13 @@ MAY_BE_ZERO = {  # options for which 0 says something, with what it says
     "--noise": "no noise",
     "--epsilon": "the best region alone",
 }
-MAY_NOT = {("bench", "--workers"), ("retrieve build", "--workers"), ("das distill", "--skip-vision")}
+MAY_NOT = {
+    ("compose eval", "--beta"),
+    ("compose search", "--beta"),
+    ("bench", "--workers"),
+    ("retrieve build", "--workers"),
+    ("das distill", "--skip-vision"),
+}
 NUMBERS = ("", " ", "-1", "nan", "1e400", "-inf", "x", "1.5.2", "99999999999999999999999999999999999999")
 
 

@@ -11,7 +11,7 @@ from tests.unit.adaptkit.wrappers.das.test_stand_ins import das
 from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
 from trainers.config.training import OptimConfig
-from trainers.runs.identity import _said
+from trainers.runs.identity import said
 
 DAS = ("METHODS", "[zero_shot]", "WRAP", "[das]", "DATASETS", "[emoji_activities]", "SEEDS", "[1]", "DEVICE", "cpu")
 VISION = ("DAS.ENCODER", "vision", "DAS.SKIP_TEXT", "0")
@@ -42,5 +42,5 @@ def test_a_file_that_is_started_from_counts_by_its_content(tmp_path):
 
 def test_a_younger_option_is_mentioned_only_where_it_is_not_at_its_default():
     plain, other = OptimConfig(), OptimConfig(gamma=0.5)
-    assert not {"stepsize", "gamma"} & set(_said(plain))
-    assert {name: value for name, value in _said(other).items() if name not in _said(plain)} == {"gamma": 0.5}
+    assert not {"stepsize", "gamma"} & set(said(plain))
+    assert {name: value for name, value in said(other).items() if name not in said(plain)} == {"gamma": 0.5}
