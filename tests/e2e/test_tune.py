@@ -95,7 +95,7 @@ def test_a_file_of_the_objective_that_changed_makes_it_another_training(few_pair
     for colours in ("red\nblue\n", "red\nblue\n", "red\ngreen\n"):
         words.write_text(f"[colour]\n{colours}", encoding="utf-8")
         asked = request(few_pairs, tmp_path / "out", "SVLC.WORDS", str(words), objective="svlc")
-        identities.append(Tuning(asked, ALONE)._identity())
+        identities.append(Tuning(asked, ALONE).identity())
     assert identities[0] == identities[1] != identities[2]
 
 

@@ -9,6 +9,7 @@ from adaptkit import FrozenCLIP
 from adaptkit.artefacts.atomic_file import is_half_written
 from adaptkit.features.xbt import Compat, Space, save_compat
 from adaptkit.features.xbt.compat_files import FACTS_FILE
+from adaptkit.layers.image_texts import fit_text
 from adaptkit.regular_file import said
 from datasets_fewshot.pairs.pair_set import PairSet
 from trainers.config.settings import CheckpointConfig
@@ -76,6 +77,9 @@ def fit_upgrade(
         ```
     """
     check_parts(data.pairs, ["train", "val"])
+    for model in (old, new):  # before anything is written: a text of which not even a word fits is an error
+        for text in data.texts:
+            fit_text(text, model.tokenizer)
     work, kept = Work(None, CheckpointConfig(), tell), KeptFeatures()
     if folder is not None:
         check_folder(folder)
