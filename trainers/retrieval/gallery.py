@@ -12,7 +12,7 @@ Files and search are those of indexes of captions (`adaptkit.vectors`).
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -253,18 +253,26 @@ def _images(
 
     remaining = iter(entries.names)
     with ThreadPoolExecutor(READERS) as threads:
-        while names := list(islice(remaining, batch_size)):
-            read_names, images = [], []
-            for name, image in zip(names, threads.map(read, names), strict=True):
+
+        def begun() -> list[tuple[str, Future[Tensor | ValueError]]]:
+            return [(name, threads.submit(read, name)) for name in islice(remaining, batch_size)]
+
+        batch = begun()
+        while batch:
+            ahead = begun()  # The next batch is read while this one is encoded.
+            names, images = [], []
+            for name, reading in batch:
+                image = reading.result()
                 if isinstance(image, Tensor):
-                    read_names.append(name)
+                    names.append(name)
                     images.append(image)
                 elif unreadable is None:
                     raise ValueError(f"{image}; replace the file, or leave such images out with --skip-bad")
                 else:
                     unreadable.append(str(image))
             if images:
-                yield read_names, towers.encode_images(torch.stack(images))
+                yield names, towers.encode_images(torch.stack(images))
+            batch = ahead
 
 
 def _in_shards(encoded: Iterable[tuple[list[str], Tensor]], shard_rows: int) -> Iterator[tuple[list[str], Half]]:
