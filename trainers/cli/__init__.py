@@ -31,14 +31,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\nadaptkit: stopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:
-        # Python flushes the output once more when it ends, and would complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_the_rest()
         return OK
     except SystemExit as stop:
-        if isinstance(stop.__context__, BrokenPipeError):  # rich's way of saying so
+        if isinstance(stop.__context__, BrokenPipeError) or not _is_read():  # the first is rich's way of saying so
+            _drop_the_rest()
             return OK
         raise
     return code
+
+
+def _is_read() -> bool:
+    """Whether somebody reads the output; argparse does not say where nobody does."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def _drop_the_rest() -> None:
+    """Send what is still in the buffer nowhere; Python flushes it once more when it ends, and would complain again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_standard_files() -> None:
