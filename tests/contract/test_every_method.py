@@ -46,9 +46,9 @@ def prepared(name: str, backbone: FrozenCLIP, images: Tensor, labels: Tensor) ->
     return method, x
 
 
-def train(method: AdaptedCLIP, x: Tensor, labels: Tensor, steps: int = 8) -> list[float]:
+def train(method: AdaptedCLIP, x: Tensor, labels: Tensor, steps: int = 8, rate: float = 2e-3) -> list[float]:
     learnt = list(method.learnt_parameters().values())
-    optimizer = torch.optim.Adam(learnt, lr=2e-3) if learnt else None
+    optimizer = torch.optim.Adam(learnt, lr=rate) if learnt else None
     losses = []
     for _ in range(steps):
         if optimizer is not None:

@@ -1,5 +1,6 @@
 """The texts that an objective writes for each pair, such as sentences of a long caption or wrong captions."""
 
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -48,6 +49,6 @@ class WrittenTexts:
         rows = dict(zip(new, encode(new), strict=True)) if new else {}
         if len(known) + len(rows) <= MOST_KEPT:
             known.update(rows)
-        rows = known | rows if len(known) <= MOST_KEPT else rows
-        missing = torch.zeros_like(next(iter(rows.values())))
-        return torch.stack([torch.stack([missing if t is None else rows[t] for t in own]) for own in texts])
+        found = ChainMap(rows, known)
+        missing = torch.zeros_like(next(iter(found.values())))
+        return torch.stack([torch.stack([missing if t is None else found[t] for t in own]) for own in texts])
