@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from adaptkit.version import VERSION
 
 if TYPE_CHECKING:
-    from adaptkit import fdt, features, heads, objectives, prompts, texts, weights, wrappers
+    from adaptkit import fdt, features, heads, objectives, prompts, test_time, texts, weights, wrappers
     from adaptkit.artefacts.card import Metric, TrainingFacts
     from adaptkit.artefacts.config import ArtefactError
     from adaptkit.backbone.from_memory import as_backbone
     from adaptkit.backbone.frozen_clip import FrozenCLIP
     from adaptkit.backbone.loading import list_backbones, list_pretrained, load_backbone
     from adaptkit.backbone.preprocess import PreprocessConfig
+    from adaptkit.backbone.test_views import TestViews
     from adaptkit.classes.class_set import ClassSet
     from adaptkit.classes.class_weights import class_weights
     from adaptkit.classes.templates import templates_for
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         wrapper_config,
     )
     from adaptkit.contract.saved import load, load_head
+    from adaptkit.contract.test_time import Episodic, Online, Transductive, list_test_time, register_test_time
     from adaptkit.contract.wrapper import MethodWrapper
     from adaptkit.deployment.official_checkpoints import import_official
     from adaptkit.front_door import Confusion, FitResult, fit
@@ -58,6 +60,7 @@ _MODULES = {
     "ArtefactError": "adaptkit.artefacts.config",
     "ClassSet": "adaptkit.classes.class_set",
     "Confusion": "adaptkit.front_door",
+    "Episodic": "adaptkit.contract.test_time",
     "Examples": "adaptkit.contract.batches",
     "FitResult": "adaptkit.front_door",
     "FrozenCLIP": "adaptkit.backbone.frozen_clip",
@@ -66,11 +69,14 @@ _MODULES = {
     "MethodWrapper": "adaptkit.contract.wrapper",
     "Metric": "adaptkit.artefacts.card",
     "Objective": "adaptkit.contract.objective",
+    "Online": "adaptkit.contract.test_time",
     "PairBatch": "adaptkit.contract.batches",
     "Prediction": "adaptkit.contract.prediction",
     "PreprocessConfig": "adaptkit.backbone.preprocess",
     "Support": "adaptkit.contract.method",
+    "TestViews": "adaptkit.backbone.test_views",
     "TrainingFacts": "adaptkit.artefacts.card",
+    "Transductive": "adaptkit.contract.test_time",
     "as_backbone": "adaptkit.backbone.from_memory",
     "class_weights": "adaptkit.classes.class_weights",
     "create_head": "adaptkit.contract.creation",
@@ -88,6 +94,7 @@ _MODULES = {
     "list_methods": "adaptkit.contract.registry",
     "list_objectives": "adaptkit.contract.registry",
     "list_pretrained": "adaptkit.backbone.loading",
+    "list_test_time": "adaptkit.contract.test_time",
     "list_wrappers": "adaptkit.contract.registry",
     "load": "adaptkit.contract.saved",
     "load_backbone": "adaptkit.backbone.loading",
@@ -101,8 +108,10 @@ _MODULES = {
     "register_head": "adaptkit.contract.registry",
     "register_method": "adaptkit.contract.registry",
     "register_objective": "adaptkit.contract.registry",
+    "register_test_time": "adaptkit.contract.test_time",
     "register_wrapper": "adaptkit.contract.registry",
     "templates_for": "adaptkit.classes.templates",
+    "test_time": "adaptkit.test_time",
     "texts": "adaptkit.texts",
     "weights": "adaptkit.weights",
     "wrapper_class": "adaptkit.contract.registry",
@@ -116,6 +125,7 @@ __all__ = [
     "ArtefactError",
     "ClassSet",
     "Confusion",
+    "Episodic",
     "Examples",
     "FitResult",
     "FrozenCLIP",
@@ -124,11 +134,14 @@ __all__ = [
     "MethodWrapper",
     "Metric",
     "Objective",
+    "Online",
     "PairBatch",
     "Prediction",
     "PreprocessConfig",
     "Support",
+    "TestViews",
     "TrainingFacts",
+    "Transductive",
     "as_backbone",
     "class_weights",
     "create_head",
@@ -146,6 +159,7 @@ __all__ = [
     "list_methods",
     "list_objectives",
     "list_pretrained",
+    "list_test_time",
     "list_wrappers",
     "load",
     "load_backbone",
@@ -159,8 +173,10 @@ __all__ = [
     "register_head",
     "register_method",
     "register_objective",
+    "register_test_time",
     "register_wrapper",
     "templates_for",
+    "test_time",
     "texts",
     "weights",
     "wrapper_class",

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import Tensor, nn
@@ -17,6 +19,11 @@ class PreprocessConfig:
     std: tuple[float, float, float]
     interpolation: str  # "bicubic" or "bilinear"
     resize_mode: str  # "shortest" side and centre crop, "longest" side and padding, or "squash"
+
+    def to_tensor(self, image: Image.Image) -> Tensor:
+        """An RGB image of the right size -> (3, H, W), normalised."""
+        pixels = torch.from_numpy(np.array(image, dtype=np.float32)).permute(2, 0, 1) / 255
+        return (pixels - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
 
 
 def preprocess_of(visual: nn.Module) -> tuple[PreprocessConfig, Callable[[Image.Image], Tensor]]:

@@ -15,6 +15,7 @@ from adaptkit.artefacts.card import TrainingFacts
 from adaptkit.artefacts.tensors import check_dtype, check_learnt
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.inputs import Consumes, convert
+from adaptkit.backbone.test_views import TestViews
 from adaptkit.classes.class_set import ClassSet
 
 # Parts of the contract that a method may leave out; `provides` names the ones that it has.
@@ -42,6 +43,7 @@ class AdaptedTowers(nn.Module, ABC):
     consumes: Consumes  # the kind of input that training and evaluation hand over; see `inputs`
     provides: frozenset[Part] = frozenset()  # optional parts that this class, or this instance, has
     is_head: ClassVar[bool] = False  # whether it answers something else than classes
+    test_views: TestViews | None = None  # views of each test image that it wants; None: the image as it is
     withholds: ClassVar[frozenset[Part]] = frozenset()  # parts that a wrapper refuses, whatever its inner method has
     classes: ClassSet
     _contract: ClassVar[type["AdaptedTowers"]]  # the class whose parts do nothing, or pass on

@@ -1,5 +1,6 @@
 """Images as they are given, of any kind, alone or several: read, checked and prepared for the backbone."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from adaptkit.backbone.images import (
     picture_of_tensor,
     warn_of_pixels,
 )
+from adaptkit.backbone.test_views import TestViews, views_of
 from adaptkit.pixels import DAMAGED, prepare_reading, upright
 from adaptkit.regular_file import open_regular
 
@@ -36,7 +38,7 @@ class HasBackbone(Protocol):
 
 
 def batches(method: HasBackbone, images: Images, batch_size: int) -> Iterator[Tensor]:
-    """Images of any kinds, prepared: batches (b, 3, H, W).
+    """Images of any kinds, prepared: batches (b, 3, H, W), or (b, V, 3, H, W) for a method that wants views of each.
 
     Raises:
         ValueError: if `batch_size` is less than 1, or one is no image.
@@ -49,11 +51,16 @@ def batches(method: HasBackbone, images: Images, batch_size: int) -> Iterator[Te
         if images.device.type != "cpu":
             check_numbers(images)
         warn_of_pixels(images)
+        _warn_of_one_view(method)
         yield from (_of_its_size(method, part) for part in images.split(batch_size) if len(part))
         return
-    remaining = iter(one_by_one(images))
-    while batch := list(islice(remaining, batch_size)):
-        yield torch.stack([prepared(method, image) for image in batch])
+    remaining, at_once = iter(one_by_one(images)), images_at_once(method, batch_size)
+    while batch := list(islice(remaining, at_once)):
+        together = [prepared(method, image) for image in batch]
+        if len({image.ndim for image in together}) == 1:
+            yield torch.stack(together)
+        else:  # preprocessed images are one view each, pictures are several
+            yield from (image[None] for image in together)
 
 
 def one_by_one(images: Images) -> Iterable[ImageLike]:
@@ -77,13 +84,42 @@ def one_by_one(images: Images) -> Iterable[ImageLike]:
 
 
 def prepared(method: HasBackbone, image: ImageLike) -> Tensor:
-    """One image of any kind as the backbone takes it: (3, H, W).
+    """One image of any kind as the backbone takes it: (3, H, W), or (V, 3, H, W) for a method that wants views.
 
     Raises:
         ValueError: if it cannot be read, or its type, shape or numbers are none of an image.
     """
     known = opened(method, image)
-    return known if isinstance(known, Tensor) else method.backbone.preprocess(known)
+    if isinstance(known, Tensor):
+        _warn_of_one_view(method)
+    return known if isinstance(known, Tensor) else _of_picture(method, known)
+
+
+def wanted_views(method: HasBackbone) -> TestViews | None:
+    """The views of each image that a method wants; None where the image as it is will do."""
+    views: TestViews | None = getattr(method, "test_views", None)  # what only encodes images has none
+    return None if views is None or views.count == 1 else views
+
+
+def images_at_once(method: HasBackbone, batch_size: int) -> int:
+    """How many images a batch holds, so that they have no more than `batch_size` views together."""
+    views = wanted_views(method)
+    return batch_size if views is None else max(1, batch_size // views.count)
+
+
+def _warn_of_one_view(method: HasBackbone) -> None:
+    views = wanted_views(method)
+    if views is not None:
+        warnings.warn(
+            f"{type(method).__name__} looks at {views.count} views of a picture, and a preprocessed image is one view "
+            "of it, so that nothing is gained; give paths, PIL images or uint8 pixels",
+            stacklevel=3,
+        )
+
+
+def _of_picture(method: HasBackbone, picture: Image.Image) -> Tensor:
+    views = wanted_views(method)
+    return method.backbone.preprocess(picture) if views is None else views_of(picture, method.backbone, views)
 
 
 def opened(method: HasBackbone, image: ImageLike) -> Image.Image | Tensor:
@@ -125,8 +161,8 @@ def _of_its_size(method: HasBackbone, images: Tensor) -> Tensor:
 
 
 def preprocess(method: HasBackbone, images: Sequence[Image.Image]) -> Tensor:
-    """RGB images of any size as the backbone takes them: (B, 3, H, W)."""
-    return torch.stack([method.backbone.preprocess(image) for image in images])
+    """RGB images of any size as the backbone takes them: (B, 3, H, W), or (B, V, 3, H, W) where views are wanted."""
+    return torch.stack([_of_picture(method, image) for image in images])
 
 
 def read_image(image: str | Path | Image.Image) -> Image.Image:

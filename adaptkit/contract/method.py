@@ -1,9 +1,10 @@
 """AdaptedCLIP: what every method that classifies promises, whatever it learns."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +18,9 @@ from adaptkit.contract.answers import Answering, Prediction, Scores
 from adaptkit.contract.architecture import Architecture, ArchitectureSearch
 from adaptkit.contract.prediction import Images, predict
 
-__all__ = ["AdaptedCLIP", "Consumes", "MethodSpec", "Part", "Support"]
+__all__ = ["AdaptedCLIP", "Consumes", "MethodSpec", "Part", "Sees", "Support"]
+
+Sees = Literal["episodic", "online", "transductive"]  # of the test images: one alone, those before it, or all
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
     support_items: int | None = None  # training items that `prepare` wants, spread over all; None: all of them
     takes_sentences: bool = False  # whether prompts are hand-written, so that classes may have their own
     first_row_only: bool = False  # whether of "tokens" it reads the first row alone, so that no other has to be kept
+    sees: ClassVar[Sees | None] = None  # what it learns from of unlabelled test images; None: nothing
     prepares_again: bool = False  # whether `prepare` is to be called again when the image tower has learnt
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet):
@@ -57,6 +61,13 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
     @abstractmethod
     def logits(self, x: Tensor) -> Tensor:
         """Input of the kind that the method consumes -> logits (B, C)."""
+
+    def logits_in_order(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Parts of one test, in order, of the kind that the method consumes -> logits (B, C) of each part.
+
+        Methods that adapt to test images carry what they saw from one part to the next; to others parts are nothing.
+        """
+        return map(self.logits, parts)
 
     @abstractmethod
     def loss(self, x: Tensor, labels: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import warnings
 from dataclasses import dataclass
 
 GROUP = "adaptkit.plugins"
-OWN_FOLDERS = ("features", "heads", "objectives", "prompts", "texts", "weights", "wrappers")
+OWN_FOLDERS = ("features", "heads", "objectives", "prompts", "test_time", "texts", "weights", "wrappers")
 
 
 @dataclass(frozen=True)

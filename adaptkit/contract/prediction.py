@@ -33,7 +33,9 @@ class Classifies(TakesNames, Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def __call__(self, images: Tensor) -> Tensor: ...
+    def consume(self, images: Tensor) -> Tensor: ...
+
+    def logits_in_order(self, parts: Iterable[Tensor]) -> Iterator[Tensor]: ...
 
     def train(self, mode: bool = True) -> object: ...
 
@@ -62,7 +64,7 @@ def predict(
 def predictions(
     method: Classifies, given: Iterable[Tensor], answering: Answering = DEFAULT_ANSWERING
 ) -> Iterator[Prediction]:
-    """Classify batches of preprocessed images (B, 3, H, W), one after another as they come.
+    """Classify batches of preprocessed images (B, 3, H, W), or of views (B, V, 3, H, W), one after another.
 
     Raises:
         ValueError: if the method has no classes, or independent scores need an offset that is not given.
@@ -76,7 +78,7 @@ def predictions(
     method.eval()
     try:
         with neutral_class(method) if neutral else nullcontext(), method.encode_classes_once():
-            for batch in given:
-                yield from ranked(method(batch.to(method.device)), names, answering, neutral)
+            for logits in method.logits_in_order(method.consume(batch.to(method.device)) for batch in given):
+                yield from ranked(logits, names, answering, neutral)
     finally:
         method.train(was_training)

@@ -38,6 +38,12 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
     passes_sentences: ClassVar[bool] = True  # whether classes may have sentences where the inner method takes them
 
     def __init__(self, backbone: FrozenCLIP, inner: AdaptedCLIP):
+        if inner.sees is not None:
+            raise ValueError(
+                f"{type(self).__name__} cannot stand around {type(inner).__name__}, which adapts to test images and so "
+                f"stands outermost; name the method inside and put both around it, as in "
+                f'create_method("coop", ..., wrap=["tpt", "das"])'
+            )
         self.takes_sentences = inner.takes_sentences and self.passes_sentences
         super().__init__(backbone, inner.classes)
         self.inner = inner

@@ -78,7 +78,8 @@ def test_it_moves_to_another_type_with_its_backbone(name, tiny_clip, images):
         expected = method(images)
         logits = method.to(torch.float64)(images.double())
     assert logits.dtype == torch.float64
-    torch.testing.assert_close(logits.float(), expected, rtol=1e-4, atol=1e-4)
+    tolerance = 0.05 if method.sees else 1e-4  # a first step of AdamW goes by the sign of what may be a rounding
+    torch.testing.assert_close(logits.float(), expected, rtol=1e-4, atol=tolerance)
     floating = [tensor for tensor in method.state_dict().values() if tensor.is_floating_point()]
     assert {tensor.dtype for tensor in floating} == {torch.float64}
 

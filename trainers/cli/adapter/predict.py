@@ -159,13 +159,14 @@ def outcomes(
     method: "AdaptedCLIP", paths: Iterable[str], answering: "Answering", batch_size: int
 ) -> "Iterator[tuple[str, Prediction | str]]":
     """Each path with the prediction for its image, or with the reason why it could not be read."""
+    from adaptkit.contract.images import images_at_once
     from adaptkit.contract.prediction import predictions, preprocess, read_image
 
     waiting: deque[tuple[str, str | None]] = deque()  # paths that are read, with the reason where that failed
 
     def batches() -> "Iterator[Tensor]":
-        remaining = iter(paths)
-        while batch := list(islice(remaining, batch_size)):
+        remaining, at_once = iter(paths), images_at_once(method, batch_size)
+        while batch := list(islice(remaining, at_once)):
             images = []
             for path in batch:
                 try:

@@ -1,0 +1,5 @@
+"""Test-time methods: what adapts to unlabelled test images, one at a time, as a stream, or all at once."""
+
+from adaptkit.test_time.tpt import TPT, TPTConfig
+
+__all__ = ["TPT", "TPTConfig"]
