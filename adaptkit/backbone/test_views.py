@@ -4,8 +4,8 @@ View 0 is the image as every other method sees it. The others are random crops o
 ratio from 3:4 to 4:3, resized with bilinear interpolation and flipped half the time (torchvision's RandomResizedCrop
 with its defaults, as in the released codes of TPT, ZERO and MTA), and behind that AugMix where a method wants it.
 
-A view depends on the seed, its number, and the pixels of the image alone: it is the same in a table, in `predict` and in
-a stream, in whatever order images come and whatever a file is called. The released codes draw views from one global
+A view depends on the seed, its number, and the pixels of the image alone: it is the same in a table, in `predict` and
+in a stream, in whatever order images come and whatever a file is called. The released codes draw views from one global
 generator, so that theirs depend on all images before.
 """
 

@@ -6,9 +6,9 @@ Shu et al., "Test-Time Prompt Tuning for Zero-Shot Generalization in Vision-Lang
     p*   = argmin_p  -sum_c pbar_c ln pbar_c                                                              (eq. 3)
 by one step of AdamW from the same p for every image; view 0 is classified with p*.
 
-The method inside may be any whose class weights depend on what it learns: CoOp's context here, TaskRes's residual alike.
-Image features of the views do not depend on it and are encoded once. The text forward at p is the same for every image:
-it is run once, and an image costs one backward pass through it and one forward pass at p*.
+The method inside may be any whose class weights depend on what it learns: CoOp's context here, TaskRes's residual as
+well. Image features of the views do not depend on it and are encoded once. The text forward at p is the same for every
+image: it is run once, and an image costs one backward pass through it and one forward pass at p*.
 
 Departure: like the released code, AdamW has torch's weight decay of 0.01, which the paper does not mention.
 Departure: there is no gradient scaler, which in the released code skips a step in silence where a gradient overflows.
@@ -36,7 +36,7 @@ Tensors = dict[str, Tensor]
 class TPTConfig:
     n_views: int = option(64, "Views of each image, the first of them without augmentation.", least=1)
     augmix: bool = option(
-        True, "Whether the random crops go through AugMix; the paper's ImageNet family has plain ones."
+        True, "Whether crops go through AugMix, as for the paper's fine-grained data sets."
     )
     selection_p: float = option(0.1, "Share of the views that is kept, those of least entropy.", above=0, most=1)
     steps: int = option(1, "Steps for each image; the views of before the first one stay kept.", least=1)
