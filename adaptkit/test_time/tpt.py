@@ -35,9 +35,7 @@ Tensors = dict[str, Tensor]
 @options
 class TPTConfig:
     n_views: int = option(64, "Views of each image, the first of them without augmentation.", least=1)
-    augmix: bool = option(
-        True, "Whether crops go through AugMix, as for the paper's fine-grained data sets."
-    )
+    augmix: bool = option(True, "Whether crops go through AugMix, as for the paper's fine-grained data sets.")
     selection_p: float = option(0.1, "Share of the views that is kept, those of least entropy.", above=0, most=1)
     steps: int = option(1, "Steps for each image; the views of before the first one stay kept.", least=1)
     lr: float = option(5e-3, "Rate of AdamW.", least=0)

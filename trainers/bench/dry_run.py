@@ -74,7 +74,7 @@ def _table(title: str, cells: dict[tuple[str, str, int], Cell]) -> Table:
         table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
     for (dataset, method, shots), cell in cells.items():
         first = cell.runs[0]
-        seeds = ",".join(str(run.config.seed) for run in cell.runs) if first.uses_training else "any"
+        seeds = ",".join(str(run.config.seed) for run in cell.runs) if first.uses_seed else "any"
         to_do = len(cell.runs) - cell.finished
         time = "–" if not to_do else UNKNOWN if cell.unknown else spell(sum(cell.known))
         counts = (str(count) if count else "–" for count in (cell.finished, cell.begun, to_do))

@@ -128,7 +128,8 @@ class _Display:
 
     def _say(self, run: Run, is_done: bool) -> None:
         who = f"{self.finished}/{len(self.runs)} {run.config.dataset} {run.config.label}"
-        who += f", {spell_shots(run.config.shots)}, seed {run.config.seed}" if run.uses_training else ""
+        who += f", {spell_shots(run.config.shots)}" if run.uses_training else ""
+        who += f", seed {run.config.seed}" if run.uses_seed else ""
         if not is_done:
             self.messages.print(f"{who}: failed", soft_wrap=True)
             return

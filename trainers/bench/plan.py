@@ -168,7 +168,7 @@ def probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> Needs | 
         return "it selects no hyper-parameters, so it has no oracle; leave --oracle out"
     if bench.processes > 1 and method.consumes == "images" and "backward" in method.provides:
         return "it makes its gradients itself, which processes cannot share; leave --processes out"
-    return Needs(uses_training(method), method.consumes)
+    return Needs(uses_training(method), method.consumes, method.sees)
 
 
 def _unused(settings: RunConfig, method: AdaptedCLIP, trainee: AdaptedCLIP, bench: Bench) -> str | None:

@@ -35,7 +35,7 @@ from trainers.config.training import OptimConfig, ViewConfig
 from trainers.config.values import Condition, ConfigError, Scalar, as_declared, as_tuple, check_name, nearest
 
 # CONSUMES is the kind of input that the class of a method names: "features", "tokens" or "images".
-CASE_KEYS = ("PROTOCOL", "DATASET", "METHOD", "CONSUMES", "WRAP", "SHOTS")
+CASE_KEYS = ("PROTOCOL", "DATASET", "METHOD", "CONSUMES", "WRAP", "SHOTS", "SELECTION")
 BENCH_KEYS = {entry.name.upper() for entry in dataclasses.fields(BenchSettings)} | {
     "BACKBONE",
     "DATA",

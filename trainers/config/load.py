@@ -115,6 +115,11 @@ def load_bench(
             if listed is not None and dataset == listed.dataset:
                 own = [dataclasses.replace(run, draw=listed.draw(data.draw), split_file=listed.sha256) for run in own]
             runs += own
+    if bench.selection == "published" and not any(run.selection == "published" for run in runs):
+        raise ConfigError(
+            f"SELECTION is 'published', and no released code has constants of {', '.join(bench.datasets)} for "
+            f"{', '.join(bench.methods)} in {name}; leave it out"
+        )
     backbone = from_node(BackboneConfig, node.BACKBONE, "BACKBONE")
     checkpoint = from_node(CheckpointConfig, node.CHECKPOINT, "CHECKPOINT")
     launch = from_node(LaunchConfig, node.LAUNCH, "LAUNCH")
@@ -137,6 +142,7 @@ def _runs(
         "METHOD": method,
         "CONSUMES": method_class(method).consumes,
         "WRAP": WRAP_SIGN.join(settings.wrap),
+        "SELECTION": settings.selection,
     }
     axes = from_node(RunSettings, resolve([*recipe, *later], cell, schema))
     for key, values in (("SHOTS", axes.shots), ("SEEDS", axes.seeds)):
@@ -146,6 +152,9 @@ def _runs(
     for shots in axes.shots:
         node = resolve([*recipe, *later], {**cell, "SHOTS": shots}, schema)
         original = resolve(recipe, {**cell, "SHOTS": shots}, schema)
+        # Where nothing is published for the data set, a run is the one that would be without.
+        usual = resolve([*recipe, *later], {**cell, "SHOTS": shots, "SELECTION": "validation"}, schema)
+        has_constants = settings.selection == "published" and node != usual
         departures = _differences(
             original, node, (method, *settings.wrap, *settings.objective), settings.recipe == "paper"
         )
@@ -162,7 +171,7 @@ def _runs(
             views=from_node(ViewConfig, node.VIEWS, "VIEWS"),
             templates=data.templates or _own_templates(settings.suite, dataset),
             recipe=settings.recipe,
-            selection=settings.selection,
+            selection=settings.selection if has_constants or settings.selection == "oracle" else "validation",
             draw=data.draw,
             wrap=_with_options(settings.wrap, node, schema),
             objective=_with_options(tuple(name for name in settings.objective if name != CROSS_ENTROPY), node, schema),

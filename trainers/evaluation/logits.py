@@ -22,13 +22,19 @@ def predict(
     rows: list[Tensor] = []
     labels: list[Tensor] = []
     with method.encode_classes_once():
-        for x, y in batches:
-            with autocast(device, precision):
-                rows.append(method.logits(x.to(device, non_blocking=True)).float().cpu())
-            labels.append(y.cpu())
+        with autocast(device, precision):
+            for logits in method.logits_in_order(_inputs(batches, labels, device)):
+                rows.append(logits.float().cpu())
     if not sum(len(y) for y in labels):
         raise ValueError("there are no test images; the split's test list is empty")
     return torch.cat(rows).double().numpy(), torch.cat(labels).numpy()
+
+
+def _inputs(batches: Iterable[tuple[Tensor, Tensor]], labels: list[Tensor], device: torch.device) -> Iterator[Tensor]:
+    """The inputs of the batches on a device; their labels are put into a list on the way."""
+    for x, y in batches:
+        labels.append(y.cpu())
+        yield x.to(device, non_blocking=True)
 
 
 def evaluate(method: AdaptedCLIP, x: Tensor, labels: Tensor, precision: Precision = "fp32") -> Score:

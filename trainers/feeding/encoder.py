@@ -1,5 +1,6 @@
 """Encode every image and view once per (weights, transform, files), and keep the frozen features on disk."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,11 +11,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.preprocess import PreprocessConfig
+from adaptkit.backbone.test_views import TestViews
 from datasets_fewshot import FeatureKey, FeatureStore, FewShotDataset, Item, eval_transform, files_hash, train_transform
 from trainers.compute.precision import Precision, autocast
 from trainers.compute.seeds import seeded
 from trainers.config.training import PAPERS_MIN_AREA, ViewConfig
 from trainers.feeding.kept_pixels import KeptPixels
+from trainers.feeding.test_views import Prepares, TestViewImages
 from trainers.feeding.token_table import MOST_BYTES, TokenTable, pack, packed_width, unpack
 from trainers.feeding.views import view_seed
 
@@ -108,6 +111,40 @@ class ImageEncoder:
         """Whether the features of all test images of a data set are stored already."""
         images, ordered = self._plain(dataset, dataset.split.test)
         return self.store.has(self._key(images, ordered, 1), len(ordered))
+
+    def test_view_features(
+        self, dataset: FewShotDataset, items: Sequence[Item], views: TestViews
+    ) -> Tensor | Iterator[Tensor]:
+        """Features of test images in several views, not normalised: (N, V, D) fp32 on the CPU, encoded once and kept.
+
+        Where they would take too much space, they are encoded as they are asked for: (V, D), one image after another.
+        """
+        every = _together(dataset, items)
+        if 2 * len(every) * views.count * self.backbone.embed_dim * 4 > MOST_BYTES:
+            return (part for batch in self.encoded_views(dataset, items, views) for part in batch)
+        p = self.backbone.preprocess_cfg
+        images, ordered = self._plain(dataset, every)
+        key = dataclasses.replace(
+            self._key(images, ordered, 1), transform=f"{views.describe()}{self._pixels(p, dataset)}"
+        )
+        encoded = lambda: (part.flatten(0, 1) for part in self.encoded_views(dataset, ordered, views))  # noqa: E731
+        rows = self.store.features(key, len(ordered) * views.count, encoded)
+        places = {item.path: row for row, item in enumerate(ordered)}
+        index = torch.tensor([places[item.path] for item in items], dtype=torch.int64)
+        return rows.view(len(ordered), views.count, -1)[index].float()
+
+    @torch.no_grad()
+    def encoded_views(self, dataset: FewShotDataset, items: Sequence[Item], views: TestViews) -> Iterator[Tensor]:
+        """Features of images in several views, in order: batches (b, V, D) on the backbone's device."""
+        for pixels in self.view_pixels(dataset, items, views):
+            with autocast(self.backbone.device, self.precision):
+                flat = pixels.flatten(0, 1).to(self.backbone.device, non_blocking=True)
+                yield self.backbone.encode_image(flat).unflatten(0, pixels.shape[:2])
+
+    def view_pixels(self, dataset: FewShotDataset, items: Sequence[Item], views: TestViews) -> Iterator[Tensor]:
+        """Images in several views, in order: batches (b, V, 3, H, W)."""
+        prepares = Prepares(self.backbone.preprocess, self.backbone.preprocess_cfg)
+        return iter(self._loader(TestViewImages(dataset, items, prepares, views), max(1, ENCODE_BATCH // views.count)))
 
     def test_tokens(
         self, dataset: FewShotDataset, items: Sequence[Item], *, first_only: bool = False
@@ -213,28 +250,35 @@ class ImageEncoder:
         return TokenTable(rows.view(len(items), n_views, -1), tower.row_width)
 
     def _describe(self, images: ViewImages, n_views: int) -> str:
-        p = images.preprocess
-        kind = f"evaluation, {p.resize_mode}"
+        kind = f"evaluation, {images.preprocess.resize_mode}"
         if images.augmented:
             kind = f"{n_views} random views of {images.min_area:g} or more, seed {images.seed}"
+        return kind + self._pixels(images.preprocess, images.dataset)
+
+    def _pixels(self, p: PreprocessConfig, dataset: FewShotDataset) -> str:
+        """What else decides the features of a view, as the keys of stored features say it."""
         # On a CPU the number of threads decides the order of sums and so the last digits: each number has its entry.
         threads = f"; {torch.get_num_threads()} threads" if self.backbone.device.type == "cpu" else ""
-        pixels = f"{p.image_size} px {p.interpolation}, mean {p.mean}, std {p.std}"
-        return f"{kind}{threads}; {pixels}; {images.dataset.reading}"
+        return f"{threads}; {p.image_size} px {p.interpolation}, mean {p.mean}, std {p.std}; {dataset.reading}"
 
     @torch.no_grad()
     def _encode(self, images: ViewImages, n_views: int, encode: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
-        loader = DataLoader(
+        at_once = max(1, ENCODE_BATCH // min(n_views, VIEWS_PER_DECODE))
+        for pixels in self._loader(images, at_once, torch.cat):
+            with autocast(self.backbone.device, self.precision):
+                yield encode(pixels.to(self.backbone.device, non_blocking=True))
+
+    def _loader(
+        self, images: Dataset[Tensor], at_once: int, collate: Callable[[list[Tensor]], Tensor] = torch.stack
+    ) -> DataLoader[Tensor]:
+        return DataLoader(
             images,
-            batch_size=max(1, ENCODE_BATCH // min(n_views, VIEWS_PER_DECODE)),
+            batch_size=at_once,
             num_workers=self.workers,
-            collate_fn=torch.cat,
+            collate_fn=collate,
             pin_memory=self.backbone.device.type == "cuda",
             generator=torch.Generator().manual_seed(0),  # otherwise the loader draws a seed from the global generator
         )
-        for pixels in loader:
-            with autocast(self.backbone.device, self.precision):
-                yield encode(pixels.to(self.backbone.device, non_blocking=True))
 
 
 def _together(dataset: FewShotDataset, items: Sequence[Item]) -> Sequence[Item]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adaptkit import AdaptedCLIP, FrozenCLIP, Support
 from adaptkit.backbone.inputs import Consumes
+from adaptkit.backbone.test_views import TestViews
 from datasets_fewshot import FewShotDataset, Item
 from trainers.compute.team import Team
 from trainers.config.settings import RunConfig
@@ -39,6 +40,7 @@ class Feed(ABC):
         workers: processes that decode images.
         pixels: memory of decoded images.
         team: the processes that train one run together.
+        views: the views of each test image that the method looks at; None for the image as it is.
     """
 
     backbone: FrozenCLIP
@@ -46,6 +48,7 @@ class Feed(ABC):
     workers: int
     pixels: KeptPixels
     team: Team
+    views: TestViews | None = None
 
     @abstractmethod
     def training(self, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig) -> TrainingBatches:
@@ -55,9 +58,17 @@ class Feed(ABC):
     def together(self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int) -> Tensor:
         """All images at once: (N, V, ...), with V views of each image; V is 1 without augmentation."""
 
-    @abstractmethod
     def test(self, test: EvalSet) -> Iterator[Batch]:
-        """Batches of the test images, in order and complete."""
+        """Batches of the test images, in order and complete: (b, ...), or (b, V, ...) where views of each are wanted."""
+        return self._images_of(test) if self.views is None else self._views_of(test, self.views)
+
+    @abstractmethod
+    def _images_of(self, test: EvalSet) -> Iterator[Batch]:
+        """Batches of the test images as they are."""
+
+    @abstractmethod
+    def _views_of(self, test: EvalSet, views: TestViews) -> Iterator[Batch]:
+        """Batches of the test images in several views."""
 
     def support(
         self, method: AdaptedCLIP, dataset: FewShotDataset, items: Sequence[Item], config: RunConfig
@@ -104,6 +115,13 @@ class Feed(ABC):
         preprocess = self.backbone.preprocess_cfg
         return evaluation_batches(test.dataset, test.items, preprocess, IMAGE_EVAL_BATCH, self.workers, self.pixels)
 
+    def _shown(self, test: EvalSet, views: TestViews) -> Iterator[Batch]:
+        """Test images as pixels in several views, (b, V, 3, H, W), and their labels."""
+        start, labels = 0, labels_of(test.items)
+        for pixels in self.encoder.view_pixels(test.dataset, test.items, views):
+            yield pixels, labels[start : start + len(pixels)]
+            start += len(pixels)
+
 
 class FeaturesFeed(Feed):
     """Feed of frozen image features (B, D), which are encoded once and kept."""
@@ -117,10 +135,20 @@ class FeaturesFeed(Feed):
     def together(self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int) -> Tensor:
         return self.encoder.view_features(dataset, items, views, seed, epochs=0)  # (N, V, D)
 
-    def test(self, test: EvalSet) -> Iterator[Batch]:
+    def _images_of(self, test: EvalSet) -> Iterator[Batch]:
         labels = labels_of(test.items)
         features = self.encoder.test_features(test.dataset, test.items)
         return zip(features.split(EVAL_BATCH), labels.split(EVAL_BATCH), strict=True)
+
+    def _views_of(self, test: EvalSet, views: TestViews) -> Iterator[Batch]:
+        labels = labels_of(test.items)
+        features, at_once = self.encoder.test_view_features(test.dataset, test.items, views), 1
+        if isinstance(features, Tensor):
+            at_once = max(1, EVAL_BATCH // views.count)
+            features = iter(features.split(at_once))
+        else:
+            features = (one[None] for one in features)
+        return zip(features, labels.split(at_once), strict=True)
 
 
 @dataclass(frozen=True)
@@ -149,13 +177,17 @@ class TokensFeed(Feed):
         every = self._views(dataset, items, views, seed)
         return torch.stack([self._encode(images) for images in every])
 
-    def test(self, test: EvalSet) -> Iterator[Batch]:
+    def _images_of(self, test: EvalSet) -> Iterator[Batch]:
         rows = self.encoder.test_tokens(test.dataset, test.items, first_only=self.first_only)
         if rows is None:
             return ((self._encode(pixels), labels) for pixels, labels in self._test_images(test))
         labels = labels_of(test.items)
         index = torch.arange(len(labels)).split(TOKEN_EVAL_BATCH)
         return ((rows[part][:, 0], labels[part]) for part in index)
+
+    def _views_of(self, test: EvalSet, views: TestViews) -> Iterator[Batch]:
+        shown = self._shown(test, views)
+        return ((self._encode(x.flatten(0, 1)).unflatten(0, x.shape[:2]), labels) for x, labels in shown)
 
     def _encode(self, images: Tensor) -> Tensor:
         return self.encoder.encode_tokens(images, first_only=self.first_only)
@@ -170,8 +202,11 @@ class ImagesFeed(Feed):
     def together(self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int) -> Tensor:
         return torch.stack([images.clone() for images in self._views(dataset, items, views, seed)])  # (N, V, 3, H, W)
 
-    def test(self, test: EvalSet) -> Iterator[Batch]:
+    def _images_of(self, test: EvalSet) -> Iterator[Batch]:
         return self._test_images(test)
+
+    def _views_of(self, test: EvalSet, views: TestViews) -> Iterator[Batch]:
+        return self._shown(test, views)
 
 
 FEEDS: dict[Consumes, type[Feed]] = {"features": FeaturesFeed, "tokens": TokensFeed, "images": ImagesFeed}

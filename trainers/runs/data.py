@@ -6,6 +6,7 @@ from pathlib import Path
 
 from adaptkit import AdaptedCLIP, FrozenCLIP
 from adaptkit.contract.batches import Examples
+from adaptkit.contract.images import wanted_views
 from datasets_fewshot import FewShotDataset, Item
 from trainers.compute.precision import Precision
 from trainers.compute.team import ALONE, Team
@@ -40,7 +41,8 @@ class Bench:
 
     def feed(self, method: AdaptedCLIP) -> Feed:
         """The way from images to this method's input."""
-        feed = FEEDS[method.consumes](self.backbone, self.encoder, self.workers, self.pixels, self.team)
+        parts = (self.backbone, self.encoder, self.workers, self.pixels, self.team, wanted_views(method))
+        feed = FEEDS[method.consumes](*parts)
         return replace(feed, first_only=method.first_row_only) if isinstance(feed, TokensFeed) else feed
 
     def examples(self, dataset: FewShotDataset, items: Sequence[Item]) -> Examples:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP, ClassSet, Support, create_method
-from adaptkit.artefacts.atomic_file import replacing, write_text
+from adaptkit.artefacts.atomic_file import Json, replacing, write_text
 from adaptkit.contract.architecture import Architecture
 from adaptkit.contract.creation import trained_by
 from adaptkit.contract.objective import Trained
@@ -55,14 +56,14 @@ def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = Non
                 _tune(method, run, bench)
         run_classes = method.classes  # before tests give it others
         learnt, trainable = method.learnt_state(), sum(p.numel() for p in method.learnt_parameters().values())
-        scores = tuple(_test(method, test, bench, clock) for test in run.task.tests)
+        scores = tuple(_test(method, test, bench, clock, run.config.seed) for test in run.task.tests)
     learnt |= sentences_state(run_classes)
     if learnt:
         _save(learnt, run.folder / LEARNT_FILE)
     (run.folder / LAST_GOOD_FILE).unlink(missing_ok=True)
     if architecture is not None:
         write_text(run.folder / ARCHITECTURE_FILE, architecture.to_json())
-    record = _record(run, bench, trainable, log, scores, clock, architecture)
+    record = _record(run, bench, trainable, log, scores, clock, architecture, test_time_facts(method, run, clock))
     write_record(record, run.folder)
     discard_checkpoints(run.folder)
     return record
@@ -161,14 +162,38 @@ def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
         temporary.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
 
 
-def _test(method: AdaptedCLIP, test: EvalSet, bench: Bench, clock: Clock) -> TestScore:
+def _test(method: AdaptedCLIP, test: EvalSet, bench: Bench, clock: Clock, seed: int) -> TestScore:
+    order = stream_order(len(test.items), seed) if method.sees == "online" else None
+    shown = test if order is None else replace(test, items=tuple(test.items[place] for place in order.tolist()))
     with clock.phase("encode"):
-        batches = bench.feed(method).test(test)
+        batches = bench.feed(method).test(shown)
     with clock.phase("test"):
         keeps_classes = set_classes(method, test)
         logits, labels = predict(method, batches, bench.precision)
+        if order is not None:
+            places = order.argsort().numpy()
+            logits, labels = logits[places], labels[places]
         result = score(logits[:, list(test.learnt_labels)] if keeps_classes else logits, labels)
     return test_score(test.name, result, test.classnames, items_hash(test.items))
+
+
+def stream_order(count: int, seed: int) -> Tensor:
+    """The order in which test images come as a stream, as a permutation (N,)."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(derived_seed("stream", seed, count)))
+
+
+def test_time_facts(method: AdaptedCLIP, run: Run, clock: Clock) -> dict[str, Json] | None:
+    """What a method saw of the unlabelled test images, and how long one of them took; None where it sees none."""
+    if method.sees is None:
+        return None
+    views, images = method.test_views, sum(len(test.items) for test in run.task.tests)
+    return {
+        "sees": method.sees,
+        "order_seed": run.config.seed if method.sees == "online" else None,
+        "views": 1 if views is None else views.count,
+        "views_in_words": "test image" if views is None else views.describe(),
+        "seconds_per_image": round(clock.seconds.get("test", 0.0) / max(1, images), 6),
+    }
 
 
 def set_classes(method: AdaptedCLIP, test: EvalSet) -> bool:
@@ -189,6 +214,7 @@ def _record(
     scores: tuple[TestScore, ...],
     clock: Clock,
     architecture: Architecture | None,
+    test_time: dict[str, Json] | None,
 ) -> ResultRecord:
     config = run.config
     return ResultRecord(
@@ -200,8 +226,8 @@ def _record(
         dataset=config.dataset,
         method=config.method,
         shots=config.shots if run.uses_training else 0,
-        seed=config.seed if run.uses_training else 0,
-        deterministic=not run.uses_training,
+        seed=config.seed if run.uses_seed else 0,
+        deterministic=not run.uses_seed,
         backbone=bench.backbone.name,
         pretrained=bench.pretrained,
         scores=scores,
@@ -219,4 +245,5 @@ def _record(
         notes=notes_of(run, bench.start_of(config)),
         architecture=None if architecture is None else json.loads(architecture.to_json()),
         metric=get_protocol(config.protocol).metric,
+        test_time=test_time,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adaptkit import AdaptedCLIP
 from adaptkit.artefacts.atomic_file import Json
-from adaptkit.contract.method import Consumes
+from adaptkit.contract.method import Consumes, Sees
 from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
 from datasets_fewshot.splits.draws import LISTED
 from trainers.config.settings import OWN_SUITE, DataclassInstance, RunConfig
@@ -16,6 +16,11 @@ from trainers.runs.data import Bench
 from trainers.runs.records import run_folder, run_id
 from trainers.runs.start import Start
 
+SEEN: dict[Sees, str] = {
+    "episodic": "one at a time",
+    "online": "one after another in an order drawn by the seed",
+    "transductive": "all of a test at once, so its numbers stand apart from those of methods that see one image alone",
+}
 # The usual draw; a run with another draw names it and is a different run.
 PROTOCOL_DRAW = "coop"
 
@@ -33,6 +38,12 @@ class Run:
     folder: Path
     consumes: Consumes  # Kind of input of its method.
     processes: int = 1  # Number of processes that train it together.
+    sees: Sees | None = None  # What its method learns from of unlabelled test images.
+
+    @property
+    def uses_seed(self) -> bool:
+        """Whether runs of other seeds are other runs: other shots, or another order of the test images."""
+        return self.uses_training or self.sees == "online"
 
     @property
     def run_id(self) -> str:
@@ -45,6 +56,7 @@ class Needs:
 
     training: bool  # True if training images matter to it.
     consumes: Consumes  # Kind of input: features, rows or images.
+    sees: Sees | None = None  # What it learns from of unlabelled test images.
 
 
 def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Needs, bench: Bench) -> Run:
@@ -69,6 +81,8 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
     processes = bench.processes if needs.training and needs.consumes == "images" else 1
     if processes > 1:  # Dropout and last digits differ then.
         identity["processes"] = processes
+    if needs.sees == "online":  # The seed of the order in which the test images come.
+        identity["seed"] = config.seed
     if needs.training:
         identity |= {
             "train": _fingerprint(task.train, task.classnames),
@@ -90,6 +104,8 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
             identity["split_file"] = config.split_file
         if (start := bench.start_of(config)) is not None:
             identity["start"] = start.sha256
+    if config.selection == "published":
+        identity["selection"] = "published"
     if bench.suite == OWN_SUITE:  # File names do not tell folders of images apart.
         identity["files"] = [
             files_hash(data.image_root, [*data.split.train, *data.split.val, *data.split.test])
@@ -98,7 +114,7 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
     # The identity as a record stores it.
     identity = json.loads(json.dumps(identity))
     folder = run_folder(bench.out, identity)
-    return Run(config, dataset, task, needs.training, identity, folder, needs.consumes, processes)
+    return Run(config, dataset, task, needs.training, identity, folder, needs.consumes, processes, needs.sees)
 
 
 def said(options: DataclassInstance) -> dict[str, Json]:
@@ -142,6 +158,13 @@ def notes_of(run: Run, start: Start | None = None) -> tuple[str, ...]:
         notes += [f"{test.name}: {note}" for note in test.dataset.notes if note not in run.dataset.notes]
         if len(test.classnames) == 1:
             notes.append(f"{test.name}: {test.classnames[0]!r} is the only class, so its accuracy is 100 % by form")
+    if run.sees is not None:
+        notes.append(f"{run.sees}: adapts to unlabelled test images, {SEEN[run.sees]}")
+    if config.selection == "published":
+        notes.append(
+            "published: constants of this data set as the released code has them, which were chosen with its test "
+            "images in sight as far as the code shows"
+        )
     if not run.uses_training:
         return tuple(notes)
     if config.selection == "oracle":

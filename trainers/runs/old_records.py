@@ -1,14 +1,21 @@
 """Records of earlier versions, as this one reads them. docs/records.md says what changed from each to the next."""
 
-OLD_VERSIONS = (1, 2)
+OLD_VERSIONS = (1, 2, 3)
 METRICS = ("accuracy", "ece", "nll")  # that stood beside the other fields of a score up to version 2
 
 
-def as_version_3(content: dict) -> dict:
-    """The content of a record of any version, in the form of version 3; a later one is left as it is."""
+def as_version_4(content: dict) -> dict:
+    """The content of a record of any version, in the form of version 4; a later one is left as it is."""
     if content["schema_version"] == 1:
         content = _as_version_2(content)
-    return _from_version_2(content) if content["schema_version"] == 2 else content
+    if content["schema_version"] == 2:
+        content = _from_version_2(content)
+    return _from_version_3(content) if content["schema_version"] == 3 else content
+
+
+def _from_version_3(content: dict) -> dict:
+    """Version 3 knows no method that adapts to test images."""
+    return {**content, "schema_version": 4, "test_time": None}
 
 
 def _as_version_2(content: dict) -> dict:

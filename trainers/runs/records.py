@@ -19,9 +19,9 @@ from adaptkit.regular_file import read_json, shortened
 from trainers.evaluation.scoring import Bools, ConfidenceBin, Score
 from trainers.labels import WRAP_SIGN
 from trainers.runs.checksums import ChecksumError, take_checksums, with_checksums
-from trainers.runs.old_records import OLD_VERSIONS, as_version_3
+from trainers.runs.old_records import OLD_VERSIONS, as_version_4
 
-SCHEMA_VERSION = 3  # docs/records.md has every version
+SCHEMA_VERSION = 4  # docs/records.md has every version
 # Enters every run's id. Raise it with any change to the code that changes what a run computes.
 RESULTS_VERSION = 1
 RECORD_FILE = "record.json"
@@ -102,11 +102,23 @@ class ResultRecord:
     notes: tuple[str, ...]
     architecture: dict[str, Json] | None = None  # which blocks were skipped, as architecture.json says it
     metric: str = "accuracy"  # the main one of every test, as the protocol has it
+    test_time: dict[str, Json] | None = None  # what was seen of unlabelled test images; None where nothing was
 
     @property
     def label(self) -> str:
         """The method with its wrappers: "coop", "coop+das"."""
         return method_label(self.identity)
+
+    @property
+    def sees(self) -> str | None:
+        """What the method learnt from of unlabelled test images: "episodic", "online" or "transductive"."""
+        return None if self.test_time is None else str(self.test_time["sees"])
+
+    @property
+    def stamps(self) -> tuple[str, ...]:
+        """Words that set its numbers apart from those of others wherever they stand: `sees`, "oracle", "published"."""
+        selection = self.identity.get("selection")
+        return (*([self.sees] if self.sees else []), *([str(selection)] if selection else []))
 
     def score(self, name: str) -> TestScore:
         """The score of that name."""
@@ -188,7 +200,7 @@ def read_record(folder: Path) -> ResultRecord:
         if version not in (*OLD_VERSIONS, SCHEMA_VERSION):
             raise RecordError(f"{path} has schema {version}; this version reads 1 to {SCHEMA_VERSION}")
         take_checksums(content, path)
-        record = _record_from_json(as_version_3(content))
+        record = _record_from_json(as_version_4(content))
         matches = record.run_id == run_id(record.identity)
     except RecordError:
         raise

@@ -67,6 +67,7 @@ def by_label(records: Sequence[ResultRecord], tell_shots: bool = True) -> dict[s
         for record in own:
             label = method + (f", {spell_shots(record.shots)}" if many_shots else "")
             label += f" #{settings_hash(record)}" if many_settings else ""
+            label += f" ({', '.join(record.stamps)})" if record.stamps else ""
             labelled.setdefault(label, []).append(record)
     return labelled
 
