@@ -51,7 +51,7 @@ def _equalize(image: Image.Image, share: float, random: np.random.Generator) -> 
 
 
 def _posterize(image: Image.Image, share: float, random: np.random.Generator) -> Image.Image:
-    return ImageOps.posterize(image, 4 - int(share * 4))
+    return ImageOps.posterize(image, max(1, 4 - int(share * 4)))
 
 
 def _solarize(image: Image.Image, share: float, random: np.random.Generator) -> Image.Image:

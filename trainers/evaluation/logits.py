@@ -21,10 +21,9 @@ def predict(
     method.eval()
     rows: list[Tensor] = []
     labels: list[Tensor] = []
-    with method.encode_classes_once():
-        with autocast(device, precision):
-            for logits in method.logits_in_order(_inputs(batches, labels, device)):
-                rows.append(logits.float().cpu())
+    with method.encode_classes_once(), autocast(device, precision):
+        for logits in method.logits_in_order(_inputs(batches, labels, device)):
+            rows.append(logits.float().cpu())
     if not sum(len(y) for y in labels):
         raise ValueError("there are no test images; the split's test list is empty")
     return torch.cat(rows).double().numpy(), torch.cat(labels).numpy()

@@ -122,12 +122,13 @@ class ImageEncoder:
         every = _together(dataset, items)
         if 2 * len(every) * views.count * self.backbone.embed_dim * 4 > MOST_BYTES:
             return (part for batch in self.encoded_views(dataset, items, views) for part in batch)
-        p = self.backbone.preprocess_cfg
         images, ordered = self._plain(dataset, every)
-        key = dataclasses.replace(
-            self._key(images, ordered, 1), transform=f"{views.describe()}{self._pixels(p, dataset)}"
-        )
-        encoded = lambda: (part.flatten(0, 1) for part in self.encoded_views(dataset, ordered, views))  # noqa: E731
+        transform = views.describe() + self._pixels(images.preprocess, dataset)
+        key = dataclasses.replace(self._key(images, ordered, 1), transform=transform)
+
+        def encoded() -> Iterator[Tensor]:
+            return (part.flatten(0, 1) for part in self.encoded_views(dataset, ordered, views))
+
         rows = self.store.features(key, len(ordered) * views.count, encoded)
         places = {item.path: row for row, item in enumerate(ordered)}
         index = torch.tensor([places[item.path] for item in items], dtype=torch.int64)

@@ -59,7 +59,7 @@ class Feed(ABC):
         """All images at once: (N, V, ...), with V views of each image; V is 1 without augmentation."""
 
     def test(self, test: EvalSet) -> Iterator[Batch]:
-        """Batches of the test images, in order and complete: (b, ...), or (b, V, ...) where views of each are wanted."""
+        """Batches of the test images, in order and complete: (b, ...), or (b, V, ...) where views are wanted."""
         return self._images_of(test) if self.views is None else self._views_of(test, self.views)
 
     @abstractmethod

@@ -131,6 +131,16 @@ def test_cocoop_s_evaluation_costs_a_twentieth_with_cached_features(backbone):
     assert plain >= 6.9 * (ours + flops(lambda: backbone.encode_image(torch.randn(1, 3, 224, 224))))
 
 
+def test_an_image_of_tpt_costs_a_twenty_eighth_on_the_text_side(backbone):
+    """The plain path runs 77 positions forwards and backwards at the first prompt, and forwards at the tuned one."""
+    method = create_method("tpt", backbone, NAMES[::10]).eval()
+    plain = plain_text_step(100, n_ctx=4) + flops(plain_text(100, n_ctx=4, depth=1))
+    views = torch.randn(1, 64, 512)
+    with torch.no_grad(), method.encode_classes_once():
+        ours = flops(lambda: method.logits(views))
+    assert plain >= 28 * ours
+
+
 def test_maple_costs_a_third(backbone):
     method = create_method("maple", backbone, NAMES[::20])
     plain = plain_text_step(50, n_ctx=2, depth=9) + plain_image_step(4, n_ctx=2, depth=9)
