@@ -12,6 +12,7 @@ from datasets_fewshot.paper_format.facts import draw_differences, facts
 from datasets_fewshot.paper_format.few_shot_list import listed_notes, with_tests_of
 from datasets_fewshot.paper_format.layouts import Layout, Place, describe_layouts, find_places
 from datasets_fewshot.paper_format.near_misses import near_misses
+from datasets_fewshot.splits.few_shot_lines import is_lines, placed, read_lines
 from datasets_fewshot.splits.found_files import find_files
 from datasets_fewshot.splits.split_files import read_split
 from datasets_fewshot.splits.validation import SplitError, UnreadableSplitError, check_split
@@ -22,6 +23,18 @@ DRIVE = "https://drive.google.com/file/d/"
 
 class DatasetNotFoundError(FileNotFoundError):
     """The files of a data set are in none of the known places; the message lists them."""
+
+
+# A repository of the hub that holds the images of all data sets of the papers but ImageNet as zip files, each with its
+# split file. It is maintained by the authors of PromptKD (arXiv:2403.02781).
+HUB_COPY = "https://huggingface.co/zhengli97/prompt_learning_dataset"
+
+
+def also(paper: "PaperDataset") -> str:
+    """Where else the images lie together with the papers' split file; "" for ImageNet and its variants."""
+    if paper.name.startswith("imagenet"):
+        return ""
+    return f", or together with its split file from {HUB_COPY} (hf download zhengli97/prompt_learning_dataset)"
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,7 @@ class PaperDataset:
             hints = "".join(f"\n{hint}" for hint in near_misses(root, self.layouts, self.title))
             raise DatasetNotFoundError(
                 f"found no {self.title} below {str(root)!r}; looked for\n{describe_layouts(root, self.layouts)}."
-                f"{hints}\nGet it from {self.source}"
+                f"{hints}\nGet it from {self.source}{also(self)}"
             )
         return places[0]
 
@@ -123,11 +136,13 @@ class PaperDataset:
 
     def _listed(self, file: Path, place: Place) -> Lists:
         """The lists of a user's file; where it lists no test images, as a few-shot draw, those of the data set."""
-        listed = read_split(file)
+        listed = read_lines(file) if is_lines(file) else read_split(file)
         if listed.test:
             moved = find_files(listed, place.image_root, str(file))
             return Lists(listed, f"split file {file}", self._differences(listed), moved)
         own = self.read_lists(place)
+        if is_lines(file):
+            listed = placed(listed, own.split.train, str(file))
         split = with_tests_of(listed, own.split, str(file))
         moved = find_files(Split(split.train, split.val, ()), place.image_root, str(file))
         notes = listed_notes(self.name, split, self.layouts[0].images, file.name)
@@ -153,8 +168,8 @@ class PaperDataset:
         looked = ",\n".join(f"  {path}" for path in self._split_places(place))
         return (
             f"{self.title} is in {str(place.folder)!r}, but the papers' split file {self.split_file} is not{reason}; "
-            f"looked for\n{looked}.\nGet it from {self.split_link} and put it in the first place, or ask for a split "
-            "by the papers' rule, which has other images: --split fallback"
+            f"looked for\n{looked}.\nGet it from {self.split_link}, or with all images from {HUB_COPY}, and put "
+            "it in the first place, or ask for a split by the papers' rule, which has other images: --split fallback"
         )
 
     def _differences(self, split: Split) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The few-shot draws of the released codes, by name; the same seed gives different images in each draw."""
+"""The few-shot draws of the released codes, by name, and uneven ones; a seed gives different images in each draw."""
 
 import random
 from collections.abc import Callable
@@ -62,8 +62,31 @@ def _choose(items: tuple[Item, ...], shots: int, rng: np.random.RandomState) -> 
     return tuple(drawn)
 
 
+def draw_long_tailed(split: Split, shots: int, seed: int) -> Split:
+    """Uneven shots: `shots` images of one class down to a single one of the last, falling exponentially.
+
+    The class of rank r of C, in an order drawn by the seed, has shots^(1 - r / (C - 1)) images, rounded, as the long
+    tails of Cui et al., "Class-Balanced Loss", arXiv:1901.05555, with an imbalance of `shots`. Of validation images a
+    class has as many, and no more than the papers' 4.
+    """
+    rng = random.Random(seed)
+    groups = group_by_label(split.train)
+    ranked = sorted(groups)
+    rng.shuffle(ranked)
+    last = max(1, len(ranked) - 1)
+    counts = {label: max(1, round(shots ** (1 - rank / last))) for rank, label in enumerate(ranked)}
+    train = [item for label, group in groups.items() for item in rng.sample(group, min(len(group), counts[label]))]
+    val = []
+    for label, group in group_by_label(split.val).items():
+        val += rng.sample(group, min(len(group), counts.get(label, 1), MAX_VAL_SHOTS))
+    return Split(tuple(train), tuple(val), split.test)
+
+
+LONG_TAILED = "long_tailed"
+
 DRAWS: dict[str, Draw] = {
     "coop": draw_few_shot,
+    LONG_TAILED: draw_long_tailed,
     "tip_adapter": draw_tip_adapter,
     "clip_lora": draw_clip_lora,
     "linear_probe": draw_linear_probe,
@@ -91,7 +114,7 @@ def list_draws() -> list[str]:
 
 
 def draw(name: str, split: Split, shots: int, seed: int) -> Split:
-    """Draw `shots` training images per class, as the named released code does.
+    """Draw `shots` training images per class, as the named released code does, or at most so many: "long_tailed".
 
     Raises:
         ValueError: if there is no draw of that name, or `shots` is less than 1.

@@ -53,6 +53,11 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="let methods choose hyper-parameters on the test images, as some released code does; records say so",
     )
     chosen.add_argument(
+        "--validation-free",
+        action="store_true",
+        help="one recipe for all data sets, and no validation images for methods that would choose hyper-parameters",
+    )
+    chosen.add_argument(
         "--published",
         action="store_true",
         help="take constants of single data sets as released code has them, chosen with test images in sight as far "
@@ -165,9 +170,14 @@ def bench_settings(args: argparse.Namespace) -> dict[str, object]:
         "DATA.VAL_AS_TEST": args.val_as_test or None,
         "DATA.TEMPLATES": args.template,
         "RECIPE": args.recipe,
-        "SELECTION": "oracle" if args.oracle else "published" if args.published else None,
+        "SELECTION": selection_of(args),
     }
     return {**{key: value for key, value in given.items() if value is not None}, **das.bench_settings(args)}
+
+
+def selection_of(args: argparse.Namespace) -> str | None:
+    """How hyper-parameters are chosen, as the flags say; None for the usual way."""
+    return next((name for name in ("oracle", "validation_free", "published") if getattr(args, name)), None)
 
 
 def own_paths(written: str) -> list[str]:

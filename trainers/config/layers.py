@@ -83,6 +83,10 @@ class Layer:
         cases = tuple(dataclasses.replace(case, then=_only(case.then, kept)) for case in self.cases)
         return Layer(_only(self.node, kept), cases)
 
+    def for_all_datasets(self) -> "Layer":
+        """What it says whatever the data set is."""
+        return dataclasses.replace(self, cases=tuple(case for case in self.cases if "DATASET" not in case.when))
+
     def of_bench(self, keys: Sequence[str]) -> "Layer":
         """These keys of it alone, without cases."""
         return Layer(_only(self.node, set(keys)))

@@ -7,6 +7,7 @@ from hashlib import sha256
 from adaptkit.regular_file import read_bytes, user_path
 from datasets_fewshot import read_split
 from datasets_fewshot.splits.draws import LISTED
+from datasets_fewshot.splits.few_shot_lines import is_lines, read_lines
 from datasets_fewshot.splits.split_files import SPLIT_FILE, read_dataset_name
 from trainers.config.settings import DataConfig
 from trainers.config.values import ConfigError
@@ -39,7 +40,8 @@ def listed_split(data: DataConfig, datasets: Sequence[str]) -> ListedSplit | Non
     assert data.split is not None
     path = user_path(data.split, "split file")
     content = sha256(read_bytes(path, SPLIT_FILE)).hexdigest()
-    split, name = read_split(path), read_dataset_name(path)
+    lines = is_lines(path)
+    split, name = (read_lines(path), "") if lines else (read_split(path), read_dataset_name(path))
     if not name and len(datasets) > 1:
         raise ConfigError(
             f"DATA.SPLIT: {data.split} does not say which data set it is of, and there are {len(datasets)}; name one "

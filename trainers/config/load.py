@@ -107,6 +107,8 @@ def load_bench(
         ]
         for method in methods
     }
+    if bench.selection == "validation_free":
+        recipes = {method: [layer.for_all_datasets() for layer in own] for method, own in recipes.items()}
     listed = listed_split(data, bench.datasets)
     runs: list[RunConfig] = []
     for dataset in bench.datasets:
@@ -171,7 +173,7 @@ def _runs(
             views=from_node(ViewConfig, node.VIEWS, "VIEWS"),
             templates=data.templates or _own_templates(settings.suite, dataset),
             recipe=settings.recipe,
-            selection=settings.selection if has_constants or settings.selection == "oracle" else "validation",
+            selection=settings.selection if has_constants or settings.selection != "published" else "validation",
             draw=data.draw,
             wrap=_with_options(settings.wrap, node, schema),
             objective=_with_options(tuple(name for name in settings.objective if name != CROSS_ENTROPY), node, schema),

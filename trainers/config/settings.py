@@ -12,7 +12,7 @@ EVERY_METHOD = "all"  # in METHODS: every method that can take part
 OWN_SUITE = "own"  # the suite of data sets that `DATA.OWN` names
 
 Recipe = Literal["default", "paper"]
-Selection = Literal["validation", "oracle", "published"]
+Selection = Literal["validation", "validation_free", "oracle", "published"]
 
 
 class DataclassInstance(Protocol):
@@ -147,8 +147,9 @@ class BenchSettings:
     )
     selection: Selection = option(
         "validation",
-        'Methods choose hyper-parameters on validation images; "oracle" lets them use the test images, and "published" '
-        "takes constants of single data sets as released code has them; records and tables say so.",
+        'Methods choose hyper-parameters on validation images; "validation_free" gives them none and one recipe for '
+        'all data sets, "oracle" lets them use the test images, and "published" takes constants of single data sets '
+        "as released code has them; records and tables say so.",
     )
     device: str = option(
         "auto", 'The device of torch; "auto" takes the first CUDA device if there is one.', filled=True

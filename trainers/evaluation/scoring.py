@@ -39,6 +39,12 @@ class Score:
     per_class: tuple[float, ...]  # Accuracies in percent, C of them; NaN for a class without test images.
     bins: tuple[ConfidenceBin, ...]  # 15 bins by rising confidence.
     hits: Bools  # (N,), True for a right answer, in the order of the items.
+    is_uneven: bool = False  # Classes have different numbers of images.
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean of the accuracies of the classes that have images, in percent: each class counts alike."""
+        return float(np.nanmean(self.per_class))
 
 
 def score(logits: Floats, labels: Ints) -> Score:
@@ -64,6 +70,7 @@ def score(logits: Floats, labels: Ints) -> Score:
         per_class=per_class_accuracy(hits, labels, logits.shape[1]),
         bins=bins,
         hits=hits,
+        is_uneven=len(set(np.bincount(labels, minlength=logits.shape[1]).tolist())) > 1,
     )
 
 

@@ -9,7 +9,7 @@ from adaptkit import AdaptedCLIP
 from adaptkit.artefacts.atomic_file import Json
 from adaptkit.contract.method import Consumes, Sees
 from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
-from datasets_fewshot.splits.draws import LISTED
+from datasets_fewshot.splits.draws import LISTED, LONG_TAILED
 from trainers.config.settings import OWN_SUITE, DataclassInstance, RunConfig
 from trainers.protocols.task import Task
 from trainers.runs.data import Bench
@@ -96,7 +96,7 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
         if config.objective:  # Where none is named, a method's own loss is minimised, and an identity says nothing.
             identity["objective"] = [[name, said(options)] for name, options in config.objective]
         for key in ("recipe", "selection"):
-            if getattr(config, key) in ("paper", "oracle"):
+            if getattr(config, key) in ("paper", "oracle", "validation_free"):
                 identity[key] = getattr(config, key)
         if config.draw != PROTOCOL_DRAW:
             identity["draw"] = config.draw
@@ -169,8 +169,14 @@ def notes_of(run: Run, start: Start | None = None) -> tuple[str, ...]:
         return tuple(notes)
     if config.selection == "oracle":
         notes.append("oracle: hyper-parameters were selected on the test images")
+    elif config.selection == "validation_free":
+        notes.append("validation-free: one recipe for all data sets, and no validation image was seen")
     if config.draw == LISTED:
         notes.append("every seed learns from the same listed images")
+    elif config.draw == LONG_TAILED:
+        notes.append(
+            f"long-tailed shots, from {config.shots} of one class down to 1, in an order of classes by the seed"
+        )
     elif config.draw != PROTOCOL_DRAW:
         notes.append(f"few-shot draw of {config.draw}'s code, which has other images than CoOp's")
     if start is not None:

@@ -29,6 +29,7 @@ LEARNT_FILE = "learnt.safetensors"
 ARCHITECTURE_FILE = "architecture.json"  # of a run that skips blocks
 LAST_GOOD_FILE = "last_good.safetensors"  # of a training that diverged
 
+BALANCED = "balanced_accuracy"  # a metric of tests whose classes have different numbers of images
 DEPARTURE_MARK = " (recipe: "
 MAX_RECORD_BYTES = 2**28  # 256 MiB; a record of ImageNet-21k's classes has some 2 MB
 
@@ -44,7 +45,7 @@ class TestScore:
     __test__ = False  # not a test case, whatever pytest makes of the name
 
     name: str  # "base", "new", "all", or a data set or domain
-    metrics: dict[str, float]  # of classification "accuracy" and "ece" in percent, "nll" in nats
+    metrics: dict[str, float]  # of classification "accuracy", "balanced_accuracy", "ece" in percent, "nll" in nats
     total: int  # test images, or queries
     items_hash: str  # of the test items
     correct: int | None = None
@@ -118,7 +119,7 @@ class ResultRecord:
     def stamps(self) -> tuple[str, ...]:
         """Words that set its numbers apart from those of others wherever they stand: `sees`, "oracle", "published"."""
         selection = self.identity.get("selection")
-        return (*([self.sees] if self.sees else []), *([str(selection)] if selection else []))
+        return (*([self.sees] if self.sees else []), *([str(selection).replace("_", "-")] if selection else []))
 
     def score(self, name: str) -> TestScore:
         """The score of that name."""
@@ -159,9 +160,10 @@ def run_folder(out: Path, identity: Mapping[str, Json]) -> Path:
 
 def test_score(name: str, score: Score, classnames: tuple[str, ...], items_hash: str) -> TestScore:
     """A score of classification in the form that a record keeps."""
+    balanced = {BALANCED: score.balanced_accuracy} if score.is_uneven else {}
     return TestScore(
         name=name,
-        metrics={"accuracy": score.accuracy, "ece": score.ece, "nll": score.nll},
+        metrics={"accuracy": score.accuracy, "ece": score.ece, "nll": score.nll} | balanced,
         total=score.total,
         items_hash=items_hash,
         correct=score.correct,

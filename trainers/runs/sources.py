@@ -63,7 +63,7 @@ def make_task(run: RunConfig, sources: Sources) -> Task:
     dataset, targets = sources.datasets[run.dataset], sources.targets.get(run.dataset, NO_TARGETS)
     task = get_protocol(run.protocol).make_task(dataset, run.shots, run.seed, run.draw, targets)
     check_task(task, dataset, run.protocol)
-    return task
+    return replace(task, val=()) if run.selection == "validation_free" else task
 
 
 def _load(data: DataConfig, names: tuple[str, ...], name: str, **options: str) -> FewShotDataset:

@@ -12,7 +12,7 @@ from statistics import fmean, pstdev, stdev
 import numpy as np
 
 from trainers.evaluation.scoring import harmonic_mean
-from trainers.runs.records import ResultRecord, run_id
+from trainers.runs.records import BALANCED, ResultRecord, run_id
 
 BASELINE = "zero_shot"
 
@@ -110,11 +110,24 @@ def average_cell(
     per_dataset: Mapping[str, Sequence[ResultRecord]], datasets: Sequence[str], *tests: str
 ) -> Cell | None:
     """Mean over all the data sets and tests, spread over seeds; None unless every data set has the same seeds."""
-    values = [{r.seed: _mean(r, tests) for r in per_dataset.get(name, ())} for name in datasets]
+    return _over_datasets([{r.seed: _mean(r, tests) for r in per_dataset.get(name, ())} for name in datasets])
+
+
+def _over_datasets(values: Sequence[Mapping[int, float]]) -> Cell | None:
+    """The mean over data sets of numbers by seed; None unless every data set has the same seeds."""
     seeds = set(values[0]) if values else set()
     if not seeds or any(set(own) != seeds for own in values):
         return None
     return _cell({seed: fmean(own[seed] for own in values) for seed in seeds})
+
+
+def balanced_cell(per_dataset: Mapping[str, Sequence[ResultRecord]], datasets: Sequence[str], test: str) -> Cell | None:
+    """Balanced accuracy as `average_cell` has accuracy; where a test's classes are even, both are the same."""
+    values = [
+        {r.seed: r.score(test).metrics.get(BALANCED, r.score(test).accuracy) for r in per_dataset.get(name, ())}
+        for name in datasets
+    ]
+    return _over_datasets(values)
 
 
 def harmonic_cell(base: Cell | None, new: Cell | None) -> float | None:

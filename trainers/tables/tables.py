@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import Literal
 
 from trainers.protocols.registry import EvalProtocol, get_protocol
-from trainers.runs.records import ResultRecord
-from trainers.tables.aggregate import BASELINE, by_label, pooled_difference
+from trainers.runs.records import BALANCED, ResultRecord
+from trainers.tables.aggregate import BASELINE, balanced_cell, by_dataset, by_label, pooled_difference
 from trainers.tables.formats import MISSING, Table
 from trainers.tables.layouts import (
     common_tests,
+    format_cell,
     table_by_domains,
     table_by_shots,
     table_by_tests,
@@ -54,9 +55,13 @@ def _tables_of(
         from_source = table_from_source if layout == "terminal" else wide_table_from_source
         return [from_source(protocol, [r for r in group if r.dataset == source], source) for source in datasets]
     if protocol.layout == "domains":
-        return [table_by_domains(protocol, group, datasets), *pooled_table(protocol, group, common_tests(group))]
+        tests = common_tests(group)
+        by_domains = table_by_domains(protocol, group, datasets)
+        return [by_domains, *balanced_table(protocol, group, tests), *pooled_table(protocol, group, tests)]
     table = table_by_shots if protocol.layout == "shots" else table_by_tests
-    return [table(protocol, group, datasets), *pooled_table(protocol, group, tuple(protocol.tests))]
+    tests = tuple(protocol.tests)
+    more = (*balanced_table(protocol, group, tests), *pooled_table(protocol, group, tests))
+    return [table(protocol, group, datasets), *more]
 
 
 def groups(records: Iterable[ResultRecord]) -> list[list[ResultRecord]]:
@@ -67,6 +72,24 @@ def groups(records: Iterable[ResultRecord]) -> list[list[ResultRecord]]:
         key = (record.protocol, record.suite, record.backbone, weights, precision)
         grouped.setdefault(key, []).append(record)
     return list(grouped.values())
+
+
+def balanced_table(protocol: EvalProtocol, records: Sequence[ResultRecord], tests: Sequence[str]) -> list[Table]:
+    """Balanced accuracy, the mean over classes, where test images are uneven; none where every test is even."""
+    uneven = sorted({r.dataset for r in records if any(BALANCED in r.score(test).metrics for test in tests)})
+    rows: list[tuple[str, ...]] = []
+    for label, own in by_label(records, tell_shots=False).items():
+        for shots in sorted({record.shots for record in own}):
+            here = by_dataset([record for record in own if record.shots == shots and record.dataset in uneven])
+            cells = [balanced_cell(here, uneven, test) for test in tests]
+            rows.append((label, str(shots), *map(format_cell, cells)))
+    headers = ("method", "shots", *map(protocol.label, tests))
+    note = (
+        f"accuracy of each class, averaged over classes, in percent; mean of the {len(uneven)} data sets whose classes "
+        f"have different numbers of test images: {', '.join(uneven)}"
+    )
+    heading = title("Balanced accuracy", records)
+    return [Table(heading, headers, tuple(rows), (note,))] if uneven else []
 
 
 def pooled_table(protocol: EvalProtocol, records: Sequence[ResultRecord], tests: Sequence[str]) -> list[Table]:

@@ -126,7 +126,7 @@ def test_every_draw_refuses_zero_shots(name):
         draw(name, make_split([(3, 1, 1)] * 2), 0, 1)
 
 
-@pytest.mark.parametrize("name", list_draws())
+@pytest.mark.parametrize("name", [name for name in list_draws() if name != "long_tailed"])
 def test_every_draw_gives_its_shots(name):
     drawn = draw(name, make_split([(9, 5, 1)] * 3), 4, 1)
     assert [sum(item.label == label for item in drawn.train) for label in range(3)] == [4, 4, 4]

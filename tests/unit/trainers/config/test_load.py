@@ -279,3 +279,28 @@ def test_a_method_without_a_file_has_its_defaults(monkeypatch):
     register_method("new_method", CoOpConfig)(CoOp)
     config = load_bench(overrides=["METHODS", "[new_method]", "DATASETS", "[emoji_food]"])
     assert config.runs[0].options == CoOpConfig()
+
+
+def test_published_constants_are_asked_for_and_stand_apart(tmp_path):
+    """Where a recipe has some for a data set, runs say so; a run on another data set is the usual one."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("WHEN: [{SELECTION: published, DATASET: icons, THEN: {CLIP_ADAPTER: {ALPHA: 0.7}}}]")
+    asked = ["METHODS", "[clip_adapter]", "DATASETS", "[icons, emoji_subgroups]", "SHOTS", "[4]", "SEEDS", "[1]"]
+    plain = load_bench(str(file), asked)
+    own = load_bench(str(file), [*asked, "SELECTION", "published"])
+    assert [run.selection for run in plain.runs] == ["validation"] * 2
+    assert [(run.dataset, run.selection, run.options.alpha) for run in own.runs] == [
+        ("icons", "published", 0.7),
+        ("emoji_subgroups", "validation", plain.runs[1].options.alpha),
+    ]
+    with pytest.raises(ConfigError, match=r"no released code has constants of icons, emoji_subgroups for clip_adapter"):
+        load_bench(overrides=[*asked, "SELECTION", "published"])
+
+
+def test_without_validation_one_recipe_holds_for_all_data_sets():
+    asked = ["METHODS", "[gda]", "SUITE", "paper", "DATA.ROOT", "/data", "DATASETS", "[imagenet, dtd]", "SEEDS", "[1]"]
+    usual = load_bench(overrides=asked)
+    alike = load_bench(overrides=[*asked, "SELECTION", "validation_free"])
+    assert len({run.options.template_set for run in usual.runs}) == 2
+    assert len({run.options for run in alike.runs}) == 1
+    assert {run.selection for run in alike.runs} == {"validation_free"}

@@ -284,3 +284,29 @@ def test_a_table_that_fits_is_not_parted():
     (table, *_) = tables(records_of("base_to_novel"))
     assert "further columns" not in printed(table, 80)
     assert "further columns" in printed(table, 60)
+
+
+def with_balanced(record, test, value):
+    scores = [
+        dataclasses.replace(score, metrics=score.metrics | ({"balanced_accuracy": value} if score.name == test else {}))
+        for score in record.scores
+    ]
+    return dataclasses.replace(record, scores=tuple(scores))
+
+
+def test_balanced_accuracy_stands_beside_accuracy_where_classes_are_uneven():
+    even, uneven = make_record(dataset="a"), make_record(dataset="b", base=90.0, new=40.0)
+    assert not [table for table in tables([even]) if "Balanced" in table.title]
+    (balanced,) = [table for table in tables([even, with_balanced(uneven, "base", 70.0)]) if "Balanced" in table.title]
+    assert balanced.rows[0][2:] == ("70.00", "40.00")
+    assert "different numbers of test images: b" in balanced.notes[0]
+
+
+def test_a_row_says_what_was_seen_of_test_images_and_how_constants_were_chosen():
+    record = make_record()
+    seen = dataclasses.replace(
+        record, test_time={"sees": "online"}, identity=record.identity | {"selection": "published"}
+    )
+    assert list(by_label([seen])) == ["coop (online, published)"]
+    free = dataclasses.replace(record, identity=record.identity | {"selection": "validation_free"})
+    assert list(by_label([free])) == ["coop (validation-free)"]
