@@ -1,5 +1,7 @@
 """Test-time methods: what adapts to unlabelled test images, one at a time, as a stream, or all at once."""
 
+from adaptkit.test_time.mta import MTA, MTAConfig
 from adaptkit.test_time.tpt import TPT, TPTConfig
+from adaptkit.test_time.zero import Zero, ZeroConfig
 
-__all__ = ["TPT", "TPTConfig"]
+__all__ = ["MTA", "TPT", "MTAConfig", "TPTConfig", "Zero", "ZeroConfig"]
