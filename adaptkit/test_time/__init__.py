@@ -12,6 +12,8 @@ __all__ = [
     "MTAConfig",
     "TDAConfig",
     "TPTConfig",
+    "TransCLIP",
+    "TransCLIPConfig",
     "Zero",
     "ZeroConfig",
     "cached_items",
