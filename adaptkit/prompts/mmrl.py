@@ -8,9 +8,10 @@ the maps v_l and t_l of `layers/representation.py`, image tokens e, text tokens 
 f0 and g0 are the frozen features of the same view and the same prompts, n(.) has unit length. At use
     alpha L1 + (1 - alpha) L2    if every class of the list was trained
     L1                           otherwise: r knows the trained classes, f and g stay near CLIP
-One class that was not trained is enough for L1 alone, for logits of both kinds in one list would not compare. What was
-trained is kept by name with what is learnt; a class is trained when `begin_training` announces a training on it, or
-`loss` is called with gradients in training mode.
+One class that was not trained is enough for L1 alone, for logits of both kinds in one list would not compare. The names
+of the trained classes are kept with what is learnt. A class is trained once `begin_training` announces it, or `loss` is
+called with gradients in training mode; before the first training the classes that the method was made for count, because
+it is they that it is going to learn.
 
 MMRL++ (arXiv:2505.10088) is maps="shared", head="low_rank", token_share=0.9: one matrix for all blocks with a residual
 for each, a head that starts as the backbone's projection, and tokens that keep a tenth of what the block before made.
@@ -119,7 +120,7 @@ class MMRL(AdaptedCLIP):
             self.head = LowRankHead(width, dim, config.head_rank, device)
         self.prompts = ClassPrompts(self.backbone, classes)
         self.kept = self._keep_frozen_text()
-        self.trained_names: tuple[str, ...] = ()
+        self.trained_names, self.is_untrained = classes.readable, True
 
     def _keep_frozen_text(self) -> Kept:
         return self.backbone.keep_text(lambda: class_weights(self.backbone.as_loaded(), self.classes))
@@ -134,7 +135,9 @@ class MMRL(AdaptedCLIP):
         return (step_count,)
 
     def _note_training(self) -> None:
-        if not self.were_trained:
+        if self.is_untrained:
+            self.trained_names, self.is_untrained = self.classes.readable, False
+        elif not self.were_trained:
             self.trained_names = tuple(dict.fromkeys((*self.trained_names, *self.classes.readable)))
 
     def logits(self, images: Tensor) -> Tensor:
@@ -196,6 +199,8 @@ class MMRL(AdaptedCLIP):
     def rebuild_from_names(self) -> None:
         self.prompts.set_classes(self.backbone, self.classes)
         self.kept = self._keep_frozen_text()
+        if self.is_untrained and not self.trained_names:  # made without classes
+            self.trained_names = self.classes.readable
 
     def folds_classes(self) -> bool:
         return True
@@ -205,20 +210,21 @@ class MMRL(AdaptedCLIP):
         return super().learnt_state() | {NAMES: names_as_tensor(self.trained_names)}
 
     def load_learnt_state(self, state: dict[str, Tensor]) -> None:
-        """Put learnt tensors back; where they have no names, nothing counts as trained.
+        """Put learnt tensors back, and the names of the classes that they were trained on where they have them.
 
         Raises:
             ValueError: if names, shapes or types are not this method's.
         """
-        names = read_names(state[NAMES], NAMES) if NAMES in state else ()
+        names = read_names(state[NAMES], NAMES) if NAMES in state else None
         super().load_learnt_state({name: tensor for name, tensor in state.items() if name != NAMES})
-        self.trained_names = names
+        if names is not None:
+            self.trained_names, self.is_untrained = names, False
 
     def get_extra_state(self) -> Tensor:
         return names_as_tensor(self.trained_names)
 
     def set_extra_state(self, state: Tensor) -> None:
-        self.trained_names = read_names(state, NAMES)
+        self.trained_names, self.is_untrained = read_names(state, NAMES), False
 
 
 def _maps(width_out: int, count: int, config: MMRLConfig, device: torch.device) -> SeparateMaps | SharedMaps:
