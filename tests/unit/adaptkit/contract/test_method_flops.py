@@ -159,6 +159,7 @@ def test_maple_keeps_a_quarter_of_the_activations(backbone):
         ("ivlp", {}, 30_720),
         ("ivlp", {"n_ctx_text": 4, "n_ctx_vision": 0}, 24_576),
         ("maple", {}, 3_555_072),
+        ("mmrl", {}, 4_992_256),
         ("maple", {"depth": 3}, 1_185_024),
         ("promptsrc", {}, 46_080),
         ("fdt", {}, 413_313),
