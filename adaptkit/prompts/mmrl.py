@@ -10,8 +10,8 @@ f0 and g0 are the frozen features of the same view and the same prompts, n(.) ha
     L1                           otherwise: r knows the trained classes, f and g stay near CLIP
 One class that was not trained is enough for L1 alone, for logits of both kinds in one list would not compare. The names
 of the trained classes are kept with what is learnt. A class is trained once `begin_training` announces it, or `loss` is
-called with gradients in training mode; before the first training the classes that the method was made for count, because
-it is they that it is going to learn.
+called with gradients in training mode; before the first training the classes that the method was made for count: it is
+they that it is going to learn.
 
 MMRL++ (arXiv:2505.10088) is maps="shared", head="low_rank", token_share=0.9: one matrix for all blocks with a residual
 for each, a head that starts as the backbone's projection, and tokens that keep a tenth of what the block before made.
