@@ -139,7 +139,7 @@ def test_maple_costs_a_third(backbone):
 
 
 def grown_in_the_middle(blocks: nn.ModuleList, n: int, rows: int, width: int) -> Tensor:
-    """All rows through all blocks, and 5 learnt ones more from block 5 on, as MMRL's released code runs either tower."""
+    """All rows through all blocks, and 5 learnt rows more from block 5 on, as MMRL's code runs either tower."""
     x = run_plain(blocks[:5], torch.zeros(n, rows, width, device="meta"), torch.zeros(0, width, device="meta"), 1, 0)
     tokens = torch.zeros(5, width, device="meta", requires_grad=True)
     x = torch.cat([x[:, :1], tokens.expand(n, -1, -1), x[:, 1:]], dim=1)
