@@ -302,4 +302,5 @@ class FrozenCLIP(nn.Module):
 
     def _fixed_prompts(self, tokens: Tensor) -> PromptTokens:
         tokens = tokens.cpu()
-        return PromptTokens(tokens, torch.full_like(tokens, -1), self._require_text_tower().ends(tokens))
+        ends, start = self._require_text_tower().ends(tokens), self.tokenizer.n_before
+        return PromptTokens(tokens, torch.full_like(tokens, -1), ends, start)

@@ -51,6 +51,11 @@ class Tokenizer:
         return len(self._layout)
 
     @property
+    def n_before(self) -> int:
+        """Number of special tokens in front of a text's own."""
+        return len(self._layout.before)
+
+    @property
     def pad_id(self) -> int:
         """The id behind a text."""
         return self._layout.pad

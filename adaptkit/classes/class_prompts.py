@@ -41,7 +41,7 @@ class LiveTexts(nn.Module):
         assert tower is not None
         tokens = backbone.tokenize(texts)
         fixed, ends = torch.full_like(tokens, -1), tower.ends(tokens)
-        self.encoder = backbone.prompt_encoder(PromptTokens(tokens, fixed, ends))
+        self.encoder = backbone.prompt_encoder(PromptTokens(tokens, fixed, ends, backbone.tokenizer.n_before))
         self.separate, self.kept = None, None
         if noise == "per_class" and backbone.is_causal_text:
             # A prompt whose first token is marked as its own shares nothing with the others and is a whole branch.

@@ -6,6 +6,7 @@ from adaptkit.prompts.coop import CoOp, CoOpConfig
 from adaptkit.prompts.ivlp import IVLP, IVLPConfig
 from adaptkit.prompts.kgcoop import KgCoOp, KgCoOpConfig
 from adaptkit.prompts.maple import MaPLe, MaPLeConfig
+from adaptkit.prompts.mmrl import MMRL, MMRLConfig
 from adaptkit.prompts.prograd import ProGrad, ProGradConfig
 from adaptkit.prompts.promptsrc import PromptSRC, PromptSRCConfig
 from adaptkit.prompts.tcp import TCP, ClassPromptNet, TCPConfig
@@ -13,6 +14,7 @@ from adaptkit.prompts.vpt import VPT, VPTConfig
 
 __all__ = [
     "IVLP",
+    "MMRL",
     "TCP",
     "VPT",
     "ClassPromptNet",
@@ -24,6 +26,7 @@ __all__ = [
     "KgCoOp",
     "KgCoOpConfig",
     "LearnedContext",
+    "MMRLConfig",
     "MaPLe",
     "MaPLeConfig",
     "ProGrad",

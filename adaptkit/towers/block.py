@@ -63,6 +63,21 @@ def is_gone(block: object) -> bool:
     return stand_in(block) is not None and not hasattr(block, "attn")
 
 
+def projects_alike(block: Block) -> bool:
+    """Whether fixed tokens project alike in every pass: the block runs, and its norm and projections do not learn."""
+    if not hasattr(block, "attn"):
+        return False
+    parts = (part for part in (block.ln_1, block.attn) if isinstance(part, nn.Module))
+    return not any(parameter.requires_grad for part in parts for parameter in part.parameters())
+
+
+def is_plain(block: object) -> bool:
+    """Whether a block is one as it was loaded, in which nothing learns."""
+    if not isinstance(block, nn.Module) or any(hasattr(block, part) for part in ADDED_PARTS):
+        return False
+    return not any(parameter.requires_grad for parameter in block.parameters())
+
+
 def last_attending(blocks: Sequence[Block]) -> int:
     """Number of the last block that runs, or -1; past its keys and values, one row of the output is enough."""
     return max((layer for layer, block in enumerate(blocks) if stand_in(block) is None), default=-1)
@@ -129,10 +144,21 @@ def run_last_block(block: Block, x: Tensor, mask: Tensor | None = None) -> Tenso
 
 def run_last_block_rows(block: Block, x: Tensor, mask: Tensor | None = None) -> Tensor:
     """Outputs of a block for all rows of x (B, L, D_v); the first equals `run_last_block` to the last bit."""
+    return _run_parts(block, x, (slice(0, 1), slice(1, x.shape[1])), mask)
+
+
+def run_first_and_last_rows(block: Block, x: Tensor, mask: Tensor | None = None, *, n_last: int) -> Tensor:
+    """Outputs (B, 1 + n_last, D_v) of a block for the first and the last rows of x (B, L, D_v)."""
+    length = x.shape[1]
+    return _run_parts(block, x, (slice(0, 1), slice(length - n_last, length)), mask)
+
+
+def _run_parts(block: Block, x: Tensor, parts: Sequence[slice], mask: Tensor | None) -> Tensor:
+    """Outputs of a block for some parts of its rows x (B, L, D_v), side by side; all rows give keys and values."""
     attn, normed = block.attn, block.ln_1(x)
-    kv, parts = attention.project_kv(attn, normed), (slice(1), slice(1, None))
+    kv = attention.project_kv(attn, normed)
     outputs = [
-        _rows_of_block(block, x[:, part], attention.project_q(attn, normed[:, part]), kv, part.start or 0, mask)
+        _rows_of_block(block, x[:, part], attention.project_q(attn, normed[:, part]), kv, part.start, mask)
         for part in parts
     ]
     return torch.cat(outputs, dim=1)

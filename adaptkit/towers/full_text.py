@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from adaptkit.towers.block import NO_PROMPTS, replace_tokens
+from adaptkit.towers.entering import grown_mask
 from adaptkit.towers.text import TextTower
 
 NOTHING_LEARNT: Mapping[int, tuple[Tensor, Tensor]] = MappingProxyType({})
@@ -68,7 +69,10 @@ def full_text_rows(
     deep: Mapping[int, Tensor] = NO_PROMPTS,
     learnt: Mapping[int, tuple[Tensor, Tensor]] = NOTHING_LEARNT,
 ) -> Tensor:
-    """Output rows (N, L, D_t) of the last block, plus one for an appended class token; see `encode_full_text`."""
+    """Output rows (N, L, D_t) of the last block, plus one for an appended class token; see `encode_full_text`.
+
+    Those of tokens that enter on the way are left out.
+    """
     x, mask = x.to(tower.dtype), tower.attn_mask
     if tower.class_embedding is not None:
         x = torch.cat([x, tower.class_embedding.to(x.dtype).expand(len(x), 1, -1)], dim=1)
@@ -77,14 +81,21 @@ def full_text_rows(
     if tower.pad_id is not None:
         mask = _hide_padding(tower, tokens, mask, x.dtype)
     x = x + tower.positional_embedding[: x.shape[1]].to(x.dtype)
+    entered, length, n = None if tower.entering is None else tower.entering(), x.shape[1], 0
+    assert entered is None or not (deep or learnt), "tokens that enter move the others out of their places"
     for layer, block in enumerate(tower.blocks):
         if layer in deep:
             x = replace_tokens(x, start, deep[layer])
         if layer in learnt:
             places, rows = learnt[layer]
             x = x.index_put(places.nonzero(as_tuple=True), rows.to(x.dtype))
+        if entered is not None and layer in entered.tokens:
+            x = entered.put_in(layer, x, start, n)
+            if mask is not None and not n:
+                mask = grown_mask(mask, start, x.shape[1] - length, is_causal=tower.attn_mask is not None)
+            n = x.shape[1] - length
         x = block(x, attn_mask=mask)
-    return x
+    return torch.cat([x[:, :start], x[:, start + n :]], dim=1) if n else x
 
 
 def _hide_padding(tower: TextTower, tokens: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Tensor:

@@ -15,7 +15,17 @@ import torch
 from torch import Tensor
 
 from adaptkit.towers import attention
-from adaptkit.towers.block import Block, add_attention, add_mlp, beside_block, last_attending, run_block, stand_in
+from adaptkit.towers.block import (
+    Block,
+    add_attention,
+    add_mlp,
+    beside_block,
+    last_attending,
+    run_block,
+    run_first_rows,
+    stand_in,
+)
+from adaptkit.towers.entering import Entered
 
 RunLast = Callable[[Block, Tensor, Tensor | None], Tensor]
 
@@ -111,26 +121,58 @@ def run_shortened(
         run_last: runs the last block that attends, from (block, x, what scores gain) to (B, D_v) or (B, n, D_v); None
             for a tower whose feature is made of all rows, which are then shortened there too.
     """
+    return run_beside(blocks, shorten, x, Entered(prompts), run_last)[0]
+
+
+def run_beside(
+    blocks: Sequence[Block],
+    shorten: Shortening | None,
+    x: Tensor,
+    entered: Entered,
+    run_last: RunLast | None,
+    *,
+    reads_tokens: bool = False,
+    begin: int = 0,
+) -> tuple[Rows, Tensor]:
+    """Run rows x (B, L, D_v) with tokens that enter behind them through all blocks; both come back, (B, n, D_v) each.
+
+    Args:
+        shorten: None for a tower that neither merges nor drops rows.
+        run_last: as in `run_shortened`; what it is given ends with the tokens, and so does what it returns, but for
+            (B, D_v).
+        reads_tokens: whether the outputs of the tokens are wanted.
+        begin: the first block to run, which reads x.
+    """
     rows, behind = Rows(x), x[:, :0]
     last = last_attending(blocks)
-    for layer, block in enumerate(blocks):
-        if layer in prompts and layer <= last:
-            behind = prompts[layer].to(x.dtype).expand(x.shape[0], -1, -1)
-        n = rows.x.shape[1]
-        together = torch.cat([rows.x, behind], dim=1) if behind.shape[1] and layer <= last else rows.x
+    for layer in range(begin, len(blocks)):
+        block = blocks[layer]
+        if layer > last:
+            if reads_tokens:
+                behind = run_block(block, entered.in_front_of(layer, behind))
+            rows = replace(rows, x=run_block(block, rows.x))
+            continue
+        behind = entered.in_front_of(layer, behind)
+        n, n_behind = rows.x.shape[1], behind.shape[1]
+        together = torch.cat([rows.x, behind], dim=1) if n_behind else rows.x
         if stand_in(block) is not None:
             together = run_block(block, together)
         elif layer == last and run_last is not None:
             together = run_last(block, together, gain_of_sizes(shorten, rows, together))
         else:
-            # Outputs of prompts that are replaced right behind the block are not computed.
-            n_wanted = n if layer + 1 in prompts or layer == last else together.shape[1]
-            rows, behind = _run(layer, block, shorten, rows, together, n_wanted)
-            continue
-        if together.ndim == 3 and layer <= last:
-            together, behind = together[:, :n], together[:, n:]
+            # Outputs of tokens that are replaced right behind the block are not computed.
+            are_read = reads_tokens if layer == last else not entered.drops_outputs(layer)
+            n_wanted = n + n_behind if are_read else n
+            if shorten is not None:
+                rows, behind = _run(layer, block, shorten, rows, together, n_wanted)
+                continue
+            together = run_first_rows(block, together, n_wanted)
+            n_behind = n_wanted - n
+        if together.ndim == 3:
+            left = together.shape[1] - n_behind
+            together, behind = together[:, :left], together[:, left:]
         rows = replace(rows, x=together)
-    return rows
+    return rows, behind
 
 
 def _run(layer: int, block: Block, shorten: Shortening, rows: Rows, x: Tensor, n_wanted: int) -> tuple[Rows, Tensor]:
@@ -156,9 +198,9 @@ def _add_mlp(block: Block, x: Tensor, width: int) -> Tensor:
     return add_mlp(block, x) if x.shape[-1] == width else add_mlp(block, *x.split(width, dim=-1))
 
 
-def gain_of_sizes(shorten: Shortening, rows: Rows, x: Tensor) -> Tensor | None:
+def gain_of_sizes(shorten: Shortening | None, rows: Rows, x: Tensor) -> Tensor | None:
     """What the scores of keys x (B, L, D_v) gain: the logarithm of their sizes, 0 for prompts; (B, 1, 1, L) or None."""
-    if rows.sizes is None or not shorten.proportional:
+    if shorten is None or rows.sizes is None or not shorten.proportional:
         return None
     gain = rows.sizes.squeeze(-1).log().to(x.dtype)  # (B, n)
     return torch.nn.functional.pad(gain, (0, x.shape[1] - gain.shape[1]))[:, None, None]

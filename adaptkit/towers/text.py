@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.towers.block import Block, is_supported_block
+from adaptkit.towers.entering import Entering
 from adaptkit.towers.watch import Home
 
 
@@ -33,6 +34,7 @@ class TextTower:
     pad_id: int | None  # Id hidden from all positions; None shows padding.
     pads_from_the_front: bool  # CoCa's released weights shift the padding mask by one.
     homes: tuple[Home, ...] = ()  # Where the tensors come from, see `watch.current`.
+    entering: Entering | None = None  # Tokens that enter behind [SOS] on the way through the blocks.
 
     @property
     def width(self) -> int:

@@ -1,15 +1,15 @@
 """The text tower over a token tree: all classes in one pass, exact for causal towers (see token_tree.py).
 
-In each block, the trunk attends to itself, and each row of branches attends to the trunk and to itself. Two more
-savings are exact as well: the first block's layer norm and projections of fixed tokens never change and are kept, and
-in the last block that attends only the rows of [EOS] go past their keys and values.
+In each block, the trunk attends to itself, and each row of branches attends to the trunk and to itself. Three more
+savings are exact as well: the first block's layer norm and projections of fixed tokens never change and are kept; so is
+what frozen blocks make of fixed prompts before the first token enters; and in the last block that attends only the rows
+of [EOS] go past their keys and values.
 
 Letters: G groups of learnt tokens (1, or one per image), S learnt tokens, C classes, T = P + R * W tokens of the tree
 (P trunk, R rows of W), E branches in the fullest row, n deep prompt tokens, D joint width, D_t tower width.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +18,18 @@ from torch.utils.checkpoint import checkpoint
 from adaptkit.towers import attention
 from adaptkit.towers.block import (
     NO_PROMPTS,
-    Block,
     finish_block,
+    is_plain,
     last_attending,
+    projects_alike,
     replace_tokens,
     replace_tokens_at,
     stand_in,
 )
+from adaptkit.towers.entering import Entered
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.token_tree import ROW_LENGTH, PromptTokens, TokenTree, build_tree
+from adaptkit.towers.tree_attention import TreeTokens, attend_ends, attend_tree
 from adaptkit.towers.watch import Watch, current
 
 # Bytes of activations; larger passes run in chunks of classes, which the backward pass computes again.
@@ -54,6 +57,7 @@ class TreeEncoder(nn.Module):
     learnt_at: Tensor
     fixed: Tensor
     fixed_qkv: Tensor | None
+    reached: Tensor | None
 
     def __init__(
         self,
@@ -70,6 +74,7 @@ class TreeEncoder(nn.Module):
         self._build()
         first = tower.blocks[0]
         parts = [getattr(first, name, None) for name in ("ln_1", "attn")]
+        parts += [tower.blocks[layer] for layer in self.kept_layers]
         of_first = [part for part in parts if isinstance(part, nn.Module)]
         at_home = [home.module for home in tower.homes if home.field == "positional_embedding"]
         self.watch = Watch([tower.token_embedding, *of_first], alone=at_home)
@@ -82,6 +87,7 @@ class TreeEncoder(nn.Module):
             self.trunk_length, self.row_length, self.n_rows = tree.trunk_length, tree.row_length, tree.n_rows
             self._register_indices(tree)
             self._embed_fixed_tokens()
+            self._run_kept_layers()
 
     def _register_indices(self, tree: TokenTree) -> None:
         device = self.tower.token_embedding.weight.device
@@ -98,9 +104,22 @@ class TreeEncoder(nn.Module):
         tower, first = self.tower, self.tower.blocks[0]
         position = tower.positional_embedding[self.positions].to(tower.dtype)
         fixed = tower.token_embedding(self.ids).to(tower.dtype) + position  # (T, D_t)
-        qkv = attention.project_qkv(first.attn, first.ln_1(fixed)) if _projects_alike(first) else None  # (T, 3 * D_t)
+        qkv = attention.project_qkv(first.attn, first.ln_1(fixed)) if projects_alike(first) else None  # (T, 3 * D_t)
         self.register_buffer("fixed", fixed, persistent=False)
         self.register_buffer("fixed_qkv", qkv, persistent=False)
+
+    def _run_kept_layers(self) -> None:
+        """Keep the input (T, D_t) of the first block that tokens enter, if frozen blocks make it of fixed prompts."""
+        tower, reached = self.tower, None
+        self.kept_layers = range(0) if self.n_slots else _kept_layers(tower)
+        if self.kept_layers:
+            reached = torch.empty_like(self.fixed)
+            for _, rows in self._chunks(1):
+                tokens, part = self._tokens(rows)
+                qkv = None if self.fixed_qkv is None else self.fixed_qkv[part][None]
+                x = _run_blocks(tower, self.fixed[part][None], tokens, {}, {}, qkv, layers=self.kept_layers)
+                reached[part] = x[0]
+        self.register_buffer("reached", reached, persistent=False)
 
     @property
     def n_tokens(self) -> int:
@@ -138,14 +157,15 @@ class TreeEncoder(nn.Module):
                 f"deep prompts of {longest} tokens need as many that all classes share, and the prompts share "
                 f"{self.trunk_length - self.start}; put the class name at the end and share the context"
             )
-        chunks = self._chunks(len(ctx))
+        entered = None if self.tower.entering is None else self.tower.entering()
+        given, chunks = (ctx, deep, by_slot, entered), self._chunks(len(ctx))
         if len(chunks) == 1:
-            ends = self._encode(ctx, deep, by_slot, *chunks[0])
+            ends = self._encode(*given, *chunks[0])
         elif torch.is_grad_enabled():
-            parts = [checkpoint(self._encode, ctx, deep, by_slot, *chunk, use_reentrant=False) for chunk in chunks]
+            parts = [checkpoint(self._encode, *given, *chunk, use_reentrant=False) for chunk in chunks]
             ends = _join(parts, chunks)
         else:
-            ends = _join([self._encode(ctx, deep, by_slot, *chunk) for chunk in chunks], chunks)
+            ends = _join([self._encode(*given, *chunk) for chunk in chunks], chunks)
         return ends.index_select(1, self.end_of_class)
 
     def _chunks(self, n_groups: int) -> list[tuple[slice, slice]]:
@@ -162,26 +182,40 @@ class TreeEncoder(nn.Module):
         ]
 
     def _encode(
-        self, ctx: Tensor, deep: Mapping[int, Tensor], by_slot: Mapping[int, Tensor], groups: slice, rows: slice
+        self,
+        ctx: Tensor,
+        deep: Mapping[int, Tensor],
+        by_slot: Mapping[int, Tensor],
+        entered: Entered | None,
+        groups: slice,
+        rows: slice,
     ) -> Tensor:
         """Features (g, r * E, D) of the branches in some rows, for some groups."""
-        ctx = ctx[groups].to(self.fixed.dtype)
+        tower, ctx = self.tower, ctx[groups].to(self.fixed.dtype)
         deep = {layer: prompt[groups] if prompt.ndim == 3 else prompt for layer, prompt in deep.items()}
-        P, W = self.trunk_length, self.row_length
-        first, stop = P + rows.start * W, P + rows.stop * W
-        numbers, places = self._learnt_places(rows)
-        tokens = _Tokens(
+        tokens, part = self._tokens(rows)
+        if self.reached is not None and not (deep or by_slot):
+            x = self.reached[part].expand(len(ctx), -1, -1)
+            layers = range(len(self.kept_layers), tower.depth)
+            return tower.project(tower.ln_final(_run_blocks(tower, x, tokens, {}, {}, None, entered, layers)))
+        numbers, _ = self._learnt_places(rows)
+        x, qkv = self._first_block_input(ctx, part, numbers, tokens.learnt_at)
+        learnt = {layer: prompt[self.slots[numbers]] for layer, prompt in by_slot.items()}
+        return tower.project(tower.ln_final(_run_blocks(tower, x, tokens, deep, learnt, qkv, entered)))
+
+    def _tokens(self, rows: slice) -> tuple[TreeTokens, Tensor]:
+        """The trunk and some rows, and the numbers (t,) of their tokens in the tree."""
+        P, W, device = self.trunk_length, self.row_length, self.mask.device
+        tokens = TreeTokens(
             start=self.start,
             trunk_length=P,
             mask=self.mask[rows],
             ends=self.ends[rows] - rows.start * W,
             end_mask=self.end_mask[rows],
-            learnt_at=places,
+            learnt_at=self._learnt_places(rows)[1],
         )
-        part = torch.cat([torch.arange(P, device=ctx.device), torch.arange(first, stop, device=ctx.device)])
-        x, qkv = self._first_block_input(ctx, part, numbers, places)
-        learnt = {layer: prompt[self.slots[numbers]] for layer, prompt in by_slot.items()}
-        return _run_blocks(self.tower, x, tokens, deep, learnt, qkv)
+        of_rows = torch.arange(P + rows.start * W, P + rows.stop * W, device=device)
+        return tokens, torch.cat([torch.arange(P, device=device), of_rows])
 
     def _learnt_places(self, rows: slice) -> tuple[Tensor, Tensor]:
         """Learnt tokens of the trunk and some rows: their numbers (m,) in the tree, and in that part of it."""
@@ -202,61 +236,45 @@ class TreeEncoder(nn.Module):
         return x, _insert(self.fixed_qkv[part], learnt_at, attention.project_qkv(first.attn, first.ln_1(learnt)))
 
 
-@dataclass(frozen=True)
-class _Tokens:
-    """The t = P + r * W tokens of one chunk, with the masks between them."""
-
-    start: int
-    trunk_length: int
-    mask: Tensor  # (r, W, P + W)
-    ends: Tensor  # (r, E)
-    end_mask: Tensor  # (r, E, P + W)
-    learnt_at: Tensor  # (m,)
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.mask)
-
-    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Split x (g, t, d) of all tokens into the trunk's (g, P, d) and the rows' (g * r, W, d).
-
-        A single split joins its gradients in one piece; those of two slices would be padded with zeros and added.
-        """
-        trunk, rows = x.split([self.trunk_length, x.shape[1] - self.trunk_length], dim=1)
-        return trunk, rows.unflatten(1, (self.n_rows, -1)).flatten(0, 1)
-
-
 def _run_blocks(
     tower: TextTower,
     x: Tensor,
-    tokens: _Tokens,
+    tokens: TreeTokens,
     deep: Mapping[int, Tensor],
     learnt: Mapping[int, Tensor],
     qkv: Tensor | None,
+    entered: Entered | None = None,
+    layers: range | None = None,
 ) -> Tensor:
-    """Run x (g, t, D_t) to features (g, r * E, D) at the ends.
+    """Run x (g, t, D_t) through all blocks, or some `layers`: (g, t, D_t), or (g, r * E, D_t) at the ends of the tower.
 
     Args:
         learnt: layer -> (m, D_t), which replace the learnt tokens in front of that block.
         qkv: projections in the first block, if known.
     """
-    last = last_attending(tower.blocks)
+    last, layers = last_attending(tower.blocks), range(tower.depth) if layers is None else layers
     if last < 0:
         x = x[:, tokens.ends.flatten()]
-    for layer, block in enumerate(tower.blocks):
+    for layer in layers:
+        block = tower.blocks[layer]
         if layer <= last and layer in deep:
-            x = replace_tokens(x, tokens.start, deep[layer])
+            x = replace_tokens(x, tokens.start + tokens.n_entered, deep[layer])
             qkv = None
         if layer <= last and layer in learnt:
             x = replace_tokens_at(x, tokens.learnt_at, learnt[layer])
             qkv = None
+        if entered is not None and layer <= last and layer in entered.tokens:
+            before, qkv = x.shape[1], None
+            x = entered.put_in(layer, x, tokens.start, tokens.n_entered)
+            if x.shape[1] > before:
+                tokens = tokens.with_entered(x.shape[1] - before)
         skip = stand_in(block)
         if skip is not None:
             x = skip(x)
             continue
         attn = block.attn
         if layer < last:
-            update = _attend_tree(attn, attention.project_qkv(attn, block.ln_1(x)) if qkv is None else qkv, tokens)
+            update = attend_tree(attn, attention.project_qkv(attn, block.ln_1(x)) if qkv is None else qkv, tokens)
         else:
             ends = tokens.ends.flatten()
             if qkv is None:
@@ -264,54 +282,20 @@ def _run_blocks(
                 q, kv = attention.project_q(attn, normed.index_select(1, ends)), attention.project_kv(attn, normed)
             else:
                 q, kv = qkv[:, ends, : tower.width], qkv[..., tower.width :]
-            update = _attend_ends(attn, q, kv, tokens)
+            update = attend_ends(attn, q, kv, tokens)
             x = x.index_select(1, ends)
         x = finish_block(block, x, attention.project_out(attn, update))
         qkv = None
-    return tower.project(tower.ln_final(x))
+    return x
 
 
-def _projects_alike(block: Block) -> bool:
-    """Whether fixed tokens project alike in every pass: the block runs, and its norm and projections do not learn."""
-    if not hasattr(block, "attn"):
-        return False
-    parts = (part for part in (block.ln_1, block.attn) if isinstance(part, nn.Module))
-    return not any(parameter.requires_grad for part in parts for parameter in part.parameters())
-
-
-def _attend_tree(attn: attention.AttentionLayer, qkv: Tensor, tokens: _Tokens) -> Tensor:
-    """Attention of every token to its ancestors: qkv (g, t, 3 * D_t) -> (g, t, D_t)."""
-    P, groups = tokens.trunk_length, len(qkv)
-    of_trunk, of_rows = tokens.split(qkv)
-    q, k, v = (attention.split_heads(attn, part) for part in of_trunk.chunk(3, dim=-1))  # (g, H, P, d)
-    causal = torch.ones(P, P, dtype=torch.bool, device=qkv.device).tril()
-    trunk = attention.attend(attn, q, k, v, causal)
-    row_q, row_k, row_v = (attention.split_heads(attn, part) for part in of_rows.chunk(3, dim=-1))
-    k, v = _behind_trunk(k, row_k), _behind_trunk(v, row_v)
-    branches = attention.attend(attn, row_q, k, v, _per_group(tokens.mask, groups))
-    return torch.cat([trunk, branches.unflatten(0, (groups, -1)).flatten(1, 2)], dim=1)
-
-
-def _attend_ends(attn: attention.AttentionLayer, q: Tensor, kv: Tensor, tokens: _Tokens) -> Tensor:
-    """Attention of the ends to their ancestors: q (g, r * E, D_t), kv (g, t, 2 * D_t) -> (g, r * E, D_t)."""
-    groups = len(kv)
-    of_trunk, of_rows = tokens.split(kv)
-    k, v = (attention.split_heads(attn, part) for part in of_trunk.chunk(2, dim=-1))
-    row_k, row_v = (attention.split_heads(attn, part) for part in of_rows.chunk(2, dim=-1))
-    row_q = attention.split_heads(attn, q.unflatten(1, (tokens.n_rows, -1)).flatten(0, 1))  # (g * r, H, E, d)
-    k, v = _behind_trunk(k, row_k), _behind_trunk(v, row_v)
-    ends = attention.attend(attn, row_q, k, v, _per_group(tokens.end_mask, groups))
-    return ends.unflatten(0, (groups, -1)).flatten(1, 2)
-
-
-def _behind_trunk(trunk: Tensor, rows: Tensor) -> Tensor:
-    """Put the trunk's keys or values (g, H, P, d) before every row's (g * r, H, W, d): (g * r, H, P + W, d)."""
-    return torch.cat([trunk.repeat_interleave(len(rows) // len(trunk), dim=0), rows], dim=2)
-
-
-def _per_group(mask: Tensor, groups: int) -> Tensor:
-    """Repeat a mask for every group: (r, L, P + W) -> (g * r, 1, L, P + W)."""
-    return mask[:, None].repeat(groups, 1, 1, 1) if groups > 1 else mask[:, None]
+def _kept_layers(tower: TextTower) -> range:
+    """The blocks before the first that tokens enter, where they are as they were loaded; none otherwise."""
+    if tower.entering is None:
+        return range(0)
+    layers = range(min(tower.entering().tokens))
+    plain = all(is_plain(tower.blocks[layer]) for layer in layers)
+    return layers if plain and layers.stop <= last_attending(tower.blocks) else range(0)
 
 
 def _insert(fixed: Tensor, places: Tensor, learnt: Tensor) -> Tensor:

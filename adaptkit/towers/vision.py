@@ -10,7 +10,7 @@ width, D_v width of the vision tower, D_p width of what is projected (D_v but fo
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,15 @@ from adaptkit.towers.block import (
     last_attending,
     replace_tokens,
     run_block,
+    run_first_and_last_rows,
     run_first_rows,
     run_last_block,
     run_last_block_rows,
     stand_in,
 )
+from adaptkit.towers.entering import Entering
 from adaptkit.towers.pooling import AttentionPool, PatchMean
-from adaptkit.towers.shortening import Rows, RunLast, Shortening, gain_of_sizes, run_shortened
+from adaptkit.towers.shortening import Rows, RunLast, Shortening, gain_of_sizes, run_beside, run_shortened
 from adaptkit.towers.watch import Home
 
 
@@ -80,6 +82,7 @@ class VisionTower:
     shortening: Shortening | None = None  # What merges or drops rows on the way through the blocks.
     behind_blocks: BehindBlocks | None = None
     behind_projection: BehindProjection | None = None
+    entering: Entering | None = None  # Tokens that enter behind the patches on the way through the blocks.
 
     @property
     def depth(self) -> int:
@@ -148,6 +151,9 @@ def encode_patches(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor] 
     Raises:
         ValueError: if a later layer has prompts and layer 0 has none, or a different number.
     """
+    if tower.entering is not None:
+        assert not prompts
+        return encode_with_tokens(tower, x)[0]
     if tower.pool is not None:
         return tower.project(tower.pool(_rows_to_pool(tower, x, prompts).to_pool()))
     if tower.behind_blocks is not None:
@@ -157,6 +163,28 @@ def encode_patches(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor] 
     if tower.shortens:
         return tower.project(_run_shortened(tower, x, prompts, run_last_block).x)
     return tower.project(_run_blocks(tower, x, prompts, run_last_block))
+
+
+def encode_with_tokens(tower: VisionTower, x: Tensor, begin: int = 0) -> tuple[Tensor, Tensor]:
+    """Embedded patches (B, R, D_v) -> features (B, D), not normalised, and the rows (B, n, D_p) of tokens that entered.
+
+    The rows are behind the last norm, ready for a projection; where patches are pooled, each is pooled alone.
+
+    Args:
+        begin: the first block to run, which reads x.
+    """
+    if tower.pool is None and tower.behind_blocks is None:
+        rows, tokens = _run_entered(tower, x, "feature", begin)
+    else:
+        run_last = None if tower.pool is not None else run_last_block_rows
+        rows, tokens = _run_entered(tower, x, run_last, begin)
+        rows = _behind_blocks(tower, rows)
+    if tower.pool is None:
+        return tower.project(rows.x[:, 0]), tower.ln_post(tokens)
+    if tower.pools_normed:
+        rows, tokens = replace(rows, x=tower.ln_post(rows.x)), tower.ln_post(tokens)
+    feature, tokens = tower.project(tower.pool(rows.to_pool())), tower.pool.alone(tokens)
+    return feature, tokens if tower.pools_normed else tower.ln_post(tokens)
 
 
 def encode_rows(tower: VisionTower, images: Tensor, prompts: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
@@ -178,15 +206,22 @@ def encode_rows(tower: VisionTower, images: Tensor, prompts: Mapping[int, Tensor
 def rows_behind_blocks(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor] = NO_PROMPTS) -> Rows:
     """Embedded patches (B, R, D_v) -> rows behind the last block and what a wrapper puts there, without prompts."""
     n_rows, pools = x.shape[1], tower.pool is not None
-    if tower.shortens and (pools or last_attending(tower.blocks) >= 0):
+    if tower.entering is not None:
+        assert not prompts
+        rows, _ = _run_entered(tower, x, None if pools else run_last_block_rows)
+    elif tower.shortens and (pools or last_attending(tower.blocks) >= 0):
         rows = _run_shortened(tower, x, prompts, None if pools else run_last_block_rows)
     else:
         run_last = partial(run_first_rows, n_rows=n_rows) if pools else run_last_block_rows
         rows = Rows(_run_blocks(tower, x, prompts, run_last)[:, :n_rows])
+    return _behind_blocks(tower, rows)
+
+
+def _behind_blocks(tower: VisionTower, rows: Rows) -> Rows:
+    """Rows behind the last block -> what a wrapper makes of them there."""
     if tower.behind_blocks is None:
         return rows
-    gain = None if tower.shortening is None else gain_of_sizes(tower.shortening, rows, rows.x)
-    return replace(rows, x=tower.behind_blocks(rows.x, gain))
+    return replace(rows, x=tower.behind_blocks(rows.x, gain_of_sizes(tower.shortening, rows, rows.x)))
 
 
 def feature_of_rows(tower: VisionTower, rows: Tensor) -> Tensor:
@@ -200,6 +235,23 @@ def _rows_to_pool(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor]) 
     """Output rows without prompts, normalised if the tower pools normalised rows."""
     rows = rows_behind_blocks(tower, x, prompts)
     return replace(rows, x=tower.ln_post(rows.x)) if tower.pools_normed else rows
+
+
+def _run_entered(
+    tower: VisionTower, x: Tensor, run_last: RunLast | Literal["feature"] | None, begin: int = 0
+) -> tuple[Rows, Tensor]:
+    """Run a tower with tokens that enter on embedded patches (B, R, D_v): its rows, and those of the tokens.
+
+    Args:
+        run_last: as in `run_beside`; "feature" computes the first row and the tokens' alone.
+    """
+    assert tower.entering is not None
+    entered, shortening = tower.entering(), tower.shortening if tower.shortens else None
+    if run_last == "feature":
+        has_entered = min(entered.tokens) <= last_attending(tower.blocks)
+        n = next(iter(entered.tokens.values())).shape[-2] if has_entered else 0
+        run_last = partial(run_first_and_last_rows, n_last=n)
+    return run_beside(tower.blocks, shortening, x, entered, run_last, reads_tokens=True, begin=begin)
 
 
 def _run_shortened(tower: VisionTower, x: Tensor, prompts: Mapping[int, Tensor], run_last: RunLast | None) -> Rows:

@@ -72,6 +72,7 @@ PAPER_TABLES = (
     PaperTable("GDA, arXiv:2402.04087", "gda", "base_to_novel"),
     PaperTable("CLIP-LoRA, arXiv:2405.18541", "clip_lora", "few_shot"),
     PaperTable("MMA, CVPR 2024", "mma", "base_to_novel"),
+    PaperTable("MMRL, arXiv:2503.08497", "mmrl", "base_to_novel"),
     PaperTable("PromptSRC, arXiv:2307.06948, Table 3", "promptsrc", "base_to_novel"),
     PaperTable("PromptSRC, arXiv:2307.06948, Table 4", "promptsrc", "cross_dataset"),
     PaperTable("PromptSRC, arXiv:2307.06948, Table 5", "promptsrc", "domain_generalization"),

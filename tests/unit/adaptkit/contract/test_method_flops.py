@@ -148,6 +148,24 @@ def test_maple_costs_a_third(backbone):
     assert plain >= 2.95 * ours
 
 
+def grown_in_the_middle(blocks: nn.ModuleList, n: int, rows: int, width: int) -> Tensor:
+    """All rows through all blocks, and 5 learnt rows more from block 5 on, as MMRL's code runs either tower."""
+    x = run_plain(blocks[:5], torch.zeros(n, rows, width, device="meta"), torch.zeros(0, width, device="meta"), 1, 0)
+    tokens = torch.zeros(5, width, device="meta", requires_grad=True)
+    x = torch.cat([x[:, :1], tokens.expand(n, -1, -1), x[:, 1:]], dim=1)
+    return run_plain(blocks[5:], x, tokens, start=1, depth=7).sum()
+
+
+def test_mmrl_costs_a_third(backbone):
+    """The frozen blocks before the tokens enter run once for all texts of a training, and once for both images."""
+    method, model = create_method("mmrl", backbone, NAMES[::20]), vit_b_16("meta")
+    plain = flops(lambda: grown_in_the_middle(model.transformer.resblocks, 50, 77, 512).backward())
+    plain += flops(lambda: grown_in_the_middle(model.visual.transformer.resblocks, 4, 197, 768).backward())
+    plain += plain_image_step(4)
+    ours = step_flops(method, torch.randn(4, 3, 224, 224))
+    assert plain >= 2.9 * ours
+
+
 def test_maple_keeps_a_quarter_of_the_activations(backbone):
     method = create_method("maple", backbone, NAMES[::20])
     images, labels = torch.randn(4, 3, 224, 224), torch.arange(4)
@@ -169,6 +187,7 @@ def test_maple_keeps_a_quarter_of_the_activations(backbone):
         ("ivlp", {}, 30_720),
         ("ivlp", {"n_ctx_text": 4, "n_ctx_vision": 0}, 24_576),
         ("maple", {}, 3_555_072),
+        ("mmrl", {}, 4_992_256),
         ("maple", {"depth": 3}, 1_185_024),
         ("promptsrc", {}, 46_080),
         ("fdt", {}, 413_313),

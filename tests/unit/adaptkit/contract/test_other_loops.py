@@ -44,7 +44,9 @@ def alone(tmp_path: Path) -> Iterator[None]:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("name", ["coop", "cocoop", "maple", "promptsrc", "clip_lora", "clip_adapter", "taskres"])
+@pytest.mark.parametrize(
+    "name", ["coop", "cocoop", "maple", "promptsrc", "mmrl", "clip_lora", "clip_adapter", "taskres"]
+)
 def test_distributed_data_parallel_wraps_it(name, alone):
     plain, wrapped = gradients(make(name), some_images(), LABELS), DistributedDataParallel(make(name))
     parallel = gradients(wrapped, some_images(), LABELS)

@@ -42,6 +42,8 @@ def needs_onnx() -> None:
         ("maple", "torch.export", run_torch),
         ("tip_adapter", "torch.export", run_torch),
         ("maple", "torchscript", run_torchscript),
+        ("mmrl", "torchscript", run_torchscript),
+        ("mmrl", "torch.export", run_torch),
         ("clip_lora", "torchscript", run_torchscript),
         ("linear_probe", "torchscript", run_torchscript),
     ],

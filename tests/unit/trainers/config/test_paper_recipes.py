@@ -11,7 +11,7 @@ from trainers.config.load import load_bench
 from trainers.protocols.registry import list_protocols
 
 FOLDER = Path(str(resources.files("configs"))) / "paper"
-METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc", "tcp", "mma")
+METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc", "tcp", "mma", "mmrl")
 RECIPES = sorted(path.stem for method in METHODS for path in FOLDER.glob(f"{method}_*.yaml"))
 
 
@@ -47,7 +47,9 @@ def test_a_recipe_opens_with_its_source_and_its_command(recipe):
 
 @pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if content(recipe)["PROTOCOL"] in list_protocols()])
 def test_a_method_s_own_file_says_the_same(recipe):
-    assert {departure for run in runs(recipe) for departure in run.departures} == set()
+    tuned = ("MMRL.REG_WEIGHT", "MMRL.WIDTH") if recipe in ("mmrl_base_to_novel", "mmrl_few_shot") else ()
+    departures = {departure for run in runs(recipe) for departure in run.departures}
+    assert {departure for departure in departures if not departure.startswith(tuned)} == set()
 
 
 def options_by_dataset(recipe, shots):
@@ -94,3 +96,23 @@ def test_tcp_learns_in_other_templates_than_it_is_held_near():
         "dtd": ("a photo of a {}, a type of texture.",),
         "fgvc_aircraft": ("a photo of an aircraft {}.",),
     }
+
+
+def test_mmrl_is_held_with_one_weight_unless_the_paper_s_recipe_is_asked_for():
+    asked = ["PROTOCOL", "few_shot", "METHODS", "[mmrl]", "SUITE", "paper"]
+    assert {run.options.reg_weight for run in load_bench(None, asked).runs} == {3.0}
+    published = load_bench(None, [*asked, "RECIPE", "paper", "SHOTS", "[16]"]).runs
+    assert {run.departures for run in published} == {()}
+    weights = {run.dataset: run.options.reg_weight for run in published}
+    assert weights == {run.dataset: run.options.reg_weight for run in runs("mmrl_base_to_novel")}
+    assert (min(weights.values()), max(weights.values()), weights["oxford_pets"]) == (0.01, 7.0, 0.2)
+    assert {run.dataset for run in published if run.options.width == 2048} == {"eurosat"}
+
+
+def test_mmrl_learns_longer_from_few_shots_and_not_at_all_slowly_in_its_one_epoch_of_imagenet():
+    by_dataset = options_by_dataset("mmrl_few_shot", 16)
+    assert (by_dataset["dtd"].optim.epochs, by_dataset["imagenet"].optim.epochs) == (50, 5)
+    novel = options_by_dataset("mmrl_base_to_novel", 16)
+    assert {(run.optim.epochs, run.optim.batch_size) for run in novel.values()} == {(10, 4), (5, 32)}
+    (imagenet,) = {run.optim for run in runs("mmrl_cross_dataset")}
+    assert (imagenet.epochs, imagenet.warmup_epochs) == (1, 0)

@@ -47,7 +47,9 @@ def images_for(backbone, count=3):
 # What stays the same
 
 
-@pytest.mark.parametrize("method", ["zero_shot", "coop", "maple", "vpt", "clip_lora", "clip_adapter", "promptsrc"])
+@pytest.mark.parametrize(
+    "method", ["zero_shot", "coop", "maple", "vpt", "mmrl", "clip_lora", "clip_adapter", "promptsrc"]
+)
 def test_with_nothing_merged_it_is_the_method_bit_for_bit(tiny_clip, batch, method):
     plain = create_method(method, tiny_clip, NAMES).eval()
     wrapped = merging(tiny_clip, method, r=0)
@@ -217,7 +219,7 @@ def test_pruning_at_a_skipped_block_happens_at_the_next(tiny_clip):
 
 
 @pytest.mark.parametrize("options", [*MODES, {"r": 2, "average": "plain", "proportional": False}], ids=str)
-@pytest.mark.parametrize("method", ["vpt", "maple", "ivlp", "clip_lora", "adapter", "promptsrc"])
+@pytest.mark.parametrize("method", ["vpt", "maple", "mmrl", "ivlp", "clip_lora", "adapter", "promptsrc"])
 def test_methods_inside_of_the_tower_learn_through_it(tiny_clip, batch, method, options):
     wrapped = merging(tiny_clip, method, **options).train()
     wrapped.backward(wrapped.consume(batch[0]), batch[1] % len(NAMES))
