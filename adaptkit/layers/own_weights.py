@@ -26,8 +26,6 @@ Tower = TypeVar("Tower", TextTower, VisionTower)
 Self = TypeVar("Self", bound="OwnWeights")
 EMBEDDINGS = ("conv1", "prefix", "positional_embedding", "ln_pre")  # parts of an image tower in front of its blocks
 ENDS = ("pool", "ln_post", "ln_final", "projection")  # parts of either tower behind its blocks
-BLOCKS, BEHIND = "blocks", "behind"  # where the learnt parts are kept: by the block's number, by the part's name
-IN_FRONT = "in_front"
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,7 @@ class OwnWeights(nn.Module):
         super().__init__()
         self.origins = []
         self.in_front, self.blocks, self.behind = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        self.whole: nn.Module | None = None  # an image tower that does not come apart
 
     def train(self: Self, mode: bool = True) -> Self:
         """Stay in eval mode, so that no batch norm moves and no dropout draws; `mode` is ignored."""
@@ -81,13 +80,25 @@ class OwnWeights(nn.Module):
             copied.get_parameter(origin.name).data.copy_(origin.learnt().detach())
 
     def depths(self, depth: int) -> dict[str, int]:
-        """Learnt weight -> how many layers of a tower of `depth` blocks stand behind it: 0 behind the last block."""
-        found = {}
-        for name, weight in self.named_parameters():
-            if weight.requires_grad:
-                place, layer, *_ = name.split(".")
-                found[name] = {BEHIND: 0, IN_FRONT: depth + 1}.get(place, depth - int(layer) if layer.isdigit() else 0)
+        """Learnt weight of a tower of `depth` blocks -> how many steps from its end: 0 behind the last block."""
+        found = dict.fromkeys(_learnt_names(self, "behind"), 0) | dict.fromkeys(
+            _learnt_names(self, "in_front"), depth + 1
+        )
+        for layer in self.blocks:
+            found |= dict.fromkeys(_learnt_names(self, f"blocks.{layer}"), depth - int(layer))
         return found
+
+
+def with_whole_own(module: nn.Module, *, norms_only: bool) -> OwnWeights:
+    """A view of an image tower that does not come apart, as `whole` of its learnt weights.
+
+    Args:
+        norms_only: whether its layer norms alone learn.
+    """
+    own = OwnWeights()
+    view = _Viewer(own.origins, lambda part, weight: isinstance(part, nn.LayerNorm) or not norms_only).view(module)
+    own.whole = view
+    return own
 
 
 def with_own_weights(
@@ -179,7 +190,6 @@ class _Viewer:
             self.origins.append(Origin(view, name, module, name))
         if own.dtype != frozen.dtype:
             parametrize.register_parametrization(view, name, AsFrozen(module, name), unsafe=True)
-            self.weights[id(frozen)] = Origin(view, name, module, name).learnt()
 
 
 class AsFrozen(nn.Module):
@@ -192,6 +202,11 @@ class AsFrozen(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         module, name = self.source
         return weight.to(module.get_parameter(name).dtype)
+
+
+def _learnt_names(own: nn.Module, part: str) -> list[str]:
+    below = own.get_submodule(part).named_parameters(prefix=part)
+    return [name for name, weight in below if weight.requires_grad]
 
 
 def _shared_by(blocks: Sequence[Block]) -> set[int]:

@@ -10,8 +10,8 @@ The first is fine-tuning with the class prompts as the head, the cross-entropy b
 al., "Finetune Like You Pretrain", arXiv:2212.00638; it goes on to other classes. The second is what the first paper
 fine-tunes end to end. So many weights want a low rate, such as 1e-5 of AdamW.
 
-What learns is kept and saved in full precision; a saved adapter has the weights that learn and no others, with all
-blocks nearly those of the whole model.
+A ResNet, or another image tower without the blocks of a vision transformer, learns as a whole. What learns is kept and
+saved in full precision; a saved adapter has the weights that learn and no others: with all blocks, most of the model.
 
 Departure: logit_scale and the text tower's embeddings of tokens and positions stay frozen: few class names read few
     tokens, and their projections in the first block could not be kept.
@@ -28,17 +28,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.backbone.images import as_preprocessed, size_blamed
 from adaptkit.classes.class_prompts import ClassPrompts, TemplateSet
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Consumes
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.block_view import chosen_layers, require_text_blocks
-from adaptkit.layers.own_weights import OwnWeights, with_own_weights
+from adaptkit.layers.own_weights import OwnWeights, with_own_weights, with_whole_own
 from adaptkit.layers.start_values import start_of
 from adaptkit.layers.tuned_parts import own_copy
 from adaptkit.options import option, options
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower
+from adaptkit.towers.vision_views import why_no_vision_tower
 
 Tower = TypeVar("Tower", TextTower, VisionTower)
 
@@ -90,15 +92,20 @@ class Full(AdaptedCLIP):
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: FullConfig):
         text, vision = backbone.text_tower, backbone.vision_tower
-        text_weights, vision_weights = OwnWeights(), OwnWeights()
+        text_weights, vision_weights, comes_apart = OwnWeights(), OwnWeights(), vision is not None
         if config.encoder != "vision":
             text, text_weights = _learning(require_text_blocks(backbone, "full"), "text", backbone, config)
         if config.encoder != "text":
-            tower = backbone.require_vit_blocks(f'full with encoder="{config.encoder}"')
-            vision, vision_weights = _learning(tower, "image", backbone, config)
+            if comes_apart:
+                tower = backbone.require_vit_blocks(f'full with encoder="{config.encoder}"')
+                vision, vision_weights = _learning(tower, "image", backbone, config)
+            else:
+                vision_weights = _learning_whole(backbone, config)
         super().__init__(backbone.with_towers(text=text, vision=vision), classes)
         self.config, self.frozen_towers = config, (backbone.text_tower, backbone.vision_tower)
         self.text_weights, self.vision_weights = text_weights, vision_weights
+        if not comes_apart:
+            self.provides = self.provides - {"image_tokens"}
         if config.encoder == "text":
             self.consumes = "features"
         self.prompts = ClassPrompts(self.backbone, classes, config.template_set)
@@ -113,6 +120,15 @@ class Full(AdaptedCLIP):
         """Images (B, 3, H, W), or image features (B, D) if the text tower alone learns -> logits (B, C)."""
         image_features = self.encode_image(x) if self.consumes == "images" else x  # (B, D)
         return self.backbone.logits(image_features, self.current_class_weights().to(image_features.dtype))
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        whole = self.vision_weights.whole
+        if whole is None:
+            return self.backbone.encode_image(images)
+        images = as_preprocessed(images, self.backbone)
+        with size_blamed(images, self.backbone):
+            features: Tensor | tuple[Tensor, ...] = whole(images.to(self.backbone.dtype))
+        return features[0] if isinstance(features, tuple) else features
 
     def image_tokens(self, images: Tensor) -> Tensor:
         return self.backbone.encode_tokens(images)
@@ -190,6 +206,30 @@ def _learning(tower: Tower, kind: str, backbone: FrozenCLIP, config: FullConfig)
             "more blocks learn, or leave that tower out with encoder"
         )
     return made, own
+
+
+def _learning_whole(backbone: FrozenCLIP, config: FullConfig) -> OwnWeights:
+    """Weights of an image tower without blocks, which learns as a whole.
+
+    Raises:
+        ValueError: if the options name parts of it, or leave nothing to learn.
+    """
+    of_parts = {name: getattr(config, name) for name in ("last_blocks", "ends", "embeddings", "layer_decay")}
+    given = {name: value for name, value in of_parts.items() if value != getattr(FullConfig(), name)}
+    visual = backbone.model.visual
+    if given:
+        words = ", ".join(f"{name}={value}" for name, value in given.items())
+        raise ValueError(
+            f"full with {words} needs an image tower with the blocks of a vision transformer, and {backbone.name} has "
+            f"{why_no_vision_tower(visual)}; leave that out, so that all of it learns, or use a ViT such as ViT-B-16"
+        )
+    own = with_whole_own(visual, norms_only=config.norms_only)
+    if not own.origins:
+        raise ValueError(
+            f"full with norms_only=True leaves no weight to learn in the image tower of {backbone.name}, which has no "
+            'layer norms; leave it out, or take encoder="text"'
+        )
+    return own
 
 
 def _last(tower: TextTower | VisionTower, count: int | None) -> Sequence[int]:
