@@ -54,6 +54,7 @@ _ONE_TOWER: Mapping[str, Mapping[str, object]] = {
 ALTERNATIVES: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "adapter": _ONE_TOWER,
     "clip_lora": _ONE_TOWER,
+    "full": _ONE_TOWER,
     "mma": _ONE_TOWER,
     "peft": _ONE_TOWER,
     f"das{WRAPPER}": {

@@ -19,7 +19,9 @@ from adaptkit.backbone.test_views import TestViews
 from adaptkit.classes.class_set import ClassSet
 
 # Parts of the contract that a method may leave out; `provides` names the ones that it has.
-Part = Literal["prepare", "tune", "class_weights", "backward", "image_tokens", "encode_text", "text_features_of"]
+Part = Literal[
+    "prepare", "tune", "class_weights", "backward", "image_tokens", "encode_text", "text_features_of", "start_state"
+]
 PARTS: tuple[Part, ...] = get_args(Part)
 READY_MADE: frozenset[Part] = frozenset({"image_tokens", "encode_text"})  # may be declared without being written
 
@@ -106,6 +108,10 @@ class AdaptedTowers(nn.Module, ABC):
         """Names of the learnt tensors that take no weight decay, whatever the optimiser's is."""
         return set()
 
+    def rate_shares(self) -> dict[str, float]:
+        """Learnt tensor -> the share of the learning rate that it is stepped by; those without a share take all."""
+        return {}
+
     def begin_training(self, step_count: int) -> tuple[int, ...]:
         """Called before the optimiser of a training of so many steps is made: the lengths of its stages.
 
@@ -153,6 +159,19 @@ class AdaptedTowers(nn.Module, ABC):
                 check_dtype(name, state_dict[name], tensor)
                 check_learnt(name, state_dict[name])
         return super().load_state_dict(state_dict, strict, assign)
+
+    def start_state(self) -> dict[str, Tensor]:
+        """The learnt state beside the one of now at which CLIP's weights are those that were loaded.
+
+        A method that learns weights writes it: between this state and that of now, tensor by tensor, lies a line of
+        weights, (1 - alpha) w_0 + alpha w_1. Where a product of tensors is learnt, one factor has its value of now.
+
+        Raises:
+            TypeError: if something else than weights is learnt.
+        """
+        raise TypeError(
+            f"{type(self).__name__} learns something beside CLIP's weights, which have no line to where they were"
+        )
 
     def made_again(self) -> set[str]:
         """Names in `learnt_state` that a new method has alike, and that adapters of older versions may lack."""

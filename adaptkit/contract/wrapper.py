@@ -99,6 +99,9 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
     def undecayed(self) -> set[str]:
         return {INNER + name for name in self.inner.undecayed()}
 
+    def rate_shares(self) -> dict[str, float]:
+        return {INNER + name: share for name, share in self.inner.rate_shares().items()}
+
     def backward(self, x: Tensor, labels: Tensor) -> Tensor:
         """The inner method's own way to its gradients, unless this one has a loss of its own."""
         if type(self).loss is MethodWrapper.loss:
@@ -165,6 +168,10 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
             if not name.startswith(INNER)
         }
         return own | {INNER + name: tensor for name, tensor in self.inner.learnt_state().items()}
+
+    def start_state(self) -> dict[str, Tensor]:
+        """That of the inner method; what the wrapper itself learns stays as it is."""
+        return self.learnt_state() | {INNER + name: tensor for name, tensor in self.inner.start_state().items()}
 
     def portable_options(self, config: object) -> object:
         return self.inner.portable_options(config)

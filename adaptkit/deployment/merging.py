@@ -44,7 +44,7 @@ def merge(method: AdaptedCLIP, alpha: float = 1.0) -> FrozenCLIP:
     if not isinstance(method, Mergeable):
         raise ValueError(
             f"{type(method).__name__} learns something beside CLIP's weights, so there is nothing to fold into them; "
-            "clip_lora and peft learn weights"
+            "full, clip_lora and peft learn weights"
         )
     try:
         merged = method.merge_and_unload()

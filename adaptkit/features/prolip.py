@@ -26,6 +26,7 @@ from adaptkit.classes.class_prompts import ClassPrompts
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Consumes, Support
 from adaptkit.contract.registry import register_method
+from adaptkit.layers.full_precision import at_least_fp32
 from adaptkit.layers.own_projection import OwnProjection
 from adaptkit.options import option, options
 
@@ -48,7 +49,7 @@ class ProLIP(AdaptedCLIP):
     consumes: Consumes = "tokens"
     first_row_only = True
     takes_sentences = True
-    provides = frozenset({"prepare", "class_weights", "encode_text"})
+    provides = frozenset({"prepare", "class_weights", "encode_text", "start_state"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: ProLIPConfig):
         projection = _projection_of(backbone)
@@ -93,6 +94,9 @@ class ProLIP(AdaptedCLIP):
 
     def class_weights(self) -> Tensor:
         return self.prompts()  # (C, D)
+
+    def start_state(self) -> dict[str, Tensor]:
+        return {"projection.weight": at_least_fp32(_frozen_matrix(self.backbone.as_loaded()).detach())}
 
     def rebuild_from_names(self) -> None:
         self.prompts.set_classes(self.backbone, self.classes)

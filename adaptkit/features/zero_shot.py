@@ -27,7 +27,7 @@ class ZeroShot(AdaptedCLIP):
 
     consumes = "features"
     takes_sentences = True
-    provides = frozenset({"class_weights", "encode_text"})
+    provides = frozenset({"class_weights", "encode_text", "start_state"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: ZeroShotConfig):
         super().__init__(backbone, classes)
@@ -39,6 +39,9 @@ class ZeroShot(AdaptedCLIP):
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels)
+
+    def start_state(self) -> dict[str, Tensor]:
+        return {}
 
     def rebuild_from_names(self) -> None:
         self.prompts.set_classes(self.backbone, self.classes)

@@ -49,6 +49,10 @@ class LowRank(nn.Module):
         x = x.detach() if self.detached else x
         return self.scale * F.linear(F.linear(self.dropout(x), self.A.to(x.dtype)), self.B.to(x.dtype))
 
+    def start_values(self) -> dict[str, Tensor]:
+        """The update of 0 beside which lies that of now: A as it is, B = 0, so that a line is one of s B A."""
+        return {"A": self.A.detach().clone(), "B": torch.zeros_like(self.B)}
+
     def delta(self) -> Tensor:
         """The product s B A, (out_width, width)."""
         return self.scale * (self.B @ self.A)

@@ -27,6 +27,11 @@ class TunedNorm(nn.Module):
         self.weight = own_copy(frozen.weight) if gain else None
         self.bias = None if frozen.bias is None else own_copy(frozen.bias)
 
+    def start_values(self) -> dict[str, Tensor]:
+        """The backbone's gain and bias, where they learn here."""
+        found = {"weight": (self.weight, self.frozen.weight), "bias": (self.bias, self.frozen.bias)}
+        return {name: at_least_fp32(frozen.detach()) for name, (own, frozen) in found.items() if own is not None}
+
     def forward(self, x: Tensor) -> Tensor:
         wide = at_least_fp32(x)
         gain = self.frozen.weight if self.weight is None else self.weight
@@ -49,6 +54,10 @@ class TunedBias(nn.Module):
     @property
     def weight(self) -> Tensor:
         return self.frozen.weight
+
+    def start_values(self) -> dict[str, Tensor]:
+        """The backbone's bias."""
+        return {"bias": at_least_fp32(self.frozen.bias.detach())}
 
     def forward(self, x: Tensor) -> Tensor:
         product = linear(x, self.frozen.weight)

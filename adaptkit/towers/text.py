@@ -35,6 +35,7 @@ class TextTower:
     pads_from_the_front: bool  # CoCa's released weights shift the padding mask by one.
     homes: tuple[Home, ...] = ()  # Where the tensors come from, see `watch.current`.
     entering: Entering | None = None  # Tokens that enter behind [SOS] on the way through the blocks.
+    typed_by: Home | None = None  # The frozen weight in whose type a tower of learnt weights computes.
 
     @property
     def width(self) -> int:
@@ -51,9 +52,15 @@ class TextTower:
     @property
     def dtype(self) -> torch.dtype:
         """Dtype of the blocks' weights, to which tokens are cast; that of the positions if every block is skipped."""
+        frozen = None if self.typed_by is None else self.typed_by.tensor()
+        return (self.typing_weight if frozen is None else frozen).dtype
+
+    @property
+    def typing_weight(self) -> Tensor:
+        """The weight in whose type the tower computes, unless `typed_by` says another."""
         mlps = (block.mlp for block in self.blocks if hasattr(block, "mlp"))
         weights = (weight for mlp in mlps for weight in mlp.parameters() if weight.ndim == 2)
-        return next(weights, self.positional_embedding).dtype
+        return next(weights, self.positional_embedding)
 
     def is_causal(self) -> bool:
         """Whether the feature depends only on tokens up to [EOS], and each row only on earlier tokens."""

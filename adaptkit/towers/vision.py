@@ -79,6 +79,7 @@ class VisionTower:
     pools_normed: bool  # Whether `ln_post` stands in front of the pool.
     projection: Tensor | nn.Module | None  # (D_p, D)
     homes: tuple[Home, ...] = ()  # Where the tensors come from, see `watch.current`.
+    typed_by: Home | None = None  # The frozen weight in whose type a tower of learnt weights computes.
     shortening: Shortening | None = None  # What merges or drops rows on the way through the blocks.
     behind_blocks: BehindBlocks | None = None
     behind_projection: BehindProjection | None = None
@@ -91,6 +92,17 @@ class VisionTower:
     @property
     def device(self) -> torch.device:
         return next(self.conv1.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the patch embedding, to which images are cast."""
+        frozen = None if self.typed_by is None else self.typed_by.tensor()
+        return (self.typing_weight if frozen is None else frozen).dtype
+
+    @property
+    def typing_weight(self) -> Tensor:
+        """The weight in whose type the tower computes, unless `typed_by` says another."""
+        return next(self.conv1.parameters())
 
     @property
     def n_patches(self) -> int:
@@ -121,7 +133,7 @@ class VisionTower:
 
 def embed_patches(tower: VisionTower, images: Tensor) -> Tensor:
     """Images (B, 3, H, W) -> class token, register tokens and patches (B, R, D_v), the input of the first block."""
-    patches = tower.conv1(images.to(next(tower.conv1.parameters()).dtype))
+    patches = tower.conv1(images.to(tower.dtype))
     if patches.ndim == 4:
         patches = patches.flatten(1, 2) if tower.channels_last else patches.flatten(2).transpose(1, 2)  # (B, P, D_v)
     positions = tower.positional_embedding

@@ -2,6 +2,7 @@
 
 from adaptkit.weights.adapter import Adapter, AdapterConfig
 from adaptkit.weights.clip_lora import CLIPLoRA, CLIPLoRAConfig
+from adaptkit.weights.full import Full, FullConfig
 from adaptkit.weights.locality_alignment.method import LocalityAlignment, LocalityAlignmentConfig
 from adaptkit.weights.mma import MMA, MMAConfig
 from adaptkit.weights.peft import PEFT, PEFTConfig, peft_settings
@@ -14,6 +15,8 @@ __all__ = [
     "AdapterConfig",
     "CLIPLoRA",
     "CLIPLoRAConfig",
+    "Full",
+    "FullConfig",
     "LocalityAlignment",
     "LocalityAlignmentConfig",
     "MMAConfig",

@@ -30,6 +30,7 @@ from adaptkit.contract.registry import register_method
 from adaptkit.layers.block_view import chosen_layers, require_text_blocks
 from adaptkit.layers.lora_attention import LoRAAttention, LowRank
 from adaptkit.layers.lora_tower import with_updates
+from adaptkit.layers.start_values import start_of
 from adaptkit.options import option, options
 from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower
@@ -70,7 +71,7 @@ class CLIPLoRA(AdaptedCLIP):
 
     consumes: Consumes = "images"
     takes_sentences = True
-    provides = frozenset({"class_weights", "image_tokens", "encode_text"})
+    provides = frozenset({"class_weights", "image_tokens", "encode_text", "start_state"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CLIPLoRAConfig):
         text, vision = backbone.text_tower, backbone.vision_tower
@@ -128,6 +129,9 @@ class CLIPLoRA(AdaptedCLIP):
     def load_learnt_state(self, state: dict[str, Tensor]) -> None:
         self.unmerge()
         super().load_learnt_state(state)
+
+    def start_state(self) -> dict[str, Tensor]:
+        return start_of(self, "text_updates", "vision_updates")
 
     def merge_and_unload(self) -> FrozenCLIP:
         """A plain backbone with the updates folded into its own weights; this method stays as it is."""

@@ -26,10 +26,12 @@ from adaptkit.artefacts.tensors import check_dtype
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_prompts import ClassPrompts
 from adaptkit.classes.class_set import ClassSet
+from adaptkit.classes.class_weights import class_weights
 from adaptkit.contract.method import AdaptedCLIP, Consumes
 from adaptkit.contract.registry import register_method
 from adaptkit.layers.block_view import chosen_layers, require_text_blocks
 from adaptkit.layers.full_precision import at_least_fp32
+from adaptkit.layers.start_values import start_of
 from adaptkit.layers.text_state import as_tensor, as_text
 from adaptkit.layers.tuned_towers import with_tuned_biases, with_tuned_norms
 from adaptkit.options import option, options
@@ -64,7 +66,7 @@ class TwoStage(AdaptedCLIP):
 
     consumes: Consumes = "images"
     takes_sentences = True
-    provides = frozenset({"class_weights", "image_tokens", "encode_text"})
+    provides = frozenset({"class_weights", "image_tokens", "encode_text", "start_state"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: TwoStageConfig):
         text, vision = backbone.text_tower, backbone.vision_tower
@@ -77,6 +79,7 @@ class TwoStage(AdaptedCLIP):
             layers = _layers_from(config.vision_start, image_tower, "vision_start")
             vision, vision_tuned = _tuned(image_tower, layers, config)
         super().__init__(backbone.with_towers(text=text, vision=vision), classes)
+        self.frozen_towers = backbone.text_tower, backbone.vision_tower
         self.share, self.first = config.share, 0
         self.text_tuned, self.vision_tuned = text_tuned, vision_tuned  # layer -> its tuned parts
         if not config.share:
@@ -170,6 +173,24 @@ class TwoStage(AdaptedCLIP):
             return state
         return state | {NAMES: as_tensor(json.dumps(self.learnt_names if self.in_second else ()))}
 
+    @torch.no_grad()
+    def start_state(self) -> dict[str, Tensor]:
+        """The backbone's norms or biases, or updates of 0; the classifier's rows are of its classes' frozen texts."""
+        start = start_of(self, "text_tuned", "vision_tuned")
+        if self.classifier is None:
+            return start
+        rows = self.classifier.detach().clone()
+        if self.in_second:
+            text, vision = self.frozen_towers
+            rows = class_weights(self.backbone.with_towers(text=text, vision=vision), self._learnt_classes()).to(rows)
+        return start | {"classifier": rows, NAMES: self.learnt_state()[NAMES]}
+
+    def _learnt_classes(self) -> ClassSet:
+        """The classes of the classifier's rows; after a change of classes, with the templates of now."""
+        if self.learnt_names == self.classes.classnames:
+            return self.classes
+        return ClassSet(self.learnt_names, self.classes.templates)
+
     def load_learnt_state(self, state: dict[str, Tensor]) -> None:
         own = self.learnt_parameters()
         if self.classifier is None:
@@ -181,7 +202,10 @@ class TwoStage(AdaptedCLIP):
             {name: tensor for name, tensor in state.items() if name not in ("classifier", NAMES)},
         )
         self.in_second = bool(names)
-        if names:
+        if names and names == self.learnt_names:
+            with torch.no_grad():  # In place: an optimiser may hold it.
+                self.classifier.copy_(rows)
+        elif names:
             self.classifier = nn.Parameter(rows.to(own["classifier"]).clone())
             self.learnt_names = names
 

@@ -10,6 +10,7 @@ from adaptkit.wrappers.matryoshka_exits import MatryoshkaExits, MatryoshkaExitsC
 from adaptkit.wrappers.posthoc_debias.wrapper import PosthocDebias, PosthocDebiasConfig
 from adaptkit.wrappers.token_merging.config import TokenMergingConfig
 from adaptkit.wrappers.token_merging.wrapper import TokenMerging
+from adaptkit.wrappers.wise import Wise, WiseConfig
 
 __all__ = [
     "DAS",
@@ -26,4 +27,6 @@ __all__ = [
     "PosthocDebiasConfig",
     "TokenMerging",
     "TokenMergingConfig",
+    "Wise",
+    "WiseConfig",
 ]

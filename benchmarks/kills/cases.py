@@ -13,6 +13,7 @@ Launcher = Literal["this process", "loaders", "workers", "together", "ray", "slu
 
 TRAINING = ["THREADS", "1", "OPTIM.BATCH_SIZE", "4", "OPTIM.STEPS", "0", "OPTIM.EPOCHS", "3", "CHECKPOINT.STEPS", "1"]
 TRAINING += ["VIEWS.AUGMENT", "exact"]
+INSIDE = {"wise": "clip_lora"}  # methods for wrappers that do not go around the one that is saved
 SHORTER = {  # prompts and searches, for speed
     "coop": ["COOP.N_CTX", "2"],
     "promptsrc": ["PROMPTSRC.N_CTX_TEXT", "1", "PROMPTSRC.N_CTX_VISION", "1"],
@@ -98,7 +99,9 @@ def _alone() -> list[tuple[str, tuple[str, ...], tuple[What, ...]]]:
     writes: tuple[What, ...] = (*RUN, "artefact", "features", "claim")
     cases = [(name, bench([name]), writes) for name in list_methods()]
     cases += [
-        (f"coop+{name}", bench([SAVED], "--wrap", name, *SHORTER.get(name, ())), writes) for name in list_wrappers()
+        (f"{inner}+{name}", bench([inner], "--wrap", name, *SHORTER.get(name, ())), writes)
+        for name in list_wrappers()
+        for inner in (INSIDE.get(name, SAVED),)
     ]
     cases += [(f"coop, {name}", bench([SAVED], "--objective", name), writes) for name in list_objectives()]
     train = ("train", SAVED, "--data", "{images}/own", "--out", "{out}/adapter", "--device", "cpu", "--shots", "2")

@@ -50,7 +50,7 @@ OTHER_TEXT_TOWERS = (
 WITHOUT_BLOCKS = ("RN50", "RN50-quickgelu", "convnext_base", "swin_base_patch4_window7_224", "MobileCLIP2-S0")
 EVERY_KIND = IMAGE_TOWERS + OTHER_TEXT_TOWERS + WITHOUT_BLOCKS
 # Those that go different ways; ivlp and promptsrc go those of vpt and maple.
-IN_IMAGE_TOWER = ("adapter", "clip_lora", "das (wrapper)", "maple", "mma", "mmrl", "peft", "vpt")
+IN_IMAGE_TOWER = ("adapter", "clip_lora", "das (wrapper)", "full", "maple", "mma", "mmrl", "peft", "vpt")
 
 
 @cache
@@ -148,6 +148,27 @@ def test_updates_folded_into_the_weights_give_the_library_s_own_tower_the_same_f
     with torch.no_grad():
         for weight in method.learnt_parameters().values():
             weight.normal_(std=0.1)
+        merged = method.merge_and_unload().model.visual(images)
+        merged = merged[0] if isinstance(merged, tuple) else merged
+        ours = method.encode_image(images)
+        torch.testing.assert_close(ours, merged, rtol=1e-7, atol=1e-7)
+        assert (ours - backbone.encode_image(images)).norm() > 1e-3 * ours.norm()
+
+
+@pytest.mark.parametrize("name", IMAGE_TOWERS + WITHOUT_BLOCKS)
+def test_every_weight_of_an_image_tower_learns_and_is_folded_in(name):
+    backbone = backbone_of(name)
+    images = images_for(backbone)
+    method = create_method("full", backbone, CLASSES, encoder="vision").eval()
+    torch.testing.assert_close(method.encode_image(images), backbone.encode_image(images), rtol=1e-9, atol=1e-9)
+    method.encode_image(images).square().sum().backward()
+    learnt = method.learnt_parameters()
+    assert [key for key, weight in learnt.items() if weight.grad is None] == []
+    every = sum(weight.numel() for weight in backbone.model.visual.parameters())
+    assert sum(weight.numel() for weight in learnt.values()) == every
+    with torch.no_grad():
+        for weight in learnt.values():
+            weight.add_(0.02 * torch.randn_like(weight))
         merged = method.merge_and_unload().model.visual(images)
         merged = merged[0] if isinstance(merged, tuple) else merged
         ours = method.encode_image(images)

@@ -7,6 +7,7 @@ from torch import Tensor
 import adaptkit
 from adaptkit import AdaptedCLIP, FrozenCLIP, Support, create_method, list_methods, list_wrappers
 from tests.conftest import CLASSES
+from tests.helpers.composition import learner_inside
 from tests.helpers.models import build, consumed
 
 
@@ -49,7 +50,7 @@ def test_it_is_loaded_in_a_fresh_backbone_to_equal_logits(name, tiny_clip, fresh
 
 @pytest.mark.parametrize("wrapper", list_wrappers())
 def test_a_wrapper_is_loaded_to_equal_logits(wrapper, tiny_clip, fresh, batch, tmp_path):
-    for inner in ("coop", "maple"):
+    for inner in {"coop", "maple", learner_inside(wrapper)}:
         try:
             method = used(inner, tiny_clip, *batch, wrap=(wrapper,))
         except ValueError as refusal:

@@ -8,6 +8,7 @@ import torch
 from adaptkit import FrozenCLIP, Support, create_method, list_methods, list_wrappers
 from adaptkit.backbone.weights_source import hash_of_weights
 from tests.conftest import CLASSES
+from tests.helpers.composition import learner_inside
 from tests.helpers.models import FAMILIES, build, consumed
 
 LABELS = torch.arange(len(CLASSES))
@@ -100,11 +101,12 @@ def test_a_method_answers_as_if_made_anew(name, route):
 def test_a_wrapper_answers_as_if_made_anew(wrapper, route):
     backbone = build("clip_vit")
     images = torch.randn(len(CLASSES), 3, 32, 32)
-    method = ready("coop", backbone, images, (wrapper,))
+    inner = learner_inside(wrapper)
+    method = ready(inner, backbone, images, (wrapper,))
     with torch.no_grad():
         method(images)
     ROUTES[route](backbone, other_weights(build("clip_vit")))
-    answers_as_if_made_anew(method, backbone, lambda fresh: ready("coop", fresh, images, (wrapper,)), images)
+    answers_as_if_made_anew(method, backbone, lambda fresh: ready(inner, fresh, images, (wrapper,)), images)
 
 
 @pytest.mark.slow

@@ -56,8 +56,9 @@ def outcome(backbone: FrozenCLIP, method: str, wrapper: str) -> Outcome:
 
 @cache
 def learner_inside(wrapper: str) -> str:
-    """A method that learns inside the wrapper: coop, or clip_adapter where learnt prompts are refused."""
-    return "coop" if outcome(build("clip_vit"), "coop", wrapper).works else "clip_adapter"
+    """A method that learns inside the wrapper: coop, where learnt prompts are refused clip_adapter, or clip_lora."""
+    found = (name for name in ("coop", "clip_adapter") if outcome(build("clip_vit"), name, wrapper).works)
+    return next(found, "clip_lora")
 
 
 def settled(

@@ -14,7 +14,7 @@ from trainers.config.training import OptimConfig
 from trainers.pairs.cached_gradients import Pieces, backward_in_pieces
 from trainers.training.checkpoints import Checkpoints
 from trainers.training.few_shot import CHECK_EVERY
-from trainers.training.optim import build_optimizer, set_learning_rate, step_learning_rate
+from trainers.training.optim import optimizer_of, set_learning_rate, step_learning_rate
 from trainers.training.state import LastGood, Progress, restore_snapshot, take_snapshot
 
 
@@ -58,9 +58,7 @@ def train_on_pairs(
     objective, team = method.objective, training.pieces.team
     assert isinstance(objective, PairObjective)
     optim = training.optim.with_period(len(batches))
-    named, undecayed = method.learnt_parameters(), method.undecayed()
-    learnt = list(named.values())
-    optimizer = build_optimizer(learnt, optim, [tensor for name, tensor in named.items() if name in undecayed])
+    learnt, optimizer = list(method.learnt_parameters().values()), optimizer_of(method, optim)
     method.train()
     step_count = optim.step_count(len(batches))
     progress = Progress(LastGood(0, {}))

@@ -15,7 +15,7 @@ from trainers.compute.team import ALONE, Team
 from trainers.config.training import OptimConfig
 from trainers.training.checkpoints import Checkpoints
 from trainers.training.label_smoothing import smooth
-from trainers.training.optim import build_optimizer, set_learning_rate, step_learning_rate
+from trainers.training.optim import optimizer_of, set_learning_rate, step_learning_rate
 from trainers.training.state import LastGood, Progress, restore_snapshot, take_snapshot
 
 CHECK_EVERY = 50  # Steps between looks at the losses; each look waits for the device.
@@ -97,11 +97,9 @@ def train(
     device, optim = method.backbone.device, optim.with_period(len(batches))
     step_count = optim.step_count(len(batches))
     stages = method.begin_training(step_count)
-    named, undecayed = method.learnt_parameters(), method.undecayed()
-    learnt = list(named.values())
+    learnt = list(method.learnt_parameters().values())
     if optimizer is None:
-        spared = [parameter for name, parameter in named.items() if name in undecayed]
-        optimizer = build_optimizer(learnt, optim, spared)
+        optimizer = optimizer_of(method, optim)
     method.train()
     team.own_random_numbers()
     trainee = team.trainee(method, idle_tensors=len(stages) > 1)

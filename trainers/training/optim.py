@@ -11,16 +11,26 @@ in the first 30 % of the epochs, and along another from there to LR / 250000; it
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch.nn import Parameter
 
+from adaptkit.contract.adapted_towers import AdaptedTowers
 from trainers.config.training import OptimConfig
 
+ALIKE: Mapping[Parameter, float] = MappingProxyType({})
 RISING_SHARE, RISE, FALL = 0.3, 25, 1e4  # of one_cycle: torch's pct_start, div_factor and final_div_factor
 
-__all__ = ["OptimConfig", "build_optimizer", "learning_rate", "set_learning_rate", "step_learning_rate"]
+__all__ = [
+    "OptimConfig",
+    "build_optimizer",
+    "learning_rate",
+    "optimizer_of",
+    "set_learning_rate",
+    "step_learning_rate",
+]
 
 
 def step_learning_rate(
@@ -79,13 +89,28 @@ def _half_cosine(epoch: float, period: float) -> float:
     return (1 + math.cos(math.pi * epoch / period)) / 2
 
 
+def optimizer_of(method: AdaptedTowers, config: OptimConfig) -> torch.optim.Optimizer:
+    """The optimiser over a method's learnt tensors, with the decays and shares of the rate that the method asks for.
+
+    Raises:
+        ValueError: if there is nothing to learn.
+    """
+    named, undecayed = method.learnt_parameters(), method.undecayed()
+    shares = {named[name]: share for name, share in method.rate_shares().items()}
+    return build_optimizer(named.values(), config, [named[name] for name in named if name in undecayed], shares)
+
+
 def build_optimizer(
-    parameters: Iterable[Parameter], config: OptimConfig, undecayed: Iterable[Parameter] = ()
+    parameters: Iterable[Parameter],
+    config: OptimConfig,
+    undecayed: Iterable[Parameter] = (),
+    shares: Mapping[Parameter, float] = ALIKE,
 ) -> torch.optim.Optimizer:
     """The optimiser over the learnt tensors; `set_learning_rate` sets the rate of every step.
 
     Args:
         undecayed: the learnt tensors without weight decay.
+        shares: of the rate, for learnt tensors that do not take all of it.
 
     Raises:
         ValueError: if there is nothing to learn.
@@ -93,12 +118,17 @@ def build_optimizer(
     learnt, spared = list(parameters), {id(parameter) for parameter in undecayed}
     if not learnt:
         raise ValueError("the method has no learnt tensor to optimise; evaluate it without training")
-    decayed = [parameter for parameter in learnt if id(parameter) not in spared]
-    others = [parameter for parameter in learnt if id(parameter) in spared]
+    members: dict[tuple[bool, float], list[Parameter]] = {}
+    for parameter in learnt:
+        members.setdefault((id(parameter) in spared, shares.get(parameter, 1.0)), []).append(parameter)
     groups: list[dict[str, object]] = [
-        {"params": group, "weight_decay": decay}
-        for group, decay in ((decayed, config.weight_decay), (others, 0.0))
-        if group
+        {
+            "params": group,
+            "weight_decay": 0.0 if is_spared else config.weight_decay,
+            "share": share,
+            "lr": share * config.lr,
+        }
+        for (is_spared, share), group in sorted(members.items(), key=lambda item: item[0][0])
     ]
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)

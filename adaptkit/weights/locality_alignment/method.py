@@ -25,6 +25,7 @@ from adaptkit.contract.registry import register_method
 from adaptkit.layers.block_view import chosen_layers
 from adaptkit.layers.lora_attention import LowRank
 from adaptkit.layers.lora_tower import mlp_linears, with_updates
+from adaptkit.layers.start_values import start_of
 from adaptkit.options import option, options
 from adaptkit.towers.vision import VisionTower, embed_patches, encode_rows, rows_behind_blocks
 from adaptkit.towers.watch import current
@@ -67,7 +68,7 @@ class LocalityAlignment(AdaptedCLIP):
 
     consumes: Consumes = "images"
     takes_sentences = True
-    provides = frozenset({"class_weights", "image_tokens", "encode_text"})
+    provides = frozenset({"class_weights", "image_tokens", "encode_text", "start_state"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: LocalityAlignmentConfig):
         frozen = backbone.require_vit_blocks("locality_alignment")
@@ -143,6 +144,9 @@ class LocalityAlignment(AdaptedCLIP):
 
     def class_weights(self) -> Tensor:
         return self.prompts()  # (C, D)
+
+    def start_state(self) -> dict[str, Tensor]:
+        return start_of(self, "vision_updates")
 
     def rebuild_from_names(self) -> None:
         self.prompts.set_classes(self.backbone, self.classes)
