@@ -163,6 +163,14 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
         """
         raise TypeError(f"{type(self).__name__} has no class weights that hold for every image")
 
+    def weights_per_image(self, x: Tensor) -> Tensor:
+        """The classifier (B, C, D), unit rows, of each image of x, where prompts depend on the image.
+
+        Raises:
+            TypeError: if every image meets the same `class_weights`, or there are none.
+        """
+        raise TypeError(f"{type(self).__name__} has no class weights that depend on the image")
+
     def prepare(self, support: Support) -> None:
         """See all of the support set once, before training."""
         return None
@@ -201,6 +209,20 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
                 yield
             finally:
                 self._kept_weights = None
+
+    @contextmanager
+    def share_class_weights(self) -> Iterator[Tensor]:
+        """Inside the block all who read the class weights (C, D) share them, and their gradients; for one step.
+
+        Raises:
+            TypeError: if the method has none, because its prompts or its head depend on the image.
+        """
+        kept = self._kept_weights
+        self._kept_weights = self.current_class_weights()
+        try:
+            yield self._kept_weights
+        finally:
+            self._kept_weights = kept
 
     @torch.no_grad()
     def _weights_or_none(self) -> Tensor | None:

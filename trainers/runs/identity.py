@@ -8,6 +8,7 @@ from pathlib import Path
 from adaptkit import AdaptedCLIP
 from adaptkit.artefacts.atomic_file import Json
 from adaptkit.contract.method import Consumes
+from adaptkit.contract.registry import objective_class
 from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
 from datasets_fewshot.splits.draws import LISTED
 from trainers.config.settings import OWN_SUITE, DataclassInstance, RunConfig
@@ -146,6 +147,8 @@ def notes_of(run: Run, start: Start | None = None) -> tuple[str, ...]:
         return tuple(notes)
     if config.selection == "oracle":
         notes.append("oracle: hyper-parameters were selected on the test images")
+    for name, options in config.objective:
+        notes += [f"{name}: {fact}" for fact in objective_class(name).facts(options)]
     if config.draw == LISTED:
         notes.append("every seed learns from the same listed images")
     elif config.draw != PROTOCOL_DRAW:
