@@ -42,6 +42,7 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
     support_items: int | None = None  # training items that `prepare` wants, spread over all; None: all of them
     takes_sentences: bool = False  # whether prompts are hand-written, so that classes may have their own
     first_row_only: bool = False  # whether of "tokens" it reads the first row alone, so that no other has to be kept
+    mixes_classes: bool = False  # whether the score of a class depends on which other classes there are
     prepares_again: bool = False  # whether `prepare` is to be called again when the image tower has learnt
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet):

@@ -47,6 +47,7 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
         self.provides = (inner.provides | type(self).provides) - withheld
         self.consumes, self.support_views = inner.consumes, inner.support_views
         self.support_items, self.prepares_again = inner.support_items, inner.prepares_again
+        self.mixes_classes = inner.mixes_classes
 
     @property
     def innermost(self) -> AdaptedCLIP:
