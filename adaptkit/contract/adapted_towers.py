@@ -20,7 +20,15 @@ from adaptkit.classes.class_set import ClassSet
 
 # Parts of the contract that a method may leave out; `provides` names the ones that it has.
 Part = Literal[
-    "prepare", "tune", "class_weights", "backward", "image_tokens", "encode_text", "text_features_of", "start_state"
+    "prepare",
+    "tune",
+    "class_weights",
+    "weights_per_image",
+    "backward",
+    "image_tokens",
+    "encode_text",
+    "text_features_of",
+    "start_state",
 ]
 PARTS: tuple[Part, ...] = get_args(Part)
 READY_MADE: frozenset[Part] = frozenset({"image_tokens", "encode_text"})  # may be declared without being written

@@ -90,6 +90,7 @@ class TakesNames(Protocol):
 
     backbone: FrozenCLIP
     classes: ClassSet
+    mixes_classes: bool
 
     @property
     def provides(self) -> frozenset[str]: ...
@@ -104,9 +105,17 @@ def needs_neutral(method: TakesNames, answering: Answering) -> bool:
     """Whether the offset is the logit of the neutral name.
 
     Raises:
-        ValueError: if an offset has to be given, because the logits have no zero and the method takes no other name.
+        ValueError: if the score of a class depends on the others, or an offset has to be given, because the logits
+            have no zero and the method takes no other name.
     """
-    if answering.scores != "independent" or answering.offset is not None:
+    if answering.scores != "independent":
+        return False
+    if method.mixes_classes:
+        raise ValueError(
+            f"{type(method).__name__} has no independent scores: what it makes of an image depends on which other "
+            "classes there are; ask for scores='softmax', or take another method"
+        )
+    if answering.offset is not None:
         return False
     own_logits = method.bound_to_classes is not None and "class_weights" not in method.provides
     if method.backbone.logit_bias is not None and not own_logits:

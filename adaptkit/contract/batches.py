@@ -20,6 +20,7 @@ class Examples:
     names: tuple[str, ...]  # N files, as the data set's lists write them; a batch's `places` count in this order
     labels: Tensor  # (N,) int64
     features: Tensor  # (N, D) of the frozen image tower, without augmentation, not normalised
+    new_names: tuple[str, ...] = ()  # of classes that are tested and not learnt; only where an objective asks for them
 
     def __post_init__(self) -> None:
         counts = len(self.names), len(self.labels), len(self.features)

@@ -46,6 +46,7 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
     takes_sentences: bool = False  # whether prompts are hand-written, so that classes may have their own
     first_row_only: bool = False  # whether of "tokens" it reads the first row alone, so that no other has to be kept
     sees: ClassVar[Sees | None] = None  # what it learns from of unlabelled test images; None: nothing
+    mixes_classes: bool = False  # whether the score of a class depends on which other classes there are
     prepares_again: bool = False  # whether `prepare` is to be called again when the image tower has learnt
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet):
@@ -174,6 +175,14 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
         """
         raise TypeError(f"{type(self).__name__} has no class weights that hold for every image")
 
+    def weights_per_image(self, x: Tensor) -> Tensor:
+        """The classifier (B, C, D), unit rows, of each image of x, where prompts depend on the image.
+
+        Raises:
+            TypeError: if every image meets the same `class_weights`, or there are none.
+        """
+        raise TypeError(f"{type(self).__name__} has no class weights that depend on the image")
+
     def prepare(self, support: Support) -> None:
         """See all of the support set once, before training."""
         return None
@@ -212,6 +221,20 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
                 yield
             finally:
                 self._kept_weights = None
+
+    @contextmanager
+    def share_class_weights(self) -> Iterator[Tensor]:
+        """Inside the block all who read the class weights (C, D) share them, and their gradients; for one step.
+
+        Raises:
+            TypeError: if the method has none, because its prompts or its head depend on the image.
+        """
+        kept = self._kept_weights
+        self._kept_weights = self.current_class_weights()
+        try:
+            yield self._kept_weights
+        finally:
+            self._kept_weights = kept
 
     @torch.no_grad()
     def _weights_or_none(self) -> Tensor | None:

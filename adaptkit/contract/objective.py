@@ -29,6 +29,8 @@ class Objective(nn.Module, ABC):
 
     takes: ClassVar[type[LabelledBatch] | type[PairBatch]] = LabelledBatch  # the kind of batch that `loss` is given
     asks_for_examples: ClassVar[bool] = False  # whether it reads `see_examples`, and the `places` of a batch
+    asks_for_new_names: bool = False  # whether it also reads `Examples.new_names`, class names of the tests
+    rests: bool = False  # whether in some steps some learnt tensors have no gradient
 
     def __init__(self, method: AdaptedTowers, inner: "Objective | None" = None):
         super().__init__()
@@ -51,6 +53,31 @@ class Objective(nn.Module, ABC):
     def wants_examples(self) -> bool:
         """Whether this objective or one inside it asks for examples."""
         return self.asks_for_examples or (self.inner is not None and self.inner.wants_examples)
+
+    @property
+    def wants_new_names(self) -> bool:
+        """Whether this objective or one inside it asks for class names of the tests."""
+        return self.asks_for_new_names or (self.inner is not None and self.inner.wants_new_names)
+
+    @property
+    def leaves_idle(self) -> bool:
+        """Whether this objective or one inside it leaves learnt tensors without a gradient in some steps."""
+        return self.rests or (self.inner is not None and self.inner.leaves_idle)
+
+    @classmethod
+    def facts(cls, config: object) -> tuple[str, ...]:
+        """What a training with these options sees beside its images and class names: for readers of its numbers."""
+        return ()
+
+    def begin_training(self, step_count: int) -> None:
+        """Called before the first of so many steps, and before a checkpoint is read."""
+        if self.inner is not None:
+            self.inner.begin_training(step_count)
+
+    def before_step(self, step: int) -> None:
+        """Called before step `step`, counted from 0."""
+        if self.inner is not None:
+            self.inner.before_step(step)
 
     def after_epoch(self, epoch: int) -> None:
         """Called when epoch `epoch`, counted from 0, is over."""
@@ -90,6 +117,14 @@ class Trained(MethodWrapper):
     def loss(self, x: Tensor, labels: Tensor, places: Tensor | None = None) -> Tensor:
         """The objectives' loss; `places` (B,) int64 says which of the examples the rows are."""
         return self.objective.loss(self.inner, LabelledBatch(x, labels, places))
+
+    def begin_training(self, step_count: int) -> tuple[int, ...]:
+        self.objective.begin_training(step_count)
+        return super().begin_training(step_count)
+
+    def before_step(self, step: int) -> None:
+        super().before_step(step)
+        self.objective.before_step(step)
 
     def after_epoch(self, epoch: int) -> None:
         super().after_epoch(epoch)

@@ -47,9 +47,13 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
         self.takes_sentences = inner.takes_sentences and self.passes_sentences
         super().__init__(backbone, inner.classes)
         self.inner = inner
-        self.provides = (inner.provides | type(self).provides) - type(self).withholds
+        withheld = type(self).withholds
+        if "class_weights" in withheld:  # what they would not give, those of single images would not give either
+            withheld |= {"weights_per_image"}
+        self.provides = (inner.provides | type(self).provides) - withheld
         self.consumes, self.support_views = inner.consumes, inner.support_views
         self.support_items, self.prepares_again = inner.support_items, inner.prepares_again
+        self.mixes_classes = inner.mixes_classes
 
     @property
     def innermost(self) -> AdaptedCLIP:
@@ -122,6 +126,9 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
     def class_weights(self) -> Tensor:
         return self.inner.class_weights()
 
+    def weights_per_image(self, x: Tensor) -> Tensor:
+        return self.inner.weights_per_image(self.inner_input(x))
+
     def prepare(self, support: Support) -> None:
         self.inner.prepare(self._inner_support(support))
 
@@ -160,6 +167,11 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
     def encode_classes_once(self) -> Iterator[None]:
         with self.inner.encode_classes_once():
             yield
+
+    @contextmanager
+    def share_class_weights(self) -> Iterator[Tensor]:
+        with self.inner.share_class_weights() as weights:
+            yield weights if type(self).class_weights is MethodWrapper.class_weights else self.class_weights()
 
     def learnt_state(self) -> dict[str, Tensor]:
         own = {

@@ -7,11 +7,13 @@ from adaptkit.objectives.gpt4image import GPT4Image, GPT4ImageConfig
 from adaptkit.objectives.hinge import Hinge, HingeConfig
 from adaptkit.objectives.info_nce import InfoNCE, InfoNCEConfig
 from adaptkit.objectives.modx import L2Delta, L2DeltaConfig, LwF, LwFConfig, ModX, ModXConfig
+from adaptkit.objectives.ogen import OGEN, OGENConfig
 from adaptkit.objectives.siglip import SigLIP, SigLIPConfig
 from adaptkit.objectives.svlc import SVLC, SVLCConfig
 
 __all__ = [
     "GIST",
+    "OGEN",
     "SVLC",
     "CrossEntropy",
     "CrossEntropyConfig",
@@ -30,6 +32,7 @@ __all__ = [
     "LwFConfig",
     "ModX",
     "ModXConfig",
+    "OGENConfig",
     "SVLCConfig",
     "SigLIP",
     "SigLIPConfig",

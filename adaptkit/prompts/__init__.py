@@ -3,6 +3,7 @@
 from adaptkit.layers.context import LearnedContext
 from adaptkit.prompts.cocoop import CoCoOp, CoCoOpConfig
 from adaptkit.prompts.coop import CoOp, CoOpConfig
+from adaptkit.prompts.ctp_tft import CTPTFT, CrossAttention, CTPTFTConfig
 from adaptkit.prompts.ivlp import IVLP, IVLPConfig
 from adaptkit.prompts.kgcoop import KgCoOp, KgCoOpConfig
 from adaptkit.prompts.maple import MaPLe, MaPLeConfig
@@ -13,15 +14,18 @@ from adaptkit.prompts.tcp import TCP, ClassPromptNet, TCPConfig
 from adaptkit.prompts.vpt import VPT, VPTConfig
 
 __all__ = [
+    "CTPTFT",
     "IVLP",
     "MMRL",
     "TCP",
     "VPT",
+    "CTPTFTConfig",
     "ClassPromptNet",
     "CoCoOp",
     "CoCoOpConfig",
     "CoOp",
     "CoOpConfig",
+    "CrossAttention",
     "IVLPConfig",
     "KgCoOp",
     "KgCoOpConfig",

@@ -51,6 +51,7 @@ class CoCoOp(AdaptedCLIP):
     """Frozen image features (B, D) against the text features (B, C, D) of prompts that the image has shifted."""
 
     consumes = "features"
+    provides = frozenset({"weights_per_image"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CoCoOpConfig):
         super().__init__(backbone, classes)
@@ -71,6 +72,9 @@ class CoCoOp(AdaptedCLIP):
         ctx = self.context.ctx
         shift = self.meta_net(F.normalize(image_features.to(ctx.dtype), dim=-1))  # (B, D_t)
         return self.context(ctx + shift[:, None])
+
+    def weights_per_image(self, image_features: Tensor) -> Tensor:
+        return F.normalize(self.text_features(image_features), dim=-1)  # (B, C, D)
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels)

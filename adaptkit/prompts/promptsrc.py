@@ -113,7 +113,7 @@ class PromptSRC(AdaptedCLIP):
         """The four terms of L, weighted scalars by name."""
         config, tower = self.config, self.backbone.require_vit_blocks("promptsrc")
         frozen_tower = self.backbone.as_loaded().require_vit_blocks("promptsrc")
-        prompted_text, frozen_text = self.class_weights(), self._frozen_class_weights()  # (C, D)
+        prompted_text, frozen_text = self.current_class_weights(), self._frozen_class_weights()  # (C, D)
         images = as_preprocessed(images, self.backbone)
         patches = embed_patches(tower, images)  # (B, 1 + P, D_v), shared by both image features
         prompts = by_layer(self.vision_prompts, first=0)

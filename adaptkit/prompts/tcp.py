@@ -119,12 +119,12 @@ class TCP(AdaptedCLIP):
         return self.backbone.logits(image_features, self.current_class_weights())
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
-        weights = self.class_weights()  # (C, D)
+        weights = self.current_class_weights()  # (C, D)
         cross_entropy = F.cross_entropy(self.backbone.logits(image_features, weights), labels)
         return cross_entropy + self.config.guidance * self.knowledge_gap(weights)
 
     def regularizer(self, image_features: Tensor, labels: Tensor) -> Tensor:
-        return self.config.guidance * self.knowledge_gap(self.class_weights())
+        return self.config.guidance * self.knowledge_gap(self.current_class_weights())
 
     def knowledge_gap(self, weights: Tensor) -> Tensor:
         """One minus the cosine of class weights (C, D) and the templates', the mean over all classes, a scalar."""

@@ -273,7 +273,7 @@ def test_inside_the_block_classes_are_encoded_once_however_many_batches(name, wr
         at_the_start = len(encodings)
         for _ in range(3):
             method.logits(x)
-    if name in ("cocoop", "fdt") or method.sees == "episodic":  # prompts or scores of every image
+    if name in ("cocoop", "fdt", "episodic", "ctp_tft":  # prompts or scores of every image
         assert "class_weights" not in method.provides
     else:
         assert at_the_start <= 1

@@ -8,6 +8,7 @@ import torch
 from adaptkit import AdaptedCLIP, ClassSet, create_method, load_backbone
 from adaptkit.backbone.devices import choose_device
 from adaptkit.contract.creation import trained_by
+from adaptkit.contract.objective import Trained
 from datasets_fewshot import FeatureStore
 from trainers.compute.freed_memory import keep_freed_memory
 from trainers.compute.precision import choose_precision, choose_threads
@@ -157,7 +158,8 @@ def probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> Needs | 
         with seeded(0, bench.backbone.device):
             method = create_method(settings.method, bench.backbone, names, settings.options, wrap=settings.wrap)
             if uses_training(method):
-                unused = _unused(settings, method, trained_by(method, settings.objective), bench)
+                trainee = trained_by(method, settings.objective)
+                unused = _unsaid(settings, trainee) or _unused(settings, method, trainee, bench)
                 if unused is not None:
                     return unused
     except ValueError as error:
@@ -169,6 +171,17 @@ def probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> Needs | 
     if bench.processes > 1 and method.consumes == "images" and "backward" in method.provides:
         return "it makes its gradients itself, which processes cannot share; leave --processes out"
     return Needs(uses_training(method), method.consumes, method.sees)
+
+
+def _unsaid(settings: RunConfig, trainee: AdaptedCLIP) -> str | None:
+    """Why an objective cannot be told class names of the tests, where it asks for them; None if it can."""
+    asks = isinstance(trainee, Trained) and trainee.objective.wants_new_names
+    if not asks or get_protocol(settings.protocol).new_names:
+        return None
+    return (
+        f"its objective asks for names of classes that are tested and not learnt, and {settings.protocol} has none; "
+        "take base_to_novel or cross_dataset, or an objective that asks for no names"
+    )
 
 
 def _unused(settings: RunConfig, method: AdaptedCLIP, trainee: AdaptedCLIP, bench: Bench) -> str | None:

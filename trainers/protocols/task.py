@@ -32,6 +32,12 @@ class Task:
     classnames: tuple[str, ...]  # of the training, in label order
     tests: tuple[EvalSet, ...]
 
+    @property
+    def new_names(self) -> tuple[str, ...]:
+        """Class names of the tests that the training has not: for those who say that they look at them."""
+        tested = dict.fromkeys(name for test in self.tests for name in test.classnames)
+        return tuple(name for name in tested if name not in self.classnames)
+
 
 @dataclass(frozen=True)
 class Wanted:

@@ -27,6 +27,8 @@ PAPER_SUITE = "paper"
 PAPER_WEIGHTS = "openai"
 # First words of notes on images other than the papers'.
 OTHER_IMAGES = ("fallback split", "not the papers' images")
+# Of notes on a training that was told class names of its tests.
+SEEN_NAMES = "new classes were seen in training"
 # Tolerance in percentage points for numbers without seeds: half precision and rounding.
 NO_TRAINING_TOLERANCE = 0.1
 # Student's 97.5 % quantiles, by degrees of freedom from 1.
@@ -168,6 +170,7 @@ def _why_not(here: Sequence[ResultRecord], row: PublishedRow, place: str) -> tup
         reasons.append(f"other recipe ({'; '.join(departures[:DEPARTURES_SHOWN])}{more})")
     if first.identity.get("selection") == "oracle":
         reasons.append("oracle: selected on the test images")
+    reasons += dict.fromkeys(note for record in here for note in record.notes if SEEN_NAMES in note)
     reasons += dict.fromkeys(note for record in here for note in record.notes if any(m in note for m in OTHER_IMAGES))
     if place == AVERAGE and first.suite == PAPER_SUITE:
         expected = published_places(row.protocol)

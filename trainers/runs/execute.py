@@ -104,7 +104,8 @@ def _learn(
     if isinstance(trainee, Trained) and trainee.objective.wants_examples:
         with clock.phase("encode"):
             batches.with_places = True
-            trainee.see_examples(bench.examples(dataset, items))
+            new_names = run.task.new_names if trainee.objective.wants_new_names else ()
+            trainee.see_examples(replace(bench.examples(dataset, items), new_names=new_names))
     with clock.phase("train"):
         log = _train(trainee, batches, support, run, bench, on_epoch)
     clock.add("train", log.earlier_seconds)

@@ -8,6 +8,7 @@ from pathlib import Path
 from adaptkit import AdaptedCLIP
 from adaptkit.artefacts.atomic_file import Json
 from adaptkit.contract.method import Consumes, Sees
+from adaptkit.contract.registry import objective_class
 from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
 from datasets_fewshot.splits.draws import LISTED, LONG_TAILED
 from trainers.config.settings import OWN_SUITE, DataclassInstance, RunConfig
@@ -171,6 +172,8 @@ def notes_of(run: Run, start: Start | None = None) -> tuple[str, ...]:
         notes.append("oracle: hyper-parameters were selected on the test images")
     elif config.selection == "validation_free":
         notes.append("validation-free: one recipe for all data sets, and no validation image was seen")
+    for name, options in config.objective:
+        notes += [f"{name}: {fact}" for fact in objective_class(name).facts(options)]
     if config.draw == LISTED:
         notes.append("every seed learns from the same listed images")
     elif config.draw == LONG_TAILED:

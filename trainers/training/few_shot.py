@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from adaptkit.contract.method import AdaptedCLIP, Support
+from adaptkit.contract.objective import Trained
 from trainers.compute.precision import Precision, autocast
 from trainers.compute.team import ALONE, Team
 from trainers.config.training import OptimConfig
@@ -102,7 +103,8 @@ def train(
         optimizer = optimizer_of(method, optim)
     method.train()
     team.own_random_numbers()
-    trainee = team.trainee(method, idle_tensors=len(stages) > 1)
+    rests = isinstance(method, Trained) and method.objective.leaves_idle
+    trainee = team.trainee(method, idle_tensors=rests or len(stages) > 1)
     progress = Progress(LastGood(0, method.learnt_state()))
     earlier_seconds = 0.0
     if checkpoints is not None and (snapshot := checkpoints.newest()) is not None:

@@ -192,6 +192,8 @@ def test_maple_keeps_a_quarter_of_the_activations(backbone):
         ("promptsrc", {}, 46_080),
         ("fdt", {}, 413_313),
         ("tcp", {}, 331_904),
+        ("ctp_tft", {}, 526_336),  # two attentions of 2 * 3 * 512 * 128 + 2 * 128 * 512, and the context
+        ("ctp_tft", {"mode": "feature"}, 526_336),
     ],
 )
 def test_as_many_scalars_learn_as_the_papers_count(name, options, expected, backbone):

@@ -8,7 +8,7 @@ import torch
 from adaptkit import create_method
 from tests.helpers.models import build
 
-METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc", "tcp", "mmrl")
+METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc", "tcp", "mmrl", "ctp_tft")
 
 
 def step(name, backbone, images, labels, classes, autocast):
@@ -17,7 +17,7 @@ def step(name, backbone, images, labels, classes, autocast):
     method = create_method(name, backbone, classes)
     with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
         x = images.to(backbone.dtype)
-        loss = method.backward(backbone.encode_image(x) if method.consumes == "features" else x, labels)
+        loss = method.backward(method.consume(x), labels)
     for parameter in method.learnt_parameters().values():
         assert parameter.dtype == parameter.grad.dtype == torch.float32
         assert parameter.grad.isfinite().all()

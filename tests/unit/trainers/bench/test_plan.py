@@ -8,6 +8,7 @@ import trainers.bench.plan
 import trainers.feeding.encoder
 import trainers.runs.execute
 from adaptkit import create_method, list_methods, method_class
+from adaptkit.backbone.tokenizer import Tokenizer
 from datasets_fewshot import Split, registry
 from tests.helpers.models import build
 from tests.helpers.synthetic import NAMES, synthetic_dataset
@@ -22,6 +23,7 @@ from trainers.protocols.domain_generalization import domain_generalization
 from trainers.protocols.few_shot import few_shot
 from trainers.runs.execute import set_classes
 from trainers.runs.records import LAST_GOOD_FILE, LEARNT_FILE, RECORD_FILE
+from trainers.tables.tables import tables
 
 SHORT = ["METHODS", "[zero_shot, coop]", "SHOTS", "[2]", "SEEDS", "[1, 2]", "OPTIM.EPOCHS", "3"]
 COOP = ["COOP.N_CTX", "2", "COOP.CTX_INIT", "''"]
@@ -373,6 +375,44 @@ def test_an_oracle_selects_on_the_test_images_and_is_stamped(bench):
     assert oracle[1].scores[0].accuracy >= fair[1].scores[0].accuracy
     with pytest.raises(ConfigError, match="coop cannot run in few_shot: it selects no hyper-parameters"):
         plan(*bench("PROTOCOL", "few_shot", "METHODS", "[coop]", "SELECTION", "oracle"))
+
+
+@pytest.mark.parametrize("source", ["held_out_base", "dataset_new"])
+@pytest.mark.filterwarnings("ignore:ogen sees the names")
+def test_ogen_sees_names_of_the_tests_where_it_is_asked_to_alone_and_every_table_says_so(bench, monkeypatch, source):
+    words, novel = [], [name.replace("_", " ") for name in NAMES[2:]]
+    tokenizer_words, learn, test, seen = Tokenizer.words, trainers.runs.execute._learn, trainers.runs.execute._test, []
+
+    def spied_words(self, text, behind=""):
+        words.append(text)
+        return tokenizer_words(self, text, behind)
+
+    def spied_learn(*rest):
+        words.clear()  # of the plan, which measures all names
+        return learn(*rest)
+
+    def spied_test(*rest):
+        seen.append(any(name in text for text in words for name in novel))
+        return test(*rest)
+
+    config, shared = bench("METHODS", "[coop]", "SEEDS", "[1]", "OBJECTIVE", "[ogen]", "OGEN.UNKNOWN_NAMES", source)
+    monkeypatch.setattr(Tokenizer, "words", spied_words)
+    monkeypatch.setattr(trainers.runs.execute, "_learn", spied_learn)
+    monkeypatch.setattr(trainers.runs.execute, "_test", spied_test)
+    (record,), _ = run_quietly(config, shared)
+    assert seen[0] == (source == "dataset_new")
+    (note,) = [note for note in record.notes if note.startswith("ogen: ")]
+    assert f"unknown_names: {source}" in note
+    assert ("seen in training" in note) == (source == "dataset_new")
+    made = tables([record], config.settings.datasets)
+    assert f"coop+ogen: {note}" in made[0].notes
+    assert record.identity["objective"][0][1]["unknown_names"] == source
+
+
+def test_names_of_the_tests_are_refused_where_no_test_has_others(bench):
+    words = ["PROTOCOL", "few_shot", "METHODS", "[coop]", "SEEDS", "[1]", "OBJECTIVE", "[ogen]"]
+    with pytest.raises(ConfigError, match="coop cannot run in few_shot: its objective asks for names of classes"):
+        plan(*bench(*words, "OGEN.UNKNOWN_NAMES", "dataset_new"))
 
 
 def test_a_training_that_diverges_leaves_its_last_good_state(bench, monkeypatch):
