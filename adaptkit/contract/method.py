@@ -34,7 +34,7 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
     A method writes `consumes`, `logits` and `loss`. Where other names can take over it writes `rebuild_from_names`;
     where they cannot, `bound_to_classes` gives the reason. The optional parts that it writes stand in `provides`: a
     class that writes one and does not declare it is refused when it is defined. One whose loss is more than the
-    cross-entropy of its logits writes `regularizer`. One that consumes images and classifies the projected class token
+    cross-entropy of its logits writes `regularizer`, and one without labels says so. One that consumes images and classifies the projected class token
     against its class weights writes `image_tokens`.
     """
 
@@ -43,6 +43,8 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
     takes_sentences: bool = False  # whether prompts are hand-written, so that classes may have their own
     first_row_only: bool = False  # whether of "tokens" it reads the first row alone, so that no other has to be kept
     prepares_again: bool = False  # whether `prepare` is to be called again when the image tower has learnt
+    learns_from_labels: bool = True  # whether `loss` reads the labels that it is given
+    needs_whole_batches: bool = False  # whether what one image gives depends on the others of its training batch
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet):
         super().__init__(backbone)

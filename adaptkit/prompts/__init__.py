@@ -7,6 +7,7 @@ from adaptkit.prompts.ivlp import IVLP, IVLPConfig
 from adaptkit.prompts.kgcoop import KgCoOp, KgCoOpConfig
 from adaptkit.prompts.maple import MaPLe, MaPLeConfig
 from adaptkit.prompts.prograd import ProGrad, ProGradConfig
+from adaptkit.prompts.promptkd import PromptKD, PromptKDConfig
 from adaptkit.prompts.promptsrc import PromptSRC, PromptSRCConfig
 from adaptkit.prompts.tcp import TCP, ClassPromptNet, TCPConfig
 from adaptkit.prompts.vpt import VPT, VPTConfig
@@ -28,6 +29,8 @@ __all__ = [
     "MaPLeConfig",
     "ProGrad",
     "ProGradConfig",
+    "PromptKD",
+    "PromptKDConfig",
     "PromptSRC",
     "PromptSRCConfig",
     "TCPConfig",

@@ -168,6 +168,8 @@ def probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> Needs | 
         return "it selects no hyper-parameters, so it has no oracle; leave --oracle out"
     if bench.processes > 1 and method.consumes == "images" and "backward" in method.provides:
         return "it makes its gradients itself, which processes cannot share; leave --processes out"
+    if bench.processes > 1 and method.needs_whole_batches:
+        return "it normalises over whole batches, which processes cannot share; leave --processes out"
     return Needs(uses_training(method), method.consumes)
 
 
