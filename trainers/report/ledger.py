@@ -168,6 +168,9 @@ def _why_not(here: Sequence[ResultRecord], row: PublishedRow, place: str) -> tup
         reasons.append(f"other recipe ({'; '.join(departures[:DEPARTURES_SHOWN])}{more})")
     if first.identity.get("selection") == "oracle":
         reasons.append("oracle: selected on the test images")
+    if bool(first.identity.get("transductive")) != row.transductive:
+        learnt = "learnt from images and names of the new classes"
+        reasons.append(f"the published row is transductive: {learnt}" if row.transductive else f"transductive: {learnt}")
     reasons += dict.fromkeys(note for record in here for note in record.notes if any(m in note for m in OTHER_IMAGES))
     if place == AVERAGE and first.suite == PAPER_SUITE:
         expected = published_places(row.protocol)

@@ -11,7 +11,7 @@ from adaptkit.contract.method import Consumes
 from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
 from datasets_fewshot.splits.draws import LISTED
 from trainers.config.settings import OWN_SUITE, DataclassInstance, RunConfig
-from trainers.protocols.task import Task
+from trainers.protocols.task import Task, is_transductive
 from trainers.runs.data import Bench
 from trainers.runs.records import run_folder, run_id
 from trainers.runs.start import Start
@@ -84,6 +84,8 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
         for key in ("recipe", "selection"):
             if getattr(config, key) in ("paper", "oracle"):
                 identity[key] = getattr(config, key)
+        if config.unlabelled == "all":
+            identity |= {"unlabelled": "all", "transductive": is_transductive(task)}
         if config.draw != PROTOCOL_DRAW:
             identity["draw"] = config.draw
         if config.split_file:
@@ -146,6 +148,10 @@ def notes_of(run: Run, start: Start | None = None) -> tuple[str, ...]:
         return tuple(notes)
     if config.selection == "oracle":
         notes.append("oracle: hyper-parameters were selected on the test images")
+    if config.unlabelled == "all":
+        notes.append(f"unlabelled: learnt from all {len(run.task.train)} training images, without their labels")
+        if is_transductive(run.task):
+            notes.append("transductive: images and names of classes that are tested on as new were learnt from")
     if config.draw == LISTED:
         notes.append("every seed learns from the same listed images")
     elif config.draw != PROTOCOL_DRAW:
