@@ -163,6 +163,7 @@ def test_maple_keeps_a_quarter_of_the_activations(backbone):
         ("promptsrc", {}, 46_080),
         ("fdt", {}, 413_313),
         ("tcp", {}, 331_904),
+        ("promptkd", {}, 553_984),  # 1,013,760 with a teacher of width 768
     ],
 )
 def test_as_many_scalars_learn_as_the_papers_count(name, options, expected, backbone):
