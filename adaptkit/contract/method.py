@@ -34,8 +34,8 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
     A method writes `consumes`, `logits` and `loss`. Where other names can take over it writes `rebuild_from_names`;
     where they cannot, `bound_to_classes` gives the reason. The optional parts that it writes stand in `provides`: a
     class that writes one and does not declare it is refused when it is defined. One whose loss is more than the
-    cross-entropy of its logits writes `regularizer`, and one without labels says so. One that consumes images and classifies the projected class token
-    against its class weights writes `image_tokens`.
+    cross-entropy of its logits writes `regularizer`; one whose loss reads no labels says so in `learns_from_labels`.
+    One that consumes images and classifies the projected class token against its class weights writes `image_tokens`.
     """
 
     support_views: int = 0  # V random views of each support image that `prepare` wants; 0: the image as it is

@@ -32,9 +32,7 @@ def vision_names(depth):
 
 
 def teacher_names(depth):
-    later = {
-        f"text_prompts.{i - 1}": f"text_encoder.transformer.resblocks.{i}.VPT_shallow" for i in range(1, depth)
-    }
+    later = {f"text_prompts.{i - 1}": f"text_encoder.transformer.resblocks.{i}.VPT_shallow" for i in range(1, depth)}
     return {"context.ctx": "prompt_learner.ctx", **later, **vision_names(depth)}
 
 
@@ -47,8 +45,9 @@ def build(golden, golden_folder, tmp_path):
     """The student with a teacher from files, as a user names one."""
     settings = golden.settings
     backbone = tiny_backbone(settings["clip"], golden_folder)
-    teacher = create_method("ivlp", backbone, settings["classes"], n_ctx_text=4, n_ctx_vision=4, depth_text=9,
-                            depth_vision=9).to(torch.get_default_dtype())
+    teacher = create_method(
+        "ivlp", backbone, settings["classes"], n_ctx_text=4, n_ctx_vision=4, depth_text=9, depth_vision=9
+    ).to(torch.get_default_dtype())
     depth = backbone.vision_depth
     teacher.load_learnt_state({ours: golden[f"draw/teacher/{name}"] for ours, name in teacher_names(depth).items()})
     method = create_method(

@@ -97,7 +97,9 @@ class PromptKD(AdaptedCLIP):
 
     def _teacher(self) -> OwnTeacher | SavedTeacher:
         if self.teacher is None:
-            raise ValueError(f"teacher={KEPT!r} stands for one that comes with an adapter; name one, or load an adapter")
+            raise ValueError(
+                f"teacher={KEPT!r} stands for one that comes with an adapter; name one, or load an adapter"
+            )
         return self.teacher
 
     def encode_image(self, images: Tensor) -> Tensor:

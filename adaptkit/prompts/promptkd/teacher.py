@@ -114,8 +114,10 @@ class SavedTeacher:
                 "checkpoint, and hand it over: method.take_teacher(teacher)"
             ) from error
         if isinstance(loaded, Head):
-            raise ValueError(f"the teacher {self.files.place} is the head {self.config.method.name!r}, which tells no "
-                             "classes apart; give an adapter of a method")
+            raise ValueError(
+                f"the teacher {self.files.place} is the head {self.config.method.name!r}, which tells no "
+                "classes apart; give an adapter of a method"
+            )
         return loaded
 
     def _take(self, method: AdaptedCLIP) -> None:

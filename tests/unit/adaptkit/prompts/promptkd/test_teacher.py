@@ -125,8 +125,9 @@ def test_the_embedded_backbone_loads_by_its_name(classes, batch, tmp_path):
 
 def test_preprocessed_images_are_seen_as_the_teacher_takes_them(tiny_clip, large):
     pixels = torch.rand(2, 3, 1, 1).expand(2, 3, 32, 32)
-    mean, std = (torch.tensor(values)[:, None, None] for values in (tiny_clip.preprocess_cfg.mean,
-                                                                    tiny_clip.preprocess_cfg.std))
+    mean, std = (
+        torch.tensor(values)[:, None, None] for values in (tiny_clip.preprocess_cfg.mean, tiny_clip.preprocess_cfg.std)
+    )
     seen = seen_by(large, (pixels - mean) / std, tiny_clip)
     assert seen.shape == (2, 3, 48, 48)
     torch.testing.assert_close(seen, ((pixels - 0.5) / 0.5)[..., :1, :1].expand(2, 3, 48, 48), rtol=1e-4, atol=1e-4)
