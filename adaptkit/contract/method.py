@@ -44,7 +44,6 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
     first_row_only: bool = False  # whether of "tokens" it reads the first row alone, so that no other has to be kept
     prepares_again: bool = False  # whether `prepare` is to be called again when the image tower has learnt
     learns_from_labels: bool = True  # whether `loss` reads the labels that it is given
-    needs_whole_batches: bool = False  # whether what one image gives depends on the others of its training batch
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet):
         super().__init__(backbone)

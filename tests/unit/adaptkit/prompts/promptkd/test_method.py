@@ -10,6 +10,7 @@ import adaptkit
 from adaptkit import create_method, create_objective
 from adaptkit.contract.creation import trained_by
 from adaptkit.contract.objective import Trained
+from adaptkit.contract.pair_objective import learning_sides
 from adaptkit.prompts.promptkd.feature_map import FeatureMap
 from adaptkit.prompts.promptkd.method import distillation_loss
 from adaptkit.towers.tree_encoder import TreeEncoder
@@ -124,6 +125,12 @@ def test_processes_cannot_share_its_batches(method):
     team = Team(0, 2, accelerator=object())
     with pytest.raises(ValueError, match="PromptKD normalises over whole batches; train it with --processes 1"):
         team.trainee(method)
+
+
+def test_pairs_teach_it_nothing_as_they_come_in_pieces(method):
+    with pytest.raises(ValueError, match=r"PromptKD normalises over whole batches.*take vpt, maple"):
+        learning_sides(method)
+    assert learning_sides(method.eval()) == (True, False)  # a saved one can be diagnosed
 
 
 def test_the_map_is_torch_s_own_layers(batch):
