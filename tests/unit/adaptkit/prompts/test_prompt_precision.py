@@ -8,7 +8,7 @@ import torch
 from adaptkit import create_method
 from tests.helpers.models import build
 
-METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc", "tcp")
+METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc", "tcp", "promptkd")
 
 
 def step(name, backbone, images, labels, classes, autocast):
