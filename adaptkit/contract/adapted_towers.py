@@ -52,6 +52,7 @@ class AdaptedTowers(nn.Module, ABC):
 
     consumes: Consumes  # the kind of input that training and evaluation hand over; see `inputs`
     provides: frozenset[Part] = frozenset()  # optional parts that this class, or this instance, has
+    needs_whole_batches: bool = False  # whether what one image gives depends on the others of its training batch
     is_head: ClassVar[bool] = False  # whether it answers something else than classes
     test_views: TestViews | None = None  # views of each test image that it wants; None: the image as it is
     withholds: ClassVar[frozenset[Part]] = frozenset()  # parts that a wrapper refuses, whatever its inner method has

@@ -17,7 +17,7 @@ RESERVED = frozenset(
     (
         *("backbone", "checkpoint", "data", "launch", "optim", "views"),  # sections
         *("datasets", "device", "methods", "objective", "precision", "protocol", "recipe", "seeds", "selection"),
-        *("shots", "suite", "targets", "threads", "wrap"),
+        *("shots", "suite", "targets", "threads", "unlabelled", "wrap"),
         *("consumes", "dataset", "method", "when"),  # conditions of cases
     )
 )

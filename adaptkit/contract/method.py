@@ -37,8 +37,8 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
     A method writes `consumes`, `logits` and `loss`. Where other names can take over it writes `rebuild_from_names`;
     where they cannot, `bound_to_classes` gives the reason. The optional parts that it writes stand in `provides`: a
     class that writes one and does not declare it is refused when it is defined. One whose loss is more than the
-    cross-entropy of its logits writes `regularizer`. One that consumes images and classifies the projected class token
-    against its class weights writes `image_tokens`.
+    cross-entropy of its logits writes `regularizer`; one whose loss reads no labels says so in `learns_from_labels`.
+    One that consumes images and classifies the projected class token against its class weights writes `image_tokens`.
     """
 
     support_views: int = 0  # V random views of each support image that `prepare` wants; 0: the image as it is
@@ -48,6 +48,7 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
     sees: ClassVar[Sees | None] = None  # what it learns from of unlabelled test images; None: nothing
     mixes_classes: bool = False  # whether the score of a class depends on which other classes there are
     prepares_again: bool = False  # whether `prepare` is to be called again when the image tower has learnt
+    learns_from_labels: bool = True  # whether `loss` reads the labels that it is given
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet):
         super().__init__(backbone)

@@ -92,7 +92,8 @@ class Trained(MethodWrapper):
     that is interrupted goes on with them; `learnt_state` is the method's alone.
 
     Raises:
-        ValueError: if the objective takes another kind of batch, or the method finds its gradients in its own way.
+        ValueError: if the objective takes another kind of batch, or the method finds its gradients in its own way or
+            reads no labels.
     """
 
     def __init__(self, method: AdaptedCLIP, objective: Objective):
@@ -105,6 +106,11 @@ class Trained(MethodWrapper):
             raise ValueError(
                 f"{type(method).__name__} finds its gradients in its own way, so {type(objective).__name__} cannot "
                 "train it; leave the objective out, or take another method"
+            )
+        if not method.learns_from_labels:
+            raise ValueError(
+                f"{type(method.innermost).__name__} learns without labels, from a loss of its own, so "
+                f"{type(objective).__name__} cannot train it; leave the objective out, or take another method"
             )
         super().__init__(method.backbone, method)
         self.objective = objective

@@ -139,7 +139,15 @@ def learning_sides(method: AdaptedTowers, objective: PairObjective | None = None
 
     Args:
         objective: asks for its sides; None asks for the features.
+
+    Raises:
+        ValueError: if it is to be trained and needs whole batches, of which a training on pairs encodes pieces.
     """
+    if method.training and method.needs_whole_batches:
+        raise ValueError(
+            f"{type(method).__name__} normalises over whole batches, of which a training on pairs encodes pieces; take "
+            "vpt, maple or another method that sees every image alone"
+        )
     height, width = method.backbone.preprocess_cfg.image_size
     images = torch.zeros(1, 3, height, width, device=method.device)
     image_side = image_features if objective is None else objective.image_side

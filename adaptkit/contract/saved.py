@@ -111,7 +111,18 @@ def load_any(
     trust_hub: bool = False,
 ) -> AdaptedCLIP | Head:
     """A saved method or head, whichever is there; arguments and errors are those of `load`."""
-    files = read_files(place)
+    return load_files(read_files(place), backbone, checkpoint=checkpoint, device=device, trust_hub=trust_hub)
+
+
+def load_files(
+    files: ArtefactFiles,
+    backbone: FrozenCLIP | None = None,
+    *,
+    checkpoint: str | Path | None = None,
+    device: str | torch.device | None = None,
+    trust_hub: bool = False,
+) -> AdaptedCLIP | Head:
+    """A saved method or head from the content of its files; arguments and errors are those of `load`."""
     config = ArtefactConfig.from_json(files.config, files.place)
     options, wrap = _settings(config, files.place)
     tensors = _read_tensors(files)

@@ -54,6 +54,7 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
         self.consumes, self.support_views = inner.consumes, inner.support_views
         self.support_items, self.prepares_again = inner.support_items, inner.prepares_again
         self.mixes_classes = inner.mixes_classes
+        self.learns_from_labels, self.needs_whole_batches = inner.learns_from_labels, inner.needs_whole_batches
 
     @property
     def innermost(self) -> AdaptedCLIP:

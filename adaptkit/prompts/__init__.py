@@ -9,6 +9,7 @@ from adaptkit.prompts.kgcoop import KgCoOp, KgCoOpConfig
 from adaptkit.prompts.maple import MaPLe, MaPLeConfig
 from adaptkit.prompts.mmrl import MMRL, MMRLConfig
 from adaptkit.prompts.prograd import ProGrad, ProGradConfig
+from adaptkit.prompts.promptkd import PromptKD, PromptKDConfig
 from adaptkit.prompts.promptsrc import PromptSRC, PromptSRCConfig
 from adaptkit.prompts.tcp import TCP, ClassPromptNet, TCPConfig
 from adaptkit.prompts.vpt import VPT, VPTConfig
@@ -35,6 +36,8 @@ __all__ = [
     "MaPLeConfig",
     "ProGrad",
     "ProGradConfig",
+    "PromptKD",
+    "PromptKDConfig",
     "PromptSRC",
     "PromptSRCConfig",
     "TCPConfig",

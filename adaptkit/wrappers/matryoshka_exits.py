@@ -56,6 +56,11 @@ class MatryoshkaExits(MethodWrapper):
                 f"{type(self.inner).__name__} finds its gradients in its own way, which the nested loss would leave "
                 "out; wrap coop or kgcoop instead"
             )
+        if not self.inner.learns_from_labels:
+            raise ValueError(
+                f"{type(self.inner.innermost).__name__} learns without labels, which the nested loss compares with; "
+                "wrap vpt or another method that learns from them"
+            )
         if not len(self.classes):
             raise ValueError("matryoshka_exits compares images with classes, and there are none; give classnames")
         # Whether the features that meet the class weights are those of the tower as it is handed on.

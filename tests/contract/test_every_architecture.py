@@ -50,7 +50,7 @@ OTHER_TEXT_TOWERS = (
 WITHOUT_BLOCKS = ("RN50", "RN50-quickgelu", "convnext_base", "swin_base_patch4_window7_224", "MobileCLIP2-S0")
 EVERY_KIND = IMAGE_TOWERS + OTHER_TEXT_TOWERS + WITHOUT_BLOCKS
 # Those that go different ways; ivlp and promptsrc go those of vpt and maple.
-IN_IMAGE_TOWER = ("adapter", "clip_lora", "das (wrapper)", "full", "maple", "mma", "mmrl", "peft", "vpt")
+IN_IMAGE_TOWER = ("adapter", "clip_lora", "das (wrapper)", "full", "maple", "mma", "mmrl", "peft", "promptkd", "vpt")
 
 
 @cache

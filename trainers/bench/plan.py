@@ -168,8 +168,12 @@ def probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> Needs | 
         return f"it would be tested on names that it has not learnt, and {method.bound_to_classes}"
     if settings.selection == "oracle" and uses_training(method) and "tune" not in method.provides:
         return "it selects no hyper-parameters, so it has no oracle; leave --oracle out"
+    if settings.unlabelled == "all" and uses_training(method) and method.learns_from_labels:
+        return "it learns from labels, and UNLABELLED is 'all' for methods that do without; leave it out"
     if bench.processes > 1 and method.consumes == "images" and "backward" in method.provides:
         return "it makes its gradients itself, which processes cannot share; leave --processes out"
+    if bench.processes > 1 and method.needs_whole_batches:
+        return "it normalises over whole batches, which processes cannot share; leave --processes out"
     return Needs(uses_training(method), method.consumes, method.sees)
 
 

@@ -61,12 +61,15 @@ class Team:
             idle_tensors: whether some learnt tensors have no gradient in some steps.
 
         Raises:
-            ValueError: if the method makes its gradients itself, because those are no mean over the batch.
+            ValueError: if the method makes its gradients itself, because those are no mean over the batch, or needs
+                all images of a batch in one process.
         """
         if self.accelerator is None:
             return Trainee(method)
         if "backward" in method.provides:
             raise ValueError(f"{type(method).__name__} makes its gradients itself; train it with --processes 1")
+        if method.needs_whole_batches:
+            raise ValueError(f"{type(method).__name__} normalises over whole batches; train it with --processes 1")
         return SharedTrainee(method, self.accelerator, idle_tensors)
 
     def own_random_numbers(self) -> None:

@@ -174,6 +174,7 @@ def _runs(
             templates=data.templates or _own_templates(settings.suite, dataset),
             recipe=settings.recipe,
             selection=settings.selection if has_constants or settings.selection != "published" else "validation",
+            unlabelled=settings.unlabelled,
             draw=data.draw,
             wrap=_with_options(settings.wrap, node, schema),
             objective=_with_options(tuple(name for name in settings.objective if name != CROSS_ENTROPY), node, schema),

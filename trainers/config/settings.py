@@ -13,6 +13,7 @@ OWN_SUITE = "own"  # the suite of data sets that `DATA.OWN` names
 
 Recipe = Literal["default", "paper"]
 Selection = Literal["validation", "validation_free", "oracle", "published"]
+Unlabelled = Literal["shots", "all"]
 
 
 class DataclassInstance(Protocol):
@@ -151,6 +152,11 @@ class BenchSettings:
         'all data sets, "oracle" lets them use the test images, and "published" takes constants of single data sets '
         "as released code has them; records and tables say so.",
     )
+    unlabelled: Unlabelled = option(
+        "shots",
+        'The images that methods without labels learn from: the shots that others have with labels; "all" is every '
+        "training image of all classes, with the names of novel ones, and says so.",
+    )
     device: str = option(
         "auto", 'The device of torch; "auto" takes the first CUDA device if there is one.', filled=True
     )
@@ -193,6 +199,7 @@ class RunConfig:
     wrap: Wrap = ()
     objective: Wrap = ()  # Objectives by name with their options, the outermost first; none is the method's own loss.
     draw: str = "coop"  # whose few-shot draw
+    unlabelled: Unlabelled = "shots"  # what a method without labels learns from
     split_file: str = ""  # SHA-256 of the split file that the user gave for a data set of the papers
     departures: tuple[str, ...] = ()  # where the suite, the user's file or the command line left the recipe
 

@@ -1,7 +1,7 @@
 """A task is one training and its tests; sources are the data sets that the tasks of a bench are made from."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from datasets_fewshot import FewShotDataset, Item, Split
@@ -37,6 +37,17 @@ class Task:
         """Class names of the tests that the training has not: for those who say that they look at them."""
         tested = dict.fromkeys(name for test in self.tests for name in test.classnames)
         return tuple(name for name in tested if name not in self.classnames)
+
+
+def with_all_unlabelled(task: Task, dataset: FewShotDataset) -> Task:
+    """The task of a method without labels that learns from every training image, and knows the names of all classes."""
+    return replace(task, train=dataset.split.train, classnames=classnames_of(dataset.split))
+
+
+def is_transductive(task: Task) -> bool:
+    """Whether a training has seen classes that a test calls new: its tests are on parts of the training's classes."""
+    parts = (test for test in task.tests if not test.learnt_labels)
+    return any(set(test.classnames) < set(task.classnames) for test in parts)
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,9 @@ def _why_not(here: Sequence[ResultRecord], row: PublishedRow, place: str) -> tup
     if first.identity.get("selection") == "oracle":
         reasons.append("oracle: selected on the test images")
     reasons += dict.fromkeys(note for record in here for note in record.notes if SEEN_NAMES in note)
+    if bool(first.identity.get("transductive")) != row.transductive:
+        whose = "the published row is " if row.transductive else ""
+        reasons.append(f"{whose}transductive: learnt from images and names of the new classes")
     reasons += dict.fromkeys(note for record in here for note in record.notes if any(m in note for m in OTHER_IMAGES))
     if place == AVERAGE and first.suite == PAPER_SUITE:
         expected = published_places(row.protocol)

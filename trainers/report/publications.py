@@ -25,6 +25,7 @@ class PublishedRow:
     unverified: tuple[str, ...]
     # Data set, test or "average" -> measure -> percent.
     values: dict[str, dict[str, float]]
+    transductive: bool = False  # True if images and names of the new classes were learnt from.
 
     @property
     def rounding(self) -> float:

@@ -12,7 +12,7 @@ from adaptkit.contract.registry import objective_class
 from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
 from datasets_fewshot.splits.draws import LISTED, LONG_TAILED
 from trainers.config.settings import OWN_SUITE, DataclassInstance, RunConfig
-from trainers.protocols.task import Task
+from trainers.protocols.task import Task, is_transductive
 from trainers.runs.data import Bench
 from trainers.runs.records import run_folder, run_id
 from trainers.runs.start import Start
@@ -99,6 +99,8 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
         for key in ("recipe", "selection"):
             if getattr(config, key) in ("paper", "oracle", "validation_free"):
                 identity[key] = getattr(config, key)
+        if config.unlabelled == "all":
+            identity |= {"unlabelled": "all", "transductive": is_transductive(task)}
         if config.draw != PROTOCOL_DRAW:
             identity["draw"] = config.draw
         if config.split_file:
@@ -174,6 +176,10 @@ def notes_of(run: Run, start: Start | None = None) -> tuple[str, ...]:
         notes.append("validation-free: one recipe for all data sets, and no validation image was seen")
     for name, options in config.objective:
         notes += [f"{name}: {fact}" for fact in objective_class(name).facts(options)]
+    if config.unlabelled == "all":
+        notes.append(f"unlabelled: learnt from all {len(run.task.train)} training images, without their labels")
+        if is_transductive(run.task):
+            notes.append("transductive: images and names of classes that are tested on as new were learnt from")
     if config.draw == LISTED:
         notes.append("every seed learns from the same listed images")
     elif config.draw == LONG_TAILED:

@@ -11,7 +11,7 @@ from trainers.config.data_settings import own_name
 from trainers.config.listed_split import FALLBACK, listed_split
 from trainers.config.settings import BenchConfig, DataConfig, RunConfig
 from trainers.protocols.registry import get_protocol
-from trainers.protocols.task import NO_TARGETS, Sources, Task, Wanted
+from trainers.protocols.task import NO_TARGETS, Sources, Task, Wanted, with_all_unlabelled
 from trainers.runs.start import ZERO_SHOT
 from trainers.runs.task_checks import check_source, check_task
 
@@ -62,6 +62,8 @@ def make_task(run: RunConfig, sources: Sources) -> Task:
     """
     dataset, targets = sources.datasets[run.dataset], sources.targets.get(run.dataset, NO_TARGETS)
     task = get_protocol(run.protocol).make_task(dataset, run.shots, run.seed, run.draw, targets)
+    if run.unlabelled == "all":
+        task = with_all_unlabelled(task, dataset)
     check_task(task, dataset, run.protocol)
     return replace(task, val=()) if run.selection == "validation_free" else task
 

@@ -28,6 +28,9 @@ def why_not_smoothed(method: AdaptedCLIP) -> str | None:
 
     The method is tried on two grey images, which leaves gradients behind, so it is one to throw away.
     """
+    name = method.spec.name if method.spec is not None else type(method).__name__
+    if not method.learns_from_labels:
+        return f"{name} learns without labels, so OPTIM.LABEL_SMOOTHING would change nothing; leave it out"
     n_classes = len(method.classes)
     height, width = method.backbone.preprocess_cfg.image_size
     labels = torch.tensor([0, n_classes - 1], device=method.device)
@@ -36,7 +39,6 @@ def why_not_smoothed(method: AdaptedCLIP) -> str | None:
         x = method.consume(torch.zeros(2, 3, height, width, device=method.device))
     certain = smooth(labels, n_classes, 0.0, method.backbone.dtype)
     expected = method.backward(x, labels)
-    name = method.spec.name if method.spec is not None else type(method).__name__
     reason = (
         f"the loss of {name} takes labels as class numbers only, so they cannot be smoothed; leave "
         "OPTIM.LABEL_SMOOTHING out"

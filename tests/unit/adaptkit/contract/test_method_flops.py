@@ -194,6 +194,7 @@ def test_maple_keeps_a_quarter_of_the_activations(backbone):
         ("tcp", {}, 331_904),
         ("ctp_tft", {}, 526_336),  # two attentions of 2 * 3 * 512 * 128 + 2 * 128 * 512, and the context
         ("ctp_tft", {"mode": "feature"}, 526_336),
+        ("promptkd", {}, 553_984),  # 1,013,760 with a teacher of width 768
     ],
 )
 def test_as_many_scalars_learn_as_the_papers_count(name, options, expected, backbone):

@@ -8,7 +8,20 @@ import torch
 from adaptkit import create_method
 from tests.helpers.models import build
 
-METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc", "tcp", "mmrl", "ctp_tft")
+METHODS = (
+    "coop",
+    "cocoop",
+    "kgcoop",
+    "prograd",
+    "vpt",
+    "ivlp",
+    "maple",
+    "promptsrc",
+    "tcp",
+    "mmrl",
+    "ctp_tft",
+    "promptkd",
+)
 
 
 def step(name, backbone, images, labels, classes, autocast):

@@ -415,6 +415,28 @@ def test_names_of_the_tests_are_refused_where_no_test_has_others(bench):
         plan(*bench(*words, "OGEN.UNKNOWN_NAMES", "dataset_new"))
 
 
+def test_a_method_without_labels_may_learn_from_all_images_and_is_stamped(bench):
+    words = ["METHODS", "[zero_shot, promptkd]", "SEEDS", "[1]", "OPTIM.BATCH_SIZE", "4"]
+    fair, _ = run_quietly(*bench(*words))
+    full, _ = run_quietly(*bench(*words, "UNLABELLED", "all"))
+    assert fair[0].run_id == full[0].run_id  # zero-shot learns from none
+    assert "unlabelled" not in fair[1].identity
+    assert (full[1].identity["unlabelled"], full[1].identity["transductive"]) == ("all", True)
+    assert full[1].train_items > fair[1].train_items
+    assert f"unlabelled: learnt from all {full[1].train_items} training images, without their labels" in full[1].notes
+    assert any(note.startswith("transductive: images and names of classes") for note in full[1].notes)
+    assert [score.classnames for score in full[1].scores] == [score.classnames for score in fair[1].scores]
+    few = plan(*bench(*words, "PROTOCOL", "few_shot", "UNLABELLED", "all")).runs
+    assert [run.identity.get("transductive") for run in few] == [None, False]
+    with pytest.raises(ConfigError, match="coop cannot run in base_to_novel: it learns from labels, and UNLABELLED"):
+        plan(*bench("METHODS", "[coop]", "UNLABELLED", "all"))
+
+
+def test_label_smoothing_is_refused_where_no_label_is_read(bench):
+    with pytest.raises(ConfigError, match=r"promptkd cannot run in .*: promptkd learns without labels, so OPTIM.LABEL"):
+        plan(*bench("METHODS", "[promptkd]", "OPTIM.LABEL_SMOOTHING", "0.1"))
+
+
 def test_a_training_that_diverges_leaves_its_last_good_state(bench, monkeypatch):
     coop = method_class("coop")
     steps, loss = [], coop.loss

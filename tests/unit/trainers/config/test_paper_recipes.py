@@ -11,7 +11,7 @@ from trainers.config.load import load_bench
 from trainers.protocols.registry import list_protocols
 
 FOLDER = Path(str(resources.files("configs"))) / "paper"
-METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc", "tcp", "mma", "mmrl")
+METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc", "tcp", "mma", "mmrl", "promptkd")
 RECIPES = sorted(path.stem for method in METHODS for path in FOLDER.glob(f"{method}_*.yaml"))
 
 
