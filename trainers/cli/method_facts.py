@@ -29,6 +29,7 @@ from adaptkit import (
     wrapper_class,
     wrapper_config,
 )
+from adaptkit.backbone.tokenizer import clip_words
 from adaptkit.contract.batches import LabelledBatch
 from adaptkit.contract.catalogue import Touches
 from adaptkit.contract.registry import METHODS, OBJECTIVES
@@ -201,7 +202,7 @@ def _without_weights(embed_dim: int, vision: Mapping[str, object], text: Mapping
         model = CLIP(embed_dim, dict(vision), dict(text))
     model._apply(_zeros)
     model.attn_mask = torch.full((model.context_length, model.context_length), -torch.inf).triu(1)
-    return _Shapes(model, open_clip.SimpleTokenizer(context_length=model.context_length), "ViT-B-16")
+    return _Shapes(model, clip_words(model.context_length), "ViT-B-16")
 
 
 def _zeros(meta: Tensor) -> Tensor:
