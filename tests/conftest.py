@@ -1,5 +1,6 @@
 """Shared fixtures: a tiny seeded CLIP, class names, one batch. No network."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from tests.helpers.models import build
 THREADS = os.environ.get("ADAPTKIT_TEST_THREADS", "1")
 torch.set_num_threads(int(THREADS))
 os.environ.setdefault("OMP_NUM_THREADS", THREADS)  # of the commands that tests start
+
+for logger in (logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("torch")):
+    logger.propagate = True  # else pytest hangs its handlers to each of sixty, six times a test
 
 CLASSES = ("golden retriever", "ramen", "highway_or_road", "737-200", "Sea or Lake")
 
