@@ -22,7 +22,7 @@ from mkdocs.structure.pages import Page
 import adaptkit
 from adaptkit.contract.registry import METHODS
 from adaptkit.options import describe
-from trainers.cli.method_facts import MethodFacts, method_facts
+from trainers.cli.method_facts import MethodFacts, method_facts, models_of_shapes
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = Path(__file__).parent / "examples"
@@ -81,7 +81,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def generated_pages() -> dict[str, str]:
     """Place in the documentation -> Markdown."""
-    facts = {row.name: row for row in method_facts(adaptkit.list_methods())}
+    facts = {row.name: row for row in method_facts(adaptkit.list_methods(), *models_of_shapes())}
     pages = {f"methods/{name}.md": method_page(name, facts[name]) for name in adaptkit.list_methods()}
     pages |= {f"wrappers/{name}.md": wrapper_page(name) for name in adaptkit.list_wrappers()}
     return pages | {f"examples/{path.stem}.md": example_page(path) for path in example_files()}

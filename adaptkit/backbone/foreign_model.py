@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from adaptkit.backbone.foreign_config import CONFIG_FILE, ForeignConfig, ForeignConfigError, read_foreign_config
 from adaptkit.backbone.hub_files import HUB_PREFIX, hub_file
 from adaptkit.backbone.named_parts import Folder, tokenizer_in
+from adaptkit.backbone.tokenizer import clip_words
 from adaptkit.regular_file import user_path
 
 FOLDER_PREFIX = "local-dir:"
@@ -135,7 +136,8 @@ def _tokenizer(
     length = text.get("context_length", 77)
     repository = text.get("hf_tokenizer_name")
     if not repository:
-        return SimpleTokenizer(context_length=length, **_taken(settings, SimpleTokenizer, name))
+        taken = _taken(settings, SimpleTokenizer, name)
+        return SimpleTokenizer(context_length=length, **taken) if taken else clip_words(length)
     try:
         return HFTokenizer(
             folder if folder is not None else repository,

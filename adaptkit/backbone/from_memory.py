@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from adaptkit.backbone import huggingface
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.huggingface_protocols import HuggingFaceModel, is_hugging_face
+from adaptkit.backbone.tokenizer import clip_words
 from adaptkit.backbone.weights_source import check_weights
 
 OPENAI_VOCABULARY = 49408  # Entries of the vocabulary that CLIP was released with.
@@ -73,7 +74,7 @@ def _open_clip_tokenizer(
             raise ValueError(
                 f"the model's vocabulary has {vocabulary} entries, so its tokenizer is not CLIP's own; pass tokenizer="
             )
-        return open_clip.SimpleTokenizer(context_length=length)
+        return clip_words(length)
     inner = getattr(tokenizer, "tokenizer", tokenizer)  # A processor holds its tokenizer.
     if isinstance(tokenizer, open_clip.SimpleTokenizer | open_clip.tokenizer.HFTokenizer):
         return tokenizer

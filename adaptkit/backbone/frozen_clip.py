@@ -93,6 +93,9 @@ class FrozenCLIP(nn.Module):
         """Joint width D of image and text features."""
         height, width = self.preprocess_cfg.image_size
         with torch.no_grad():
+            if self.vision_tower is not None:  # One row through the projection tells it, without the blocks.
+                tower = current(self.vision_tower)
+                return tower.project(torch.zeros(1, tower.row_width, dtype=self.dtype, device=self.device)).shape[-1]
             return self.encode_image(torch.zeros(1, 3, height, width, dtype=self.dtype, device=self.device)).shape[-1]
 
     @property
@@ -165,10 +168,12 @@ class FrozenCLIP(nn.Module):
         The view shares every module with this backbone, which stays as it is.
         """
         view = copy.copy(self)
-        for answer in ("is_causal_text", "embed_dim"):
-            view.__dict__.pop(answer, None)
         view.text_tower = text or self.text_tower
         view.vision_tower = vision or self.vision_tower
+        if view.text_tower is not self.text_tower:
+            view.__dict__.pop("is_causal_text", None)
+        if view.vision_tower is not self.vision_tower:
+            view.__dict__.pop("embed_dim", None)
         return view
 
     def as_loaded(self: Self) -> Self:

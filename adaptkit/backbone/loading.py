@@ -17,6 +17,7 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.hub import hub_asked
 from adaptkit.backbone.image_size import ImageSize, set_image_size
 from adaptkit.backbone.named_parts import Folder, new_model, tokenizer_of
+from adaptkit.backbone.tokenizer import clip_words
 from adaptkit.backbone.weight_files import OPENAI_MARKS, is_openai_format, read_state_dict
 from adaptkit.backbone.weights_source import WeightsSource, check_weights
 from adaptkit.regular_file import user_path
@@ -113,7 +114,7 @@ def load_backbone(
             f"local-dir:{MINI_FOLDER}" if name == MINI else name, PRECISIONS[dtype], tokenizer, cached_only=cached_only
         )
         if name == MINI and tokenizer is None:
-            words = open_clip.SimpleTokenizer(str(MINI_VOCABULARY), context_length=model.context_length)
+            words = clip_words(model.context_length, str(MINI_VOCABULARY))
         weights = checkpoint or weights
         if weights is None:
             raise FileNotFoundError(f"{name} has no file of weights; give yours as checkpoint=")
@@ -216,7 +217,7 @@ def _load_file(name: str, checkpoint: Path, precision: str, folder: Folder) -> L
     if name == AUTO:
         if not is_openai:
             raise ValueError(f"{checkpoint} is not in OpenAI's format; name its architecture instead of {AUTO!r}")
-        return _build_openai(state, checkpoint, precision), open_clip.SimpleTokenizer()
+        return _build_openai(state, checkpoint, precision), clip_words(77)
     name = _known_name(name)
     model = new_model(name, precision, folder, quick_gelu=is_openai)
     _load_state(model, state, f"{checkpoint} does not fit {name}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
@@ -32,6 +32,14 @@ class Layout:
         return context_length - len(self) - n_words
 
 
+@cache
+def clip_words(context_length: int, vocabulary: str | None = None) -> SimpleTokenizer:
+    """CLIP's own tokenizer, whose vocabulary is read once in a process; `vocabulary` names another file of merges."""
+    if vocabulary is None:
+        return SimpleTokenizer(context_length=context_length)
+    return SimpleTokenizer(vocabulary, context_length=context_length)
+
+
 class Tokenizer:
     """Texts to token ids, with or without the special tokens.
 
@@ -44,6 +52,10 @@ class Tokenizer:
         self.plain = tokenizer
         self.context_length = context_length
         self._layout = _layout_of(tokenizer)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Tokenizer":
+        """Itself: nothing of it changes, and its vocabulary takes longer to copy than a small model."""
+        return self
 
     @property
     def n_special(self) -> int:

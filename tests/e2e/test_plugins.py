@@ -1,12 +1,14 @@
 """A distribution of somebody else's, built and installed: what it registers works through every door of ours."""
 
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.commands import Commands, commands
 
 SAMPLE = Path(__file__).parents[1] / "sample_plugin"
 SHORT = ["--protocol", "few_shot", "--shots", "2", "--seeds", "1", "DEVICE", "cpu", "THREADS", "1"]
@@ -27,19 +29,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "installed"
 
 
+@pytest.fixture(scope="module")
+def started() -> Iterator[Commands]:
+    with commands() as found:
+        yield found
+
+
 @pytest.fixture
-def run(site: Path, tmp_path: Path):
+def run(site: Path, tmp_path: Path, started: Commands):
     """The command with the sample distribution installed: words -> the finished process."""
-    paths = [str(site), str(SAMPLE.parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-        "ADAPTKIT_CACHE": str(tmp_path / "cache"),
-    }
 
     def start(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "trainers", *words]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        return started.run(words, tmp_path, {"ADAPTKIT_CACHE": str(tmp_path / "cache")}, [str(site)])
 
     return start
 

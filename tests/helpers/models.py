@@ -1,9 +1,10 @@
 """Tiny random CLIP models of every family, built from open_clip's own classes, without files or network."""
 
+import copy
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import open_clip
 import torch
 from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP
@@ -11,6 +12,7 @@ from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
 from adaptkit import AdaptedCLIP, FrozenCLIP
+from adaptkit.backbone.tokenizer import clip_words
 from tests.helpers.tokenizers import EOS, tokenizer
 
 VISION = {"image_size": 32, "patch_size": 8, "layers": 3, "width": 64, "head_width": 32}
@@ -167,6 +169,15 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 def build(family: str, dtype: torch.dtype = torch.float32) -> FrozenCLIP:
     """Build a seeded model of a family; its text weights exceed open_clip's initial ones, so that texts differ."""
+    model = copy.deepcopy(_drawn(family, torch.get_default_dtype()))
+    manner = MANNERS.get(family)
+    words = tokenizer(manner) if manner else clip_words(TEXT["context_length"])
+    return FrozenCLIP(model.to(dtype), words, family)
+
+
+@functools.cache
+def _drawn(family: str, default: torch.dtype) -> CLIP | CustomTextCLIP | CoCa:
+    """A family's model, drawn once in torch's default precision; to be copied."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = FAMILIES[family]()
@@ -176,9 +187,7 @@ def build(family: str, dtype: torch.dtype = torch.float32) -> FrozenCLIP:
             text.positional_embedding.mul_(25)
             if getattr(model, "logit_scale", None) is not None:
                 model.logit_scale.fill_(4.6)
-    manner = MANNERS.get(family)
-    words = tokenizer(manner) if manner else open_clip.SimpleTokenizer(context_length=TEXT["context_length"])
-    return FrozenCLIP(model.to(dtype), words, family)
+    return model
 
 
 @torch.no_grad()

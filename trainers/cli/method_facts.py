@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import get_args
 
+import numpy as np
 import open_clip
 import torch
 from open_clip.model import CLIP
@@ -28,6 +29,7 @@ from adaptkit import (
     wrapper_class,
     wrapper_config,
 )
+from adaptkit.backbone.tokenizer import clip_words
 from adaptkit.contract.batches import LabelledBatch
 from adaptkit.contract.catalogue import Touches
 from adaptkit.contract.registry import METHODS, OBJECTIVES
@@ -80,24 +82,26 @@ def facts(name: str | None = None) -> list[MethodFacts]:
     def asked(names: Sequence[str]) -> list[str]:
         return [one for one in names if name in (None, one)]
 
+    methods, wrappers, objectives = (asked(names) for names in (list_methods(), list_wrappers(), OBJECTIVES.names()))
+    if not (methods or wrappers):
+        return objective_facts(objectives)
+    vit, resnet = models_of_shapes()
     return [
-        *method_facts(asked(list_methods())),
-        *wrapper_facts(asked(list_wrappers())),
-        *objective_facts(asked(OBJECTIVES.names())),
+        *method_facts(methods, vit, resnet),
+        *wrapper_facts(wrappers, vit, resnet),
+        *objective_facts(objectives),
     ]
 
 
-def method_facts(names: Sequence[str]) -> list[MethodFacts]:
+def method_facts(names: Sequence[str], vit: FrozenCLIP, resnet: FrozenCLIP) -> list[MethodFacts]:
     """A row for each of the methods, sorted by kind and name."""
-    vit, resnet = vit_b_16(), _small_resnet()
     with _quiet():
         rows = [_facts(name, vit, resnet) for name in names]
     return sorted(rows, key=lambda row: (ORDER.index(row.kind), row.name))
 
 
-def wrapper_facts(names: Sequence[str]) -> list[MethodFacts]:
+def wrapper_facts(names: Sequence[str], vit: FrozenCLIP, resnet: FrozenCLIP) -> list[MethodFacts]:
     """A row for each of the wrappers, around a method that learns nothing itself."""
-    vit, resnet = vit_b_16(), _small_resnet()
     with _quiet():
         return [_wrapper_facts(name, vit, resnet) for name in names]
 
@@ -182,25 +186,29 @@ def _can_be_made(name: str, wrap: Sequence[str], backbone: FrozenCLIP) -> bool:
     return True
 
 
+def models_of_shapes() -> tuple[FrozenCLIP, FrozenCLIP]:
+    """The backbones on which methods are made: one of ViT-B/16's shapes, and a ResNet, which has no blocks."""
+    return vit_b_16(), _without_weights(32, RESNET, SMALL_TEXT)
+
+
 def vit_b_16() -> FrozenCLIP:
     """A backbone of ViT-B/16's shapes, all zeros, which returns text features without any work."""
     config = open_clip.get_model_config("ViT-B-16")
     return _without_weights(config["embed_dim"], config["vision_cfg"], config["text_cfg"])
 
 
-def _small_resnet() -> FrozenCLIP:
-    return _without_weights(32, RESNET, SMALL_TEXT)
-
-
 def _without_weights(embed_dim: int, vision: Mapping[str, object], text: Mapping[str, object]) -> FrozenCLIP:
     with torch.device("meta"):  # No time goes into random numbers.
         model = CLIP(embed_dim, dict(vision), dict(text))
-    model.to_empty(device="cpu")
-    with torch.no_grad():
-        for tensor in (*model.parameters(), *model.buffers()):
-            tensor.zero_()
+    model._apply(_zeros)
     model.attn_mask = torch.full((model.context_length, model.context_length), -torch.inf).triu(1)
-    return _Shapes(model, open_clip.SimpleTokenizer(context_length=model.context_length), "ViT-B-16")
+    return _Shapes(model, clip_words(model.context_length), "ViT-B-16")
+
+
+def _zeros(meta: Tensor) -> Tensor:
+    """Zeros of a shape and type in pages that the system has not handed out yet: nothing is written."""
+    empty = torch.empty(0, dtype=meta.dtype).numpy()
+    return torch.from_numpy(np.zeros(tuple(meta.shape), empty.dtype))
 
 
 def methods_table(rows: Sequence[MethodFacts]) -> RichTable:

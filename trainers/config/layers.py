@@ -7,6 +7,7 @@ A case on the protocol alone may set what holds for a whole bench, too.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
@@ -113,9 +114,10 @@ def make_schema() -> Schema:
 
 def resolve(layers: Sequence[Layer], run: Condition, schema: Schema) -> Node:
     """The defaults under all the layers, later ones winning, with the cases that match the run."""
-    node = Node({**_as_dict(BenchSettings), **_as_dict(RunSettings)})
+    node = _copy_of(_defaults(BenchSettings))
+    node.update(_defaults(RunSettings))
     for section, config in schema.items():
-        node[section] = Node(_as_dict(config))
+        node[section] = _copy_of(_defaults(config))
     for layer in layers:
         node.merge_from_other_cfg(layer.node)
         for case in layer.cases:
@@ -124,9 +126,18 @@ def resolve(layers: Sequence[Layer], run: Condition, schema: Schema) -> Node:
     return node
 
 
-def _as_dict(config: type[DataclassInstance]) -> dict[str, object]:
+@functools.cache
+def _defaults(config: type[DataclassInstance]) -> Node:
+    """A section of defaults; every run of a bench begins with a copy of it."""
     defaults = config()
-    return {entry.name.upper(): getattr(defaults, entry.name) for entry in dataclasses.fields(config)}
+    return Node({entry.name.upper(): getattr(defaults, entry.name) for entry in dataclasses.fields(config)})
+
+
+def _copy_of(section: Node) -> Node:
+    """The same values in a section of its own; yacs, which looks at each, has seen them."""
+    copy = Node()
+    copy.update(section)
+    return copy
 
 
 def from_node(config: type[Options], node: Node, section: str = "") -> Options:
