@@ -53,8 +53,11 @@ class TestViews:
 class Preparing(Protocol):
     """The part of a backbone that says how pictures become its input."""
 
-    preprocess: Callable[[Image.Image], Tensor]
-    preprocess_cfg: PreprocessConfig
+    @property
+    def preprocess(self) -> Callable[[Image.Image], Tensor]: ...
+
+    @property
+    def preprocess_cfg(self) -> PreprocessConfig: ...
 
 
 def views_of(image: Image.Image, backbone: Preparing, views: TestViews) -> Tensor:

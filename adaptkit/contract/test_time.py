@@ -296,7 +296,7 @@ def _alone(wrapper: type[TestTime], around: str, options: dict[str, object]) -> 
 
     def __init__(self: TestTime, backbone: FrozenCLIP, classes: ClassSet, config: object) -> None:
         def make_inner(backbone: FrozenCLIP) -> AdaptedCLIP:
-            return create_method(around, backbone, classes, **options)
+            return create_method(around, backbone, classes, **options)  # type: ignore[arg-type]
 
         wrapper.__init__(self, backbone, make_inner, config)  # type: ignore[call-arg, arg-type]
         for parameter in self.inner.parameters():

@@ -23,6 +23,7 @@ from torch.func import functional_call
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.test_views import TestViews
+from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.test_time import Episodic, Seen, register_test_time
 from adaptkit.contract.wrapper import MakeInner
 from adaptkit.layers.full_precision import at_least_fp32
@@ -131,7 +132,9 @@ class TPT(Episodic):
 class _ClassWeights(nn.Module):
     """The class weights of a method as a module's output, which can be called with other tensors."""
 
-    def __init__(self, method: nn.Module):
+    method: AdaptedCLIP
+
+    def __init__(self, method: AdaptedCLIP):
         super().__init__()
         self.method = method
 

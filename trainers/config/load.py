@@ -75,7 +75,7 @@ def load_bench(
     asked = from_node(BenchSettings, resolve([protocol, *users], {"PROTOCOL": name}, schema))
     methods = _methods(asked.methods)
     papers = _paper_recipes(methods, name, schema) if asked.recipe == "paper" else {}
-    shared = [protocol, _agreed(papers, users)] if papers else [protocol]
+    shared = [protocol, _agreed(papers, users), *_chosen(papers)] if papers else [protocol]
     suite = suite_layer(resolve([*shared, *users], {"PROTOCOL": name}, schema), schema)
 
     node = resolve([*shared, suite, *users], {"PROTOCOL": name}, schema)
@@ -244,6 +244,11 @@ def _agreed(papers: Mapping[str, Layer], users: Sequence[Layer]) -> Layer:
         listed = ", ".join(f"{method} has {backbone}" for method, backbone in backbones.items())
         raise ConfigError(f"the papers' recipes name different backbones ({listed}); name one with --backbone")
     return papers[next(iter(backbones or papers))].of_bench(("SUITE", "BACKBONE"))
+
+
+def _chosen(papers: Mapping[str, Layer]) -> list[Layer]:
+    """How the recipes have hyper-parameters chosen, where one says so; only methods with such constants take them."""
+    return [layer.of_bench(("SELECTION",)) for layer in papers.values() if "SELECTION" in layer.node][:1]
 
 
 def _backbone_of(layer: Layer) -> str:
