@@ -35,6 +35,7 @@ DIMENSIONS = {"features": 1, "tokens": 2, "images": 3}  # of one view of one ima
 ONE_BY_ONE = Answering(topk=5)
 
 Memory = dict[str, Tensor]
+Stream = TypeVar("Stream", bound="Online")
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class Online(TestTime, is_contract=True):
 
     def _go_through(self, memory: Memory, x: Tensor) -> Tensor:
         seen = self.seen(x)
-        rows = zip(seen.features.split(1), seen.logits.split(1), strict=True)
+        rows = zip(seen.features[:, None], seen.logits[:, None], strict=True)
         looked = [self.look(memory, Seen(features, logits)) for features, logits in rows]
         return torch.stack(looked) if looked else seen.logits[:, 0]
 
@@ -202,6 +203,14 @@ class Online(TestTime, is_contract=True):
                 raise ValueError(f"{name} has shape {tuple(state[name].shape)}; expected {tuple(tensor.shape)}")
             check_dtype(name, state[name], tensor)
         self._memory = {name: tensor.to(own[name]).clone() for name, tensor in state.items()}
+
+    def _apply(self: Stream, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Stream:
+        """Take the memory of the stream along to where the method goes, in the types that an empty one has there."""
+        moved = super()._apply(fn, recurse)
+        if self._memory is not None:
+            there = self.empty_memory()
+            self._memory = {name: tensor.to(there[name]) for name, tensor in self._memory.items()}
+        return moved
 
     def rebuild_from_names(self) -> None:
         """Forget the stream: what it remembers belongs to the classes of before."""
