@@ -328,28 +328,35 @@ def test_pictures_are_streamed_by_the_embedded_model(n_views):
     assert first.probabilities == pytest.approx(found[0].probabilities, abs=1e-4)
 
 
-def test_the_recipe_of_the_paper_differs_by_data_set_in_alpha_and_beta_alone():
-    runs = {run.dataset: run for run in load_bench("configs/paper/tda_few_shot.yaml").runs if run.seed == 1}
-    found = {name: (run.options.alpha, run.options.beta) for name, run in runs.items()}
-    assert found == {
-        "imagenet": (2, 5),
-        "caltech101": (5, 5),
-        "dtd": (2, 3),
-        "eurosat": (4, 8),
-        "fgvc_aircraft": (2, 2),
-        "food101": (1, 1),
-        "oxford_flowers": (1, 5),
-        "oxford_pets": (2, 7),
-        "stanford_cars": (1, 7),
-        "sun397": (2, 3),
-        "ucf101": (3, 8),
-    }
-    assert {replace(run.options, alpha=2.0, beta=5.0) for run in runs.values()} == {TDAConfig()}
+RELEASED = {
+    "imagenet": (2, 5),
+    "caltech101": (5, 5),
+    "dtd": (2, 3),
+    "eurosat": (4, 8),
+    "fgvc_aircraft": (2, 2),
+    "food101": (1, 1),
+    "oxford_flowers": (1, 5),
+    "oxford_pets": (2, 7),
+    "stanford_cars": (1, 7),
+    "sun397": (2, 3),
+    "ucf101": (3, 8),
+}
+PAPER = ("configs/paper/tda_few_shot.yaml", ())
+ASKED_FOR = (None, ("SUITE", "paper", "METHODS", "[tda]", "PROTOCOL", "few_shot", "SELECTION", "published"))
+
+
+@pytest.mark.parametrize("asked", [PAPER, ASKED_FOR, (None, (*ASKED_FOR[1], "RECIPE", "paper"))])
+def test_weights_of_single_data_sets_are_stamped(asked):
+    runs = load_bench(*asked).runs
+    assert {run.dataset: (run.options.alpha, run.options.beta) for run in runs} == RELEASED
+    assert {replace(run.options, alpha=2.0, beta=5.0) for run in runs} == {TDAConfig()}
+    assert {run.dataset for run in runs if run.selection != "published"} == {"imagenet"}  # where they are the defaults
+    assert {departure for run in runs for departure in run.departures} == set()
 
 
 def test_by_default_all_data_sets_have_the_same_weights():
     runs = load_bench(overrides=["SUITE", "paper", "METHODS", "[tda]"]).runs
-    assert {(run.options.alpha, run.options.beta) for run in runs} == {(2, 5)}
+    assert {(run.options.alpha, run.options.beta, run.selection) for run in runs} == {(2, 5, "validation")}
 
 
 def test_the_variants_of_imagenet_are_seen_in_several_views():
