@@ -85,7 +85,7 @@ class TDA(Online):
         The correction is a constant to a gradient: what the caches hold does not change by what is learnt.
         """
         image = mean_of_kept_views(seen.features[0], seen.logits[0], self.config.selection_p)
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(image.feature.device.type, enabled=False):
             remember(memory, image, self.config)
             corrected_by = correction(memory, image.feature, self.config)
         return image.logits + corrected_by

@@ -270,6 +270,16 @@ def test_caches_are_in_full_precision_whatever_the_towers_are(dtype):
     )
 
 
+def test_mixed_precision_does_not_round_the_caches(tiny_clip):
+    method = tda(tiny_clip)
+    features, weights = (part.float() for part in stream())
+    logits = 30 * features @ weights.T
+    expected, _ = looked(method, features, logits)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = looked(method, features, logits)
+    assert torch.equal(found, expected)
+
+
 def test_memory_goes_where_the_method_goes(tiny_clip):
     images = [torch.rand(3, 32, 32) for _ in range(6)]
     method = create_method("tda", build("clip_vit"), ["corgi", "husky"])
