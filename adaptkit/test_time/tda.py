@@ -9,11 +9,11 @@ feature f, logits l, probabilities p, their entropy H in nats, and the class y o
 There is no gradient and no label. An image is kept before it is scored, so its own feature counts with affinity 1. In
 several views, f, l and p are means over the tenth of the views of least entropy; f is not normalised again.
 
-The caches are tensors of fixed shapes for all classes, so that an image costs two matrix-vector products per cache,
-whatever the number of classes; a free place has infinite entropy.
+The caches are tensors of fixed shapes for all classes, so that an image costs three matrix-vector products and
+no loop over classes; a free place has infinite entropy.
 
 Departure: one alpha and beta for all data sets. Those of the released code differ by data set and were, as far as its
-repository shows, chosen on test images; they are in configs/paper/tda_few_shot.yaml.
+repository shows, chosen on test images; they come with SELECTION: published (configs/methods/tda.yaml).
 Departure: of fewer than ten views one is kept, where the released code keeps none and fails.
 Departure: caches are in 32 bits or more; the released function builds one in 16 bits and fails on other features.
 Kept as released: the entropy is in nats and its bound, log2(C), in bits.
