@@ -151,7 +151,8 @@ def test_sentences_of_single_classes_are_read_or_refused_with_a_reason(name, tin
         loaded = adaptkit.load(method.save_pretrained(tmp_path), tiny_clip)
         assert torch.equal(loaded(images), changed)
     assert loaded.classes == other
-    torch.testing.assert_close(changed[:, 1:], plain[:, 1:], rtol=1e-4, atol=1e-3)
+    if method.sees != "transductive":  # its answers are those among all classes
+        torch.testing.assert_close(changed[:, 1:], plain[:, 1:], rtol=1e-4, atol=1e-3)
     assert not torch.allclose(changed[:, 0], plain[:, 0])
 
 
