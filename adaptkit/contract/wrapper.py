@@ -106,6 +106,8 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
         return super().backward(x, labels)
 
     def set_classes(self, classnames: Sequence[str] | ClassSet) -> None:
+        if self.bound_to_classes is not None:
+            raise TypeError(self.bound_to_classes)
         self.inner.set_classes(self.class_set(classnames))
         self.classes = self.inner.classes
         self.rebuild_from_names()

@@ -85,8 +85,7 @@ class TransCLIP(Transductive):
         self._encodes_again = few_shot and inner.consumes != "features"  # what is learnt may change the features
         self._support: Support | None = None
         if few_shot:
-            self.support_items = None
-            self.prepares_again = inner.prepares_again or bool(backbone.learnt_in_towers())
+            self.support_items = None  # all of them are shots
         empty = at_least_fp32(torch.zeros(0, backbone.embed_dim, dtype=backbone.dtype, device=backbone.device))
         for name in KEPT:
             kept = torch.zeros(0, dtype=torch.int64, device=empty.device) if "labels" in name else empty.clone()
