@@ -3,6 +3,7 @@
 from adaptkit.test_time.mta import MTA, MTAConfig
 from adaptkit.test_time.tda import TDA, TDAConfig, cached_items
 from adaptkit.test_time.tpt import TPT, TPTConfig
+from adaptkit.test_time.transclip import TransCLIP, TransCLIPConfig
 from adaptkit.test_time.zero import Zero, ZeroConfig
 
 __all__ = [
