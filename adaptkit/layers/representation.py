@@ -55,7 +55,11 @@ class SharedMaps(nn.Module):
         self.residuals = nn.ModuleList(LowRank(width, width_out, rank, device, bias) for _ in range(count))
 
     def forward(self, space: Tensor) -> list[Tensor]:
-        return [F.linear(space, self.weight + one.A @ one.B, one.bias) for one in self.residuals]
+        tokens = []
+        for residual in self.residuals:
+            assert isinstance(residual, LowRank)
+            tokens.append(F.linear(space, self.weight + residual.A @ residual.B, residual.bias))
+        return tokens
 
 
 class EnteringSpace(nn.Module):

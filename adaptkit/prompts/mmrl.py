@@ -45,6 +45,7 @@ from adaptkit.layers.representation import EnteringSpace, LowRankHead, OwnHead, 
 from adaptkit.layers.text_state import names_as_tensor, read_names
 from adaptkit.options import option, options
 from adaptkit.towers.block import last_attending, run_block
+from adaptkit.towers.text import TextTower
 from adaptkit.towers.vision import VisionTower, embed_patches, encode_patches, encode_with_tokens
 from adaptkit.towers.watch import Kept
 
@@ -100,7 +101,8 @@ class MMRL(AdaptedCLIP):
         text_width, vision = backbone.text_width, backbone.require_vit_blocks("mmrl")
         text, device = backbone.text_tower, backbone.device
         assert text is not None
-        shorter = min((text, vision), key=lambda tower: tower.depth)
+        towers: tuple[TextTower | VisionTower, ...] = (text, vision)
+        shorter = min(towers, key=lambda tower: tower.depth)
         layers = chosen_layers(config.blocks or range(shorter.depth)[-LAST_BLOCKS:], shorter, "blocks")
         if not layers:
             raise ValueError(f"blocks={config.blocks} are skipped for good in {backbone.name}; name others")
@@ -193,8 +195,9 @@ class MMRL(AdaptedCLIP):
             frozen = encode_patches(replace(frozen_tower, blocks=frozen_tower.blocks[begin:]), x)  # f0 (B, D)
         text_features = self.prompts()  # g (C, D)
         gaps = [1 - F.cosine_similarity(*pair).mean() for pair in ((feature, frozen), (text_features, self.kept()))]
-        logits = [self.backbone.logits(one, text_features) for one in (feature, self.head(rows, tower))]
-        return _Seen(*logits, gap=gaps[0] + gaps[1])
+        of_class_token = self.backbone.logits(feature, text_features)
+        of_tokens = self.backbone.logits(self.head(rows, tower), text_features)
+        return _Seen(of_class_token, of_tokens, gaps[0] + gaps[1])
 
     def rebuild_from_names(self) -> None:
         self.prompts.set_classes(self.backbone, self.classes)
