@@ -8,7 +8,7 @@ read, so that small steps are not rounded away and gradients flow into the full 
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -124,21 +124,24 @@ def with_own_weights(
     viewer = _Viewer(own.origins, learns)
     blocks = list[Block](tower.blocks)
     for layer in layers:
-        view = viewer.view(blocks[layer], leave=ADDED_PARTS)  # type: ignore[arg-type]
-        if view is not blocks[layer]:
-            blocks[layer] = own.blocks[str(layer)] = view  # type: ignore[assignment]
+        block = blocks[layer]
+        assert isinstance(block, nn.Module)
+        view = viewer.view(block, leave=ADDED_PARTS)
+        if view is not block:
+            blocks[layer], own.blocks[str(layer)] = cast(Block, view), view
     changed: dict[str, object] = {}
     in_front = EMBEDDINGS if embeddings and isinstance(tower, VisionTower) else ()
     for place, names in ((own.in_front, in_front), (own.behind, ENDS if ends else ())):
         for name in names:
             part = getattr(tower, name, None)
             if isinstance(part, nn.Module):
-                module = part.pool if isinstance(part, AttentionPool) else part
+                module: nn.Module = part.pool if isinstance(part, AttentionPool) else part
                 view = viewer.view(module)
-                if view is not module:
-                    place[name] = view
-                    is_pool = isinstance(part, AttentionPool)
-                    changed[name] = AttentionPool(view, part.width, part.n_left_out) if is_pool else view
+                if view is module:
+                    continue
+                place[name] = changed[name] = view
+                if isinstance(part, AttentionPool):
+                    changed[name] = AttentionPool(view, part.width, part.n_left_out)
             elif isinstance(part, Tensor | tuple) and not norms_only:
                 changed |= _own_tensors(tower, name, place, own.origins)
     homes = [home for home in tower.homes if home.field not in changed]
