@@ -37,6 +37,7 @@ SEEDS = [1]
 NOISE = 1.0  # smaller differences, in percentage points of the mean over the data sets, do not count
 CONTEXT, DEEP, LAYERS = (0.01, 0.05, 0.2, 0.8), (0.003, 0.01, 0.03, 0.1), (0.001, 0.004, 0.016)
 CODES, MATRIX = (0.001, 0.003, 0.01), (0.0001, 0.001, 0.01)
+SHIFTS = (0.002, 0.01, 0.05, 0.2)
 COUPLED = (0.0015, 0.006, 0.024, 0.1, 0.4)  # from the paper's rate up
 ADAM = (0.002, 0.01, 0.05)  # beside an epsilon of 1e-3
 GRIDS: dict[str, tuple[tuple[float, ...], int]] = {  # method, with its wrappers -> (rates, epochs)
@@ -45,6 +46,7 @@ GRIDS: dict[str, tuple[tuple[float, ...], int]] = {  # method, with its wrappers
     "prograd": (CONTEXT, 20),
     "tcp": (ADAM, 50),
     "cocoop": (CONTEXT, 3),
+    "ctp_tft": (SHIFTS, 3),
     "clip_adapter": (CONTEXT, 50),
     "maple": (DEEP, 1),
     "promptsrc": (DEEP, 1),

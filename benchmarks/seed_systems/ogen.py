@@ -113,7 +113,7 @@ def _keeps(arms: Mapping[str, Outcomes]) -> Finding:
 def _teaches(arms: Mapping[str, Outcomes]) -> Finding:
     unknown, both = (_gain(half, arms, OURS, "without the teacher") for half in ("unknown", "both"))
     return Finding(
-        "The teacher over a growing window adds to the generator, less than a point",
+        "The teacher over a growing window adds to the generator",
         "reviews of the paper",
         f"{SETTING}; the teacher's loss is ours, as none was released",
         (*_values("without the teacher", arms["without the teacher"]), unknown, both),
