@@ -1,7 +1,9 @@
 """What every registered method promises, on every family of backbones; there is no list to edit here."""
 
+import functools
 import re
 import sys
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -46,6 +48,25 @@ def prepared(name: str, backbone: FrozenCLIP, images: Tensor, labels: Tensor) ->
     return method, x
 
 
+@pytest.fixture(scope="module")
+def ready(family: tuple[FrozenCLIP, Tensor, Tensor]) -> Callable[..., tuple[AdaptedCLIP, Tensor]]:
+    """(name, steps) -> the method after so many steps, and its input: made once, for tests that only read it."""
+
+    @functools.cache
+    def made_once(name: str, steps: int) -> tuple[AdaptedCLIP, Tensor]:
+        backbone, images, labels = family
+        method, x = prepared(name, backbone, images, labels)
+        if steps:
+            train(method.train(), x, labels, steps=steps)
+        return method, x
+
+    def of(name: str, steps: int = 0) -> tuple[AdaptedCLIP, Tensor]:
+        method, x = made_once(name, steps)
+        return method.train(), x
+
+    return of
+
+
 def train(method: AdaptedCLIP, x: Tensor, labels: Tensor, steps: int = 8, rate: float = 2e-3) -> list[float]:
     learnt = list(method.learnt_parameters().values())
     optimizer = torch.optim.Adam(learnt, lr=rate) if learnt else None
@@ -61,9 +82,9 @@ def train(method: AdaptedCLIP, x: Tensor, labels: Tensor, steps: int = 8, rate: 
 
 
 @pytest.mark.parametrize("name", list_methods())
-def test_it_works_or_says_what_the_backbone_lacks(name, family):
-    backbone, images, labels = family
-    method, x = prepared(name, backbone, images, labels)
+def test_it_works_or_says_what_the_backbone_lacks(name, family, ready):
+    _, images, _ = family
+    method, x = ready(name)
     method.eval()
     with torch.no_grad():
         logits, forward = method.logits(x), method(images)
@@ -88,10 +109,9 @@ def test_it_learns_a_batch_and_leaves_the_backbone_untouched(name, family):
 
 
 @pytest.mark.parametrize("name", list_methods())
-def test_its_loss_is_the_cross_entropy_of_its_logits_and_its_regularizer(name, family):
-    backbone, images, labels = family
-    method, x = prepared(name, backbone, images, labels)
-    train(method.train(), x, labels, steps=2)
+def test_its_loss_is_the_cross_entropy_of_its_logits_and_its_regularizer(name, family, ready):
+    _, _, labels = family
+    method, x = ready(name, steps=2)
     method.eval()
     if not method.learns_from_labels:
         with torch.no_grad():
@@ -106,9 +126,9 @@ def test_its_loss_is_the_cross_entropy_of_its_logits_and_its_regularizer(name, f
 
 
 @pytest.mark.parametrize("name", list_methods())
-def test_rows_of_its_image_tower_give_its_logits(name, family):
-    backbone, images, labels = family
-    method, _ = prepared(name, backbone, images, labels)
+def test_rows_of_its_image_tower_give_its_logits(name, family, ready):
+    backbone, images, _ = family
+    method, _ = ready(name)
     if not (method.hands_out_tokens() and backbone.has_vit_blocks):
         with pytest.raises((TypeError, ValueError)):
             method.image_tokens(images)
@@ -119,10 +139,9 @@ def test_rows_of_its_image_tower_give_its_logits(name, family):
 
 
 @pytest.mark.parametrize("name", list_methods())
-def test_image_features_of_its_input_are_those_of_its_images(name, family):
-    backbone, images, labels = family
-    method, x = prepared(name, backbone, images, labels)
-    train(method.train(), x, labels, steps=2)
+def test_image_features_of_its_input_are_those_of_its_images(name, family, ready):
+    _, images, _ = family
+    method, x = ready(name, steps=2)
     method.eval()
     with torch.no_grad():
         torch.testing.assert_close(method.image_features_of(x), method.encode_image(images), rtol=1e-4, atol=1e-4)
@@ -141,10 +160,9 @@ def test_one_backbone_serves_many_methods(name, family):
 
 
 @pytest.mark.parametrize("name", list_methods())
-def test_learnt_tensors_alone_restore_it(name, family):
-    backbone, images, labels = family
-    method, x = prepared(name, backbone, images, labels)
-    train(method.train(), x, labels, steps=2)
+def test_learnt_tensors_alone_restore_it(name, family, ready):
+    backbone, _, labels = family
+    method, x = ready(name, steps=2)
     torch.manual_seed(1)  # another start
     other = create_method(name, backbone, CLASSES)
     other.prepare(Support(x, labels))
@@ -171,9 +189,9 @@ def test_other_classes_are_told_apart_or_refused_with_a_reason(name, family):
 
 
 @pytest.mark.parametrize("name", list_methods())
-def test_class_weights_are_unit_rows_where_there_are_any(name, family):
-    backbone, images, labels = family
-    method, x = prepared(name, backbone, images, labels)
+def test_class_weights_are_unit_rows_where_there_are_any(name, family, ready):
+    backbone, _, _ = family
+    method, x = ready(name)
     if "class_weights" not in method.provides:
         with pytest.raises(TypeError, match=r".{30,}"):
             method.class_weights()
@@ -189,10 +207,9 @@ def test_class_weights_are_unit_rows_where_there_are_any(name, family):
 
 
 @pytest.mark.parametrize("name", list_methods())
-def test_its_encoders_are_what_its_logits_are_made_of(name, family):
-    backbone, images, labels = family
-    method, x = prepared(name, backbone, images, labels)
-    train(method.train(), x, labels, steps=2)
+def test_its_encoders_are_what_its_logits_are_made_of(name, family, ready):
+    backbone, images, _ = family
+    method, _ = ready(name, steps=2)
     method.eval()
     with torch.no_grad():
         encoded = method.encode_image(images)
@@ -204,10 +221,9 @@ def test_its_encoders_are_what_its_logits_are_made_of(name, family):
 
 
 @pytest.mark.parametrize("name", list_methods())
-def test_texts_in_the_place_of_names_give_the_class_weights(name, family):
-    backbone, images, labels = family
-    method, x = prepared(name, backbone, images, labels)
-    train(method.train(), x, labels, steps=2)
+def test_texts_in_the_place_of_names_give_the_class_weights(name, family, ready):
+    backbone, _, _ = family
+    method, _ = ready(name, steps=2)
     method.eval()
     if "encode_text" not in method.provides:
         with pytest.raises(TypeError, match=r".{30,}"):
