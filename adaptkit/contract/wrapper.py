@@ -40,9 +40,9 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
     def __init__(self, backbone: FrozenCLIP, inner: AdaptedCLIP):
         if inner.sees is not None:
             raise ValueError(
-                f"{type(self).__name__} cannot stand around {type(inner).__name__}, which adapts to test images and so "
-                f"stands outermost; name the method inside and put both around it, as in "
-                f'create_method("coop", ..., wrap=["tpt", "das"])'
+                "a test-time method stands outermost, because what is around it would not see the test images as it "
+                "does; name the method inside and put both wrappers around it, the test-time one first, as in "
+                'create_method("coop", ..., wrap=["tpt", "das"])'
             )
         self.takes_sentences = inner.takes_sentences and self.passes_sentences
         super().__init__(backbone, inner.classes)
