@@ -25,6 +25,7 @@ from adaptkit import (
     Support,
     create_method,
     list_methods,
+    list_test_time,
     list_wrappers,
     wrapper_class,
     wrapper_config,
@@ -34,8 +35,10 @@ from adaptkit.contract.batches import LabelledBatch
 from adaptkit.contract.catalogue import Touches
 from adaptkit.contract.registry import METHODS, OBJECTIVES
 from adaptkit.options import OptionFacts, describe
+from trainers.cli.released_code import licence_of, repository_of
 from trainers.config.settings import DataclassInstance
 
+ANY_BACKBONE = "any backbone"
 ORDER = (*get_args(Touches), "own")
 CLASSES = tuple(f"class {index}" for index in range(100))
 SHOTS = 16
@@ -57,6 +60,9 @@ class MethodFacts:
     paper: str  # An arXiv number, or "" if its module names none.
     summary: str  # First line of its module's docstring.
     options: dict[str, object]  # Options with their defaults.
+    sees: str  # What it learns from of unlabelled test images, such as "episodic"; "" where it sees none.
+    released: str  # The repository of the paper's code, "" where there is none.
+    licence: str  # Of that code, or why there is none; "" for what is not ours.
     described: list[OptionFacts]  # The same options with their sentences and the values that each takes.
 
 
@@ -101,9 +107,12 @@ def method_facts(names: Sequence[str], vit: FrozenCLIP, resnet: FrozenCLIP) -> l
 
 
 def wrapper_facts(names: Sequence[str], vit: FrozenCLIP, resnet: FrozenCLIP) -> list[MethodFacts]:
-    """A row for each of the wrappers, around a method that learns nothing itself."""
+    """A row for each of the wrappers, around a method that learns nothing itself.
+
+    Test-time methods have rows as methods, which say that they stand around others, too.
+    """
     with _quiet():
-        return [_wrapper_facts(name, vit, resnet) for name in names]
+        return [_wrapper_facts(name, vit, resnet) for name in names if name not in list_test_time()]
 
 
 @contextmanager
@@ -124,7 +133,18 @@ def objective_facts(names: Sequence[str]) -> list[MethodFacts]:
         options = entry.config()
         rows.append(
             MethodFacts(
-                name, "objective", takes, "any backbone", 0, number, summary, asdict(options), describe(entry.config)
+                name,
+                "objective",
+                takes,
+                ANY_BACKBONE,
+                0,
+                number,
+                summary,
+                asdict(options),
+                sees="",
+                released=repository_of(name),
+                licence=licence_of(name),
+                described=describe(entry.config),
             )
         )
     return rows
@@ -169,11 +189,14 @@ def _row(
         name=name,
         kind=kind,
         trains_on=method.consumes,
-        needs="any backbone" if takes_any_backbone else "ViT blocks",
+        needs=ANY_BACKBONE if takes_any_backbone else "ViT blocks",
         parameters=sum(parameter.numel() for parameter in method.learnt_parameters().values()),
         paper=number,
         summary=summary,
         options=asdict(options),
+        sees=method.sees or "",
+        released=repository_of(name),
+        licence=licence_of(name),
         described=describe(type(options)),
     )
 
@@ -214,9 +237,10 @@ def _zeros(meta: Tensor) -> Tensor:
 def methods_table(rows: Sequence[MethodFacts]) -> RichTable:
     """The rows as a table for terminals."""
     table = RichTable(box=SIMPLE_HEAD, padding=0, show_edge=False)
-    for header in ("method", "kind", "trains on", "needs", "trainable", "paper"):
+    for header in ("method", "kind", "trains on", "needs", "trainable", "arXiv", "its code"):
         table.add_column(header, justify="right" if header == "trainable" else "left")
     for row in rows:
-        paper = f"arXiv:{row.paper}" if row.paper else "–"
-        table.add_row(row.name, row.kind, row.trains_on, row.needs, f"{row.parameters:,}", paper)
+        needs = "any" if row.needs == ANY_BACKBONE else row.needs
+        kind = f"{row.kind}: {row.sees}" if row.sees else row.kind
+        table.add_row(row.name, kind, row.trains_on, needs, f"{row.parameters:,}", row.paper or "–", row.licence or "–")
     return table

@@ -43,7 +43,9 @@ def _methods(args: argparse.Namespace) -> int:
     else:
         print(
             "trainable: parameters on ViT-B/16 with 100 classes of 16 shots; wrappers stand around zero_shot there "
-            "(--wrap), and objectives train any method (--objective). `adaptkit methods NAME` lists the options."
+            "(--wrap), and objectives train any method (--objective). Methods of test_time adapt to unlabelled test "
+            "images, alone or around others (--wrap). The last column is the licence of the paper's own code, of "
+            "which no line is here. `adaptkit methods NAME` lists the options."
         )
         print(f"protocols: {', '.join(list_protocols())}")
         print(f"suites of data sets: {', '.join(suites())}")
