@@ -40,6 +40,8 @@ CODES, MATRIX = (0.001, 0.003, 0.01), (0.0001, 0.001, 0.01)
 SHIFTS = (0.002, 0.01, 0.05, 0.2)
 COUPLED = (0.0015, 0.006, 0.024, 0.1, 0.4)  # from the paper's rate up
 ADAM = (0.002, 0.01, 0.05)  # beside an epsilon of 1e-3
+WHOLE = (0.00003, 0.0001, 0.0003)  # of all weights
+STUDENT = (0.005, 0.02)
 GRIDS: dict[str, tuple[tuple[float, ...], int]] = {  # method, with its wrappers -> (rates, epochs)
     "coop": (CONTEXT, 50),
     "kgcoop": (CONTEXT, 50),
@@ -57,6 +59,9 @@ GRIDS: dict[str, tuple[tuple[float, ...], int]] = {  # method, with its wrappers
     "peft": (LAYERS, 1),
     "two_stage": (LAYERS, 1),  # as many steps as the suite says, not epochs
     "prolip": (MATRIX, 300),
+    "mmrl": (LAYERS, 1),
+    "full": (WHOLE, 1),
+    "promptkd": (STUDENT, 1),  # as many steps as the suite says
     "mma": (COUPLED, 1),
     "fdt": (CODES, 20),
     "coop+fdt": (CODES, 20),
