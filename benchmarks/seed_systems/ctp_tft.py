@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import product
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ RATES = (0.002, 0.02, 0.2)
 MOST_IMAGES = 200  # of a validation or test part, evenly spread
 IMAGES_PER_PASS = 50
 BASELINE, OURS, PROMPTS, MEAN, FEATURE = "CoCoOp", "CTP + TFT", "CTP alone", "one query for all classes", "mode feature"
-ARMS: Mapping[str, tuple[str, Mapping[str, object]]] = {
+ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     BASELINE: ("cocoop", {}),
     OURS: ("ctp_tft", {}),
     PROMPTS: ("ctp_tft", {"tft": "none"}),
