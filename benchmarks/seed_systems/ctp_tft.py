@@ -10,7 +10,7 @@ import torch
 from adaptkit import AdaptedCLIP, ClassSet, create_method
 from benchmarks.seed_systems import suite as suites
 from benchmarks.seed_systems.findings import Finding, Value, difference, over
-from benchmarks.verdicts import beats, sentence, verdict
+from benchmarks.verdicts import beats, loses, sentence, verdict
 from datasets_fewshot import load_dataset
 from trainers.config.training import OptimConfig, ViewConfig
 from trainers.feeding.batches import FeatureBatches
@@ -86,11 +86,11 @@ def _both_help(arms: Mapping[str, Accuracies]) -> Finding:
 def _feature_mode(arms: Mapping[str, Accuracies]) -> Finding:
     both = _gain("both", arms, FEATURE, OURS)
     return Finding(
-        "Shifted text features, one encoding of the classes, do as well as prompts of every image",
+        "Shifted text features, one encoding of the classes, do as well as prompts of every image or better",
         "ours",
         SETTING,
         (*_values(FEATURE, arms), both),
-        verdict(both.error is not None and both.value > -2 * both.error),
+        verdict(not loses(both), beats(both)),  # in part: nothing is told apart from noise
         sentence(both, "harmonic mean"),
     )
 
