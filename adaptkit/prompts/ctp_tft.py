@@ -20,6 +20,7 @@ Departure: all of it, but for what the abstract says: prompts with the image con
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal
 
 import torch
@@ -97,6 +98,13 @@ class CrossAttention(nn.Module):
         return (x if x.ndim == 3 else x[None]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
+def zero_linear(dim: int) -> nn.Linear:
+    """A linear layer from D to D without a bias that starts at zero."""
+    layer = nn.Linear(dim, dim, bias=False)
+    nn.init.zeros_(layer.weight)
+    return layer
+
+
 @register_method("ctp_tft", CTPTFTConfig, touches="before")
 class CTPTFT(AdaptedCLIP):
     """Rows (B, 1 + P, D_v) of the frozen image tower against text features (B, C, D) that see them, and the reverse."""
@@ -116,15 +124,11 @@ class CTPTFT(AdaptedCLIP):
         ctx = word_context(backbone, config.ctx_init) if config.ctx_init else random_context(backbone, config.n_ctx)
         # Where images shift the tokens of each class, classes share no learnt token.
         self.context = LearnedContext(backbone, classes, ctx, apart=config.mode == "prompt")  # (n_ctx, D_t)
-        self.ctp, self.tft = None, None
-        if config.query != "none":
-            out = backbone.text_width if config.mode == "prompt" else dim
-            self.ctp = CrossAttention(dim, width, config.heads, out).to(backbone.device)
-        if config.tft == "classes":
-            self.tft = CrossAttention(dim, width, config.heads, dim).to(backbone.device)
-        if config.tft == "pool":
-            self.tft = nn.Linear(dim, dim, bias=False, device=backbone.device)
-            nn.init.zeros_(self.tft.weight)
+        make = partial(CrossAttention, dim, width, config.heads)
+        shifted = backbone.text_width if config.mode == "prompt" else dim
+        self.ctp = None if config.query == "none" else make(shifted).to(backbone.device)
+        self.tft = make(dim).to(backbone.device) if config.tft == "classes" else None
+        self.pool = zero_linear(dim).to(backbone.device) if config.tft == "pool" else None
         self.kept = backbone.keep_text(self._clip_weights)
         self.mixes_classes = config.tft != "none"
         self.kept_texts: Tensor | None = None  # t (C, D) inside `encode_classes_once`
@@ -143,6 +147,7 @@ class CTPTFT(AdaptedCLIP):
         return self._answers(tokens)[0]
 
     def loss(self, tokens: Tensor, labels: Tensor) -> Tensor:
+        self._check_size(len(tokens))
         logits, image_features, tuned = self._answers(tokens)
         cross_entropy = F.cross_entropy(logits, labels)
         return cross_entropy + self._drift(image_features, tuned) if self.config.keep else cross_entropy
@@ -155,7 +160,6 @@ class CTPTFT(AdaptedCLIP):
 
     def _answers(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rows (B, 1 + P, D_v) -> logits (B, C), and f and f' (B, D), in parts where there are many prompts."""
-        self._check_size(len(tokens))
         if not len(tokens):  # no image, no prompts to encode
             nothing = tokens.new_zeros(0, self.backbone.embed_dim)
             return tokens.new_zeros(0, len(self.classes)), nothing, nothing
@@ -197,13 +201,13 @@ class CTPTFT(AdaptedCLIP):
 
     def tuned_features(self, image_features: Tensor, patches: Tensor, text_features: Tensor) -> Tensor:
         """f' (B, D) for unit f (B, D), unit patch features (B, P, D) and T (B, C, D) or (C, D)."""
-        if self.tft is None:
-            return image_features
         weights = self.clip_weights.to(image_features.dtype)
-        if self.config.tft == "pool":
+        if self.pool is not None:
             nearest = (patches @ weights.T).amax(dim=-1)  # (B, P)
             pooled = (nearest / POOL_TEMPERATURE).softmax(dim=-1)[:, None] @ patches  # (B, 1, D)
-            return F.normalize(image_features + self.tft(pooled)[:, 0], dim=-1)
+            return F.normalize(image_features + self.pool(pooled)[:, 0], dim=-1)
+        if self.tft is None:
+            return image_features
         if self.config.keys == "prompts":  # no gradient through R: the two modules would form a loop in one step
             weights = F.normalize(text_features.detach(), dim=-1)
         return F.normalize(image_features + self.tft(image_features[:, None], weights)[:, 0], dim=-1)
@@ -211,7 +215,7 @@ class CTPTFT(AdaptedCLIP):
     def _check_size(self, n_images: int) -> None:
         """Refuse a training step with more prompts than are allowed."""
         count = n_images * len(self.classes)
-        if self.config.mode == "prompt" and torch.is_grad_enabled() and count > self.config.most_prompts:
+        if self.config.mode == "prompt" and count > self.config.most_prompts:
             raise ValueError(
                 f"mode='prompt' encodes {count} prompts in this step, {n_images} images times {len(self.classes)} "
                 f"classes, and most_prompts={self.config.most_prompts}; set mode to feature, which encodes every class "

@@ -62,12 +62,35 @@ class Diary(Objective):
         return self.inner.loss(method, batch)
 
 
+class Clock(Objective):
+    """Keeps what it is told of the time, and asks for names of the tests."""
+
+    asks_for_new_names = rests = True
+
+    def __init__(self, method, inner, config: PullConfig):
+        super().__init__(method, inner)
+        self.told: list = []
+
+    def begin_training(self, step_count) -> None:
+        self.told.append(("of", step_count))
+
+    def before_step(self, step) -> None:
+        self.told.append(step)
+
+    def after_epoch(self, epoch) -> None:
+        self.told.append(("end of", epoch))
+
+    def loss(self, method, batch) -> Tensor:
+        return self.inner.loss(method, batch)
+
+
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch):
     forget_registrations(monkeypatch)
     register_objective("pull", PullConfig)(Pull)
     register_objective("pairs", PullConfig)(Pairs)
     register_objective("diary", PullConfig)(Diary)
+    register_objective("clock", PullConfig)(Clock)
 
 
 @pytest.mark.parametrize("name", ["coop", "kgcoop", "promptsrc", "clap", "linear_probe"])
@@ -143,6 +166,21 @@ def test_an_objective_that_asks_is_told_of_all_examples_and_of_the_place_of_each
     assert trained.objective.inner.seen == [tuple("abcdef"), [4, 1, 0], [2, 3, 5]]
     trained.loss(x, batch[1])
     assert trained.objective.inner.seen[-1] is None
+
+
+def test_an_objective_inside_another_is_told_how_far_the_training_is(tiny_clip, batch):
+    method = create_method("coop", tiny_clip, CLASSES, n_ctx=2)
+    trained, x = trained_by(method, ["pull", "clock"]), consumed(method, batch[0])
+    train(trained, [(x, batch[1])] * 2, OptimConfig(epochs=2, warmup_epochs=0))
+    assert trained.objective.inner.told == [("of", 4), 0, 1, ("end of", 0), 2, 3, ("end of", 1)]
+
+
+def test_what_an_objective_inside_another_asks_for_is_known_outside(tiny_clip):
+    method = create_method("coop", tiny_clip, CLASSES, n_ctx=2)
+    plain, asking = (create_objective(method, names) for names in (["pull"], ["pull", "clock"]))
+    assert (plain.wants_new_names, plain.leaves_idle) == (False, False)
+    assert (asking.wants_new_names, asking.leaves_idle) == (True, True)
+    assert type(plain).facts(PullConfig()) == ()
 
 
 def test_a_table_of_files_means_images_by_path_or_by_a_name_that_is_theirs_alone():

@@ -19,7 +19,7 @@ def made(backbone, classes=CLASSES, *, opened=False, **options):
     if opened:
         with torch.no_grad():
             for name, parameter in method.named_parameters():
-                if name.endswith(("out.weight", "tft.weight")):
+                if name.endswith(("out.weight", "pool.weight")):
                     parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     return method
 
