@@ -114,7 +114,7 @@ def with_own_weights(
         embeddings: whether the patch embedding, class token, positions and first norm of an image tower learn.
         norms_only: whether of all these the layer norms alone learn.
     """
-    own = OwnWeights()
+    own: OwnWeights = OwnWeights()
     shared = _shared_by(tower.blocks) if len(layers) < tower.depth else set()
 
     def learns(module: nn.Module, weight: nn.Parameter) -> bool:
@@ -144,8 +144,8 @@ def with_own_weights(
                     changed[name] = AttentionPool(view, part.width, part.n_left_out)
             elif isinstance(part, Tensor | tuple) and not norms_only:
                 changed |= _own_tensors(tower, name, place, own.origins)
-    homes = [home for home in tower.homes if home.field not in changed]
-    changed["homes"] = (*homes, *_homes(own))
+    kept: tuple[Home, ...] = tuple(home for home in tower.homes if home.field not in changed)
+    changed["homes"] = (*kept, *_homes(own))
     typing = next((one for one in own.origins if one.source.get_parameter(one.name) is tower.typing_weight), None)
     if typing is not None:
         changed["typed_by"] = Home("typed_by", None, typing.source, typing.name)
