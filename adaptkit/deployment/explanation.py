@@ -85,8 +85,13 @@ def relevance(method: AdaptedCLIP, image: Tensor, class_index: int) -> Tensor:
         image: (3, H, W), preprocessed, or uint8 pixels of any size.
 
     Raises:
-        ValueError: if the image tower has no patches, or it is no image.
+        ValueError: if the image tower has no patches, the method adapts to test images, or it is no image.
     """
+    if method.sees is not None:
+        raise ValueError(
+            f"{type(method).__name__} adapts to every image that it sees, so a map would be of another classifier at "
+            "each place; explain the method inside it, which is saved and loaded without the wrapper alike"
+        )
     image = prepared(method, image)
     tower = method.backbone.require_vit_blocks("a map of patches")
     rows, columns = tower.grid

@@ -12,7 +12,8 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse
 
 from adaptkit import AdaptedCLIP, Prediction
-from adaptkit.contract.prediction import preprocess
+from adaptkit.contract.answers import Answering
+from adaptkit.contract.prediction import predictions, preprocess
 from trainers.serving.limits import DECODINGS, MAX_CLASSES, MAX_NAME, WAITING
 from trainers.serving.uploads import UploadError, open_upload
 from trainers.serving.web import Room, new_app, page, read_body
@@ -22,6 +23,11 @@ class Classifier:
     """A method behind a lock, for one request at a time; the classes of the last request stay encoded."""
 
     def __init__(self, method: AdaptedCLIP):
+        if method.sees not in (None, "episodic"):
+            raise ValueError(
+                f"{type(method).__name__} answers an image by others that it sees ({method.sees}), and a server would "
+                "mix those of all clients; serve the method inside it, or call `stream` or `predict` in a program"
+            )
         self.method = method.eval()
         self.own = method.classes.classnames
         self._lock = threading.Lock()
@@ -37,7 +43,7 @@ class Classifier:
         pixels = preprocess(self.method, [open_upload(data, max_bytes)])
         with self._lock:
             self._tell_apart(tuple(names) or self.own)
-            return self.method.predict(pixels, topk)[0]
+            return next(predictions(self.method, [pixels], Answering(topk)))
 
     def _tell_apart(self, names: tuple[str, ...]) -> None:
         if names == self.method.classes.classnames:

@@ -121,15 +121,21 @@ def evaluate(
     """
     import numpy as np
 
+    from adaptkit.contract.images import wanted_views
     from trainers.compute.precision import choose_precision
     from trainers.evaluation.candidates import choose_candidates
     from trainers.evaluation.logits import predict
     from trainers.evaluation.metrics import judge
     from trainers.feeding.batches import evaluation_batches
     from trainers.feeding.feeds import IMAGE_EVAL_BATCH
+    from trainers.feeding.test_views import viewed_batches
 
     candidates = candidates or choose_candidates(method, dataset.classnames)
-    batches = evaluation_batches(dataset, items, method.backbone.preprocess_cfg, IMAGE_EVAL_BATCH, workers)
+    views = wanted_views(method)
+    if views is None:
+        batches = evaluation_batches(dataset, items, method.backbone.preprocess_cfg, IMAGE_EVAL_BATCH, workers)
+    else:
+        batches = viewed_batches(dataset, items, method.backbone, views, IMAGE_EVAL_BATCH, workers)
     precision = choose_precision("auto", method.device)
     logits, labels = predict(method, _as_consumed(method, batches), precision)
     known = sorted({item.label for part in dataset.split for item in part})  # `classnames` is in this order
