@@ -8,11 +8,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from adaptkit.backbone.preprocess import PreprocessConfig
+from adaptkit.backbone.test_views import Preparing, TestViews
 from datasets_fewshot import FewShotDataset, Item
 from trainers.compute.team import ALONE, Team
 from trainers.config.training import ViewConfig
 from trainers.feeding.encoder import ViewImages
 from trainers.feeding.kept_pixels import KeptPixels
+from trainers.feeding.test_views import Prepares, TestViewImages
 from trainers.feeding.token_table import TokenTable
 from trainers.feeding.views import batch_bounds, epoch_order
 
@@ -145,3 +147,24 @@ def evaluation_batches(
     bounds = [(start, min(start + batch_size, len(items))) for start in range(0, len(items), batch_size)]
     for (start, end), pixels in zip(bounds, load_batches(images, bounds, workers), strict=True):
         yield pixels, labels[start:end]
+
+
+def viewed_batches(
+    dataset: FewShotDataset,
+    items: Sequence[Item],
+    backbone: Preparing,
+    views: TestViews,
+    most_views: int,
+    workers: int = 0,
+) -> Iterator[Batch]:
+    """Test images in several views and their labels, in order, none dropped: (b, V, 3, H, W) and (b,).
+
+    Args:
+        most_views: views of all images of a batch together; a batch holds one image at least.
+    """
+    images = TestViewImages(dataset, items, Prepares(backbone.preprocess, backbone.preprocess_cfg), views)
+    at_once = max(1, most_views // views.count)
+    labels = torch.tensor([item.label for item in items], dtype=torch.int64)
+    bounds = [(start, min(start + at_once, len(items))) for start in range(0, len(items), at_once)]
+    for (start, end), pixels in zip(bounds, load_batches(images, bounds, workers), strict=True):
+        yield pixels.unflatten(0, (end - start, views.count)), labels[start:end]

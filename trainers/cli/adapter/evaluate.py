@@ -126,9 +126,8 @@ def evaluate(
     from trainers.evaluation.candidates import choose_candidates
     from trainers.evaluation.logits import predict
     from trainers.evaluation.metrics import judge
-    from trainers.feeding.batches import evaluation_batches
+    from trainers.feeding.batches import evaluation_batches, viewed_batches
     from trainers.feeding.feeds import IMAGE_EVAL_BATCH
-    from trainers.feeding.test_views import viewed_batches
 
     candidates = candidates or choose_candidates(method, dataset.classnames)
     views = wanted_views(method)

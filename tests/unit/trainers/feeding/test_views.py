@@ -1,11 +1,12 @@
 import pytest
 import torch
 
-from datasets_fewshot import FeatureStore
+from adaptkit.backbone.test_views import TestViews, views_of
+from datasets_fewshot import FeatureStore, load_dataset
 from tests.helpers.synthetic import synthetic_dataset
 from trainers.compute.seeds import derived_seed, seeded
 from trainers.config.training import ViewConfig
-from trainers.feeding.batches import EncodedBatches, FeatureBatches, ImageBatches
+from trainers.feeding.batches import EncodedBatches, FeatureBatches, ImageBatches, viewed_batches
 from trainers.feeding.encoder import ImageEncoder, random_view
 from trainers.feeding.views import batch_bounds, epoch_order, view_seed
 
@@ -140,3 +141,25 @@ def test_seeded_block_repeats_and_restores():
     with seeded(7, CPU):
         assert torch.equal(torch.rand(3), first)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_test_images_come_in_views_in_order_and_complete(tiny_clip):
+    dataset = load_dataset("emoji_animals")
+    items, views = dataset.split.test[:3], TestViews(4)
+    batches = list(viewed_batches(dataset, items, tiny_clip, views, most_views=8))
+    assert [tuple(pixels.shape) for pixels, _ in batches] == [(2, 4, 3, 32, 32), (1, 4, 3, 32, 32)]
+    assert torch.cat([labels for _, labels in batches]).tolist() == [item.label for item in items]
+    expected = views_of(dataset.load(items[2]), tiny_clip, views)
+    assert torch.equal(batches[1][0][0], expected)
+
+
+def test_views_of_test_images_are_encoded_once_and_in_any_order(encoder, tiny_clip, tmp_path, monkeypatch):
+    dataset, views = synthetic_dataset(tmp_path), TestViews(3)
+    items = dataset.split.test
+    first = encoder.test_view_features(dataset, items, views)
+    pixels = torch.stack([views_of(dataset.load(item), tiny_clip, views) for item in items])
+    with torch.no_grad():
+        expected = tiny_clip.encode_image(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+    torch.testing.assert_close(first, expected, rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr(type(tiny_clip), "encode_image", None)
+    assert torch.equal(encoder.test_view_features(dataset, items[::-1], views), first.flip(0))
