@@ -91,11 +91,12 @@ def test_ctrl_c_that_a_library_hides_in_an_import_error_still_stops(monkeypatch,
 
 def test_ctrl_c_within_code_that_is_executed_from_a_text_ends_with_130_too(tmp_path):
     (tmp_path / "stopped.py").write_text(
-        "import sys, types\n"
+        "import sys\n"
         "from trainers.cli import command, main\n"
         "def run(args): exec('raise KeyboardInterrupt')\n"
-        "def add_parsers(verbs): verbs.add_parser('stops').set_defaults(run=run)\n"
-        "command.VERBS = (types.SimpleNamespace(add_parsers=add_parsers),)\n"
+        "class Stops:\n"
+        "    add_parsers = lambda verbs: verbs.add_parser('stops').set_defaults(run=run)\n"
+        "command.VERBS = (Stops,)\n"
         "sys.exit(main(['stops']))\n"
     )
     words = [sys.executable, "-m", "stopped"]
