@@ -24,6 +24,7 @@ from trainers.compute.team import ALONE, join_team
 from trainers.config.load import load_bench
 from trainers.config.training import OptimConfig
 from trainers.config.values import ConfigError
+from trainers.launchers.local import fresh_processes
 from trainers.runs.records import LEARNT_FILE
 from trainers.training.few_shot import train
 
@@ -140,7 +141,8 @@ def be_one_of_two(rank, folder):
 def found(tmp_path_factory):
     """By one process alone, and by each of two."""
     folder = tmp_path_factory.mktemp("two")
-    torch.multiprocessing.spawn(be_one_of_two, args=(folder,), nprocs=2)
+    method = fresh_processes().get_start_method()
+    torch.multiprocessing.start_processes(be_one_of_two, args=(folder,), nprocs=2, start_method=method)
     return found_by(ALONE), *(torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1))
 
 

@@ -1,11 +1,13 @@
 """The `adaptkit` command: parse, call, print. Heavy imports stay inside the verbs, so that help answers at once."""
 
 import argparse
+import functools
 import re
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from adaptkit.regular_file import said, shortened
@@ -110,12 +112,15 @@ def run(argv: Sequence[str] | None = None) -> int:
         BrokenPipeError: if nobody reads the output any more.
         SystemExit: after `--help`, and after words that are no command.
     """
-    parser = build_parser()
+    parser = _parser_of(VERBS)
     try:
         args, rest = parser.parse_known_args(argv)
     except ValueError as error:
         print(f"adaptkit: error: {one_line(str(error))}", file=sys.stderr)
         return THEIRS
+    for option, value in vars(args).items():
+        if isinstance(value, list):
+            setattr(args, option, list(value))  # a default, perhaps, which is the parser's own
     takes_overrides = hasattr(args, "overrides")
     unknown = [word for word in rest if (word.startswith("-") and not _is_number(word)) or not takes_overrides]
     if unknown:
@@ -190,6 +195,12 @@ def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs with their options; neither this module nor the parser imports torch."""
+    return _parser_of(VERBS)
+
+
+@functools.cache
+def _parser_of(modules: tuple[ModuleType, ...]) -> argparse.ArgumentParser:
+    """Of the verbs of these modules: made once, which takes longer than many a command of one process."""
     parser = Parser(
         prog="adaptkit",
         description="Prompt learning and efficient adaptation of frozen CLIP models.",
@@ -197,6 +208,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error came from")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for module in VERBS:
+    for module in modules:
         module.add_parsers(verbs)
     return parser

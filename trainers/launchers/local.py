@@ -86,7 +86,7 @@ class Member:
     """One worker process and the pipe for its messages."""
 
     def __init__(self, work: Work, place: Place, be: Be):
-        context = _context()
+        context = fresh_processes()
         self.ear, mouth = context.Pipe(duplex=False)
         self.process = context.Process(target=_be_process, args=(be, work, place, mouth))
         self.is_over = False
@@ -157,7 +157,7 @@ def _start(process: "SpawnProcess | ForkServerProcess") -> None:
             return
 
 
-def _context() -> "SpawnContext | ForkServerContext":
+def fresh_processes() -> "SpawnContext | ForkServerContext":
     """Choose the way to start workers: forks of a clean process that has done the imports, or else spawning.
 
     A fork of this process would share its CUDA context and the locks of its threads.

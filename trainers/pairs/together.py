@@ -11,6 +11,7 @@ import torch.multiprocessing as mp
 from adaptkit.backbone.devices import choose_device
 from trainers.compute.precision import choose_precision
 from trainers.compute.team import join_team
+from trainers.launchers.local import fresh_processes
 from trainers.pairs.main import tune
 from trainers.pairs.result import TuneRequest
 
@@ -22,7 +23,12 @@ def tune_together(request: TuneRequest, processes: int) -> None:
         torch.multiprocessing.ProcessRaisedException: if a process fails; the others are ended.
     """
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_work, args=(request, processes, Path(folder) / "meeting"), nprocs=processes)
+        mp.start_processes(
+            _work,
+            args=(request, processes, Path(folder) / "meeting"),
+            nprocs=processes,
+            start_method=fresh_processes().get_start_method(),
+        )
 
 
 def _work(rank: int, request: TuneRequest, count: int, meeting: Path) -> None:
