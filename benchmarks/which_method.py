@@ -121,13 +121,15 @@ def seconds_per_photo(method: AdaptedCLIP) -> float:
 
 
 def accuracies(runs: Path) -> dict[str, dict[str, object]]:
-    """Base, new and H in percent of each method, means over data sets, and on which of them."""
+    """Base, new and H in percent of each method: means over the data sets that the records of all methods have."""
     found: dict[str, list[ResultRecord]] = {}
     for record in read_records(runs)[0]:
         if record.protocol == "base_to_novel" and "wrap" not in record.identity and "objective" not in record.identity:
             found.setdefault(record.method, []).append(record)
+    common = set.intersection(*({record.dataset for record in records} for records in found.values()))
     rows: dict[str, dict[str, object]] = {}
-    for name, records in found.items():
+    for name, every in found.items():
+        records = [record for record in every if record.dataset in common]
         base, new = (fmean(record.value(test) for record in records) for test in ("base", "new"))
         rows[name] = {
             "base": round(base, 2),
