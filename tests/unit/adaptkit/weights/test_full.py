@@ -77,7 +77,7 @@ def test_gradients_are_those_of_the_model_s_own_weights(classes, batch):
         ({"last_blocks": 0, "embeddings": False}, {"behind"}),
         ({"last_blocks": 99, "ends": False, "embeddings": False}, {"blocks.0", "blocks.1", "blocks.2"}),
     ],
-    ids=str,
+    ids=["all", "two", "one", "none", "more_than_there_are"],
 )
 def test_blocks_are_counted_from_the_last(options, places, tiny_clip, classes):
     method = create_method("full", tiny_clip, classes, encoder="vision", **options)
