@@ -46,6 +46,7 @@ TOLERANCE = 1e-10  # Of features in float64, relative.
 TEXTS = ("a cat", "a photo of a dog in the snow.")
 # Options that the refusals suggest, by method or wrapper and by what to call them; tried where the default is refused.
 WRAPPER = " (wrapper)"
+INSIDE = {"tpt": "taskres"}  # methods for wrappers that do not go around one that learns nothing
 FOR_IMAGES, FOR_TEXTS, SHORT = "image tower", "text tower", "n_ctx=4"
 _ONE_TOWER: Mapping[str, Mapping[str, object]] = {
     FOR_IMAGES: {"encoder": "vision"},
@@ -126,7 +127,7 @@ def tried() -> list[str]:
 
 
 def attempt(backbone: FrozenCLIP, name: str, images: Tensor) -> str:
-    """The value of `Outcome.methods` for a method, or for a wrapper around the method that learns nothing.
+    """The value of `Outcome.methods` for a method, or for a wrapper around one that learns nothing, if it may.
 
     Raises:
         AssertionError: if it is made and gets no gradient.
@@ -154,7 +155,8 @@ def _learn(backbone: FrozenCLIP, name: str, options: Mapping[str, object], image
             method = create_method(name, backbone, CLASSES, method_config(name)(**options, **files))
     else:
         wrapper = name.removesuffix(WRAPPER)
-        method = create_method("zero_shot", backbone, CLASSES, wrap=[(wrapper, wrapper_config(wrapper)(**options))])
+        inner = INSIDE.get(wrapper, "zero_shot")
+        method = create_method(inner, backbone, CLASSES, wrap=[(wrapper, wrapper_config(wrapper)(**options))])
     x = method.consume(images)
     method.prepare(Support(x, labels))
     method.train()

@@ -7,7 +7,7 @@ import pytest
 import trainers.bench.jobs
 import trainers.bench.main
 import trainers.bench.plan
-from adaptkit import list_methods, list_wrappers, method_class
+from adaptkit import list_methods, list_test_time, list_wrappers, method_class
 from datasets_fewshot import registry
 from tests.helpers.synthetic import synthetic_dataset
 from trainers.cli import main
@@ -126,7 +126,11 @@ def test_methods_says_of_every_method_what_it_is_and_how_much_it_learns(capsys):
     printed = json.loads(capsys.readouterr().out)
     rows = {row["name"]: row for row in printed if row["kind"] not in ("around", "objective")}
     wrappers = {row["name"]: row for row in printed if row["kind"] == "around"}
-    assert (set(rows), set(wrappers)) == (set(list_methods()), set(list_wrappers()))
+    assert (set(rows), set(wrappers)) == (set(list_methods()), {*list_wrappers()} - {*list_test_time()})
+    assert {name: row["sees"] for name, row in rows.items() if row["sees"]} == {
+        name: method_class(name).sees for name in list_test_time()
+    }
+    assert (rows["tpt"]["kind"], rows["tpt"]["released"], rows["tpt"]["licence"]) == ("test_time", "azshue/TPT", "MIT")
     assert (wrappers["das"]["parameters"], wrappers["das"]["needs"]) == (2_210_368, "ViT blocks")
     counts = {name: rows[name]["parameters"] for name in ("zero_shot", "coop", "maple", "tip_adapter_f", "clip_lora")}
     assert counts == {
