@@ -1,0 +1,83 @@
+"""Batches of R trainings side by side, each in its own order; cached features are gathered for all at once."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainers.config.training import ViewConfig
+from trainers.feeding.batches import FeatureBatches
+from trainers.feeding.views import batch_bounds, epoch_order
+
+Parts = Sequence[Sequence[tuple[Tensor, ...]]]
+
+
+@dataclass
+class SideBySide:
+    """Batches (x (R, B, ...), labels (R, B)) of R trainings; each pass is one epoch of all.
+
+    Args:
+        parts: R batches as `train` takes them.
+
+    Raises:
+        ValueError: if they have not as many batches each, or a step's batches not one shape.
+    """
+
+    parts: Sequence["FeatureBatches | Parts"]  # type: ignore[type-arg]
+
+    def __post_init__(self) -> None:
+        counts = sorted({len(part) for part in self.parts})
+        if len(counts) > 1:
+            raise ValueError(
+                f"trainings of {counts} batches an epoch cannot go side by side; take draws with as many images each "
+                "and one OPTIM.BATCH_SIZE, or train them one by one"
+            )
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        tables = [part for part in self.parts if isinstance(part, FeatureBatches) and isinstance(part.features, Tensor)]
+        if len(tables) == len(self.parts) and len({_shape(table) for table in tables}) == 1:
+            yield from _gathered(tables)
+            return
+        for step in zip(*self.parts, strict=True):
+            shapes = sorted({tuple(batch[0].shape) for batch in step})
+            if len(shapes) > 1:
+                raise ValueError(f"batches of the shapes {shapes} cannot go side by side; train them one by one")
+            yield torch.stack([batch[0] for batch in step]), torch.stack([batch[1] for batch in step])
+
+
+def _shape(table: FeatureBatches) -> tuple[object, ...]:
+    return len(table.labels), table.batch_size, table.drop_last, table.skip, tuple(table.features.shape[2:])
+
+
+def _gathered(tables: Sequence[FeatureBatches]) -> Iterator[tuple[Tensor, Tensor]]:
+    """One pass over tables of features (N, V, ...), a lookup per different table and step."""
+    known: dict[tuple[ViewConfig, int, int], tuple[Tensor, Tensor]] = {}
+    orders, views = [], []
+    for table in tables:
+        key = table.views, table.seed, table.epoch
+        if key not in known:
+            known[key] = epoch_order(len(table.labels), *key)
+        orders.append(known[key][0])
+        views.append(known[key][1])
+    first, device = tables[0], tables[0].features.device
+    order, view = torch.stack(orders).to(device), torch.stack(views).to(device)  # (R, N)
+    rows_of: dict[int, list[int]] = {}
+    for row, table in enumerate(tables):
+        rows_of.setdefault(id(table.features), []).append(row)
+    labels = torch.stack([table.labels[own.to(table.labels.device)] for table, own in zip(tables, orders, strict=True)])
+    bounds = batch_bounds(len(first.labels), first.batch_size, first.drop_last)[first.skip :]
+    for table in tables:
+        table.skip, table.epoch = 0, table.epoch + 1
+    for start, end in bounds:
+        part = slice(start, end)
+        if len(rows_of) == 1:
+            yield first.features[order[:, part], view[:, part]], labels[:, part]
+            continue
+        x = first.features.new_empty(len(tables), end - start, *first.features.shape[2:])
+        for rows in rows_of.values():
+            x[rows] = tables[rows[0]].features[order[rows, part], view[rows, part]]
+        yield x, labels[:, part]
