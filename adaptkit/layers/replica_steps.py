@@ -46,11 +46,18 @@ def backward_in_parts(replicas: Replicas, x: Tensor, labels: Tensor, losses: Los
     return torch.cat([backward_each(losses(replicas.part(rows), x[rows], labels[rows])) for rows in parts])
 
 
-def run_each(module: nn.Module, name: str, replicas: Replicas, x: Tensor) -> Tensor:
-    """R replicas of a method's part `name` on x (R, B, ...), each on its own, or on x (B, ...) that all share."""
-    own = {key: replicas.learnt[f"{name}.{key}"] for key, _ in module.named_parameters()}
-    shared = x.ndim == 2
-    return vmap(lambda tensors, rows: functional_call(module, tensors, (rows,)), (0, None if shared else 0))(own, x)
+def linear_each(replicas: Replicas, name: str, x: Tensor) -> Tensor:
+    """A method's linear layer `name`, each replica's on its own x (R, B, I), or on an x (B, I) that all share."""
+    weight, bias = replicas.learnt[f"{name}.weight"], replicas.learnt.get(f"{name}.bias")  # (R, O, I) and (R, O)
+    product = x @ weight.mT
+    return product if bias is None else product + bias[:, None]
+
+
+def run_each(layers: nn.Sequential, name: str, replicas: Replicas, x: Tensor) -> Tensor:
+    """A method's `layers` of the given name, each replica's on its own x (R, B, D), or on an x (B, D) that all share."""
+    for place, layer in enumerate(layers):
+        x = linear_each(replicas, f"{name}.{place}", x) if isinstance(layer, nn.Linear) else layer(x)
+    return x
 
 
 class _Loss(nn.Module):

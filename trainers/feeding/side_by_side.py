@@ -50,7 +50,7 @@ class SideBySide:
 
 
 def _shape(table: FeatureBatches) -> tuple[object, ...]:
-    return len(table.labels), table.batch_size, table.drop_last, table.skip, tuple(table.features.shape[2:])
+    return table.batch_size, table.drop_last, table.skip, tuple(table.features.shape)
 
 
 def _gathered(tables: Sequence[FeatureBatches]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -72,12 +72,17 @@ def _gathered(tables: Sequence[FeatureBatches]) -> Iterator[tuple[Tensor, Tensor
     bounds = batch_bounds(len(first.labels), first.batch_size, first.drop_last)[first.skip :]
     for table in tables:
         table.skip, table.epoch = 0, table.epoch + 1
+    flat = {own: tables[rows[0]].features.flatten(0, 1) for own, rows in rows_of.items()}  # (N * V, ...) each
+    places = order * first.features.shape[1] + view  # (R, N)
     for start, end in bounds:
         part = slice(start, end)
+        shape = len(tables), end - start, *first.features.shape[2:]
         if len(rows_of) == 1:
-            yield first.features[order[:, part], view[:, part]], labels[:, part]
+            (table,) = flat.values()
+            yield table.index_select(0, places[:, part].flatten()).view(shape), labels[:, part]
             continue
-        x = first.features.new_empty(len(tables), end - start, *first.features.shape[2:])
-        for rows in rows_of.values():
-            x[rows] = tables[rows[0]].features[order[rows, part], view[rows, part]]
+        x = first.features.new_empty(shape)
+        for own, rows in rows_of.items():
+            found = flat[own].index_select(0, places[rows, part].flatten())
+            x[rows] = found.view(len(rows), *shape[1:])
         yield x, labels[:, part]

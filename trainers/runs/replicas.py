@@ -1,6 +1,7 @@
 """Runs of one method on one data set that learn side by side, where the method offers it, and one by one elsewhere."""
 
 from collections.abc import Hashable, Sequence
+from copy import copy
 from dataclasses import dataclass, fields
 
 from adaptkit import AdaptedCLIP, Support
@@ -53,13 +54,13 @@ def _begin(run: Run, bench: Bench, inputs: dict[Hashable, tuple[Batches, Support
     config, items = run.config, run.task.train
     with seeded(run_seed(config), bench.backbone.device):
         method = make_method(run, bench, config.wrap)
-    feed = bench.feed(method)
-    batches = feed.training(run.dataset, items, config)
-    key = items, config.seed, config.views, config.optim.epochs, config.optim.steps, config.optim.batch_size
+    feed, optim = bench.feed(method), config.optim
+    key = items, config.seed, config.views, optim.epochs, optim.steps, optim.batch_size, optim.drop_last
     if key not in inputs:
         support = feed.support(method, run.dataset, items, config) if "prepare" in method.provides else None
-        inputs[key] = batches, support
-    return _Begun(run, method, batches, inputs[key][1])
+        inputs[key] = feed.training(run.dataset, items, config), support
+    batches, support = inputs[key]
+    return _Begun(run, method, copy(batches), support)
 
 
 def _together(one: _Begun) -> Hashable:
