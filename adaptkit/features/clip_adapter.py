@@ -23,7 +23,7 @@ from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
 from adaptkit.contract.replicas import Replicas
 from adaptkit.layers.full_precision import at_least_fp32, run_as
-from adaptkit.layers.replica_steps import backward_each, cross_entropies, run_each
+from adaptkit.layers.replica_steps import backward_each, cross_entropies, layers_each
 from adaptkit.options import option, options
 
 
@@ -90,9 +90,9 @@ class CLIPAdapter(AdaptedCLIP):
         weights = self.text_features  # (C, D)
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(weights)
-            adapted = _blend(run_each(self.image_adapter, "image_adapter", replicas, x), x, self.alpha)  # (R, B, D)
+            adapted = _blend(layers_each(self.image_adapter, "image_adapter", replicas, x), x, self.alpha)  # (R, B, D)
             if self.text_adapter is not None:
-                of_text = run_each(self.text_adapter, "text_adapter", replicas, weights)  # (R, C, D)
+                of_text = layers_each(self.text_adapter, "text_adapter", replicas, weights)  # (R, C, D)
                 weights = F.normalize(_blend(of_text, weights, self.text_alpha), dim=-1)
             return backward_each(cross_entropies(self.backbone.logits(adapted, weights), labels))
 

@@ -46,18 +46,21 @@ def backward_in_parts(replicas: Replicas, x: Tensor, labels: Tensor, losses: Los
     return torch.cat([backward_each(losses(replicas.part(rows), x[rows], labels[rows])) for rows in parts])
 
 
-def linear_each(replicas: Replicas, name: str, x: Tensor) -> Tensor:
-    """A method's linear layer `name`, each replica's on its own x (R, B, I), or on an x (B, I) that all share."""
-    weight, bias = replicas.learnt[f"{name}.weight"], replicas.learnt.get(f"{name}.bias")  # (R, O, I) and (R, O)
-    product = x @ weight.mT
-    return product if bias is None else product + bias[:, None]
+def layers_each(layers: nn.Sequential, name: str, replicas: Replicas, x: Tensor) -> Tensor:
+    """A method's `layers` of the given name, each replica's on its own x (R, B, D), or on an x (B, D) that all share.
 
-
-def run_each(layers: nn.Sequential, name: str, replicas: Replicas, x: Tensor) -> Tensor:
-    """A method's `layers` of the given name, each replica's on its own x (R, B, D), or on an x (B, D) that all share."""
+    The layers are linear without bias, or learn nothing.
+    """
     for place, layer in enumerate(layers):
-        x = linear_each(replicas, f"{name}.{place}", x) if isinstance(layer, nn.Linear) else layer(x)
+        x = x @ replicas.learnt[f"{name}.{place}.weight"].mT if isinstance(layer, nn.Linear) else layer(x)
     return x
+
+
+def module_each(module: nn.Module, name: str, replicas: Replicas, x: Tensor) -> Tensor:
+    """A method's part `name`, each replica's on its own x (R, B, ...), one after another."""
+    names = [key for key, _ in module.named_parameters()]
+    own = [{key: replicas.learnt[f"{name}.{key}"][row] for key in names} for row in range(len(replicas))]
+    return torch.stack([functional_call(module, tensors, (rows,)) for tensors, rows in zip(own, x, strict=True)])
 
 
 class _Loss(nn.Module):

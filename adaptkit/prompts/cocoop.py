@@ -22,7 +22,7 @@ from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
 from adaptkit.contract.replicas import Replicas
 from adaptkit.layers.context import LearnedContext, random_context, word_context
-from adaptkit.layers.replica_steps import backward_in_parts, cross_entropies, linear_each
+from adaptkit.layers.replica_steps import backward_in_parts, cross_entropies, module_each
 from adaptkit.options import option, options
 
 # Text features (images * classes) that exist at the same time: 256 MB at D=512 in fp32.
@@ -88,8 +88,7 @@ class CoCoOp(AdaptedCLIP):
     def _replica_losses(self, replicas: Replicas, x: Tensor, labels: Tensor) -> Tensor:
         ctx = replicas.learnt["context.ctx"]  # (R, n_ctx, D_t)
         unit = F.normalize(x.to(ctx.dtype), dim=-1)  # (R, B, D)
-        hidden = F.relu(linear_each(replicas, "meta_net.linear1", unit))
-        shift = linear_each(replicas, "meta_net.linear2", hidden)  # (R, B, D_t)
+        shift = module_each(self.meta_net, "meta_net", replicas, unit)  # (R, B, D_t)
         features = self.context((ctx[:, None] + shift[:, :, None]).flatten(0, 1))  # (R * B, C, D)
         logits = self.backbone.logits(x.flatten(0, 1), features).unflatten(0, x.shape[:2])  # (R, B, C)
         return cross_entropies(logits, labels)

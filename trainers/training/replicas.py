@@ -13,7 +13,6 @@ from torch import Tensor
 
 from adaptkit.contract.method import AdaptedCLIP, Support
 from adaptkit.contract.replicas import Replicas, hand_back, side_by_side
-from adaptkit.contract.wrapper import MethodWrapper
 from trainers.compute.precision import Precision, autocast
 from trainers.config.training import OptimConfig
 from trainers.feeding.side_by_side import SideBySide
@@ -49,7 +48,7 @@ def why_single(method: AdaptedCLIP) -> str | None:
         return None
     if method.trains_alone is not None:
         return f"{name} {method.trains_alone}"
-    if isinstance(method, MethodWrapper):
+    if method.spec is not None and method.spec.wrappers:
         return f"{name} has wrappers around it, which see one training at a time"
     if not method.learnt_parameters():
         return f"{name} takes no steps"
