@@ -43,7 +43,7 @@ class Row:
 
     settings: dict[str, str]  # KEY -> value as it was written
     accuracies: tuple[float | None, ...]  # percent of validation images, of each seed; None where it diverged
-    loss: float | None  # of the last epoch, the mean over seeds
+    loss: float | None  # of the last epoch, the mean over seeds; None where one diverged, or no epoch was trained
 
     @property
     def mean(self) -> float | None:
@@ -201,8 +201,8 @@ def _runs(config: BenchConfig, bench: Bench) -> list[Run]:
     """
     runs = list(plan(config, bench, fresh=True).runs)
     method, seeds = config.runs[0].method, {run.seed for run in config.runs}
-    if not all(run.uses_training and run.config.optim.takes_steps for run in runs) or len(runs) < len(seeds):
-        raise ConfigError(f"{method} takes no steps, so there is no recipe to tune; name a method that is trained")
+    if not all(run.uses_training for run in runs) or len(runs) < len(seeds):
+        raise ConfigError(f"{method} learns nothing, so there is no recipe to tune; name a method that is trained")
     for run in runs:
         if not run.task.val:
             raise ConfigError(
@@ -213,11 +213,11 @@ def _runs(config: BenchConfig, bench: Bench) -> list[Run]:
 
 
 def _row(point: dict[str, str], learnt: Sequence[Learnt], bench: Bench) -> Row:
-    logs = [one.log for one in learnt if isinstance(one.log, TrainLog)]
+    losses = [one.log.losses[-1] for one in learnt if isinstance(one.log, TrainLog) and one.log.losses]
     return Row(
         point,
         tuple(_accuracy(one, bench) if isinstance(one.log, TrainLog) else None for one in learnt),
-        fmean(log.losses[-1] for log in logs) if len(logs) == len(learnt) else None,
+        fmean(losses) if len(losses) == len(learnt) else None,
     )
 
 
