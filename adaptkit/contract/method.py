@@ -213,9 +213,9 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
         return loss.detach()
 
     def backward_replicas(self, replicas: Replicas, x: Tensor, labels: Tensor) -> Tensor:
-        """Leave the gradients of R replicas in the `.grad` of their learnt tensors; returns their losses (R,), detached.
+        """Leave the gradients of R replicas in the `.grad` of their learnt tensors; returns the losses (R,), detached.
 
-        A method that writes it changes nothing in training but what it learns: no buffer, no noise, nothing per epoch.
+        A method that writes it changes nothing in training but what it learns: no buffer, no noise, nothing by epochs.
         Of each replica there is one batch: x (R, B, ...), of the kind that the method consumes, and its labels (R, B).
         """
         raise TypeError(f"replicas of {type(self).__name__} cannot be trained together; train them one by one")

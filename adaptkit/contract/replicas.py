@@ -1,7 +1,7 @@
 """Replicas: R methods made alike, whose learnt tensors lie side by side, so that one step serves all of them.
 
 A single step of a small method is mostly calls: the products of R replicas side by side cost hardly more than those of
-one. What is frozen, such as features of fixed texts, is shared; what differs from replica to replica has a leading axis.
+one. What is frozen, such as features of fixed texts, is shared; what differs from one to the next has a leading axis.
 """
 
 from collections.abc import Mapping, Sequence

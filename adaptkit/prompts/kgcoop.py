@@ -82,7 +82,7 @@ class KgCoOp(AdaptedCLIP):
         return self.config.guidance * self.knowledge_gap(self.current_class_weights())
 
     def knowledge_gap(self, weights: Tensor) -> Tensor:
-        """Distance L_kg of class weights (..., C, D) from the templates', (...), over all classes, in the batch or not."""
+        """Distance L_kg (...) of class weights (..., C, D) from the templates', over all classes."""
         gap = 1 - F.cosine_similarity(weights, self.clip_weights, dim=-1, eps=1e-7).mean(dim=-1)
         return gap if self.config.distance == "cosine" else 2 * gap  # |a - b|^2 = 2 - 2 cos for unit vectors.
 

@@ -1,4 +1,4 @@
-"""A method whose replicas train side by side ends where each of them alone ends; the others say why they train alone."""
+"""A method whose replicas train side by side ends where each of them alone ends; others say why they train alone."""
 
 from dataclasses import replace
 

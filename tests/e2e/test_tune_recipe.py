@@ -36,7 +36,8 @@ def test_the_grid_leaves_a_table_a_picture_and_the_words_of_the_best(photos, cap
     folder = photos.parent / "photos-taskres-recipe"
     content = json.loads((folder / "recipe.json").read_text())
     means = [row["mean"] for row in content["rows"]]
-    assert len(means) == 4 and all(len(row["accuracies"]) == 2 for row in content["rows"])
+    assert len(means) == 4
+    assert all(len(row["accuracies"]) == 2 for row in content["rows"])
     assert content["best"] == content["rows"][means.index(max(means))]["settings"]
     words = " ".join(word for pair in content["best"].items() for word in pair)
     assert f"the best: {words}" in printed.out
@@ -59,13 +60,15 @@ def test_no_test_image_is_read(photos, monkeypatch):
     assert tune(*GRID, *SHORT) == 0
     (dataset,) = {dataset for dataset, _ in read}
     tested = {item.path for item in dataset.split.test}
-    assert tested and not tested & {path for _, path in read}
+    assert tested
+    assert not tested & {path for _, path in read}
 
 
 def test_a_point_that_diverges_is_missing_and_stops_no_other(photos, capsys):
     assert tune("--grid", "OPTIM.LR=1e38,0.01", *SHORT, method="clip_adapter") == 0
     rows = json.loads((photos.parent / "photos-clip_adapter-recipe" / "recipe.json").read_text())["rows"]
-    assert rows[0]["accuracies"] == [None] and rows[0]["mean"] is None
+    assert rows[0]["accuracies"] == [None]
+    assert rows[0]["mean"] is None
     assert rows[1]["mean"] is not None
     assert "a training diverged" in capsys.readouterr().out
     assert tune("--grid", "OPTIM.LR=1e38,1e37", *SHORT, "--out", "other", method="clip_adapter") == 2
@@ -99,7 +102,8 @@ def test_other_settings_and_other_methods_go_one_by_one(photos, capsys):
 def test_what_is_wrong_is_said_before_anything_is_trained(photos, capsys, words, said):
     assert tune(*words) == 2
     error = capsys.readouterr().err.strip()
-    assert said in error and len(error.splitlines()) == 1
+    assert said in error
+    assert len(error.splitlines()) == 1
 
 
 def test_methods_and_data_that_have_no_recipe_are_refused(photos, capsys):

@@ -1,4 +1,4 @@
-"""The verb `adaptkit tune-recipe`: a grid of settings, judged on validation images. Heavy imports stay inside the verb."""
+"""The verb `adaptkit tune-recipe`: a grid of settings on validation images. Heavy imports stay inside the verb."""
 
 import argparse
 import sys

@@ -10,7 +10,8 @@ from trainers.config.training import ViewConfig
 from trainers.feeding.batches import FeatureBatches
 from trainers.feeding.views import batch_bounds, epoch_order
 
-Parts = Sequence[Sequence[tuple[Tensor, ...]]]
+JOINED_BYTES = 2**26  # of different tables; smaller ones are joined for a pass, so that a step looks up once
+Part = FeatureBatches | Sequence[tuple[Tensor, ...]]
 
 
 @dataclass
@@ -24,7 +25,7 @@ class SideBySide:
         ValueError: if they have not as many batches each, or a step's batches not one shape.
     """
 
-    parts: Sequence["FeatureBatches | Parts"]  # type: ignore[type-arg]
+    parts: Sequence[Part]
 
     def __post_init__(self) -> None:
         counts = sorted({len(part) for part in self.parts})
@@ -72,17 +73,19 @@ def _gathered(tables: Sequence[FeatureBatches]) -> Iterator[tuple[Tensor, Tensor
     bounds = batch_bounds(len(first.labels), first.batch_size, first.drop_last)[first.skip :]
     for table in tables:
         table.skip, table.epoch = 0, table.epoch + 1
-    flat = {own: tables[rows[0]].features.flatten(0, 1) for own, rows in rows_of.items()}  # (N * V, ...) each
-    places = order * first.features.shape[1] + view  # (R, N)
+    places = order * first.features.shape[1] + view  # (R, N), rows of one table
+    tables_of = [tables[rows[0]].features.flatten(0, 1) for rows in rows_of.values()]  # (N * V, ...) each
+    if len(tables_of) > 1 and sum(table.nbytes for table in tables_of) <= JOINED_BYTES:
+        for number, rows in enumerate(rows_of.values()):
+            places[rows] += number * len(tables_of[0])
+        tables_of, rows_of = [torch.cat(tables_of)], {0: list(range(len(tables)))}
     for start, end in bounds:
         part = slice(start, end)
         shape = len(tables), end - start, *first.features.shape[2:]
-        if len(rows_of) == 1:
-            (table,) = flat.values()
-            yield table.index_select(0, places[:, part].flatten()).view(shape), labels[:, part]
+        if len(tables_of) == 1:
+            yield tables_of[0].index_select(0, places[:, part].flatten()).view(shape), labels[:, part]
             continue
         x = first.features.new_empty(shape)
-        for own, rows in rows_of.items():
-            found = flat[own].index_select(0, places[rows, part].flatten())
-            x[rows] = found.view(len(rows), *shape[1:])
+        for table, rows in zip(tables_of, rows_of.values(), strict=True):
+            x[rows] = table.index_select(0, places[rows, part].flatten()).view(len(rows), *shape[1:])
         yield x, labels[:, part]

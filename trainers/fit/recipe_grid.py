@@ -188,7 +188,8 @@ def _data_settings(data: str) -> dict[str, object]:
         return {"DATASETS": [data]}
     if not user_path(data, "data").exists():
         raise FileNotFoundError(
-            f"there is nothing at {data!r}; give a folder of class folders, a table, or one of {', '.join(MINI_DATASETS)}"
+            f"there is nothing at {data!r}; give a folder of class folders, a table, or an embedded data set: "
+            f"{', '.join(MINI_DATASETS)}"
         )
     return {"DATA.OWN": [str(user_path(data, "data"))]}
 

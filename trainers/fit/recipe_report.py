@@ -24,8 +24,8 @@ def recipe_table(result: RecipeResult) -> Table:
     )
     seeds = ", ".join(map(str, result.seeds))
     notes = [
-        f"accuracy in percent on {result.val_images} validation images of each seed's draw; seeds {seeds}; no test image "
-        "was looked at",
+        f"accuracy in percent on {result.val_images} validation images of each seed's draw; seeds {seeds}; no test "
+        "image was looked at",
         "the trainings went side by side, in one loop" if result.alone is None else f"one by one: {result.alone}",
     ]
     if any(row.mean is None for row in result.rows):

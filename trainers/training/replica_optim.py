@@ -1,7 +1,7 @@
 """torch's own optimisers over learnt tensors (R, ...), one for each run of neighbours with the same rates and decays.
 
-An optimiser computes element by element, so a block of replicas is stepped to the same bits as each of them alone. Seeds
-share all settings and are one block; a grid has as many as it has points.
+An optimiser computes element by element, so a block of replicas is stepped to the same bits as each of them alone.
+Seeds share all settings and are one block; a grid has as many as it has points.
 """
 
 from collections.abc import Mapping, Sequence

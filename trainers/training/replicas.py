@@ -1,7 +1,7 @@
 """The training loop for replicas: R trainings of one method, of other seeds, rates or decays, in one loop.
 
-Each replica has its own start, batches and rates, and ends where `few_shot.train` of it alone ends, but for the rounding
-of products that are computed together.
+Each replica has its own start, batches and rates, and ends where `few_shot.train` of it alone ends, but for the
+rounding of products that are computed together.
 """
 
 from collections.abc import Sequence

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+import trainers.feeding.side_by_side
 from adaptkit import Support, create_method, list_methods, method_class
 from adaptkit.contract.replicas import side_by_side
 from adaptkit.layers.replica_steps import backward_mapped
@@ -95,7 +96,8 @@ def test_settings_of_all_replicas_hold_for_each(setting, tiny_clip):
     expected, alone = trained_alone("taskres", tiny_clip, 3, optims)
     assert_alike(methods, expected)
     for log, other in zip(logs, alone, strict=True):
-        assert log.steps == other.steps and log.losses == pytest.approx(other.losses, rel=1e-5)
+        assert log.steps == other.steps
+        assert log.losses == pytest.approx(other.losses, rel=1e-5)
 
 
 def test_each_replica_follows_its_own_schedule(tiny_clip):
@@ -138,7 +140,8 @@ def test_a_diverged_replica_stops_no_other(tiny_clip):
     optims = [OPTIM, replace(OPTIM, lr=1e38), OPTIM]
     methods = made("clip_adapter", tiny_clip, 3)
     logs = train_replicas(methods, [batches(tiny_clip, row) for row in range(3)], optims)
-    assert isinstance(logs[0], TrainLog) and isinstance(logs[2], TrainLog)
+    assert isinstance(logs[0], TrainLog)
+    assert isinstance(logs[2], TrainLog)
     assert isinstance(logs[1], DivergedError)
     with pytest.raises(DivergedError) as alone:
         train(made("clip_adapter", tiny_clip, 2)[1], batches(tiny_clip, 1), optims[1])
@@ -175,7 +178,9 @@ def test_draws_of_another_size_are_refused(tiny_clip):
         train_replicas(methods, [batches(tiny_clip)] * 2, [OPTIM] * 2, supports)
 
 
-def test_cached_features_come_in_the_order_of_each_training(tiny_clip):
+@pytest.mark.parametrize("joined", [2**26, 0])
+def test_cached_features_come_in_the_order_of_each_training(tiny_clip, monkeypatch, joined):
+    monkeypatch.setattr(trainers.feeding.side_by_side, "JOINED_BYTES", joined)
     shared, other = batches(tiny_clip, 1), batches(tiny_clip, 2)
     parts = [shared, replace(shared, seed=5), other]
     expected = [[list(replace(part, epoch=epoch)) for part in parts] for epoch in range(2)]
@@ -183,4 +188,5 @@ def test_cached_features_come_in_the_order_of_each_training(tiny_clip):
     for epoch in expected:
         for step, (x, labels) in enumerate(together):
             for row, own in enumerate(epoch):
-                assert torch.equal(x[row], own[step][0]) and torch.equal(labels[row], own[step][1])
+                assert torch.equal(x[row], own[step][0])
+                assert torch.equal(labels[row], own[step][1])
