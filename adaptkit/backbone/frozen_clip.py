@@ -295,11 +295,18 @@ class FrozenCLIP(nn.Module):
         return prompt_encoder(self._require_text_tower(), prompts, is_causal=self.is_causal_text)
 
     def logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
-        """Scaled cosines: image features (B, D) and text features (C, D), or (B, C, D) per image -> logits (B, C)."""
+        """Scaled cosines: image features (B, D) and text features (C, D), or (B, C, D) per image -> logits (B, C).
+
+        R batches (R, B, D) meet text features (C, D) that they share, or (R, C, D), one set each: logits (R, B, C).
+        """
         image_features = F.normalize(image_features, dim=-1)
         text_features = F.normalize(text_features, dim=-1)
-        if text_features.ndim == 3:
+        if text_features.ndim == 3 and image_features.ndim == 2:
             cosines = (text_features @ image_features[:, :, None]).squeeze(-1)
+        elif text_features.ndim == 3:
+            # A batched product rounds its gradients in another way than the product of one batch, and the training of
+            # a prompt makes much of the last digit.
+            cosines = torch.stack([own @ texts.T for own, texts in zip(image_features, text_features, strict=True)])
         else:
             cosines = image_features @ text_features.T
         logits = self.logit_scale.exp() * cosines

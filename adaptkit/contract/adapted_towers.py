@@ -25,6 +25,7 @@ Part = Literal[
     "class_weights",
     "weights_per_image",
     "backward",
+    "backward_replicas",
     "image_tokens",
     "encode_text",
     "text_features_of",

@@ -17,6 +17,7 @@ from adaptkit.contract.adapted_towers import AdaptedTowers, MethodSpec, Part
 from adaptkit.contract.answers import Answering, Prediction, Scores
 from adaptkit.contract.architecture import Architecture, ArchitectureSearch
 from adaptkit.contract.prediction import Images, predict
+from adaptkit.contract.replicas import Replicas
 
 __all__ = ["AdaptedCLIP", "Consumes", "MethodSpec", "Part", "Sees", "Support"]
 
@@ -49,6 +50,7 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
     mixes_classes: bool = False  # whether the score of a class depends on which other classes there are
     prepares_again: bool = False  # whether `prepare` is to be called again when the image tower has learnt
     learns_from_labels: bool = True  # whether `loss` reads the labels that it is given
+    trains_alone: ClassVar[str | None] = None  # why replicas of it cannot be trained together, where that has a reason
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet):
         super().__init__(backbone)
@@ -209,6 +211,14 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
         if loss.requires_grad:  # nothing to learn, nothing to do
             loss.backward()
         return loss.detach()
+
+    def backward_replicas(self, replicas: Replicas, x: Tensor, labels: Tensor) -> Tensor:
+        """Leave the gradients of R replicas in the `.grad` of their learnt tensors; returns the losses (R,), detached.
+
+        A method that writes it changes nothing in training but what it learns: no buffer, no noise, nothing by epochs.
+        Of each replica there is one batch: x (R, B, ...), of the kind that the method consumes, and its labels (R, B).
+        """
+        raise TypeError(f"replicas of {type(self).__name__} cannot be trained together; train them one by one")
 
     @contextmanager
     def encode_classes_once(self) -> Iterator[None]:

@@ -50,7 +50,7 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
         withheld = type(self).withholds
         if "class_weights" in withheld:  # what they would not give, those of single images would not give either
             withheld |= {"weights_per_image"}
-        self.provides = (inner.provides | type(self).provides) - withheld
+        self.provides = (inner.provides - {"backward_replicas"} | type(self).provides) - withheld
         self.consumes, self.support_views = inner.consumes, inner.support_views
         self.support_items, self.prepares_again = inner.support_items, inner.prepares_again
         self.mixes_classes = inner.mixes_classes

@@ -28,7 +28,9 @@ from adaptkit.classes.class_weights import template_features
 from adaptkit.classes.templates import IMAGENET_SELECTED
 from adaptkit.contract.method import AdaptedCLIP, Support
 from adaptkit.contract.registry import register_method
+from adaptkit.contract.replicas import Replicas
 from adaptkit.layers.full_precision import at_least_fp32
+from adaptkit.layers.replica_steps import backward_each, cross_entropies
 from adaptkit.options import option, options
 
 
@@ -51,7 +53,7 @@ class CLAP(AdaptedCLIP):
     """Frozen image features (B, D) against learnt prototypes (C, D), held near the text features."""
 
     consumes = "features"
-    provides = frozenset({"prepare", "class_weights"})
+    provides = frozenset({"backward_replicas", "prepare", "class_weights"})
     multipliers: Tensor
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CLAPConfig):
@@ -92,15 +94,28 @@ class CLAP(AdaptedCLIP):
 
     def logits(self, image_features: Tensor) -> Tensor:
         """Frozen image features (B, D), fresh or from the cache -> logits (B, C)."""
+        return self._logits(image_features, self.prototypes)
+
+    def _logits(self, image_features: Tensor, prototypes: Tensor) -> Tensor:
         with torch.autocast(image_features.device.type, enabled=False):
-            return self.backbone.logits(image_features.to(self.prototypes), self.prototypes)
+            return self.backbone.logits(image_features.to(prototypes), prototypes)
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels) + self.regularizer(image_features, labels)
 
+    def backward_replicas(self, replicas: Replicas, x: Tensor, labels: Tensor) -> Tensor:
+        prototypes = replicas.learnt["prototypes"]  # (R, C, D)
+        multipliers = replicas.own.get("multipliers", self.multipliers)  # (R, C), or (C,) where they are the same
+        penalty = self._penalty(prototypes, multipliers)
+        return backward_each(cross_entropies(self._logits(x, prototypes), labels) + penalty)
+
     def regularizer(self, image_features: Tensor, labels: Tensor) -> Tensor:
-        distance = (self.prototypes - self.text_features).square().sum(dim=-1)  # (C,)
-        return (self.multipliers * distance).mean()
+        return self._penalty(self.prototypes, self.multipliers)
+
+    def _penalty(self, prototypes: Tensor, multipliers: Tensor) -> Tensor:
+        """The constraint (...) on prototypes (..., C, D)."""
+        distance = (prototypes - self.text_features).square().sum(dim=-1)  # (..., C)
+        return (multipliers * distance).mean(dim=-1)
 
     def class_weights(self) -> Tensor:
         return F.normalize(self.prototypes, dim=-1)  # (C, D)

@@ -21,7 +21,9 @@ from adaptkit.classes.class_prompts import ClassPrompts
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
+from adaptkit.contract.replicas import Replicas
 from adaptkit.layers.full_precision import at_least_fp32, run_as
+from adaptkit.layers.replica_steps import backward_each, cross_entropies, layers_each
 from adaptkit.options import option, options
 
 
@@ -43,7 +45,7 @@ class CLIPAdapter(AdaptedCLIP):
 
     consumes = "features"
     takes_sentences = True
-    provides = frozenset({"class_weights", "encode_text", "text_features_of"})
+    provides = frozenset({"backward_replicas", "class_weights", "encode_text", "text_features_of"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CLIPAdapterConfig):
         super().__init__(backbone, classes)
@@ -66,7 +68,7 @@ class CLIPAdapter(AdaptedCLIP):
 
     def _adapted_image(self, f: Tensor) -> Tensor:
         """Adapted image features f* (B, D)."""
-        return self.alpha * run_as(self.image_adapter, f) + (1 - self.alpha) * f
+        return _blend(run_as(self.image_adapter, f), f, self.alpha)
 
     def encode_image(self, images: Tensor) -> Tensor:
         return self.image_features_of(self.backbone.encode_image(images))
@@ -84,6 +86,16 @@ class CLIPAdapter(AdaptedCLIP):
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels)
 
+    def backward_replicas(self, replicas: Replicas, x: Tensor, labels: Tensor) -> Tensor:
+        weights = self.text_features  # (C, D)
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(weights)
+            adapted = _blend(layers_each(self.image_adapter, "image_adapter", replicas, x), x, self.alpha)  # (R, B, D)
+            if self.text_adapter is not None:
+                of_text = layers_each(self.text_adapter, "text_adapter", replicas, weights)  # (R, C, D)
+                weights = F.normalize(_blend(of_text, weights, self.text_alpha), dim=-1)
+            return backward_each(cross_entropies(self.backbone.logits(adapted, weights), labels))
+
     def class_weights(self) -> Tensor:
         if self.text_adapter is None:
             return self.text_features
@@ -94,10 +106,14 @@ class CLIPAdapter(AdaptedCLIP):
         if self.text_adapter is None:
             return weights
         with torch.autocast(weights.device.type, enabled=False):
-            return self.text_alpha * run_as(self.text_adapter, weights) + (1 - self.text_alpha) * weights
+            return _blend(run_as(self.text_adapter, weights), weights, self.text_alpha)
 
     def rebuild_from_names(self) -> None:
         self.prompts.set_classes(self.backbone, self.classes)
+
+
+def _blend(adapted: Tensor, x: Tensor, share: float) -> Tensor:
+    return share * adapted + (1 - share) * x
 
 
 def _adapter(config: CLIPAdapterConfig, like: Tensor) -> nn.Sequential:

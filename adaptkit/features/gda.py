@@ -70,6 +70,7 @@ class GDA(AdaptedCLIP):
     consumes = "features"
     takes_sentences = True
     provides = frozenset({"prepare", "tune"})
+    trains_alone = "is computed in closed form"
     prepares_again = True
     images: ClassGaussians | NamedImages
     weight: Tensor

@@ -46,6 +46,7 @@ class LinearProbe(AdaptedCLIP):
     consumes = "features"
     provides = frozenset({"prepare", "tune"})
     prepares_again = True
+    trains_alone = "is fitted by L-BFGS, whose steps follow its own losses"
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: LinearProbeConfig):
         backbone.require_frozen_text("linear_probe", "has no text features in its logits")

@@ -60,6 +60,7 @@ class LPPlusPlus(AdaptedCLIP):
     consumes = "features"
     takes_sentences = True
     provides = frozenset({"prepare", "tune"})
+    trains_alone = "makes its iterations in `prepare`, by formulas for each step"
     prepares_again = True
     start_bias: Tensor
 

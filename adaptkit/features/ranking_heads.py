@@ -43,6 +43,7 @@ class RankingHeads(AdaptedCLIP):
     consumes = "features"
     takes_sentences = True
     provides = frozenset({"class_weights", "encode_text", "text_features_of"})
+    trains_alone = "draws noise in every step, which would not be the same side by side"
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: RankingHeadsConfig):
         super().__init__(backbone, classes)

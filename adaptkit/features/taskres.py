@@ -23,7 +23,9 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.templates import IMAGENET_SELECTED
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
+from adaptkit.contract.replicas import Replicas
 from adaptkit.layers.full_precision import at_least_fp32
+from adaptkit.layers.replica_steps import backward_each, cross_entropies
 from adaptkit.options import option, options
 
 
@@ -47,7 +49,7 @@ class TaskRes(AdaptedCLIP):
     """Frozen image features (B, D) against text features (C, D) with a learnt residual."""
 
     consumes = "features"
-    provides = frozenset({"class_weights"})
+    provides = frozenset({"backward_replicas", "class_weights"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: TaskResConfig):
         super().__init__(backbone, classes)
@@ -75,12 +77,18 @@ class TaskRes(AdaptedCLIP):
 
     def logits(self, image_features: Tensor) -> Tensor:
         """Frozen image features (B, D), fresh or from the cache -> logits (B, C)."""
-        text_features = self.text_features()
+        return self._logits(image_features, self.text_features())
+
+    def _logits(self, image_features: Tensor, text_features: Tensor) -> Tensor:
         with torch.autocast(image_features.device.type, enabled=False):
             return self.backbone.logits(image_features.to(text_features), text_features)
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels)
+
+    def backward_replicas(self, replicas: Replicas, x: Tensor, labels: Tensor) -> Tensor:
+        text_features = self.base + self.alpha * replicas.learnt["residual"]  # (R, C, D)
+        return backward_each(cross_entropies(self._logits(x, text_features), labels))
 
     def class_weights(self) -> Tensor:
         return F.normalize(self.text_features(), dim=-1)  # (C, D)

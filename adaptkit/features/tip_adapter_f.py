@@ -17,8 +17,10 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Support
 from adaptkit.contract.registry import register_method
+from adaptkit.contract.replicas import Replicas
 from adaptkit.features.tip_adapter import TipAdapterConfig, tip_prompts
 from adaptkit.layers.full_precision import at_least_fp32
+from adaptkit.layers.replica_steps import backward_each, cross_entropies
 from adaptkit.layers.support_cache import SupportCache
 
 
@@ -28,7 +30,7 @@ class TipAdapterF(AdaptedCLIP):
 
     consumes = "features"
     takes_sentences = True
-    provides = frozenset({"prepare", "tune"})
+    provides = frozenset({"backward_replicas", "prepare", "tune"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: TipAdapterConfig):
         super().__init__(backbone, classes)
@@ -46,12 +48,20 @@ class TipAdapterF(AdaptedCLIP):
 
     def logits(self, image_features: Tensor) -> Tensor:
         """Frozen image features (B, D), fresh or from the cache -> logits (B, C), zero-shot until `prepare`."""
+        return self._logits(image_features, self.cache.keys, self.cache.labels)
+
+    def _logits(self, image_features: Tensor, keys: Tensor, labels: Tensor) -> Tensor:
         weights = self.weights
         with torch.autocast(image_features.device.type, enabled=False):
-            return self.cache(F.normalize(image_features.to(weights), dim=-1), weights)
+            query = F.normalize(image_features.to(weights), dim=-1)
+            return self.cache.logits_with(query, weights, keys, labels)
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels)
+
+    def backward_replicas(self, replicas: Replicas, x: Tensor, labels: Tensor) -> Tensor:
+        of_keys = replicas.own.get("cache.labels", self.cache.labels)  # (R, N), or (N,) where they are the same
+        return backward_each(cross_entropies(self._logits(x, replicas.learnt["cache.keys"], of_keys), labels))
 
     def tune(self, validation: Support) -> None:
         if self.config.search == "validation":

@@ -135,6 +135,15 @@ class LearnedContext(nn.Module):
             return self.encoder(self._in_slots(self.encoder), deep, _by_slot(by_class))[0]
         return self.encoder(ctx, deep, _by_slot(by_class))
 
+    def of_replicas(self, ctx: Tensor) -> Tensor:
+        """Text features (R, C, D), not normalised, of learnt tokens (R, n_ctx, D_t) or (R, C, n_ctx, D_t)."""
+        return self(ctx.flatten(1, -2))
+
+    @property
+    def variants_at_once(self) -> int:
+        """How many variants of the learnt tokens one pass takes without computing anything a second time."""
+        return 1 if self.encoder is None else self.encoder.groups_at_once
+
 
 def _by_slot(by_class: Mapping[int, Tensor]) -> dict[int, Tensor]:
     """Tokens (C, n_ctx, D_t) of each class as an encoder numbers them: (C * n_ctx, D_t)."""

@@ -93,11 +93,19 @@ class SupportCache(nn.Module):
 
     def cache_logits(self, query: Tensor) -> Tensor:
         """Cache logits (B, C) of unit queries (B, D), without the factor alpha."""
-        return torch.exp(-self.beta * (1 - query @ self.keys.to(query).T)) @ self.values.to(query)
+        return self._weighted(query, self.keys, self.labels)
+
+    def _weighted(self, query: Tensor, keys: Tensor, labels: Tensor) -> Tensor:
+        values = F.one_hot(labels, self.n_classes).to(query)
+        return torch.exp(-self.beta * (1 - query @ keys.to(query).mT)) @ values
 
     def forward(self, query: Tensor, class_weights: Tensor) -> Tensor:
         """Logits (B, C) of unit queries (B, D), with class weights (C, D)."""
-        return CLIP_SCALE * query @ class_weights.T + self.alpha * self.cache_logits(query)
+        return self.logits_with(query, class_weights, self.keys, self.labels)
+
+    def logits_with(self, query: Tensor, class_weights: Tensor, keys: Tensor, labels: Tensor) -> Tensor:
+        """Logits (..., B, C) of unit queries (..., B, D) with other keys (..., N, D) and their labels, (..., N)."""
+        return CLIP_SCALE * query @ class_weights.T + self.alpha * self._weighted(query, keys, labels)
 
     @torch.no_grad()
     def search(self, class_weights: Tensor, examples: Support, grid: SearchGrid) -> None:

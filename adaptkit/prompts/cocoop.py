@@ -20,7 +20,9 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
+from adaptkit.contract.replicas import Replicas
 from adaptkit.layers.context import LearnedContext, random_context, word_context
+from adaptkit.layers.replica_steps import backward_in_parts, cross_entropies, module_each
 from adaptkit.options import option, options
 
 # Text features (images * classes) that exist at the same time: 256 MB at D=512 in fp32.
@@ -51,7 +53,7 @@ class CoCoOp(AdaptedCLIP):
     """Frozen image features (B, D) against the text features (B, C, D) of prompts that the image has shifted."""
 
     consumes = "features"
-    provides = frozenset({"weights_per_image"})
+    provides = frozenset({"backward_replicas", "weights_per_image"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CoCoOpConfig):
         super().__init__(backbone, classes)
@@ -78,6 +80,18 @@ class CoCoOp(AdaptedCLIP):
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels)
+
+    def backward_replicas(self, replicas: Replicas, x: Tensor, labels: Tensor) -> Tensor:
+        at_once = max(1, self.context.variants_at_once // x.shape[1])
+        return backward_in_parts(replicas, x, labels, self._replica_losses, at_once)
+
+    def _replica_losses(self, replicas: Replicas, x: Tensor, labels: Tensor) -> Tensor:
+        ctx = replicas.learnt["context.ctx"]  # (R, n_ctx, D_t)
+        unit = F.normalize(x.to(ctx.dtype), dim=-1)  # (R, B, D)
+        shift = module_each(self.meta_net, "meta_net", replicas, unit)  # (R, B, D_t)
+        features = self.context((ctx[:, None] + shift[:, :, None]).flatten(0, 1))  # (R * B, C, D)
+        logits = self.backbone.logits(x.flatten(0, 1), features).unflatten(0, x.shape[:2])  # (R, B, C)
+        return cross_entropies(logits, labels)
 
     def rebuild_from_names(self) -> None:
         self.context.set_classes(self.backbone, self.classes)

@@ -18,7 +18,9 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
+from adaptkit.contract.replicas import Replicas
 from adaptkit.layers.context import ClassTokenPosition, LearnedContext, random_context, word_context
+from adaptkit.layers.replica_steps import backward_in_parts, cross_entropies
 from adaptkit.options import option, options
 
 
@@ -35,7 +37,7 @@ class CoOp(AdaptedCLIP):
     """Frozen image features (B, D) against the text features (C, D) of prompts with learnt tokens (n_ctx, D_t)."""
 
     consumes = "features"
-    provides = frozenset({"class_weights", "encode_text"})
+    provides = frozenset({"backward_replicas", "class_weights", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CoOpConfig):
         super().__init__(backbone, classes)
@@ -55,6 +57,13 @@ class CoOp(AdaptedCLIP):
 
     def loss(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(image_features), labels)
+
+    def backward_replicas(self, replicas: Replicas, x: Tensor, labels: Tensor) -> Tensor:
+        return backward_in_parts(replicas, x, labels, self._replica_losses, self.context.variants_at_once)
+
+    def _replica_losses(self, replicas: Replicas, x: Tensor, labels: Tensor) -> Tensor:
+        weights = F.normalize(self.context.of_replicas(replicas.learnt["context.ctx"]), dim=-1)  # (R, C, D)
+        return cross_entropies(self.backbone.logits(x, weights), labels)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         return self.context.encode(self.backbone, texts)

@@ -19,7 +19,9 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.class_weights import class_weights
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
+from adaptkit.contract.replicas import Replicas
 from adaptkit.layers.context import LearnedContext, random_context, word_context
+from adaptkit.layers.replica_steps import backward_in_parts, cross_entropies
 from adaptkit.options import option, options
 
 Distance = Literal["cosine", "squared"]
@@ -41,7 +43,7 @@ class KgCoOp(AdaptedCLIP):
     """Frozen image features (B, D) against class weights (C, D) that stay near the templates' (C, D)."""
 
     consumes = "features"
-    provides = frozenset({"class_weights", "encode_text"})
+    provides = frozenset({"backward_replicas", "class_weights", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: KgCoOpConfig):
         super().__init__(backbone, classes)
@@ -68,12 +70,20 @@ class KgCoOp(AdaptedCLIP):
         cross_entropy = F.cross_entropy(self.backbone.logits(image_features, weights), labels)
         return cross_entropy + self.config.guidance * self.knowledge_gap(weights)
 
+    def backward_replicas(self, replicas: Replicas, x: Tensor, labels: Tensor) -> Tensor:
+        return backward_in_parts(replicas, x, labels, self._replica_losses, self.context.variants_at_once)
+
+    def _replica_losses(self, replicas: Replicas, x: Tensor, labels: Tensor) -> Tensor:
+        weights = F.normalize(self.context.of_replicas(replicas.learnt["context.ctx"]), dim=-1)  # (R, C, D)
+        cross_entropy = cross_entropies(self.backbone.logits(x, weights), labels)
+        return cross_entropy + self.config.guidance * self.knowledge_gap(weights)
+
     def regularizer(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return self.config.guidance * self.knowledge_gap(self.current_class_weights())
 
     def knowledge_gap(self, weights: Tensor) -> Tensor:
-        """Distance L_kg of class weights (C, D) from the templates', a scalar over all classes, in the batch or not."""
-        gap = 1 - F.cosine_similarity(weights, self.clip_weights, eps=1e-7).mean()
+        """Distance L_kg (...) of class weights (..., C, D) from the templates', over all classes."""
+        gap = 1 - F.cosine_similarity(weights, self.clip_weights, dim=-1, eps=1e-7).mean(dim=-1)
         return gap if self.config.distance == "cosine" else 2 * gap  # |a - b|^2 = 2 - 2 cos for unit vectors.
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:

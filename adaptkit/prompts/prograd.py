@@ -25,7 +25,9 @@ from adaptkit.classes.class_set import ClassSet
 from adaptkit.classes.class_weights import class_weights
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
+from adaptkit.contract.replicas import Replicas
 from adaptkit.layers.context import ClassTokenPosition, LearnedContext, random_context
+from adaptkit.layers.replica_steps import cross_entropies
 from adaptkit.options import option, options
 
 
@@ -47,7 +49,7 @@ class ProGrad(AdaptedCLIP):
     """Frozen image features (B, D) against the text features (C, D) of prompts with learnt tokens (n_ctx, D_t)."""
 
     consumes = "features"
-    provides = frozenset({"backward", "class_weights", "encode_text"})
+    provides = frozenset({"backward", "backward_replicas", "class_weights", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: ProGradConfig):
         super().__init__(backbone, classes)
@@ -86,9 +88,13 @@ class ProGrad(AdaptedCLIP):
 
     def zero_shot_divergence(self, image_features: Tensor, logits: Tensor) -> Tensor:
         """Divergence L_kl of logits (B, C) from the zero-shot logits, up to a constant."""
+        return self._divergences(image_features[None], logits[None])[0]
+
+    def _divergences(self, x: Tensor, logits: Tensor) -> Tensor:
+        """Divergences L_kl (R,) of logits (R, B, C) of batches (R, B, D)."""
         T = self.config.temperature
-        zero_shot = self.backbone.logits(image_features, self.zero_shot_weights).detach()  # (B, C)
-        return T**2 * F.cross_entropy(logits / T, (zero_shot / T).softmax(dim=-1))
+        zero_shot = self.backbone.logits(x, self.zero_shot_weights).detach()  # (R, B, C)
+        return T**2 * cross_entropies(logits / T, (zero_shot / T).softmax(dim=-1))
 
     def backward(self, image_features: Tensor, labels: Tensor) -> Tensor:
         """Put G into `.grad` of each learnt tensor, and return L_ce, detached."""
@@ -98,6 +104,21 @@ class ProGrad(AdaptedCLIP):
             gradient, parameter = align(domain[name], general[name], self.config.strength), learnt[name]
             parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         return cross_entropy
+
+    def backward_replicas(self, replicas: Replicas, x: Tensor, labels: Tensor) -> Tensor:
+        ctx = replicas.learnt["context.ctx"]  # (R, n_ctx, D_t), or (R, C, n_ctx, D_t)
+        found, aligned = [], []
+        parts = (tensor.split(self.context.variants_at_once) for tensor in (ctx, x, labels))
+        for own, images, truth in zip(*parts, strict=True):
+            own = own.detach().requires_grad_()
+            weights = F.normalize(self.context.of_replicas(own), dim=-1)  # (r, C, D)
+            logits = self.backbone.logits(images, weights)  # (r, B, C)
+            losses = cross_entropies(logits, truth), self._divergences(images, logits)  # L_ce and L_kl, (r,) each
+            domain, general = (torch.autograd.grad(loss.sum(), own, retain_graph=True)[0] for loss in losses)
+            aligned += [align(*both, self.config.strength) for both in zip(domain, general, strict=True)]
+            found.append(losses[0].detach())
+        ctx.grad = torch.stack(aligned)
+        return torch.cat(found)
 
     def _all_learnt(self) -> dict[str, nn.Parameter]:
         """Parameters by name: the context, and the tensors that a wrapper learns in the towers."""

@@ -51,6 +51,11 @@ class FullEncoder(nn.Module):
         """Number of positions in one pass."""
         return self.ids.numel()
 
+    @property
+    def groups_at_once(self) -> int:
+        """How many groups of learnt tokens a pass takes: one, as each is a pass of its own."""
+        return 1
+
     def forward(
         self,
         ctx: Tensor | None = None,

@@ -81,5 +81,5 @@ def _behind_trunk(trunk: Tensor, rows: Tensor) -> Tensor:
 
 
 def _per_group(mask: Tensor, groups: int) -> Tensor:
-    """Repeat a mask for every group: (r, L, P + W) -> (g * r, 1, L, P + W)."""
-    return mask[:, None].repeat(groups, 1, 1, 1) if groups > 1 else mask[:, None]
+    """A mask for every group: (r, L, P + W) -> (g * r, 1, L, P + W), or (1, 1, L, P + W), which all groups share."""
+    return mask[:, None].repeat(groups, 1, 1, 1) if groups > 1 and len(mask) > 1 else mask[:, None]

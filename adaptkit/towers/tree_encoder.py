@@ -170,9 +170,7 @@ class TreeEncoder(nn.Module):
 
     def _chunks(self, n_groups: int) -> list[tuple[slice, slice]]:
         """Slices of groups and rows that fit the budget: everything at once, few groups, or few rows of one group."""
-        kept_blocks = self.tower.depth if torch.is_grad_enabled() else 1
-        token_bytes = self.tower.width * self.fixed.element_size() * SAVED_WIDTHS_PER_BLOCK * kept_blocks
-        affordable_rows = max(1, self.memory_budget // (token_bytes * self.row_length))
+        affordable_rows = self._affordable_rows()
         groups = min(n_groups, max(1, affordable_rows // self.n_rows))
         rows = min(self.n_rows, affordable_rows)
         return [
@@ -180,6 +178,17 @@ class TreeEncoder(nn.Module):
             for group in range(0, n_groups, groups)
             for row in range(0, self.n_rows, rows)
         ]
+
+    def _affordable_rows(self) -> int:
+        """Rows of branches that fit the budget at the same time."""
+        kept_blocks = self.tower.depth if torch.is_grad_enabled() else 1
+        token_bytes = self.tower.width * self.fixed.element_size() * SAVED_WIDTHS_PER_BLOCK * kept_blocks
+        return max(1, self.memory_budget // (token_bytes * self.row_length))
+
+    @property
+    def groups_at_once(self) -> int:
+        """How many groups of learnt tokens one chunk takes, so that the backward pass computes nothing again."""
+        return max(1, self._affordable_rows() // self.n_rows)
 
     def _encode(
         self,

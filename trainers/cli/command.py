@@ -40,6 +40,7 @@ from trainers.cli import (
     texts,
     train,
     tune,
+    tune_recipe,
     upgrade,
 )
 from trainers.cli.adapter import convert, evaluate, explain, export, predict, serve
@@ -54,6 +55,7 @@ VERBS = (  # Modules with verbs, in the order of the help.
     backbones,
     train,
     tune,
+    tune_recipe,
     align,
     continual,
     diagnose,

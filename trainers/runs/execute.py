@@ -49,7 +49,7 @@ def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = Non
     clock = Clock()
     if bench.backbone.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(bench.backbone.device)
-    with seeded(_seed(run.config), bench.backbone.device):
+    with seeded(run_seed(run.config), bench.backbone.device):
         method, log, architecture = _learn(run, bench, clock, on_epoch)
         if run.uses_training:
             with clock.phase("tune"):
@@ -72,11 +72,12 @@ def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = Non
 def assist(run: Run, bench: Bench) -> None:
     """Take part in training a run together with the process that executes it."""
     if run.processes > 1:
-        with seeded(_seed(run.config), bench.backbone.device):
+        with seeded(run_seed(run.config), bench.backbone.device):
             _learn(run, bench, Clock(), None)
 
 
-def _seed(config: RunConfig) -> int:
+def run_seed(config: RunConfig) -> int:
+    """The seed of all that a run draws."""
     return derived_seed("run", config.seed, config.protocol, config.dataset, config.method, config.shots)
 
 

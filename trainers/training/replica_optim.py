@@ -1,0 +1,65 @@
+"""torch's own optimisers over learnt tensors (R, ...), one for each run of neighbours with the same rates and decays.
+
+An optimiser computes element by element, so a block of replicas is stepped to the same bits as each of them alone.
+Seeds share all settings and are one block; a grid has as many as it has points.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from adaptkit.contract.adapted_towers import AdaptedTowers
+from trainers.config.training import OptimConfig
+from trainers.training.optim import build_optimizer, set_learning_rate
+
+
+class ReplicaOptimizer:
+    """Steps learnt tensors (R, ...) in place by their `.grad`, and clears it.
+
+    Args:
+        learnt: the leaves, by name.
+        optims: R settings; neighbours that are equal share an optimiser.
+        method: any of the replicas, for the decays and shares of the rate that it asks for.
+    """
+
+    def __init__(self, learnt: Mapping[str, Tensor], optims: Sequence[OptimConfig], method: AdaptedTowers):
+        self.learnt = learnt
+        self.blocks: list[tuple[slice, dict[str, Parameter], torch.optim.Optimizer]] = []
+        undecayed, shares, start = method.undecayed(), method.rate_shares(), 0
+        for optim, equal in groupby(optims):
+            rows = slice(start, start + len(list(equal)))
+            own = {name: Parameter(tensor.detach()[rows]) for name, tensor in learnt.items()}  # on the same memory
+            optimizer = build_optimizer(
+                own.values(),
+                optim,
+                [own[name] for name in own if name in undecayed],
+                {own[name]: share for name, share in shares.items()},
+            )
+            self.blocks.append((rows, own, optimizer))
+            start = rows.stop
+
+    @torch.no_grad()
+    def step(self, rates: Sequence[float]) -> None:
+        """One step by R rates, which are equal within a block."""
+        for rows, own, optimizer in self.blocks:
+            for name, parameter in own.items():
+                grad = self.learnt[name].grad
+                parameter.grad = None if grad is None else grad[rows]
+            set_learning_rate(optimizer, rates[rows.start])
+            optimizer.step()
+        for tensor in self.learnt.values():
+            tensor.grad = None
+
+
+@torch.no_grad()
+def clip_norms(learnt: Mapping[str, Tensor], most: float) -> None:
+    """Clip the norm of all gradients of each replica together, as torch's `clip_grad_norm_` does for one method."""
+    grads = [tensor.grad for tensor in learnt.values() if tensor.grad is not None]
+    for own in zip(*grads, strict=True):
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(grad) for grad in own]))
+        share = torch.clamp(most / (norm + 1e-6), max=1.0)
+        for grad in own:
+            grad.mul_(share)
