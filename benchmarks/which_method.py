@@ -55,9 +55,15 @@ def main() -> None:
     for name in args.methods.split(",") if args.methods else list_methods():
         rows[name] = {**rows.get(name, {}), **measured(name)}
         print(name, {key: rows[name].get(key) for key in ("run_seconds", "photo_milliseconds", "memory_mb", "reason")})
+        write(rows)
     for name, accuracy in accuracies(args.runs).items() if args.runs else ():
         if name in rows:
             rows[name]["accuracy"] = accuracy
+    write(rows)
+
+
+def write(rows: dict[str, dict[str, object]]) -> None:
+    """Keep what is known by now."""
     content = {"measured_on": MEASURED_ON, "hardware": hardware(), "methods": dict(sorted(rows.items()))}
     FILE.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
