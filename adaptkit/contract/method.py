@@ -48,6 +48,7 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
     first_row_only: bool = False  # whether of "tokens" it reads the first row alone, so that no other has to be kept
     sees: ClassVar[Sees | None] = None  # what it learns from of unlabelled test images; None: nothing
     mixes_classes: bool = False  # whether the score of a class depends on which other classes there are
+    is_usual: ClassVar[bool] = True  # whether tables of the "usual" methods have it; False for what takes long
     prepares_again: bool = False  # whether `prepare` is to be called again when the image tower has learnt
     learns_from_labels: bool = True  # whether `loss` reads the labels that it is given
     trains_alone: ClassVar[str | None] = None  # why replicas of it cannot be trained together, where that has a reason

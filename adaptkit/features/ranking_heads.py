@@ -40,6 +40,7 @@ class RankingHeadsConfig:
 class RankingHeads(AdaptedCLIP):
     """Image features (B, D) behind one head against text features (C, D) behind another."""
 
+    is_usual = False  # made for pairs, where it is judged
     consumes = "features"
     takes_sentences = True
     provides = frozenset({"class_weights", "encode_text", "text_features_of"})

@@ -109,6 +109,7 @@ def zero_linear(dim: int) -> nn.Linear:
 class CTPTFT(AdaptedCLIP):
     """Rows (B, 1 + P, D_v) of the frozen image tower against text features (B, C, D) that see them, and the reverse."""
 
+    is_usual = False  # prompts of every image and class
     consumes = "tokens"
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: CTPTFTConfig):

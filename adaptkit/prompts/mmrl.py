@@ -93,6 +93,7 @@ class _Seen:
 class MMRL(AdaptedCLIP):
     """Two image features (B, D) against text features (C, D) of hand-written prompts, with tokens in both towers."""
 
+    is_usual = False  # both towers, and the frozen one beside, in every step
     consumes = "images"
     takes_sentences = True
     provides = frozenset({"encode_text"})

@@ -50,6 +50,8 @@ class MTAConfig:
 class MTA(Episodic):
     """The mode of the views' features against the class weights of the method inside."""
 
+    is_usual = False  # many views of every image
+
     def __init__(self, backbone: FrozenCLIP, make_inner: MakeInner, config: MTAConfig):
         inner = make_inner(backbone)
         super().__init__(backbone, inner)

@@ -48,6 +48,8 @@ class TPTConfig:
 class TPT(Episodic):
     """The learnt tensors of the method inside, tuned for one image and put back for the next."""
 
+    is_usual = False  # many views of every image
+
     def __init__(self, backbone: FrozenCLIP, make_inner: MakeInner, config: TPTConfig):
         inner = make_inner(backbone)
         super().__init__(backbone, inner)

@@ -62,6 +62,8 @@ class ZeroConfig:
 class Zero(Episodic):
     """The class for which most of the sure views are, under any method."""
 
+    is_usual = False  # many views of every image
+
     def __init__(self, backbone: FrozenCLIP, make_inner: MakeInner, config: ZeroConfig):
         super().__init__(backbone, make_inner(backbone))
         self.config = config

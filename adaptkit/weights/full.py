@@ -86,6 +86,7 @@ class FullConfig:
 class Full(AdaptedCLIP):
     """Image features (B, D) against class weights (C, D), through towers whose own weights learn."""
 
+    is_usual = False  # gradients of all weights
     consumes: Consumes = "images"
     takes_sentences = True
     provides = frozenset({"class_weights", "image_tokens", "encode_text", "start_state"})

@@ -64,6 +64,7 @@ class MMAConfig:
 class MMA(AdaptedCLIP):
     """Image features (B, D) against the text features (C, D) of hand-written prompts, through coupled adapters."""
 
+    is_usual = False  # both towers in every step
     consumes: Consumes = "images"
     takes_sentences = True
     provides = frozenset({"class_weights", "image_tokens", "encode_text"})

@@ -34,6 +34,7 @@ from trainers.config.recipes import packaged_layer, recipe_layer
 from trainers.config.settings import (
     EVERY_METHOD,
     OWN_SUITE,
+    USUAL_METHODS,
     BackboneConfig,
     BenchConfig,
     BenchSettings,
@@ -125,7 +126,9 @@ def load_bench(
     backbone = from_node(BackboneConfig, node.BACKBONE, "BACKBONE")
     checkpoint = from_node(CheckpointConfig, node.CHECKPOINT, "CHECKPOINT")
     launch = from_node(LaunchConfig, node.LAUNCH, "LAUNCH")
-    return BenchConfig(bench, backbone, data, tuple(runs), checkpoint, launch, EVERY_METHOD in asked.methods)
+    return BenchConfig(
+        bench, backbone, data, tuple(runs), checkpoint, launch, bool({EVERY_METHOD, USUAL_METHODS} & {*asked.methods})
+    )
 
 
 def _runs(
@@ -205,14 +208,18 @@ def _differences(recipe: Node, node: Node, plugins: Sequence[str], with_backbone
 
 
 def _methods(asked: tuple[str, ...]) -> tuple[str, ...]:
-    """The names without repetition; "all" stands for every method."""
+    """The names without repetition; "all" stands for every method, "usual" for those that do not take long."""
     if not asked:
-        raise ConfigError(f"METHODS is empty; name one or more of {', '.join(list_methods())}, or {EVERY_METHOD}")
-    if EVERY_METHOD in asked:
-        return tuple(sorted(list_methods(), key=lambda name: name != "zero_shot"))
-    for method in asked:
+        known = ", ".join((*list_methods(), EVERY_METHOD, USUAL_METHODS))
+        raise ConfigError(f"METHODS is empty; name one or more of {known}")
+    usual = [name for name in list_methods() if method_class(name).is_usual]
+    several = {EVERY_METHOD: list_methods(), USUAL_METHODS: usual}
+    meant = dict.fromkeys(name for word in asked for name in several.get(word, [word]))
+    for method in meant:
         check_name("METHODS", method, list_methods())
-    return tuple(dict.fromkeys(asked))
+    if not several.keys() & {*asked}:
+        return tuple(meant)
+    return tuple(sorted(meant, key=lambda name: name != "zero_shot"))  # the baseline first, as nobody has ordered them
 
 
 def _paper_recipes(methods: Sequence[str], protocol: str, schema: Schema) -> dict[str, Layer]:

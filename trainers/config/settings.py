@@ -9,6 +9,7 @@ from trainers.config.training import OptimConfig, ViewConfig
 from trainers.labels import WRAP_SIGN
 
 EVERY_METHOD = "all"  # in METHODS: every method that can take part
+USUAL_METHODS = "usual"  # in METHODS: those of them that do not take long
 OWN_SUITE = "own"  # the suite of data sets that `DATA.OWN` names
 
 Recipe = Literal["default", "paper"]
@@ -134,7 +135,11 @@ class BenchSettings:
 
     protocol: str = option("base_to_novel", "What is learnt from and what is tested on.", filled=True)
     suite: str = option("mini", "The suite of data sets: mini is embedded, paper needs DATA.ROOT.", filled=True)
-    methods: tuple[str, ...] = option(("zero_shot", "coop"), 'The methods, or "all".', filled=True)
+    methods: tuple[str, ...] = option(
+        ("zero_shot", "coop"),
+        'The methods; "all" is every one, and "usual" leaves out those that take long.',
+        filled=True,
+    )
     wrap: tuple[str, ...] = option((), "Wrappers around every method, the outermost first.", filled=True)
     objective: tuple[str, ...] = option(
         (), "Objectives that trainings minimise, the outermost first; none is every method's own loss.", filled=True

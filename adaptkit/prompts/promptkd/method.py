@@ -47,6 +47,7 @@ CONFIG, TENSORS, NAMES, FEATURES = "teacher.config", "teacher.tensors", "teacher
 class PromptKD(AdaptedCLIP):
     """Prompted image features (B, D), mapped to (B, D_t), against the teacher's class features (C, D_t)."""
 
+    is_usual = False  # many passes before its map says anything
     consumes = "images"
     provides = frozenset({"class_weights", "encode_text"})
     takes_sentences = True  # Where the teacher's prompts are hand-written; a saved one refuses them itself.

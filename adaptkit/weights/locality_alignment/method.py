@@ -66,6 +66,7 @@ class LocalityAlignment(AdaptedCLIP):
         ```
     """
 
+    is_usual = False  # made for patches, by `adaptkit align`
     consumes: Consumes = "images"
     takes_sentences = True
     provides = frozenset({"class_weights", "image_tokens", "encode_text", "start_state"})

@@ -3,7 +3,7 @@ from typing import Literal
 
 import pytest
 
-from adaptkit import list_methods, register_method
+from adaptkit import list_methods, method_class, register_method
 from adaptkit.prompts import CoOp, CoOpConfig
 from datasets_fewshot import list_datasets
 from tests.helpers.registrations import forget_registrations
@@ -239,6 +239,15 @@ def test_all_stands_for_every_method():
     assert set(bench.settings.methods) == set(list_methods())
     assert (bench.settings.methods[0], bench.every_method) == ("zero_shot", True)
     assert not load_bench(overrides=["METHODS", "[coop]"]).every_method
+
+
+def test_the_usual_methods_are_those_that_do_not_take_long_and_what_is_named_beside_them():
+    bench = load_bench(overrides=["METHODS", "[usual]"])
+    assert set(bench.settings.methods) == {name for name in list_methods() if method_class(name).is_usual}
+    assert {"tpt", "promptkd"} & set(bench.settings.methods) == set()
+    assert (bench.settings.methods[0], bench.every_method) == ("zero_shot", True)
+    assert load_bench().settings.methods == bench.settings.methods
+    assert "tpt" in load_bench(overrides=["METHODS", "[usual, tpt]"]).settings.methods
 
 
 def test_the_papers_recipe_brings_suite_backbone_and_shots():
