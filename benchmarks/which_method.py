@@ -1,13 +1,14 @@
 """What each method costs and gains on the embedded suite, for docs/which_method.md.
 
 adaptkit bench --methods all --seeds 1 --out runs
+adaptkit bench --protocol few_shot --methods all --shots 4 --seeds 1 --out runs
 python -m benchmarks.which_method --runs runs [--methods coop,tpt]
 python -m benchmarks.readme
 
-Accuracies come from the records of that bench, which every method without labels of its own choice takes part in. Costs
-are measured here, each method in a process of its own with one thread: processor time, which other work on the machine
-changes little, of learning and testing one data set whose image features are encoded already, processor time of one
-photo from the picture to the answer, and memory of the process above that of zero-shot.
+Accuracies come from the records of these benches, on the data sets that all methods have. Costs are measured here, each
+method in a process of its own with one thread: processor time, which other work on the machine changes little, of
+learning and testing one data set whose image features are encoded already, processor time of one photo from the picture
+to the answer, and memory of the process above that of zero-shot.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -25,12 +27,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from adaptkit import AdaptedCLIP, list_methods
+from adaptkit import AdaptedCLIP, create_method, list_methods, load_backbone, method_config
 from benchmarks.timing import RESULTS, hardware
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
-from trainers.evaluation.scoring import harmonic_mean
 from trainers.runs.execute import execute, make_method
 from trainers.runs.records import ResultRecord, read_records
 
@@ -38,6 +39,8 @@ FILE = RESULTS / "which_method.json"
 BASELINE = "zero_shot"
 MEASURED_ON = "icons"
 PHOTOS = 16
+SHOTS = 4
+PROTOCOLS = {"base_to_novel": ("base", "new"), "few_shot": ("all",)}  # with their tests
 SEEDS = (0, 1)  # 0 where one run stands for every seed
 
 
@@ -56,9 +59,10 @@ def main() -> None:
         rows[name] = {**rows.get(name, {}), **measured(name)}
         print(name, {key: rows[name].get(key) for key in ("run_seconds", "photo_milliseconds", "memory_mb", "reason")})
         write(rows)
-    for name, accuracy in accuracies(args.runs).items() if args.runs else ():
-        if name in rows:
-            rows[name]["accuracy"] = accuracy
+    for protocol, tests in PROTOCOLS.items() if args.runs else ():
+        for name, accuracy in accuracies(args.runs, protocol, tests).items():
+            if name in rows:
+                rows[name][protocol] = accuracy
     write(rows)
 
 
@@ -81,11 +85,15 @@ def measured(name: str) -> dict[str, object]:
 def cost_of(name: str) -> dict[str, object]:
     """Costs of a method and what it needs, in this process."""
     torch.set_num_threads(1)
-    words = ["METHODS", f"[{name}]", "DATASETS", f"[{MEASURED_ON}]", "SEEDS", "[1]", "DEVICE", "cpu", "THREADS", "1"]
+    config = method_config(name)(**_few_tokens(name))
+    bound = create_method(name, load_backbone("adaptkit-mini"), ["cat", "dog"], config).bound_to_classes
+    protocol = "few_shot" if bound else "base_to_novel"
+    words = ["PROTOCOL", protocol, "SHOTS", "[16]", "SEEDS", "[1]", "METHODS", f"[{name}]"]
+    words += ["DATASETS", f"[{MEASURED_ON}]", "DEVICE", "cpu", "THREADS", "1"]
     with tempfile.TemporaryDirectory() as folder:
-        config = load_bench(overrides=words)
-        bench = open_bench(config, Path(folder), cache_folder() / "features")
-        (run,) = plan(config, bench).runs
+        settings = load_bench(overrides=words)
+        bench = open_bench(settings, Path(folder), cache_folder() / "features")
+        (run,) = plan(settings, bench).runs
         execute(run, bench)  # encodes what is kept
         again = replace(run, folder=Path(folder) / "again")
         start = time.process_time()
@@ -96,11 +104,17 @@ def cost_of(name: str) -> dict[str, object]:
         "kind": "test_time" if method.sees else run.consumes,
         "sees": method.sees or "",
         "needs": needs(method, run.uses_training),
+        "keeps_classes": bound is not None,
         "trainable": record.trainable_parameters,
         "run_seconds": round(seconds, 2),
         "photo_milliseconds": round(1000 * seconds_per_photo(method), 2),
         "memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
+
+
+def _few_tokens(name: str) -> dict[str, object]:
+    """Options with which a method's prompts fit into the embedded model."""
+    return {"n_ctx": 4} if name in ("coop", "prograd") else {}
 
 
 def needs(method: AdaptedCLIP, uses_training: bool) -> list[str]:
@@ -127,25 +141,22 @@ def seconds_per_photo(method: AdaptedCLIP) -> float:
     return (time.process_time() - start) / PHOTOS
 
 
-def accuracies(runs: Path) -> dict[str, dict[str, object]]:
-    """Base, new and H in percent of each method: means over the data sets that the records of all methods have."""
+def accuracies(runs: Path, protocol: str, tests: Sequence[str]) -> dict[str, dict[str, object]]:
+    """Percent of each test by method: means over the data sets that the records of all methods have."""
     found: dict[str, list[ResultRecord]] = {}
     for record in read_records(runs)[0]:
         alone = "wrap" not in record.identity and "objective" not in record.identity
-        if record.protocol == "base_to_novel" and record.seed in SEEDS and alone:
+        asked = (
+            record.protocol == protocol and record.seed in SEEDS and (protocol != "few_shot" or record.shots <= SHOTS)
+        )
+        if asked and alone:
             found.setdefault(record.method, []).append(record)
     common = set.intersection(*({record.dataset for record in records} for records in found.values()))
     rows: dict[str, dict[str, object]] = {}
     for name, every in found.items():
         records = [record for record in every if record.dataset in common]
-        base, new = (fmean(record.value(test) for record in records) for test in ("base", "new"))
-        rows[name] = {
-            "base": round(base, 2),
-            "new": round(new, 2),
-            "H": round(harmonic_mean(base, new), 2),
-            "datasets": sorted({record.dataset for record in records}),
-            "seeds": sorted({record.seed for record in records}),
-        }
+        rows[name] = {test: round(fmean(record.value(test) for record in records), 2) for test in tests}
+        rows[name]["datasets"] = sorted(common)
     return rows
 
 
