@@ -41,7 +41,9 @@ def coca_style() -> CoCa:
     text = TEXT | {"embed_cls": True, "output_tokens": True}
     vision = VISION | {"attentional_pool": True, "attn_pooler_queries": 4, "output_tokens": True}
     multimodal = {"context_length": 40, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1}
-    return CoCa(32, multimodal, text, vision)
+    model = CoCa(32, multimodal, text, vision)
+    nn.init.normal_(model.text_decoder.text_projection)  # open_clip leaves in it what was in memory.
+    return model
 
 
 def padding_mask() -> CustomTextCLIP:
