@@ -57,8 +57,8 @@ class Grid:
 
 
 CONTEXT = (0.01, 0.05, 0.2, 0.8)
-DEEP = Grid((0.003, 0.01, 0.03), 5, 16, seeds=(1,))
-LAYERS = Grid((0.0005, 0.002, 0.008), 5, 16, seeds=(1,))
+DEEP = Grid((0.003, 0.01, 0.03, 0.1), 5, 16, seeds=(1,))
+LAYERS = Grid((0.0005, 0.002, 0.008, 0.03), 5, 16, seeds=(1,))
 STEPS = {"OPTIM.STEPS": "0", "OPTIM.LR_SCHEDULER": "cosine"}  # counted in epochs, as for the others
 GRIDS: dict[str, Grid] = {  # by method, with its wrappers
     "coop": Grid(CONTEXT, 50, 128),
