@@ -69,7 +69,8 @@ def timed(command: list[str]) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as cache:
         env = environ | {"ADAPTKIT_CACHE": cache}
         with subprocess.Popen(command, env=env, text=True, stdout=PIPE, stderr=PIPE) as job:
-            assert job.stdout is not None and job.stderr is not None
+            assert job.stdout is not None
+            assert job.stderr is not None
             threads = [
                 Thread(target=watch, args=(job.stderr, "first_run", " to do, on ")),
                 Thread(target=watch, args=(job.stdout, "first_table", TABLE)),
