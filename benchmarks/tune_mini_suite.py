@@ -57,7 +57,7 @@ class Grid:
 
 
 CONTEXT = (0.01, 0.05, 0.2, 0.8)
-DEEP = Grid((0.003, 0.01, 0.03, 0.1), 5, 16, seeds=(1,))
+DEEP = Grid((0.003, 0.01, 0.03), 5, 16, seeds=(1,))
 LAYERS = Grid((0.0005, 0.002, 0.008, 0.03), 5, 16, seeds=(1,))
 STEPS = {"OPTIM.STEPS": "0", "OPTIM.LR_SCHEDULER": "cosine"}  # counted in epochs, as for the others
 GRIDS: dict[str, Grid] = {  # by method, with its wrappers
@@ -70,7 +70,8 @@ GRIDS: dict[str, Grid] = {  # by method, with its wrappers
     "clip_adapter": Grid((0.002, *CONTEXT), 50, 128),
     "prolip": Grid((0.0001, 0.001, 0.01), 300, 256),
     "maple": DEEP,
-    "promptsrc": replace(DEEP, more={"PROMPTSRC.AVERAGE_MEAN": "4.0"}),  # 15 of 20 epochs in the paper
+    # In the paper the average's mean is 15 of 20 epochs.
+    "promptsrc": replace(DEEP, rates=(*DEEP.rates, 0.1), more={"PROMPTSRC.AVERAGE_MEAN": "4.0"}),
     "vpt": DEEP,
     "ivlp": DEEP,
     "clip_lora": replace(LAYERS, more=STEPS),
