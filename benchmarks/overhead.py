@@ -28,6 +28,7 @@ import torch
 
 import trainers.evaluation.logits
 import trainers.runs.execute
+import trainers.runs.learning
 from adaptkit import method_class
 from adaptkit.artefacts.atomic_file import write_text
 from trainers.bench.jobs import performer, run_all
@@ -100,7 +101,9 @@ def watched(watch: Stopwatch, methods: list[str]) -> Iterator[None]:
 
         patch(ImageEncoder, "_encode", watch.timed_batches("encode images", ImageEncoder._encode))
         patch(ImageBatches, "__iter__", watch.timed_batches("decode images", ImageBatches.__iter__))
-        patch(trainers.runs.execute, "create_method", watch.timed("encode texts", trainers.runs.execute.create_method))
+        patch(
+            trainers.runs.learning, "create_method", watch.timed("encode texts", trainers.runs.learning.create_method)
+        )
         patch(trainers.runs.execute, "set_classes", watch.timed("encode texts", trainers.runs.execute.set_classes))
         patch(trainers.runs.execute, "predict", watch.timed("forward", trainers.runs.execute.predict))
         patch(Trainee, "backward", watch.timed("forward and backward", Trainee.backward))

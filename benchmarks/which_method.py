@@ -32,7 +32,8 @@ from benchmarks.timing import RESULTS, hardware
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.plan import open_bench, plan
 from trainers.config.load import load_bench
-from trainers.runs.execute import execute, make_method
+from trainers.runs.execute import execute
+from trainers.runs.learning import make_method
 from trainers.runs.records import ResultRecord, read_records
 
 FILE = RESULTS / "which_method.json"

@@ -23,6 +23,7 @@ MIXED = ["coop", "promptsrc", "clip_lora", "tip_adapter"]  # fed with features a
 SHARED = ["clip_lora", "promptsrc"]  # fed with images, so that processes share a training
 COLD = "fresh interpreters"  # in the name of a case whose fork servers are such
 MOSTLY_WARM = {"mixed": 0.8, f"mixed, {COLD}": 0.2}  # share of the launcher's kills
+SIDE_BY_SIDE = "side by side"  # the name of a case whose seeds learn in one loop
 SAVED = "coop"  # the method whose run becomes an adapter
 RUN: tuple[What, ...] = ("checkpoint", "checkpoint", "learnt", "record")
 # Share of all kills; what is not installed gives its share to the others.
@@ -58,6 +59,11 @@ class Case:
     writes: tuple[What, ...]  # what it writes, most of it more than once
     share: float  # of all kills
     warm: bool = True  # fork servers are forks of warm processes, not fresh interpreters
+
+    @property
+    def rounds(self) -> bool:
+        """Whether its numbers depend on which runs were trained side by side, by their rounding."""
+        return self.name == SIDE_BY_SIDE
 
     @property
     def whom(self) -> tuple[Whom, ...]:
@@ -107,6 +113,7 @@ def _alone() -> list[tuple[str, tuple[str, ...], tuple[What, ...]]]:
     train = ("train", SAVED, "--data", "{images}/own", "--out", "{out}/adapter", "--device", "cpu", "--shots", "2")
     return [
         *cases,
+        (SIDE_BY_SIDE, bench([SAVED], "LAUNCH.REPLICAS", "16"), writes),
         (f"train {SAVED}", (*train, *SHORTER[SAVED], *TRAINING), (*RUN, "artefact", "artefact")),
         (f"save {SAVED}", ("save", "{run}", "--out", "{out}/adapter"), ("artefact", "learnt")),
     ]
@@ -115,5 +122,6 @@ def _alone() -> list[tuple[str, tuple[str, ...], tuple[What, ...]]]:
 def bench(methods: Sequence[str], *words: str) -> tuple[str, ...]:
     """The words of a bench of these methods."""
     argv = ("bench", "--protocol", "few_shot", "--methods", ",".join(methods), "--out", "{out}")
+    alone = () if "LAUNCH.REPLICAS" in words else ("LAUNCH.REPLICAS", "1")  # then results are equal to the last bit
     shorter = [word for name in methods for word in SHORTER.get(name, ())]
-    return (*argv, *words, "SEEDS", "[1, 2]", "SHOTS", "[2]", "DEVICE", "cpu", *shorter, *TRAINING)
+    return (*argv, *words, *alone, "SEEDS", "[1, 2]", "SHOTS", "[2]", "DEVICE", "cpu", *shorter, *TRAINING)

@@ -90,7 +90,7 @@ class Round:
         if code != 0:
             log = (self.place.folder / "log.txt").read_text(errors="replace")
             raise RuntimeError(f"{self.case.label} ended with {code}:\n{log[-3000:]}")
-        return results(self.place)
+        return results(self.place, rounds=self.case.rounds)
 
     def disturbed(self, expected: Results, most: int) -> Report:
         """Kill the command up to `most` times, run it to its end and compare."""
@@ -102,7 +102,7 @@ class Round:
             if code != 0:
                 self.report.given_up.append(f"the last command ended with {code}")
         self._settle()
-        found = results(self.place)
+        found = results(self.place, rounds=self.case.rounds)
         self.report.different += found.differences(expected)
         self.report.leftovers += found.superfluous
         self.report.temporary = sum(path.is_file() or path.is_socket() for path in self.place.temporary.rglob("*"))

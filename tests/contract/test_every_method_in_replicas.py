@@ -73,7 +73,7 @@ def test_replicas_learn_what_each_of_them_learns_alone(name, family, optimizer, 
 @pytest.mark.parametrize("name", list_methods())
 def test_a_method_in_a_wrapper_trains_alone(name, images):
     try:
-        wrapped = create_method(name, build("clip_vit"), CLASSES, wrap=["calibration"])
+        wrapped = create_method(name, build("clip_vit"), CLASSES, wrap=["token_merging"])
     except ValueError as refusal:
         pytest.skip(f"refused: {refusal}")
     assert why_single(wrapped) is not None

@@ -11,7 +11,7 @@ from benchmarks.kills.summary import FAULTS, summary
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are followed through /proc")
 
 # CoOp steps on cached features, PromptSRC averages over epochs, CLIP-LoRA draws dropout, linear_probe has no steps.
-SOME = ("coop", "promptsrc", "clip_lora", "linear_probe", "train coop", "save coop")
+SOME = ("coop", "promptsrc", "clip_lora", "linear_probe", "train coop", "save coop", "side by side")
 
 
 def kill(cases, kills, work, of_a_round=8):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from adaptkit.artefacts.atomic_file import write_text
 from trainers.launchers import Event, Job, Launcher, Place, Tell
+from trainers.launchers.base import Perform
 
 LONGEST = 300.0  # seconds that a test waits for an event; speed is never tested
 
@@ -42,25 +43,30 @@ class FakeWork:
     broken: bool = False  # a file that all jobs need is missing
     command: str = "command"
 
-    def open(self, place: Place) -> Callable[[Job, Tell], str | None]:
+    def open(self, place: Place) -> Perform:
         self.log(f"open {place.worker} {os.getpid()} {_started(os.getpid())}")
         if self.broken:
             raise ValueError("the weights are gone; bring them back")
 
-        def perform(job: Job, tell: Tell) -> str | None:
-            self.log(f"{job.key} {os.getpid()}")
-            if job.key in self.deadly:
-                os.kill(os.getpid(), 9)
-            if job.key in self.bad:
-                return f"{job.key} is bad"
-            tell(Event("epoch", job.key, 1))
-            while job.key in self.gated and not self.gate.exists():
-                time.sleep(0.02)
-            time.sleep(self.seconds)
-            write_text(job.result, job.key)
-            return None
+        def perform(jobs: Sequence[Job], tell: Tell) -> Iterator[tuple[Job, str | None]]:
+            self.log(f"together {' '.join(job.key for job in jobs)}")
+            for job in jobs:
+                yield job, self._do(job, tell)
 
         return perform
+
+    def _do(self, job: Job, tell: Tell) -> str | None:
+        self.log(f"{job.key} {os.getpid()}")
+        if job.key in self.deadly:
+            os.kill(os.getpid(), 9)
+        if job.key in self.bad:
+            return f"{job.key} is bad"
+        tell(Event("epoch", job.key, 1))
+        while job.key in self.gated and not self.gate.exists():
+            time.sleep(0.02)
+        time.sleep(self.seconds)
+        write_text(job.result, job.key)
+        return None
 
     @property
     def gate(self) -> Path:
@@ -77,6 +83,10 @@ class FakeWork:
     def performed(self) -> list[str]:
         """Keys of the jobs that were begun, in order."""
         return [line.split()[0] for line in self._lines() if line.startswith("job")]
+
+    def units(self) -> list[str]:
+        """Keys of the jobs that were handed over together, in order."""
+        return [line.removeprefix("together ") for line in self._lines() if line.startswith("together")]
 
     def pids(self) -> list[int]:
         """Process ids of the workers that were opened."""

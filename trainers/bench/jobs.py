@@ -3,8 +3,10 @@
 import math
 import os
 import uuid
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,14 +17,15 @@ from trainers.compute.team import join_team
 from trainers.config.settings import BenchConfig
 from trainers.config.values import ConfigError
 from trainers.launchers import Event, InProcess, Job, Launcher, Local, Place, Tell
-from trainers.launchers.base import CLAIM_FILE, held
+from trainers.launchers.base import CLAIM_FILE, Perform, held
 from trainers.launchers.ray import Ray
 from trainers.launchers.slurm import Slurm
 from trainers.launchers.together import Together
 from trainers.runs.data import Bench
-from trainers.runs.execute import assist, execute
+from trainers.runs.execute import assist, execute, learn_group
 from trainers.runs.identity import Run
 from trainers.runs.records import RECORD_FILE, ResultRecord, read_record
+from trainers.runs.replicas import kind_of
 from trainers.training.checkpoints import CHECKPOINTS, discard_checkpoints
 from trainers.training.few_shot import DivergedError
 
@@ -45,7 +48,7 @@ class RunJobs:
     jobs: tuple[Job, ...]
     command: str
 
-    def open(self, place: Place) -> Callable[[Job, Tell], str | None]:
+    def open(self, place: Place) -> Perform:
         """Load the backbone and lay out the same plan."""
         settings = replace(self.config.settings, device=place.device)
         config = replace(self.config, settings=settings)
@@ -57,34 +60,68 @@ class RunJobs:
         return performer(plan(config, bench, fresh=True), bench)
 
 
-def performer(todo: Plan, bench: Bench) -> Callable[[Job, Tell], str | None]:
-    """A function that performs a job: its run, from a checkpoint if there is one."""
+def performer(todo: Plan, bench: Bench) -> Perform:
+    """A function that performs jobs: their runs, from checkpoints if there are some."""
     runs = {run.run_id: run for run in todo.runs}
 
-    def perform(job: Job, tell: Tell) -> str | None:
-        run = runs.get(job.key)
-        if run is None:
-            raise ConfigError(
-                f"a worker's plan lacks the run in {job.folder}: it sees other data, weights, software or kinds of "
-                "devices than the process that laid out the plan"
-            )
-        try:
-            if bench.team.leads:
-                execute(run, bench, lambda done: tell(Event("epoch", job.key, done)))
-            else:
-                assist(run, bench)
-        except DivergedError as error:
-            return str(error)
-        except (RuntimeError, MemoryError) as error:
-            if not lacks_memory(error):
-                raise
-            if run.processes > 1:
-                raise ConfigError(_out_of_memory(run, error)) from error  # The rest of the team waits for this one.
-            torch.cuda.empty_cache()  # Free the memory for the next run.
-            return _out_of_memory(run, error)
-        return None
+    def perform(jobs: Sequence[Job], tell: Tell) -> Iterator[tuple[Job, str | None]]:
+        for job in jobs:
+            if job.key not in runs:
+                raise ConfigError(
+                    f"a worker's plan lacks the run in {job.folder}: it sees other data, weights, software or kinds of "
+                    "devices than the process that laid out the plan"
+                )
+        learnt = _side_by_side([runs[job.key] for job in jobs], bench, tell) if len(jobs) > 1 else None
+        for place, job in enumerate(jobs):
+            ending = partial(_alone, runs[job.key], bench, tell) if learnt is None else learnt[place]
+            yield job, _failure(ending, runs[job.key])
 
     return perform
+
+
+def _side_by_side(runs: Sequence[Run], bench: Bench, tell: Tell) -> Sequence[Callable[[], object]] | None:
+    """Train runs in one loop; returns how each of them ends, or None where memory is short for all at once."""
+
+    def on_epoch(done: int) -> None:
+        for run in runs:
+            tell(Event("epoch", run.run_id, done))
+
+    try:
+        return learn_group(runs, bench, on_epoch)
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
+    torch.cuda.empty_cache()
+    config = runs[0].config
+    warnings.warn(
+        f"{config.label} on {config.dataset}: there is not enough memory to train {len(runs)} runs side by side, so "
+        "they are trained one by one; LAUNCH.REPLICAS 1 does that at once",
+        stacklevel=2,
+    )
+    return None
+
+
+def _alone(run: Run, bench: Bench, tell: Tell) -> None:
+    if bench.team.leads:
+        execute(run, bench, lambda done: tell(Event("epoch", run.run_id, done)))
+    else:
+        assist(run, bench)
+
+
+def _failure(ending: Callable[[], object], run: Run) -> str | None:
+    """Bring a run to its end; returns the error of a failure that concerns it alone."""
+    try:
+        ending()
+    except DivergedError as error:
+        return str(error)
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
+        if run.processes > 1:
+            raise ConfigError(_out_of_memory(run, error)) from error  # The rest of the team waits for this one.
+        torch.cuda.empty_cache()  # Free the memory for the next run.
+        return _out_of_memory(run, error)
+    return None
 
 
 def lacks_memory(error: RuntimeError | MemoryError) -> bool:
@@ -102,14 +139,28 @@ def _out_of_memory(run: Run, error: RuntimeError | MemoryError) -> str:
     )
 
 
-def jobs_of(todo: Plan) -> tuple[Job, ...]:
-    """Jobs for the runs that are to be done, in the plan's order; records that do not count are stale."""
-    jobs = []
+def jobs_of(todo: Plan, side_by_side: int = 1) -> tuple[Job, ...]:
+    """Jobs for the runs that are to be done, in the plan's order; records that do not count are stale.
+
+    Args:
+        side_by_side: most runs of one kind, see `trainers.runs.replicas`, that are done in one go.
+    """
+    jobs: list[Job] = []
+    open_units: dict[Hashable, list[Run]] = {}
     for run in todo.to_do:
         record = run.folder / RECORD_FILE
         stale = record.stat().st_mtime_ns if record.exists() else None
-        jobs.append(Job(run.run_id, run.folder, run.config.dataset, record, stale))
+        unit = open_units.setdefault(kind_of(run), [])
+        if len(unit) >= side_by_side:
+            unit.clear()
+        unit.append(run)
+        jobs.append(Job(run.run_id, run.folder, run.config.dataset, record, stale, alike=unit[0].run_id))
     return tuple(jobs)
+
+
+def most_side_by_side(config: BenchConfig, count: int, device: torch.device) -> int:
+    """Most of `count` runs that a worker trains side by side: as the settings say, and so that no worker is idle."""
+    return min(config.launch.replicas, max(1, -(-count // count_workers(config, count, device))))
 
 
 def choose_launcher(config: BenchConfig, todo: Plan, bench: Bench) -> Launcher:
@@ -175,7 +226,7 @@ def run_all(
 ) -> tuple[list[ResultRecord], list[str]]:
     """Have the unfinished runs computed: records of all runs in the plan's order, and reasons for missing ones."""
     pinned = replace(config.settings, threads=torch.get_num_threads())  # The number enters the last digits.
-    jobs = jobs_of(todo)
+    jobs = jobs_of(todo, most_side_by_side(config, len(todo.to_do), bench.backbone.device))
     work = RunJobs(replace(config, settings=pinned), bench.out, cache, jobs, uuid.uuid4().hex)
     if todo.fresh:
         for job in jobs:

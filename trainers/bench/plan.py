@@ -27,6 +27,7 @@ from trainers.runs.records import RecordError, ResultRecord, read_record
 from trainers.runs.sources import check_own, load_sources, make_task
 from trainers.runs.start import check_start
 from trainers.training.label_smoothing import why_not_smoothed
+from trainers.training.replicas import why_single
 
 # A method, its options, its wrappers and its objectives, and whether it takes steps and with smoothed labels.
 Kind = tuple[str, DataclassInstance, Wrap, Wrap, bool, bool]
@@ -174,7 +175,22 @@ def probe(settings: RunConfig, bench: Bench, names: tuple[str, ...]) -> Needs | 
         return "it makes its gradients itself, which processes cannot share; leave --processes out"
     if bench.processes > 1 and method.needs_whole_batches:
         return "it normalises over whole batches, which processes cannot share; leave --processes out"
-    return Needs(uses_training(method), method.consumes, method.sees)
+    return Needs(uses_training(method), method.consumes, method.sees, _alone(settings, method, bench))
+
+
+def _alone(settings: RunConfig, method: AdaptedCLIP, bench: Bench) -> str | None:
+    """Why runs of a method do not learn side by side; None if they can."""
+    if (reason := why_single(method)) is not None:
+        return reason
+    if not settings.optim.takes_steps:
+        return f"{settings.method} takes no steps"
+    if settings.objective:
+        return f"{settings.method} is trained by an objective, which sees one training at a time"
+    if bench.start_of(settings) is not None:
+        return f"{settings.method} starts from an adapter"
+    if bench.processes > 1:
+        return "processes that train one run together do one after the other"
+    return None
 
 
 def _unsaid(settings: RunConfig, trainee: AdaptedCLIP) -> str | None:

@@ -111,6 +111,11 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--processes", type=values.processes, help="that train one run together, for methods fed with images"
     )
+    parser.add_argument(
+        "--replicas",
+        type=values.replicas,
+        help="most runs of other seeds that learn side by side, in one loop (default: 16); 1 trains each on its own",
+    )
     parser.add_argument("--out", type=values.path, default=Path("runs"), help="folder for records (default: runs)")
     parser.add_argument(
         "--dry-run", action="store_true", help="show the plan and how long it may take, and run nothing"
@@ -155,6 +160,7 @@ def bench_settings(args: argparse.Namespace) -> dict[str, object]:
         "LAUNCH.LAUNCHER": args.launcher,
         "LAUNCH.WORKERS": args.workers,
         "LAUNCH.PROCESSES": args.processes,
+        "LAUNCH.REPLICAS": args.replicas,
         "BACKBONE.NAME": args.backbone,
         "BACKBONE.PRETRAINED": args.pretrained,
         "BACKBONE.CHECKPOINT": args.checkpoint,

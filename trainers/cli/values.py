@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from trainers.bounds import MOST_PROCESSES, MOST_SEED
+from trainers.bounds import MOST_PROCESSES, MOST_REPLICAS, MOST_SEED
 
 DEVICES = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
@@ -114,6 +114,7 @@ seed = whole(0, MOST_SEED)
 seeds = wholes(0, MOST_SEED)
 count = whole(1)
 processes = whole(1, MOST_PROCESSES)
+replicas = whole(1, MOST_REPLICAS)
 helpers = whole(0, MOST_PROCESSES)  # processes beside the command's own, which may be none
 port = whole(1, 65535)
 

@@ -23,3 +23,26 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+class RandomNumbers:
+    """The random numbers of one run, which goes on with them wherever it stopped, whatever others drew meanwhile."""
+
+    def __init__(self, seed: int, device: torch.device):
+        self.device = device
+        with seeded(seed, device):
+            self._keep()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Inside the block torch's generators are this run's; afterwards they are as before."""
+        with torch.random.fork_rng([] if self._on_device is None else [self.device]):
+            torch.set_rng_state(self._on_cpu)
+            if self._on_device is not None:
+                torch.cuda.set_rng_state(self._on_device, self.device)
+            yield
+            self._keep()
+
+    def _keep(self) -> None:
+        self._on_cpu = torch.get_rng_state()
+        self._on_device = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None

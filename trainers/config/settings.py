@@ -4,7 +4,7 @@ from dataclasses import Field, dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 from adaptkit.options import option, options
-from trainers.bounds import MOST_PROCESSES, MOST_SEED
+from trainers.bounds import MOST_PROCESSES, MOST_REPLICAS, MOST_SEED
 from trainers.config.training import OptimConfig, ViewConfig
 from trainers.labels import WRAP_SIGN
 
@@ -103,6 +103,13 @@ class LaunchConfig:
         "Processes that train one run together, each on its rows of every batch, for methods fed with images.",
         least=1,
         most=MOST_PROCESSES,
+    )
+    replicas: int = option(
+        16,
+        "Most runs that differ in their seed alone which a worker trains side by side, in one loop, where the method "
+        "can; 1 trains every run on its own.",
+        least=1,
+        most=MOST_REPLICAS,
     )
     cpus: int = option(
         0, "CPUs of a worker on ray and slurm; 0 takes as many as it has threads.", least=0, most=MOST_PROCESSES

@@ -17,6 +17,7 @@ from adaptkit.regular_file import user_path
 from datasets_fewshot import MINI_DATASETS
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.plan import open_bench, plan
+from trainers.bounds import MOST_REPLICAS
 from trainers.config.load import load_bench
 from trainers.config.overrides import words_as_settings
 from trainers.config.settings import BenchConfig
@@ -30,10 +31,8 @@ from trainers.runs.identity import Run
 from trainers.runs.replicas import Learnt, learn_together
 from trainers.runs.sources import load_sources
 from trainers.training.few_shot import TrainLog
-from trainers.training.replicas import why_single
 
 EMBEDDED = "adaptkit-mini"
-MOST_TRAININGS = 1024
 Axis = tuple[str, tuple[str, ...]]  # KEY and its values, as they are written
 
 
@@ -136,7 +135,7 @@ def tune_recipe(
     fixed |= size_settings(run.config, len(run.task.train), run.consumes)
     runs = [_runs(load_bench(None, [*overrides, *_words(point)], fixed), bench) for point in points]
     learnt = learn_together([run for of_point in runs for run in of_point], bench)
-    alone = why_single(learnt[0].method)
+    alone = learnt[0].run.alone
     on_message(f"{len(learnt)} trainings of {method}, " + ("side by side" if alone is None else "one by one"))
     rows = [_row(point, learnt[at * len(seeds) : (at + 1) * len(seeds)], bench) for at, point in enumerate(points)]
     return RecipeResult(
@@ -170,9 +169,9 @@ def _points(grid: Sequence[Axis], n_seeds: int, overrides: Sequence[str]) -> lis
         if doubled:
             raise ConfigError(f"{key} has the value {doubled[0]} twice; leave one of them out")
     points = [dict(zip(keys, values, strict=True)) for values in product(*(values for _, values in grid))]
-    if len(points) * n_seeds > MOST_TRAININGS:
+    if len(points) * n_seeds > MOST_REPLICAS:
         raise ConfigError(
-            f"{len(points)} points with {n_seeds} seeds are {len(points) * n_seeds} trainings; {MOST_TRAININGS} are "
+            f"{len(points)} points with {n_seeds} seeds are {len(points) * n_seeds} trainings; {MOST_REPLICAS} are "
             "the most, so give fewer values"
         )
     return points

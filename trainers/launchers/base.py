@@ -1,8 +1,9 @@
 """The shared part of all launchers: jobs, and workers that go through them.
 
 Every worker goes through the same jobs and does those that no other worker is doing; claims in the jobs' folders
-ensure that. So launchers only start workers and replace those that die: none hands out jobs, and two commands, or two
-machines with a shared disk, may work on the same jobs. A job is settled when its result or its failure is on disk.
+ensure that. Jobs that are alike are done side by side, as far as they are free. So launchers only start workers and
+replace those that die: none hands out jobs, and two commands, or two machines with a shared disk, may work on the same
+jobs. A job is settled when its result or its failure is on disk.
 """
 
 import contextlib
@@ -40,6 +41,7 @@ class Job:
     group: str  # jobs of one group share what is cached
     result: Path  # the file whose existence shows that the job is done
     stale: int | None = None  # change time (ns) of an older result, which does not count
+    alike: str = ""  # jobs with the same word here may be done side by side; empty is alone
 
     def is_done(self) -> bool:
         """Whether the job's result exists."""
@@ -92,7 +94,17 @@ class Place:
 
 
 Tell = Callable[[Event], None]
-Perform = Callable[[Job, Tell], str | None]  # does a job; returns the error of a failure that concerns this job alone
+# Does one job, or jobs that are alike; gives each as it ends, with the error of a failure that concerns it alone.
+Perform = Callable[[Sequence[Job], Tell], Iterator[tuple[Job, str | None]]]
+
+
+def one_by_one(do: Callable[[Job, Tell], str | None]) -> Perform:
+    """Do jobs in turn, each by a function that returns its error."""
+
+    def perform(jobs: Sequence[Job], tell: Tell) -> Iterator[tuple[Job, str | None]]:
+        return ((job, do(job, tell)) for job in jobs)
+
+    return perform
 
 
 class Work(Protocol):
@@ -125,7 +137,8 @@ def go_through(work: Work, place: Place, tell: Tell, perform: Perform | None = N
     claims: dict[str, Claim] = {}
     waiting, is_first_pass = ordered(work.jobs, place), True
     while waiting:
-        left = [job for job in waiting if not _attempt(job, work.command, perform, tell, claims, is_first_pass)]
+        units = side_by_side(waiting) if is_first_pass else _one_by_one(waiting)
+        left = [job for unit in units for job in _attempt(unit, work.command, perform, tell, claims, is_first_pass)]
         if len(left) == len(waiting) and not is_first_pass:
             time.sleep(POLL_SECONDS)
         waiting, is_first_pass = left, False
@@ -148,33 +161,72 @@ def ordered(jobs: Sequence[Job], place: Place) -> list[Job]:
     return sorted(jobs, key=lambda job: rank[job.group])
 
 
-def _attempt(job: Job, command: str, perform: Perform, tell: Tell, claims: dict[str, Claim], pass_by: bool) -> bool:
-    """Do a job unless it is settled or claimed by another worker; return whether it is settled.
+def side_by_side(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The jobs with those that are alike beside each other, where the first of them stands."""
+    units: dict[str, list[Job]] = {}
+    for job in jobs:
+        units.setdefault(job.alike or job.key, []).append(job)
+    return list(units.values())
+
+
+def _one_by_one(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Jobs that were passed by, those first whose claim is oldest.
+
+    One of a unit may have killed its worker, perhaps for want of memory, so none is done in company again; and it may
+    kill again, so those come first that were not tried since.
+    """
+
+    def claimed_at(job: Job) -> int:
+        try:
+            return (job.folder / CLAIM_FILE).stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    return [[job] for job in sorted(jobs, key=claimed_at)]
+
+
+def _attempt(
+    unit: Sequence[Job], command: str, perform: Perform, tell: Tell, claims: dict[str, Claim], pass_by: bool
+) -> list[Job]:
+    """Do those jobs of a unit that are not settled or claimed by another worker; returns those that are left.
 
     Args:
         pass_by: leave a job with a claim for later: a worker is doing it, or died of it, and it may kill again.
     """
-    if job.is_done():
-        tell(Event("done", job.key))
-        return True
-    if job.failure(command) is not None:
-        return True
-    if pass_by and (job.folder / CLAIM_FILE).exists():
-        return False
-    if job.key not in claims:
-        claims[job.key] = Claim(job.folder / CLAIM_FILE)
-    with held(claims[job.key]) as is_ours:
-        if not is_ours:
-            return False
-        if job.is_done() or job.failure(command) is not None:  # settled between the first look and the claim
-            return True
-        job.tidy()
-        tell(Event("start", job.key))
-        error = perform(job, tell)
-        if error is not None:
-            job.fail(command, error)
-    tell(Event("done" if error is None else "failed", job.key))
-    return True
+    left: list[Job] = []
+    ours: dict[str, Job] = {}
+    try:
+        for job in unit:
+            if job.is_done():
+                tell(Event("done", job.key))
+                continue
+            if job.failure(command) is not None:
+                continue
+            if pass_by and (job.folder / CLAIM_FILE).exists():
+                left.append(job)
+                continue
+            if job.key not in claims:
+                claims[job.key] = Claim(job.folder / CLAIM_FILE)
+            if not claims[job.key].take():
+                left.append(job)
+                continue
+            ours[job.key] = job
+            if job.is_done() or job.failure(command) is not None:  # settled between the first look and the claim
+                del ours[job.key]
+                claims[job.key].release()
+        for job in ours.values():
+            job.tidy()
+            tell(Event("start", job.key))
+        for job, error in perform(list(ours.values()), tell) if ours else ():
+            if error is not None:
+                job.fail(command, error)
+            del ours[job.key]
+            claims[job.key].release()
+            tell(Event("done" if error is None else "failed", job.key))
+    finally:
+        for key in ours:
+            claims[key].release()
+    return left
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """One worker made of several processes, which do every job together; the first one leads."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -69,7 +69,8 @@ def be_member(work: Work, place: Place, mouth: Connection) -> str | None:
             return error
         perform = work.open(place)
         while (number := _hear()) != ALL_DONE:
-            perform(work.jobs[number], lambda event: None)
+            for _ in perform([work.jobs[number]], lambda event: None):
+                pass  # its leader writes down how the job ended
         return None
     finally:
         if dist.is_initialized():
@@ -94,9 +95,10 @@ class _Led:
         perform = self.work.open(place)
         numbers = {job.key: number for number, job in enumerate(self.work.jobs)}
 
-        def lead(job: Job, tell: Tell) -> str | None:
-            _say(numbers[job.key])
-            return perform(job, tell)
+        def lead(jobs: Sequence[Job], tell: Tell) -> Iterator[tuple[Job, str | None]]:
+            for job in jobs:
+                _say(numbers[job.key])
+                yield from perform([job], tell)
 
         return lead
 

@@ -25,7 +25,7 @@ from adaptkit.artefacts.atomic_file import replacing, write_text
 from adaptkit.regular_file import read_json, user_path
 from adaptkit.vectors.folder import SHARD_ROWS
 from trainers.launchers import Job, Launcher, LaunchError, Place, Tell
-from trainers.launchers.base import Perform
+from trainers.launchers.base import Perform, one_by_one
 from trainers.retrieval.gallery import BATCH, LAYOUT, Built, encoded_entries, write_gallery
 from trainers.retrieval.sources import Entries
 from trainers.retrieval.towers import PairTowers
@@ -72,7 +72,7 @@ class Parts:
         """Load the model in a worker."""
         towers, entries = self.make(place.device), self.read()
 
-        def perform(job: Job, tell: Tell) -> str | None:
+        def encode(job: Job, tell: Tell) -> str | None:
             start = int(job.key.removeprefix("part_")) * self.rows
             some = Entries(entries.kind, entries.root, list(islice(iter(entries.names), start, start + self.rows)))
             try:
@@ -81,7 +81,7 @@ class Parts:
                 return str(error)
             return None
 
-        return perform
+        return one_by_one(encode)
 
     def _encode(self, folder: Path, entries: Entries, towers: PairTowers) -> None:
         unreadable: list[str] = []

@@ -46,6 +46,12 @@ def weights_source(named: BackboneConfig) -> str:
     return "openai" if digest.hexdigest() in url else "file"  # The published address holds the file's SHA-256.
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Let the CUDA device's peak begin here; that of a CPU process cannot be reset."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory_mb(device: torch.device) -> float | None:
     """Peak memory in MiB, of the CUDA device since its reset or of the CPU process; None if the system gives none."""
     if device.type == "cuda":

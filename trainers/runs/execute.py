@@ -1,34 +1,28 @@
 """One run: train a method on its task, test it, keep the learnt tensors and a record."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
-from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
-from adaptkit import AdaptedCLIP, ClassSet, Support, create_method
-from adaptkit.artefacts.atomic_file import Json, replacing, write_text
-from adaptkit.contract.architecture import Architecture
-from adaptkit.contract.creation import trained_by
-from adaptkit.contract.objective import Trained
+from adaptkit import AdaptedCLIP
+from adaptkit.artefacts.atomic_file import Json, write_text
 from datasets_fewshot import items_hash
 from trainers.compute.clock import Clock
-from trainers.compute.seeds import derived_seed, seeded
-from trainers.compute.team import ALONE
-from trainers.config.settings import RunConfig, Wrap
+from trainers.compute.seeds import derived_seed
 from trainers.evaluation.logits import predict
 from trainers.evaluation.scoring import score
 from trainers.protocols.registry import get_protocol
 from trainers.protocols.task import EvalSet
 from trainers.runs.adapter import sentences_state
 from trainers.runs.data import Bench
-from trainers.runs.environment import hardware, peak_memory_mb, versions
+from trainers.runs.environment import hardware, peak_memory_mb, reset_peak_memory, versions
 from trainers.runs.identity import Run, notes_of
+from trainers.runs.learning import Begun, begin, learn, learn_side_by_side, save_tensors
 from trainers.runs.records import (
     ARCHITECTURE_FILE,
     LAST_GOOD_FILE,
@@ -39,18 +33,52 @@ from trainers.runs.records import (
     test_score,
     write_record,
 )
-from trainers.runs.search import find_architecture
-from trainers.training.checkpoints import Checkpoints, discard_checkpoints
-from trainers.training.few_shot import Batches, DivergedError, TrainLog, train
+from trainers.training.checkpoints import discard_checkpoints
+from trainers.training.few_shot import DivergedError, TrainLog
 
 
 def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = None) -> ResultRecord:
     """Train, test, write the learnt tensors and the record, and return the record."""
-    clock = Clock()
-    if bench.backbone.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(bench.backbone.device)
-    with seeded(run_seed(run.config), bench.backbone.device):
-        method, log, architecture = _learn(run, bench, clock, on_epoch)
+    reset_peak_memory(bench.backbone.device)
+    begun = begin(run, bench)
+    return finish(begun, learn(begun, bench, on_epoch), bench)
+
+
+def learn_group(
+    runs: Sequence[Run], bench: Bench, on_epoch: Callable[[int], None] | None = None
+) -> list[Callable[[], ResultRecord]]:
+    """Train runs of one kind, see `trainers.runs.replicas`, side by side, as `execute` trains each of them.
+
+    Returns:
+        For each run the rest of `execute`: what tests it, writes its files and returns the record. It raises the error
+        of a training that diverged.
+    """
+    reset_peak_memory(bench.backbone.device)
+    begun = [begin(run, bench) for run in runs]
+    logs = learn_side_by_side(begun, bench, on_epoch)
+    return [partial(_finish_or_raise, *one, bench, len(runs)) for one in zip(begun, logs, strict=True)]
+
+
+def _finish_or_raise(begun: Begun, log: TrainLog | DivergedError, bench: Bench, side_by_side: int) -> ResultRecord:
+    if isinstance(log, DivergedError):
+        raise log
+    return finish(begun, log, bench, side_by_side)
+
+
+def assist(run: Run, bench: Bench) -> None:
+    """Take part in training a run together with the process that executes it."""
+    if run.processes > 1:
+        learn(begin(run, bench), bench)
+
+
+def finish(begun: Begun, log: TrainLog, bench: Bench, side_by_side: int = 1) -> ResultRecord:
+    """Test what a run has learnt, write the learnt tensors and the record, and return the record.
+
+    Args:
+        side_by_side: number of runs that learnt in one loop.
+    """
+    run, method, clock = begun.run, begun.method, begun.clock
+    with begun.numbers.in_use():
         if run.uses_training:
             with clock.phase("tune"):
                 _tune(method, run, bench)
@@ -59,93 +87,14 @@ def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = Non
         scores = tuple(_test(method, test, bench, clock, run.config.seed) for test in run.task.tests)
     learnt |= sentences_state(run_classes)
     if learnt:
-        _save(learnt, run.folder / LEARNT_FILE)
+        save_tensors(learnt, run.folder / LEARNT_FILE)
     (run.folder / LAST_GOOD_FILE).unlink(missing_ok=True)
-    if architecture is not None:
-        write_text(run.folder / ARCHITECTURE_FILE, architecture.to_json())
-    record = _record(run, bench, trainable, log, scores, clock, architecture, test_time_facts(method, run, clock))
+    if begun.architecture is not None:
+        write_text(run.folder / ARCHITECTURE_FILE, begun.architecture.to_json())
+    record = _record(begun, log, bench, trainable, scores, side_by_side)
     write_record(record, run.folder)
     discard_checkpoints(run.folder)
     return record
-
-
-def assist(run: Run, bench: Bench) -> None:
-    """Take part in training a run together with the process that executes it."""
-    if run.processes > 1:
-        with seeded(run_seed(run.config), bench.backbone.device):
-            _learn(run, bench, Clock(), None)
-
-
-def run_seed(config: RunConfig) -> int:
-    """The seed of all that a run draws."""
-    return derived_seed("run", config.seed, config.protocol, config.dataset, config.method, config.shots)
-
-
-def _learn(
-    run: Run, bench: Bench, clock: Clock, on_epoch: Callable[[int], None] | None
-) -> tuple[AdaptedCLIP, TrainLog, Architecture | None]:
-    """The run's method, trained if it learns, and the architecture of its skipped blocks."""
-    config, make = run.config, partial(make_method, run, bench)
-    with clock.phase("create"):
-        method = make(config.wrap)
-    architecture = None
-    if method.search() is not None:
-        with clock.phase("search"):
-            architecture, wrap = find_architecture(make, config, run.dataset, run.task, bench)
-        method = make(wrap)
-    architecture = architecture or method.architecture()
-    if not run.uses_training:
-        return method, TrainLog(0, ()), architecture
-    dataset, items, support = run.dataset, run.task.train, None
-    with clock.phase("encode"):
-        batches = bench.feed(method).training(dataset, items, config)
-        if "prepare" in method.provides:
-            support = bench.feed(method).support(method, dataset, items, config)
-    trainee = trained_by(method, config.objective)
-    if isinstance(trainee, Trained) and trainee.objective.wants_examples:
-        with clock.phase("encode"):
-            batches.with_places = True
-            new_names = run.task.new_names if trainee.objective.wants_new_names else ()
-            trainee.see_examples(replace(bench.examples(dataset, items), new_names=new_names))
-    with clock.phase("train"):
-        log = _train(trainee, batches, support, run, bench, on_epoch)
-    clock.add("train", log.earlier_seconds)
-    return method, log, architecture
-
-
-def make_method(run: Run, bench: Bench, wrap: Wrap) -> AdaptedCLIP:
-    """The run's method with the given wrappers, before any training."""
-    config, classes = run.config, ClassSet(run.task.classnames, run.config.templates)
-    return create_method(config.method, bench.backbone, classes, config.options, wrap=wrap).to(bench.backbone.device)
-
-
-def _train(
-    method: AdaptedCLIP,
-    batches: Batches,
-    support: Support | None,
-    run: Run,
-    bench: Bench,
-    on_epoch: Callable[[int], None] | None,
-) -> TrainLog:
-    """Train; if a loss is not finite, keep the last good tensors and say where they are."""
-    checkpoints = Checkpoints(run.folder, run.run_id, bench.checkpoint)
-    team = bench.team if run.processes > 1 else ALONE
-    try:
-        start = bench.start_of(run.config)
-        tensors = None if start is None else start.tensors
-        return train(method, batches, run.config.optim, support, bench.precision, on_epoch, checkpoints, team, tensors)
-    except DivergedError as error:
-        if not team.leads:
-            raise
-        discard_checkpoints(run.folder)  # A restart from them could only diverge again.
-        path = run.folder / LAST_GOOD_FILE
-        _save(error.last_good.state, path)
-        config = run.config
-        raise DivergedError(
-            f"{config.label} on {config.dataset}, seed {config.seed}: {error}; the last good checkpoint, after "
-            f"{error.last_good.epochs} epochs, is {path}",
-            error.last_good,
-        ) from error
 
 
 def _tune(method: AdaptedCLIP, run: Run, bench: Bench) -> None:
@@ -157,11 +106,6 @@ def _tune(method: AdaptedCLIP, run: Run, bench: Bench) -> None:
         method.tune(bench.feed(method).all_at_once(test.dataset, test.items, run.config))
     elif run.task.val:
         method.tune(bench.feed(method).all_at_once(run.dataset, run.task.val, run.config))
-
-
-def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
 
 
 def _test(method: AdaptedCLIP, test: EvalSet, bench: Bench, clock: Clock, seed: int) -> TestScore:
@@ -209,16 +153,9 @@ def set_classes(method: AdaptedCLIP, test: EvalSet) -> bool:
 
 
 def _record(
-    run: Run,
-    bench: Bench,
-    trainable: int,
-    log: TrainLog,
-    scores: tuple[TestScore, ...],
-    clock: Clock,
-    architecture: Architecture | None,
-    test_time: dict[str, Json] | None,
+    begun: Begun, log: TrainLog, bench: Bench, trainable: int, scores: tuple[TestScore, ...], side_by_side: int
 ) -> ResultRecord:
-    config = run.config
+    run, config, architecture = begun.run, begun.run.config, begun.architecture
     return ResultRecord(
         schema_version=SCHEMA_VERSION,
         run_id=run.run_id,
@@ -239,7 +176,7 @@ def _record(
         train_items=len(run.task.train) if run.uses_training else 0,
         trainable_parameters=trainable,
         final_loss=log.losses[-1] if log.losses else None,
-        seconds={name: round(seconds, 4) for name, seconds in clock.seconds.items()},
+        seconds={name: round(seconds, 4) for name, seconds in begun.clock.seconds.items()},
         peak_memory_mb=peak_memory_mb(bench.backbone.device),
         versions=versions(),
         hardware=hardware(bench.backbone.device) | ({"processes": str(run.processes)} if run.processes > 1 else {}),
@@ -247,5 +184,6 @@ def _record(
         notes=notes_of(run, bench.start_of(config)),
         architecture=None if architecture is None else json.loads(architecture.to_json()),
         metric=get_protocol(config.protocol).metric,
-        test_time=test_time,
+        test_time=test_time_facts(begun.method, run, begun.clock),
+        side_by_side=side_by_side,
     )

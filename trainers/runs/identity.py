@@ -40,6 +40,7 @@ class Run:
     consumes: Consumes  # Kind of input of its method.
     processes: int = 1  # Number of processes that train it together.
     sees: Sees | None = None  # What its method learns from of unlabelled test images.
+    alone: str | None = None  # Why it is not trained side by side with runs of other seeds; None where it may be.
 
     @property
     def uses_seed(self) -> bool:
@@ -58,6 +59,7 @@ class Needs:
     training: bool  # True if training images matter to it.
     consumes: Consumes  # Kind of input: features, rows or images.
     sees: Sees | None = None  # What it learns from of unlabelled test images.
+    alone: str | None = None  # Why its trainings are not side by side; None where they may be.
 
 
 def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Needs, bench: Bench) -> Run:
@@ -117,7 +119,9 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
     # The identity as a record stores it.
     identity = json.loads(json.dumps(identity))
     folder = run_folder(bench.out, identity)
-    return Run(config, dataset, task, needs.training, identity, folder, needs.consumes, processes, needs.sees)
+    return Run(
+        config, dataset, task, needs.training, identity, folder, needs.consumes, processes, needs.sees, needs.alone
+    )
 
 
 def said(options: DataclassInstance) -> dict[str, Json]:

@@ -138,7 +138,8 @@ def describe(record: ResultRecord, folder: Path) -> str:
         "learnt": f"{record.trainable_parameters:,} parameters"
         + (f", {learnt.stat().st_size / 1024:.0f} KiB in {LEARNT_FILE}" if learnt.is_file() else ""),
         "final loss": "none" if record.final_loss is None else f"{record.final_loss:.4f}",
-        "seconds": ", ".join(f"{phase} {seconds:.2f}" for phase, seconds in record.seconds.items()),
+        "seconds": ", ".join(f"{phase} {seconds:.2f}" for phase, seconds in record.seconds.items())
+        + (f" (its share of {record.side_by_side} side by side)" if record.side_by_side > 1 else ""),
         "peak memory": "unknown" if record.peak_memory_mb is None else f"{record.peak_memory_mb:.0f} MB",
         "hardware": ", ".join(v if name == "device" else f"{name} {v}" for name, v in record.hardware.items()),
         "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),

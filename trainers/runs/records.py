@@ -19,9 +19,9 @@ from adaptkit.regular_file import read_json, shortened
 from trainers.evaluation.scoring import Bools, ConfidenceBin, Score
 from trainers.labels import WRAP_SIGN
 from trainers.runs.checksums import ChecksumError, take_checksums, with_checksums
-from trainers.runs.old_records import OLD_VERSIONS, as_version_4
+from trainers.runs.old_records import OLD_VERSIONS, as_version_5
 
-SCHEMA_VERSION = 4  # docs/records.md has every version
+SCHEMA_VERSION = 5  # docs/records.md has every version
 # Enters every run's id. Raise it with any change to the code that changes what a run computes.
 RESULTS_VERSION = 1
 RECORD_FILE = "record.json"
@@ -104,6 +104,7 @@ class ResultRecord:
     architecture: dict[str, Json] | None = None  # which blocks were skipped, as architecture.json says it
     metric: str = "accuracy"  # the main one of every test, as the protocol has it
     test_time: dict[str, Json] | None = None  # what was seen of unlabelled test images; None where nothing was
+    side_by_side: int = 1  # runs that learnt in one loop; `seconds` of "train" are this run's equal share of its time
 
     @property
     def label(self) -> str:
@@ -202,7 +203,7 @@ def read_record(folder: Path) -> ResultRecord:
         if version not in (*OLD_VERSIONS, SCHEMA_VERSION):
             raise RecordError(f"{path} has schema {version}; this version reads 1 to {SCHEMA_VERSION}")
         take_checksums(content, path)
-        record = _record_from_json(as_version_4(content))
+        record = _record_from_json(as_version_5(content))
         matches = record.run_id == run_id(record.identity)
     except RecordError:
         raise

@@ -32,6 +32,8 @@ def notes(protocol: EvalProtocol, records: Sequence[ResultRecord], headers: Sequ
         return ()
     first = records[0]
     seconds = "; s/run is the mean of a run's seconds, encoding included where nothing was cached"
+    if any(record.side_by_side > 1 for record in records):
+        seconds += ", and of trainings side by side each run's equal share"
     weights, precision = str(first.identity["weights"])[:12], first.identity["precision"]
     lines = [
         f"{protocol.metric} in percent: mean ± population standard deviation over seeds"

@@ -48,9 +48,10 @@ class Checkpoints:
     Args:
         run_folder: folder of the run.
         run_id: id of the run; checkpoints of other runs, or of other software versions, are not used.
+        side_by_side: number of trainings that share the time from now on.
     """
 
-    def __init__(self, run_folder: Path, run_id: str, config: CheckpointConfig):
+    def __init__(self, run_folder: Path, run_id: str, config: CheckpointConfig, side_by_side: int = 1):
         self.folder = run_folder / CHECKPOINTS
         self.config = config
         self._origin: dict[str, Json] = {
@@ -58,12 +59,14 @@ class Checkpoints:
             "adaptkit": adaptkit.__version__,
             "torch": torch.__version__,
         }
+        self._side_by_side = side_by_side
+        self._earlier_seconds = 0.0
         self._last_saved = self._started = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """Seconds of training so far, including those before an interruption."""
-        return time.monotonic() - self._started
+        """This run's seconds of training so far, including those before an interruption."""
+        return self._earlier_seconds + (time.monotonic() - self._started) / self._side_by_side
 
     def newest(self) -> Snapshot | None:
         """The newest sound snapshot; a warning names damaged ones."""
@@ -73,8 +76,8 @@ class Checkpoints:
             except (ValueError, OSError, SafetensorError) as error:
                 warnings.warn(f"checkpoint {path} is not used: {error}", stacklevel=2)
                 continue
-            self._last_saved = time.monotonic()
-            self._started = self._last_saved - seconds
+            self._last_saved = self._started = time.monotonic()
+            self._earlier_seconds = seconds
             return snapshot
         return None
 

@@ -109,7 +109,7 @@ def train(
     earlier_seconds = 0.0
     if checkpoints is not None and (snapshot := checkpoints.newest()) is not None:
         progress, earlier_seconds = restore_snapshot(snapshot, method, optimizer, team), checkpoints.seconds
-        _seek(batches, progress)
+        seek(batches, progress)
     for epoch in range(progress.epoch, optim.epoch_count(len(batches))):
         for x, labels, *places in islice(batches, step_count - progress.steps):
             set_learning_rate(optimizer, step_learning_rate(optim, progress.steps, epoch, step_count, stages))
@@ -140,7 +140,12 @@ def train(
     return TrainLog(progress.steps, tuple(progress.losses), earlier_seconds)
 
 
-def _seek(batches: Batches, progress: Progress) -> None:
+def seek(batches: Batches, progress: Progress) -> None:
+    """Let batches begin where a training stopped.
+
+    Raises:
+        ValueError: if they cannot.
+    """
     if not isinstance(batches, SeekableBatches):
         raise ValueError(f"a {type(batches).__name__} of batches has no `seek`, so no checkpoint can be gone on from")
     batches.seek(progress.epoch, progress.batch)
@@ -159,8 +164,13 @@ def _check_finite(progress: Progress, optim: OptimConfig, stages: Sequence[int])
         if not math.isfinite(value):
             step = progress.steps - len(progress.epoch_losses) + index
             lr = step_learning_rate(optim, step, progress.epoch, sum(stages), stages)
-            raise DivergedError(
-                f"the loss is {value} at step {step} (epoch {progress.epoch}, learning rate {lr:g}), so nothing more "
-                "is learnt; lower OPTIM.LR, or lengthen the warm-up with OPTIM.WARMUP_EPOCHS",
-                progress.last_good,
-            )
+            raise diverged(value, step, progress.epoch, lr, progress.last_good)
+
+
+def diverged(loss: float, step: int, epoch: int, lr: float, last_good: LastGood) -> DivergedError:
+    """The error of a training whose loss is not finite."""
+    return DivergedError(
+        f"the loss is {loss} at step {step} (epoch {epoch}, learning rate {lr:g}), so nothing more is learnt; lower "
+        "OPTIM.LR, or lengthen the warm-up with OPTIM.WARMUP_EPOCHS",
+        last_good,
+    )

@@ -15,6 +15,8 @@ from adaptkit.contract.adapted_towers import AdaptedTowers
 from trainers.config.training import OptimConfig
 from trainers.training.optim import build_optimizer, set_learning_rate
 
+State = Mapping[int, Mapping[str, object]]  # by number of the learnt tensor and name of the entry
+
 
 class ReplicaOptimizer:
     """Steps learnt tensors (R, ...) in place by their `.grad`, and clears it.
@@ -52,6 +54,41 @@ class ReplicaOptimizer:
             optimizer.step()
         for tensor in self.learnt.values():
             tensor.grad = None
+
+    def states(self) -> list[State]:
+        """For each replica the state of the optimiser of its own training, as torch's `state_dict` has it: copies."""
+        return [
+            {
+                index: {name: _row(value, row - rows.start) for name, value in entries.items()}
+                for index, entries in optimizer.state_dict()["state"].items()
+            }
+            for rows, _, optimizer in self.blocks
+            for row in range(rows.start, rows.stop)
+        ]
+
+    def load_states(self, states: Sequence[State]) -> None:
+        """Go on from R states of optimisers of single trainings, all after as many steps."""
+        for rows, _, optimizer in self.blocks:
+            own = states[rows]
+            state = {
+                index: {name: _stacked([other[index][name] for other in own]) for name in entries}
+                for index, entries in own[0].items()
+            }
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _row(value: object, row: int) -> object:
+    """One replica's part of an entry; numbers, such as the count of steps, are the same for all."""
+    if not isinstance(value, Tensor):
+        return value
+    return (value[row] if value.ndim else value).clone()
+
+
+def _stacked(values: Sequence[object]) -> object:
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    if not tensors:
+        return values[0]
+    return torch.stack(tensors) if tensors[0].ndim else tensors[0].clone()
 
 
 @torch.no_grad()

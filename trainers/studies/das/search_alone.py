@@ -6,7 +6,7 @@ from pathlib import Path
 from adaptkit.contract.architecture import Architecture
 from trainers.bench.plan import open_bench, plan
 from trainers.config.settings import BenchConfig
-from trainers.runs.execute import make_method
+from trainers.runs.learning import make_method
 from trainers.runs.search import find_architecture
 
 

@@ -21,6 +21,7 @@ from trainers.runs.records import LEARNT_FILE, RECORD_FILE, read_record, read_re
 
 WORDS = ["METHODS", "[zero_shot, coop]", "SHOTS", "[2]", "SEEDS", "[1, 2]", "OPTIM.EPOCHS", "3", "DEVICE", "cpu"]
 WORDS += ["OPTIM.BATCH_SIZE", "2", "COOP.N_CTX", "2", "COOP.CTX_INIT", "''", "CHECKPOINT.STEPS", "1"]
+WORDS += ["LAUNCH.REPLICAS", "1"]
 STEPS = 6  # of a training: 4 images in batches of 2, three times
 RESULTS = [RECORD_FILE, LEARNT_FILE, RECORD_FILE, LEARNT_FILE, RECORD_FILE]
 

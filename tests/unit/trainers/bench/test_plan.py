@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 import trainers.bench.plan
 import trainers.feeding.encoder
 import trainers.runs.execute
+import trainers.runs.learning
 from adaptkit import create_method, list_methods, method_class
 from adaptkit.backbone.tokenizer import Tokenizer
 from datasets_fewshot import Split, registry
@@ -131,7 +132,7 @@ def test_a_damaged_record_is_reported_and_computed_again(bench):
 
 
 def test_a_run_repeats_exactly_whatever_ran_before(bench):
-    config, shared = bench(out="one")
+    config, shared = bench("LAUNCH.REPLICAS", "1", out="one")
     records, _ = run_quietly(config, shared)
     torch.rand(1000)
     alone, elsewhere = bench("METHODS", "[coop]", "SEEDS", "[2]", out="two")
@@ -321,9 +322,9 @@ def test_all_tests_of_a_protocol_share_one_training(bench, monkeypatch, tmp_path
 
     loaders = {name: ("mini", lambda root, name=name: synthetic_dataset(tmp_path / name, name)) for name in tests[1:]}
     monkeypatch.setattr(registry, "_LOADERS", {"noise": ("mini", painted), **loaders})
-    trained, train = [], trainers.runs.execute.train
-    monkeypatch.setattr(trainers.runs.execute, "train", lambda *args: (trained.append(args[0]), train(*args))[1])
-    config, shared = bench("PROTOCOL", protocol, *words, "METHODS", "[coop]")
+    trained, train = [], trainers.runs.learning.train
+    monkeypatch.setattr(trainers.runs.learning, "train", lambda *args: (trained.append(args[0]), train(*args))[1])
+    config, shared = bench("PROTOCOL", protocol, *words, "METHODS", "[coop]", "LAUNCH.REPLICAS", "1")
     records, _ = run_quietly(config, shared)
     assert len(trained) == len(records) == 2  # one per seed, however many tests it has
     assert [[score.name for score in record.scores] for record in records] == [tests, tests]
@@ -381,15 +382,15 @@ def test_an_oracle_selects_on_the_test_images_and_is_stamped(bench):
 @pytest.mark.filterwarnings("ignore:ogen sees the names")
 def test_ogen_sees_names_of_the_tests_where_it_is_asked_to_alone_and_every_table_says_so(bench, monkeypatch, source):
     words, novel = [], [name.replace("_", " ") for name in NAMES[2:]]
-    tokenizer_words, learn, test, seen = Tokenizer.words, trainers.runs.execute._learn, trainers.runs.execute._test, []
+    tokenizer_words, begin, test, seen = Tokenizer.words, trainers.runs.execute.begin, trainers.runs.execute._test, []
 
     def spied_words(self, text, behind=""):
         words.append(text)
         return tokenizer_words(self, text, behind)
 
-    def spied_learn(*rest):
+    def spied_begin(*rest):
         words.clear()  # of the plan, which measures all names
-        return learn(*rest)
+        return begin(*rest)
 
     def spied_test(*rest):
         seen.append(any(name in text for text in words for name in novel))
@@ -397,7 +398,7 @@ def test_ogen_sees_names_of_the_tests_where_it_is_asked_to_alone_and_every_table
 
     config, shared = bench("METHODS", "[coop]", "SEEDS", "[1]", "OBJECTIVE", "[ogen]", "OGEN.UNKNOWN_NAMES", source)
     monkeypatch.setattr(Tokenizer, "words", spied_words)
-    monkeypatch.setattr(trainers.runs.execute, "_learn", spied_learn)
+    monkeypatch.setattr(trainers.runs.execute, "begin", spied_begin)
     monkeypatch.setattr(trainers.runs.execute, "_test", spied_test)
     (record,), _ = run_quietly(config, shared)
     assert seen[0] == (source == "dataset_new")

@@ -96,7 +96,7 @@ def test_numbers_out_of_range_are_refused(verb, action):
     assert refused(action, "0") != (name in MAY_BE_ZERO and (verb, name) not in MAY_NOT)
 
 
-@pytest.mark.parametrize("name", ["--seed", "--threads", "--processes", "--port", "--workers"])
+@pytest.mark.parametrize("name", ["--seed", "--threads", "--processes", "--replicas", "--port", "--workers"])
 def test_numbers_that_the_machine_cannot_have_are_refused(name):
     found = [option.values[1] for option in OPTIONS if name in option.values[1].option_strings]
     assert found

@@ -68,6 +68,60 @@ def test_workers_share_the_jobs_and_none_is_done_twice(tmp_path):
     assert not list(tmp_path.rglob(f"{CLAIM_FILE}*"))
 
 
+def alike(jobs, *units):
+    """The jobs, with those of a unit alike."""
+    words = {place: unit for unit, places in enumerate(units) for place in places}
+    return [replace(job, alike=f"unit{words[place]}" if place in words else "") for place, job in enumerate(jobs)]
+
+
+def test_jobs_that_are_alike_are_handed_over_together(tmp_path):
+    work = FakeWork(tmp_path, alike(fake_jobs(tmp_path, 6, groups=1), (0, 2, 3), (4, 5)))
+    told = launch(in_process(work), work)
+    assert work.units() == ["job0 job2 job3", "job1", "job4 job5"]
+    assert kinds(told, "done") == ["job0", "job2", "job3", "job1", "job4", "job5"]
+    assert kinds(told, "start") == kinds(told, "done")
+    assert [event.kind for event in told[:3]] == ["start"] * 3
+
+
+def test_what_is_done_has_failed_or_is_held_is_left_out_of_a_unit(tmp_path):
+    jobs = alike(fake_jobs(tmp_path, 5, groups=1), range(5))
+    work = FakeWork(tmp_path, jobs, bad=("job3",))
+    jobs[0].folder.mkdir()
+    jobs[0].result.write_text("done")
+    jobs[1].fail(work.command, "it is bad")
+    held = Claim(jobs[2].folder / CLAIM_FILE)
+    assert held.take()
+    other = threading.Timer(1.0, lambda: jobs[2].result.write_text("theirs"))
+    other.start()
+    told = launch(in_process(work), work)
+    other.join()
+    held.release()
+    assert work.units() == ["job3 job4"]
+    assert sorted(kinds(told, "failed")) == ["job1", "job3"]
+    assert not list(tmp_path.rglob(f"{CLAIM_FILE}*"))
+
+
+def test_a_unit_that_killed_its_worker_is_done_job_by_job(tmp_path):
+    work = FakeWork(tmp_path, alike(fake_jobs(tmp_path, 4), range(4)), deadly=("job2",))
+    with pytest.raises(LaunchError, match="1 of 4 runs are not done"):
+        launch(Local(("cpu",)), work)
+    assert work.units()[0] == "job0 job1 job2 job3"
+    assert {"job2", "job3"} <= {*work.units()}
+    assert [job.is_done() for job in work.jobs] == [True, True, False, True]
+
+
+def test_an_error_of_all_releases_every_claim_of_a_unit(tmp_path):
+    work = FakeWork(tmp_path, alike(fake_jobs(tmp_path, 3), range(3)))
+
+    def perform(jobs, tell):
+        yield jobs[0], None
+        raise RuntimeError("the device is gone")
+
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        launch(InProcess(perform, "cpu"), work)
+    assert not list(tmp_path.rglob(f"{CLAIM_FILE}*"))
+
+
 def test_workers_begin_at_different_groups(tmp_path):
     jobs = fake_jobs(tmp_path, 6)
     assert ordered(jobs, Place(0, 2, "cpu")) == list(jobs)

@@ -85,6 +85,6 @@ def test_a_score_that_classifies_nothing_reads_back_equal(tmp_path):
 
 
 def test_a_record_of_a_later_version_is_refused(tmp_path):
-    write_record(dataclasses.replace(make_record(), schema_version=5), tmp_path)
-    with pytest.raises(RecordError, match="has schema 5; this version reads 1 to 4"):
+    write_record(dataclasses.replace(make_record(), schema_version=6), tmp_path)
+    with pytest.raises(RecordError, match="has schema 6; this version reads 1 to 5"):
         read_record(tmp_path)
