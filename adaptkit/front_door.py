@@ -40,6 +40,7 @@ class FitResult:
     worst_images: tuple[Path, ...]  # Misclassified test images, the most confident first.
     notes: tuple[str, ...]
     metrics: Mapping[str, object] = field(default_factory=dict)  # All numbers of the test, as in summary.json.
+    certainty: tuple[str, ...] = ()  # What its calibration is worth on the test images, in lines.
 
     def summary(self) -> str:
         """The result in a few lines for people."""
@@ -49,6 +50,7 @@ class FitResult:
             f"accuracy {self.accuracy:.1f} % (95 %: {low:.1f} to {high:.1f}) of {self.test_images} test images, "
             f"{difference:+.1f} against zero-shot ({self.zero_shot_accuracy:.1f} %)",
             *self._beside_accuracy(),
+            *self.certainty,
         ]
         if self.confusions:
             lines.append("most often confused:")
@@ -95,6 +97,8 @@ class Fit(Protocol):
         device: str,
         start_from: str | Path | None,
         wrap: Sequence[str],
+        calibrate: bool,
+        most_false_rejections: float | None,
         overrides: Sequence[str],
         on_message: Callable[[str], None] | None,
     ) -> FitResult: ...
@@ -123,6 +127,8 @@ def fit(
     device: str = "auto",
     start_from: str | Path | None = None,
     wrap: Sequence[str] = (),
+    calibrate: bool = False,
+    most_false_rejections: float | None = None,
     overrides: Sequence[str] = (),
     on_message: Callable[[str], None] | None = None,
 ) -> FitResult:
@@ -150,6 +156,10 @@ def fit(
         start_from: a saved adapter of the same method, options and backbone, whose learnt tensors training starts
             from; where they belong to classes, of the same classes. It has to be another folder than `out`.
         wrap: names of wrappers around the method, the outermost first; zero-shot beside it has none.
+        calibrate: fit a temperature, prediction sets and a threshold for unknown classes on folds of the training
+            images, which takes five more trainings; see `adaptkit.calibration`.
+        most_false_rejections: choose that threshold as the largest that rejects no more than this share of images of
+            known classes, from 0 to 1; None for Youden's J.
         overrides: settings as KEY, VALUE, KEY, VALUE, such as ("OPTIM.EPOCHS", "10"); they win over all defaults.
         on_message: a function that is called with lines of progress.
 
@@ -186,6 +196,8 @@ def fit(
         device=device,
         start_from=start_from,
         wrap=wrap,
+        calibrate=calibrate,
+        most_false_rejections=most_false_rejections,
         overrides=overrides,
         on_message=on_message,
     )

@@ -16,9 +16,10 @@ from adaptkit.regular_file import user_path
 CONFIG_FILE = "adapter_config.json"
 TENSORS_FILE = "learnt.safetensors"
 CARD_FILE = "README.md"
+CALIBRATION_FILE = "calibration.json"  # of a method that was calibrated
 HUB_PREFIX = "hf-hub:"
 
-MAX_CONFIG_BYTES = 2**26  # 64 MiB, a hundred times the names of ImageNet-21k.
+MAX_CONFIG_BYTES = 2**26  # 64 MiB, a hundred times the names of ImageNet-21k; of a calibration a million images.
 MAX_TENSORS_BYTES = 2**32  # 4 GiB unpacked.
 MAX_PACKING = 200  # Unpacked bytes per packed byte; learnt numbers hardly pack at all.
 SMALL_BYTES = 2**26  # Unpacked bytes; smaller files may pack at any ratio.
@@ -31,6 +32,7 @@ class ArtefactFiles:
     place: str  # The place that error messages name.
     config: str  # JSON text.
     tensors: bytes  # Bytes in the safetensors format.
+    calibration: str | None = None  # JSON text; None where it was not calibrated.
 
 
 def read_files(place: str | Path) -> ArtefactFiles:
@@ -61,19 +63,29 @@ def _read_folder(folder: Path, place: str) -> ArtefactFiles:
             raise FileNotFoundError(f"{place} has no {name}; an adapter is a {CONFIG_FILE} beside a {TENSORS_FILE}")
         _check_size(place, name, path.stat().st_size, limit)
         contents.append(path.read_bytes())
-    return ArtefactFiles(place, _text(contents[0], place), contents[1])
+    calibration, path = None, folder / CALIBRATION_FILE
+    if path.is_file():
+        _check_size(place, CALIBRATION_FILE, path.stat().st_size, MAX_CONFIG_BYTES)
+        calibration = _text(path.read_bytes(), place, CALIBRATION_FILE)
+    return ArtefactFiles(place, _text(contents[0], place), contents[1], calibration)
 
 
 def _read_archive(path: Path) -> ArtefactFiles:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = _known_entries(archive, str(path))
-            contents = [_read_entry(archive, entries[name], str(path)) for name in (CONFIG_FILE, TENSORS_FILE)]
+            contents = {name: _read_entry(archive, entry, str(path)) for name, entry in entries.items()}
     except (ArtefactError, FileNotFoundError):
         raise
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
         raise ArtefactError(f"{path} is not a readable zip archive: {error}") from error
-    return ArtefactFiles(str(path), _text(contents[0], str(path)), contents[1])
+    calibration = contents.get(CALIBRATION_FILE)
+    return ArtefactFiles(
+        str(path),
+        _text(contents[CONFIG_FILE], str(path)),
+        contents[TENSORS_FILE],
+        None if calibration is None else _text(calibration, str(path), CALIBRATION_FILE),
+    )
 
 
 def _known_entries(archive: zipfile.ZipFile, place: str) -> dict[str, zipfile.ZipInfo]:
@@ -96,13 +108,19 @@ def _known_entries(archive: zipfile.ZipFile, place: str) -> dict[str, zipfile.Zi
             raise FileNotFoundError(f"{place} has no {name}; an adapter is a {CONFIG_FILE} beside a {TENSORS_FILE}")
     if len({PurePosixPath(entry.filename).parent for entry in found.values()}) > 1:
         raise ArtefactError(f"{place} holds {CONFIG_FILE} and {TENSORS_FILE} in two folders; zip one adapter at a time")
+    beside = PurePosixPath(found[CONFIG_FILE].filename).parent / CALIBRATION_FILE
+    calibrations = [entry for entry in archive.infolist() if PurePosixPath(entry.filename) == beside]
+    if len(calibrations) > 1:
+        raise ArtefactError(f"{place} holds more than one {CALIBRATION_FILE}; zip one adapter at a time")
+    if calibrations:
+        found[CALIBRATION_FILE] = calibrations[0]
     return found
 
 
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: str) -> bytes:
     """Content of an entry; its declared size is checked first, and `zipfile` reads no more than that."""
     name = PurePosixPath(entry.filename).name
-    _check_size(place, name, entry.file_size, MAX_CONFIG_BYTES if name == CONFIG_FILE else MAX_TENSORS_BYTES)
+    _check_size(place, name, entry.file_size, MAX_TENSORS_BYTES if name == TENSORS_FILE else MAX_CONFIG_BYTES)
     if entry.file_size > max(SMALL_BYTES, MAX_PACKING * entry.compress_size):
         raise ArtefactError(
             f"{place} packs {entry.file_size} bytes of {name} into {entry.compress_size}, as zip bombs do; "
@@ -117,11 +135,11 @@ def _check_size(place: str, name: str, size: int, limit: int) -> None:
         raise ArtefactError(f"the {name} of {place} has {size} bytes; an adapter's has at most {limit}")
 
 
-def _text(content: bytes, place: str) -> str:
+def _text(content: bytes, place: str, name: str = CONFIG_FILE) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ArtefactError(f"the {CONFIG_FILE} of {place} is no text: {error}") from None
+        raise ArtefactError(f"the {name} of {place} is no text: {error}") from None
 
 
 def _hub_folder(place: str) -> Path:
@@ -132,7 +150,9 @@ def _hub_folder(place: str) -> Path:
     repository, _, revision = place.removeprefix(HUB_PREFIX).partition("@")
     try:
         folder = snapshot_download(
-            repository, revision=revision or None, allow_patterns=[CONFIG_FILE, TENSORS_FILE, CARD_FILE]
+            repository,
+            revision=revision or None,
+            allow_patterns=[CONFIG_FILE, TENSORS_FILE, CARD_FILE, CALIBRATION_FILE],
         )
     except HFValidationError as error:
         raise ArtefactError(f'{place} is no name of a hub repository; expected "{HUB_PREFIX}owner/name"') from error

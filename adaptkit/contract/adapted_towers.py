@@ -16,6 +16,7 @@ from adaptkit.artefacts.tensors import check_dtype, check_learnt
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.inputs import Consumes, convert
 from adaptkit.backbone.test_views import TestViews
+from adaptkit.calibration.calibration import Calibration
 from adaptkit.classes.class_set import ClassSet
 
 # Parts of the contract that a method may leave out; `provides` names the ones that it has.
@@ -58,6 +59,7 @@ class AdaptedTowers(nn.Module, ABC):
     test_views: TestViews | None = None  # views of each test image that it wants; None: the image as it is
     withholds: ClassVar[frozenset[Part]] = frozenset()  # parts that a wrapper refuses, whatever its inner method has
     classes: ClassSet
+    calibration: Calibration | None = None  # of one that tells classes apart
     _contract: ClassVar[type["AdaptedTowers"]]  # the class whose parts do nothing, or pass on
 
     def __init_subclass__(cls, *, is_contract: bool = False, **kwargs: object) -> None:

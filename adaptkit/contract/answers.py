@@ -6,6 +6,10 @@ an image may show none of the classes, or several:
 - `reject`: an image whose best class has a lower score is answered with `UNKNOWN`;
 - independent scores: sigmoid(logit - offset) for each class alone, as SigLIP is trained with.
 
+Where a method has a calibration (`adaptkit.calibration`), softmax probabilities have its temperature, `reject="auto"`
+takes the threshold that was chosen on classes left out, and a `coverage` gives every image a set of classes that holds
+the right one as often as that.
+
 The offset is the logit at which a class is as likely there as not. SigLIP's logits contain its own `logit_bias`, so its
 offset is 0. CLIP's logits have no such zero: a softmax does not change when a number is added to all of them. Unless an
 offset is given, each class is compared with the neutral name "something" in the same prompt, so that the score is the
@@ -15,13 +19,16 @@ softmax of these two.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Literal, Protocol, TypeAlias, get_args
 
 from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
+from adaptkit.calibration.calibration import Calibration
+from adaptkit.calibration.certainty import PLAIN, Certainty, certainty_of
+from adaptkit.calibration.conformal import CoverageOf, SetScore, check_coverage
 from adaptkit.classes.class_set import ClassSet
 
 UNKNOWN = "unknown"
@@ -37,6 +44,9 @@ class Prediction:
     probabilities: tuple[float, ...]  # of all classes together they sum to 1, unless the scores are independent
     indices: tuple[int, ...] = ()  # places of the classes in the method's order; they tell equal names apart
     rejected: bool = False  # whether even the most probable class is less probable than `reject`
+    calibrated: bool = False  # whether a temperature that was fitted on held-out images is in the probabilities
+    members: tuple[str, ...] | None = None  # classes of the prediction set, most probable first; None: none asked for
+    member_indices: tuple[int, ...] = ()  # their places in the method's order
 
     @property
     def label(self) -> str:
@@ -55,30 +65,48 @@ class Answering:
 
     Args:
         topk: classes per image; all of them where there are fewer.
-        reject: the least score of an answer, from 0 to 1; None answers with a class always.
+        reject: the least score of an answer, from 0 to 1, or "auto" for the one that the calibration has; None answers
+            with a class always.
         scores: "softmax" of all classes, or "independent" ones by sigmoid(logit - offset).
         offset: of independent scores; None stands for the backbone's own, or for the neutral name.
+        coverage: give every image a set of classes, which holds the right one as often as this; None gives no sets.
+        sets: the score that sets are made of, see `adaptkit.calibration.conformal`.
+        coverage_of: "images" on average over all, or "classes", each of them alone.
 
     Raises:
-        ValueError: if one of them is out of its range, or there is an offset and no independent scores.
+        ValueError: if one of them is out of its range, there is an offset and no independent scores, or there are
+            independent scores and a coverage.
     """
 
     topk: int = 5
-    reject: float | None = None
+    reject: float | Literal["auto"] | None = None
     scores: Scores = "softmax"
     offset: float | None = None
+    coverage: float | None = None
+    sets: SetScore = "lac"
+    coverage_of: CoverageOf = "images"
 
     def __post_init__(self) -> None:
         if not isinstance(self.topk, Integral) or isinstance(self.topk, bool) or self.topk < 1:
             raise ValueError(f"topk={self.topk!r}; expected at least 1 class per image, as a whole number")
-        if self.reject is not None and not (_is_number(self.reject) and 0 <= self.reject <= 1):
-            raise ValueError(f"reject={self.reject!r}; expected a probability from 0 to 1, such as 0.8")
+        if self.reject not in (None, "auto") and not (_is_number(self.reject) and 0 <= self.reject <= 1):
+            raise ValueError(f"reject={self.reject!r}; expected a probability from 0 to 1, such as 0.8, or 'auto'")
         if self.scores not in get_args(Scores):
             raise ValueError(f"scores={self.scores!r}; expected one of {', '.join(get_args(Scores))}")
         if self.offset is not None and self.scores != "independent":
             raise ValueError(f"offset={self.offset!r} is for independent scores; ask for scores='independent' with it")
         if self.offset is not None and not (_is_number(self.offset) and math.isfinite(self.offset)):
             raise ValueError(f"offset={self.offset!r}; expected a finite number, in units of logits")
+        if self.coverage is not None:
+            check_coverage(self.coverage)
+        for name, value, known in (("sets", self.sets, SetScore), ("coverage_of", self.coverage_of, CoverageOf)):
+            if value not in get_args(known):
+                raise ValueError(f"{name}={value!r}; expected one of {', '.join(get_args(known))}")
+        if self.scores == "independent" and (self.coverage is not None or self.reject == "auto"):
+            raise ValueError(
+                "a coverage and reject='auto' are about probabilities that sum to 1 over the classes; leave "
+                "scores='independent' out with them"
+            )
 
 
 def _is_number(value: object) -> bool:
@@ -91,6 +119,7 @@ class TakesNames(Protocol):
     backbone: FrozenCLIP
     classes: ClassSet
     mixes_classes: bool
+    calibration: Calibration | None
 
     @property
     def provides(self) -> frozenset[str]: ...
@@ -140,11 +169,40 @@ def neutral_class(method: TakesNames) -> Iterator[None]:
         method.set_classes(before)
 
 
-def ranked(logits: Tensor, names: tuple[str, ...], answering: Answering, neutral: bool = False) -> Iterator[Prediction]:
+def resolved(method: TakesNames, answering: Answering) -> tuple[Answering, Certainty]:
+    """The answering with its threshold as a number, and what the method's calibration says of its classes of now.
+
+    Raises:
+        ValueError: if a coverage or reject="auto" is asked for, and no calibration of these classes has it.
+    """
+    if answering.scores == "independent":
+        return answering, PLAIN
+    calibration = method.calibration
+    certainty = certainty_of(calibration, method.classes, answering.coverage, answering.sets, answering.coverage_of)
+    if answering.reject != "auto":
+        return answering, certainty
+    if calibration is None or calibration.unknown is None:
+        why = "no calibration" if calibration is None else "no threshold for unknown classes in its calibration"
+        raise ValueError(
+            f"reject='auto' needs a threshold that was chosen on classes left out, and this method has {why}; give a "
+            "probability such as 0.8, or calibrate it with `adaptkit calibrate` where it can take other classes"
+        )
+    return replace(answering, reject=calibration.unknown.threshold), certainty
+
+
+def ranked(
+    logits: Tensor,
+    names: tuple[str, ...],
+    answering: Answering,
+    neutral: bool = False,
+    certainty: Certainty = PLAIN,
+) -> Iterator[Prediction]:
     """Logits (B, C) -> one prediction per row; equal classes keep the order they were given in.
 
     Args:
+        answering: with a number as its threshold, see `resolved`.
         neutral: the last column is the neutral name's, which is no answer.
+        certainty: what a calibration says of the classes.
 
     Raises:
         ValueError: if a logit is not finite.
@@ -156,13 +214,26 @@ def ranked(logits: Tensor, names: tuple[str, ...], answering: Answering, neutral
         )
     logits = logits.double()
     if answering.scores == "softmax":
-        scores = logits.softmax(dim=-1)
+        scores = (logits / certainty.temperature).softmax(dim=-1)
     elif neutral:
         scores = (logits[:, :-1] - logits[:, -1:]).sigmoid()
     else:
         scores = (logits - (answering.offset or 0.0)).sigmoid()
-    values, places = scores.cpu().sort(dim=-1, descending=True, stable=True)
-    values, places = values[:, : answering.topk], places[:, : answering.topk]
-    for row, order in zip(values.tolist(), places.tolist(), strict=True):
-        rejected = answering.reject is not None and row[0] < answering.reject
-        yield Prediction(tuple(names[place] for place in order), tuple(row), tuple(order), rejected)
+    # By logits, because unequal ones may have equal probabilities: 0 or 1 at a small temperature.
+    order_of_all = logits[:, : scores.shape[1]].cpu().sort(dim=-1, descending=True, stable=True).indices
+    places = order_of_all[:, : answering.topk]
+    values = scores.cpu().gather(1, places)
+    inside = None if certainty.sets is None else certainty.sets.of(logits, certainty.temperature)
+    for number, (row, order) in enumerate(zip(values.tolist(), places.tolist(), strict=True)):
+        members = None
+        if inside is not None:
+            members = [place for place in order_of_all[number].tolist() if inside[number, place]]
+        yield Prediction(
+            labels=tuple(names[place] for place in order),
+            probabilities=tuple(row),
+            indices=tuple(order),
+            rejected=isinstance(answering.reject, int | float) and row[0] < answering.reject,
+            calibrated=certainty.is_calibrated,
+            members=None if members is None else tuple(names[place] for place in members),
+            member_indices=tuple(members or ()),
+        )

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.inputs import Consumes
+from adaptkit.calibration.calibration import Calibration
+from adaptkit.calibration.conformal import CoverageOf, SetScore
 from adaptkit.classes.class_prompts import keep_texts
 from adaptkit.classes.class_set import ClassSet, as_class_set
 from adaptkit.contract.adapted_towers import AdaptedTowers, MethodSpec, Part
@@ -52,6 +54,7 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
     prepares_again: bool = False  # whether `prepare` is to be called again when the image tower has learnt
     learns_from_labels: bool = True  # whether `loss` reads the labels that it is given
     trains_alone: ClassVar[str | None] = None  # why replicas of it cannot be trained together, where that has a reason
+    calibration: Calibration | None = None  # what held-out images say of its probabilities; training makes it void
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet):
         super().__init__(backbone)
@@ -277,17 +280,25 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
         topk: int = 5,
         batch_size: int = 64,
         *,
-        reject: float | None = None,
+        reject: float | Literal["auto"] | None = None,
         scores: Scores = "softmax",
         offset: float | None = None,
+        coverage: float | None = None,
+        sets: SetScore = "lac",
+        coverage_of: CoverageOf = "images",
     ) -> list[Prediction]:
         """Classify paths, PIL images, arrays, tensors, or one of these: `prediction.predict`.
 
         Args:
             topk: classes per image; all of them where there are fewer.
-            reject: the label is "unknown" where even the best class has a lower score; None answers always.
+            reject: the label is "unknown" where even the best class has a lower score; "auto" takes the threshold that
+                was chosen on classes left out; None answers always.
             scores: "softmax" of all classes, or "independent" of each class, by sigmoid(logit - offset).
             offset: of independent scores; see `adaptkit.contract.answers` for what None stands for.
+            coverage: give every image a set of classes, its `members`, which holds the right one as often as this. A
+                calibration has to promise it: see `adaptkit.calibration`.
+            sets: the score that sets are made of, "lac", "aps" or "aps_randomised".
+            coverage_of: "images" on average over all, or "classes", each of them alone.
 
         Example:
             ```python
@@ -297,4 +308,5 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
                 print(prediction.label, prediction.probability)
             ```
         """
-        return predict(self, images, Answering(topk, reject, scores, offset), batch_size)
+        answering = Answering(topk, reject, scores, offset, coverage, sets, coverage_of)
+        return predict(self, images, answering, batch_size)

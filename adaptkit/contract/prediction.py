@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from adaptkit.contract.answers import Answering, Prediction, TakesNames, needs_neutral, neutral_class, ranked
+from adaptkit.contract.answers import Answering, Prediction, TakesNames, needs_neutral, neutral_class, ranked, resolved
 from adaptkit.contract.images import UNREADABLE, ImageLike, Images, batches, prepared, preprocess, read_image
 
 __all__ = [
@@ -67,7 +67,8 @@ def predictions(
     """Classify batches of preprocessed images (B, 3, H, W), or of views (B, V, 3, H, W), one after another.
 
     Raises:
-        ValueError: if the method has no classes, or independent scores need an offset that is not given.
+        ValueError: if the method has no classes, independent scores need an offset that is not given, or a coverage
+            is asked for that no calibration of these classes promises.
     """
     if not len(method.classes):
         raise ValueError(
@@ -75,10 +76,11 @@ def predictions(
             "--classes on the command line"
         )
     names, neutral, was_training = method.classes.classnames, needs_neutral(method, answering), method.training
+    answering, certainty = resolved(method, answering)
     method.eval()
     try:
         with neutral_class(method) if neutral else nullcontext(), method.encode_classes_once():
             for logits in method.logits_in_order(method.consume(batch.to(method.device)) for batch in given):
-                yield from ranked(logits, names, answering, neutral)
+                yield from ranked(logits, names, answering, neutral, certainty)
     finally:
         method.train(was_training)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import warnings
 from pathlib import Path
 
 import safetensors.torch
@@ -10,13 +11,14 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from adaptkit.artefacts.config import ArtefactConfig, ArtefactError, options_from_json
-from adaptkit.artefacts.files import CONFIG_FILE, TENSORS_FILE, ArtefactFiles, read_files
+from adaptkit.artefacts.files import CALIBRATION_FILE, CONFIG_FILE, TENSORS_FILE, ArtefactFiles, read_files
 from adaptkit.artefacts.tensors import check_learnt
 from adaptkit.backbone.foreign_model import is_foreign
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.loading import MINI, PRECISIONS
 from adaptkit.backbone.named_in_file import UntrustedBackboneError, load_named_in_file
 from adaptkit.backbone.weights_source import WeightsSource
+from adaptkit.calibration.calibration import Calibration
 from adaptkit.classes.class_set import NO_CLASSES, ClassSet
 from adaptkit.contract.creation import create_head, create_method
 from adaptkit.contract.head import Head
@@ -147,7 +149,27 @@ def load_files(
             f"the {TENSORS_FILE} of {files.place} is not the one that was saved with its {CONFIG_FILE}; "
             "get both files again, or save the method again"
         )
+    if files.calibration is not None and isinstance(method, AdaptedCLIP):
+        method.calibration = _read_calibration(files.calibration, config.tensors_sha256, method.classes, files.place)
     return method
+
+
+def _read_calibration(text: str, tensors_sha256: str, classes: ClassSet, place: str) -> Calibration | None:
+    """The calibration beside a saved method; None, with a warning, where it was fitted for another one."""
+    try:
+        calibration = Calibration.from_json(text)
+    except (ValueError, RecursionError) as error:
+        raise ArtefactError(
+            f"the {CALIBRATION_FILE} of {place} is damaged ({error}); get another copy, or remove it and calibrate anew"
+        ) from None
+    if calibration.learnt_sha256 == tensors_sha256 and calibration.places_in(classes) is not None:
+        return calibration
+    warnings.warn(
+        f"the {CALIBRATION_FILE} of {place} was fitted for an adapter that has learnt something else or has other "
+        "classes, so it is left out; calibrate again",
+        stacklevel=2,
+    )
+    return None
 
 
 def _settings(config: ArtefactConfig, place: str) -> tuple[object, list[tuple[str, object]]]:

@@ -23,7 +23,7 @@ from adaptkit.artefacts.tensors import check_dtype
 from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.backbone.inputs import Consumes
 from adaptkit.classes.class_set import ClassSet
-from adaptkit.contract.answers import Answering, Prediction, ranked
+from adaptkit.contract.answers import Answering, Prediction, ranked, resolved
 from adaptkit.contract.catalogue import Catalogue
 from adaptkit.contract.creation import create_method
 from adaptkit.contract.images import Images, batches
@@ -166,13 +166,14 @@ class Online(TestTime, is_contract=True):
         """
         if not len(self.classes):
             raise ValueError("the method has no classes to tell apart; give it some with set_classes(classnames)")
+        answering, certainty = resolved(self, answering)
         was_training = self.training
         self.eval()
         try:
             for image in batches(self, images, batch_size=1):
                 with self.encode_classes_once():
                     logits = self._go_through(self._memory_of_stream(), self.consume(image.to(self.device)))
-                yield from ranked(logits, self.classes.classnames, answering)
+                yield from ranked(logits, self.classes.classnames, answering, certainty=certainty)
         finally:
             self.train(was_training)
 

@@ -1,8 +1,10 @@
 """Export a method or a head to a file that runs without adaptkit: images in, logits of fixed classes out.
 
 The image tower stays as the method sees it; the classes are folded into one matrix, or are a head or a cache of their
-own, and the text tower is left out. The file of a head gives its outputs. Every file is run and compared with the
-method before it takes its place, on more images than it was traced with, so the check also covers other batch sizes.
+own, and the text tower is left out. The file of a head gives its outputs. Logits of a calibrated method are divided by
+its temperature, so that their softmax is calibrated wherever the file runs; its facts name the temperature. Every file
+is run and compared with the method before it takes its place, on more images than it was traced with, so the check also
+covers other batch sizes.
 
     onnx           onnxruntime and most other engines; int8 weights with `quantize`
     torchscript    torch.jit.load, also from C++
@@ -49,14 +51,16 @@ class Exported:
 
 
 class Folded(nn.Module):
-    """Images (B, 3, H, W) -> logits (B, C) with the classes folded in, or outputs (B, ...) of a head."""
+    """Images (B, 3, H, W) -> logits (B, C) with classes and temperature folded in, or outputs (B, ...) of a head."""
 
     def __init__(self, method: Exportable):
         super().__init__()
         self.method = method
+        self.temperature = method.calibration.temperature if method.calibration is not None else None
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.method(images)
+        outputs: Tensor = self.method(images)
+        return outputs if self.temperature is None else outputs / self.temperature
 
 
 def export(method: Exportable, path: str | Path, file_format: Format) -> Exported:
@@ -83,7 +87,7 @@ def export(method: Exportable, path: str | Path, file_format: Format) -> Exporte
             stack.enter_context(warnings.catch_warnings())
             # Tracers warn of shapes that are constant here, and of functions that torch will drop.
             warnings.simplefilter("ignore")
-            expected = method(checked)
+            expected = Folded(method)(checked)
             with replacing(path) as temporary:
                 run = _WRITERS[file_format](method, traced, temporary)
                 result = _compare(path, run(checked), expected)
@@ -115,7 +119,7 @@ def quantize(path: str | Path, out: str | Path, method: Exportable) -> Exported:
         finally:
             logger.disabled = disabled
         with torch.no_grad():
-            return _compare(out, _onnx_session(temporary)(checked), method.eval()(checked))
+            return _compare(out, _onnx_session(temporary)(checked), Folded(method.eval())(checked))
 
 
 def _refuse_what_cannot_be_folded(method: Exportable) -> None:
@@ -146,8 +150,10 @@ def _compare(path: Path, found: Tensor, expected: Tensor) -> Exported:
 
 
 def _facts(method: Exportable) -> dict[str, str]:
-    """Facts for the file's users: class names in the logits' order, and the preprocessing of images."""
+    """Facts for the file's users: class names in the logits' order, preprocessing, and a temperature in the logits."""
+    calibration = method.calibration
     return {
+        **({} if calibration is None else {"temperature": repr(calibration.temperature)}),
         **(
             {}
             if isinstance(method, Head)

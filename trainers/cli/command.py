@@ -43,7 +43,7 @@ from trainers.cli import (
     tune_recipe,
     upgrade,
 )
-from trainers.cli.adapter import convert, evaluate, explain, export, predict, serve
+from trainers.cli.adapter import calibrate, convert, evaluate, explain, export, predict, serve
 
 OK, OURS, THEIRS, STOPPED = 0, 1, 2, 130  # exit codes; OURS is a fault of adaptkit, THEIRS one of the input
 REPORT_TO = "https://github.com/adaptkit/adaptkit/issues"
@@ -62,6 +62,7 @@ VERBS = (  # Modules with verbs, in the order of the help.
     distill,
     predict,
     evaluate,
+    calibrate,
     explain,
     serve,
     export,

@@ -5,6 +5,7 @@ import sys
 
 from adaptkit.regular_file import user_path
 from trainers.cli import values
+from trainers.cli.adapter.calibrate import add_false_rejections
 from trainers.cli.own_data import add_split_options, add_table_options, table_options
 
 OK = 0
@@ -70,6 +71,13 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--wrap", type=values.names, help="wrappers around the method, the outermost first, such as das,fdt"
     )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="fit a temperature, prediction sets and a threshold for unknown classes on five folds of the training "
+        "images; takes five more trainings",
+    )
+    add_false_rejections(parser)
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
     parser.set_defaults(run=_train)
 
@@ -100,6 +108,8 @@ def _train(args: argparse.Namespace) -> int:
         device=args.device,
         start_from=args.start_from,
         wrap=args.wrap or (),
+        calibrate=args.calibrate,
+        most_false_rejections=args.false_rejections,
         overrides=args.overrides,
         on_message=_Progress(),
     )

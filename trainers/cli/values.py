@@ -92,6 +92,24 @@ def probability(written: str) -> float:
         raise argparse.ArgumentTypeError(f"{written!r}; expected a probability from 0 to 1") from None
 
 
+def coverage(written: str) -> float:
+    """A probability above 0 and below 1."""
+    value = probability(written)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{written!r}; expected a probability between 0 and 1, such as 0.9")
+    return value
+
+
+def threshold(written: str) -> float | str:
+    """A probability from 0 to 1, or "auto"."""
+    if written == "auto":
+        return written
+    try:
+        return probability(written)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or auto") from None
+
+
 def names(written: str) -> list[str]:
     """ "coop,maple" -> ["coop", "maple"]; at least one."""
     found = [part.strip() for part in written.split(",") if part.strip()]

@@ -31,6 +31,27 @@ def check_place(start_from: str | Path | None, folder: Path) -> None:
         raise ValueError(f"{folder} is where training starts from and where it would be saved; give another --out")
 
 
+def check_calibrate(calibrate: bool, most_false_rejections: float | None, start_from: str | Path | None) -> None:
+    """Check what a training is asked about its calibration.
+
+    Raises:
+        ValueError: if a share of false rejections is no share or has nothing to do, or held-out images may have been
+            learnt from before.
+    """
+    if most_false_rejections is not None and not calibrate:
+        raise ValueError(
+            f"--false-rejections {most_false_rejections:g} is about a calibration, and none is asked for; add "
+            "--calibrate, or leave it out"
+        )
+    if most_false_rejections is not None and not 0 <= most_false_rejections <= 1:
+        raise ValueError(f"most_false_rejections={most_false_rejections}; expected a share from 0 to 1")
+    if calibrate and start_from is not None:
+        raise ValueError(
+            f"--calibrate holds training images out, and the adapter {start_from} may have learnt from them; train "
+            "without --calibrate, and then calibrate on other images: adaptkit calibrate ADAPTER --data IMAGES"
+        )
+
+
 def check_names(classes: ClassSet, backbone: FrozenCLIP) -> None:
     """Check that every template with every class name fits into the text tower's context.
 

@@ -8,12 +8,13 @@ import torch
 
 from adaptkit import AdaptedCLIP, ClassSet, FitResult, create_method, method_class
 from adaptkit.artefacts.atomic_file import is_half_written
-from adaptkit.artefacts.files import CARD_FILE, CONFIG_FILE, TENSORS_FILE
+from adaptkit.artefacts.files import CALIBRATION_FILE, CARD_FILE, CONFIG_FILE, TENSORS_FILE
 from adaptkit.backbone.devices import choose_device
 from adaptkit.contract.method import Consumes
 from adaptkit.regular_file import user_path
 from datasets_fewshot import FewShotDataset, load_own_data
 from datasets_fewshot.own.usable import check_usable
+from datasets_fewshot.splits.content_marks import content_marks
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.jobs import tidy
 from trainers.bench.plan import open_bench, plan
@@ -23,9 +24,10 @@ from trainers.config.settings import BenchConfig, RunConfig
 from trainers.evaluation.judgement_files import metrics, write_judgement
 from trainers.evaluation.logits import predict
 from trainers.evaluation.metrics import judge
-from trainers.fit.checks import check_names, check_place, check_words
+from trainers.fit.calibrating import FOLDS_FOLDER, calibrate_on_folds, check_can_be_calibrated, write_training_marks
+from trainers.fit.checks import check_calibrate, check_names, check_place, check_words
 from trainers.fit.defaults import default_shots, embedded_settings, size_settings
-from trainers.fit.report import confusions, worst_images, write_sheet, write_summary
+from trainers.fit.report import confusions, what_certainty, worst_images, write_sheet, write_summary
 from trainers.protocols.few_shot import FEW_SHOT
 from trainers.runs.adapter import load_run
 from trainers.runs.data import Bench
@@ -61,6 +63,8 @@ def fit(
     device: str = "auto",
     start_from: str | Path | None = None,
     wrap: Sequence[str] = (),
+    calibrate: bool = False,
+    most_false_rejections: float | None = None,
     overrides: Sequence[str] = (),
     on_message: Callable[[str], None] | None = None,
 ) -> FitResult:
@@ -69,6 +73,7 @@ def fit(
     method_class(method)  # refuses an unknown name before anything is read
     check_words(data=data, out=out, classnames=classnames, split=split, checkpoint=checkpoint, device=device)
     check_words(start_from=start_from)
+    check_calibrate(calibrate, most_false_rejections, start_from)
     choose_device(device)
     if shots is not None and shots < 1:
         raise ValueError(f"shots={shots}; expected 1 or more training images per class, or None for what there is")
@@ -125,12 +130,17 @@ def fit(
     todo = plan(_beside_zero_shot(load_bench(None, overrides, fixed)), bench)
     if start_from is not None and (method == ZERO_SHOT or not todo.runs[-1].uses_training):
         raise ValueError(f"{method} learns nothing, so it cannot start from {start_from}; leave it out")
+    if calibrate:
+        check_can_be_calibrated(todo.runs[-1], bench, most_false_rejections)
     records = [todo.finished.get(run.run_id) or _execute(run, bench, tell) for run in todo.runs]
     for run in todo.runs:
         tidy(run)
     run, record = todo.runs[-1], records[-1]
     trained, facts = load_run(run.folder, bench.backbone)
+    if calibrate:
+        notes += calibrate_on_folds(trained, run, bench, folder, most_false_rejections, tell)
     trained.save_pretrained(folder, facts)
+    write_training_marks(run, folder)
     result = _result(trained, run, record, records[0], bench, folder, tuple(dict.fromkeys((*notes, *record.notes))))
     write_summary(result, folder)
     return result
@@ -160,6 +170,10 @@ def _out_folder(out: str | Path | None, data: Path, method: str) -> Path:
 def _is_begun(folder: Path) -> bool:
     """Whether a folder is empty, or holds what a training leaves that is stopped before its adapter is whole."""
     names = {entry.name for entry in folder.iterdir() if not is_half_written(entry)}
+    if RUNS_FOLDER in names:
+        names -= {FOLDS_FOLDER}
+    if CARD_FILE in names:
+        names -= {CALIBRATION_FILE}
     in_order = (RUNS_FOLDER, TENSORS_FILE, CARD_FILE)  # as they are written; the config, which is the last, is missing
     return names in [set(in_order[:count]) for count in range(len(in_order) + 1)]
 
@@ -202,6 +216,7 @@ def _result(
     write_sheet(test.dataset, items, logits[worst], folder)
     judgement = judge(logits, labels, test.classnames)
     write_judgement(judgement, folder)
+    how_sure, lines = what_certainty(method, logits, labels, content_marks(test.dataset, test.items), folder)
     (score,) = record.scores
     assert score.interval is not None  # few_shot classifies
     return FitResult(
@@ -215,5 +230,6 @@ def _result(
         confusions=confusions(logits, labels, test.classnames),
         worst_images=tuple(test.dataset.path(item) for item in items),
         notes=notes,
-        metrics=metrics(judgement),
+        metrics=metrics(judgement) | how_sure,
+        certainty=lines,
     )

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from adaptkit import Confusion, FitResult
+from adaptkit import AdaptedCLIP, Confusion, FitResult
 from adaptkit.artefacts.atomic_file import replacing, write_text
 from datasets_fewshot import FewShotDataset, Item
 from datasets_fewshot.upkeep.contact_sheet import captioned_sheet
+from trainers.evaluation.certainty import RELIABILITY_FILE, as_json, as_lines, draw_reliability, judge_certainty
 from trainers.evaluation.scoring import Floats, Ints, log_probabilities
+from trainers.fit.calibrating import unknown_line
 
 CONFUSIONS = 5
 WORST_IMAGES = 16
@@ -34,6 +36,25 @@ def worst_images(logits: Floats, labels: Ints) -> list[int]:
     own = log_probabilities(logits)[np.arange(len(labels)), labels]
     wrong = np.flatnonzero(logits.argmax(axis=1) != labels)
     return wrong[np.argsort(own[wrong], kind="stable")][:WORST_IMAGES].tolist()
+
+
+def what_certainty(
+    method: AdaptedCLIP, logits: Floats, labels: Ints, marks: Sequence[str], folder: Path
+) -> tuple[dict[str, object], tuple[str, ...]]:
+    """What a calibration is worth on test images, for programs and for people; nothing without one.
+
+    With matplotlib, a picture of it is drawn into the folder; one of an earlier training is removed.
+    """
+    picture = folder / RELIABILITY_FILE
+    if method.calibration is None:
+        picture.unlink(missing_ok=True)
+        return {}, ()
+    found = judge_certainty(method.calibration, logits, labels, method.classes, marks=marks)
+    if draw_reliability(found, picture) is not None:
+        picture.unlink(missing_ok=True)
+    content = as_json(found)
+    threshold = unknown_line(method.calibration)
+    return {"calibration": content}, (*as_lines(content), *([threshold] if threshold else []))
 
 
 def write_sheet(dataset: FewShotDataset, items: Sequence[Item], logits: Floats, folder: Path) -> None:

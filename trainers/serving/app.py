@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse
 
 from adaptkit import AdaptedCLIP, Prediction
-from adaptkit.contract.answers import Answering
+from adaptkit.calibration.calibration import Calibration
+from adaptkit.contract.answers import Answering, resolved
 from adaptkit.contract.prediction import predictions, preprocess
 from trainers.serving.limits import DECODINGS, MAX_CLASSES, MAX_NAME, WAITING
 from trainers.serving.uploads import UploadError, open_upload
@@ -34,16 +35,20 @@ class Classifier:
         self._encoded = ExitStack()
         self._encoded.enter_context(method.encode_classes_once())
 
-    def classify(self, data: bytes, max_bytes: int, names: Sequence[str], topk: int) -> Prediction:
+    def classify(self, data: bytes, max_bytes: int, names: Sequence[str], answering: Answering) -> Prediction:
         """Classify one image among the given class names, or the adapter's own if none are given.
 
         Raises:
-            UploadError: if the image or the names are refused.
+            UploadError: if the image or the names are refused, or no calibration has what is asked for.
         """
         pixels = preprocess(self.method, [open_upload(data, max_bytes)])
         with self._lock:
             self._tell_apart(tuple(names) or self.own)
-            return next(predictions(self.method, [pixels], Answering(topk)))
+            try:
+                answering, _ = resolved(self.method, answering)
+            except ValueError as error:
+                raise UploadError(str(error), 422) from None
+            return next(predictions(self.method, [pixels], answering))
 
     def _tell_apart(self, names: tuple[str, ...]) -> None:
         if names == self.method.classes.classnames:
@@ -88,6 +93,7 @@ def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastA
             "classes": list(classifier.own),
             "bound": classifier.method.bound_to_classes or "",
             "max_bytes": max_bytes,
+            "calibration": _facts(method.calibration),
         }
 
     @app.post("/predict")
@@ -95,16 +101,66 @@ def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastA
         request: Request,
         classes: Annotated[list[str] | None, Query()] = None,
         topk: Annotated[int, Query(ge=1, le=MAX_CLASSES)] = 5,
+        coverage: Annotated[float | None, Query(gt=0, lt=1)] = None,
+        sets: Literal["lac", "aps"] = "lac",
+        reject: str | None = None,
     ) -> dict[str, object]:
         names = class_names(classes or [])
+        answering = Answering(topk, threshold(reject), coverage=coverage, sets=sets)
         with room.one():
             data = await read_body(request, max_bytes)
-            answer = partial(classifier.classify, data, max_bytes, names, topk)
+            answer = partial(classifier.classify, data, max_bytes, names, answering)
             prediction = await asyncio.get_running_loop().run_in_executor(workers, answer)
-        ranked = zip(prediction.labels, prediction.indices, prediction.probabilities, strict=True)
-        return {"classes": [{"label": name, "index": index, "probability": value} for name, index, value in ranked]}
+        return as_answer(prediction)
 
     return app
+
+
+def threshold(written: str | None) -> float | Literal["auto"] | None:
+    """The least probability of an answer as a request writes it: a number from 0 to 1, or "auto".
+
+    Raises:
+        UploadError: for anything else.
+    """
+    if written is None:
+        return None
+    if written == "auto":
+        return "auto"
+    try:
+        value = float(written)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UploadError(f"reject={written[:30]!r}; send a probability from 0 to 1, such as 0.8, or auto", 422)
+    return value
+
+
+def as_answer(prediction: Prediction) -> dict[str, object]:
+    """A prediction for programs: the answer, the most probable classes, and the set where a coverage was asked for."""
+    ranked = zip(prediction.labels, prediction.indices, prediction.probabilities, strict=True)
+    answer: dict[str, object] = {
+        "label": prediction.label,
+        "rejected": prediction.rejected,
+        "calibrated": prediction.calibrated,
+        "classes": [{"label": name, "index": index, "probability": value} for name, index, value in ranked],
+    }
+    if prediction.members is not None:
+        members = zip(prediction.members, prediction.member_indices, strict=True)
+        answer["set"] = [{"label": name, "index": index} for name, index in members]
+    return answer
+
+
+def _facts(calibration: Calibration | None) -> dict[str, object] | None:
+    """What a page says of a calibration."""
+    if calibration is None:
+        return None
+    return {
+        "temperature": calibration.temperature,
+        "source": calibration.source,
+        "images": len(calibration),
+        "ece": {"before": calibration.ece[0], "after": calibration.ece[1]},
+        "unknown": None if calibration.unknown is None else calibration.unknown.threshold,
+    }
 
 
 def class_names(written: Sequence[str]) -> list[str]:

@@ -24,7 +24,6 @@ Departure: classes that contrast leaves out lie 1000 logits lower instead of at 
 Letters: N answers or B images, C classes, K inputs without an image.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -32,6 +31,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from adaptkit.calibration.calibration_error import expected_calibration_error
 from adaptkit.layers.full_precision import at_least_fp32
 
 Mode = Literal["diagonal_W", "identity_W"]  # of the released calibration
@@ -147,19 +147,6 @@ def distance_from_uniform(logits: Tensor) -> Tensor:
     """KL divergence, in nats, of the mean answer to logits (N, C) from equally many answers of each class."""
     mean = at_least_fp32(logits).softmax(dim=-1).mean(dim=0)
     return math.log(len(mean)) - torch.special.entr(mean).sum()
-
-
-def expected_calibration_error(p: Tensor, labels: Tensor, bins: int = 15) -> Tensor:
-    """Expected calibration error, from 0 to 1, of probabilities (N, C): bins (lower, upper] of the largest."""
-    confidence, answers = p.max(dim=-1)
-    right = (answers == labels).to(confidence)
-    edges = torch.linspace(0, 1, bins + 1, dtype=confidence.dtype, device=confidence.device)
-    gaps = []
-    for lower, upper in itertools.pairwise(edges):
-        inside = (confidence > lower) & (confidence <= upper)
-        # The sums' difference over N is the share of the bin times the difference of its means.
-        gaps.append((confidence[inside].sum() - right[inside].sum()).abs() / len(labels))
-    return torch.stack(gaps).sum()
 
 
 def ece_as_released(p: Tensor, labels: Tensor, bins: int = 10) -> Tensor:

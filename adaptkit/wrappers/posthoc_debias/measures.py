@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adaptkit.wrappers.posthoc_debias.equations import expected_calibration_error
+from adaptkit.calibration.calibration_error import expected_calibration_error
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from adaptkit import AdaptedCLIP
     from datasets_fewshot import FewShotDataset, Item
     from trainers.evaluation.candidates import Candidates
+    from trainers.evaluation.certainty import Certainty
     from trainers.evaluation.metrics import Judgement
+    from trainers.evaluation.scoring import Floats, Ints
     from trainers.feeding.batches import Batch
 
 OK = 0
@@ -47,38 +49,64 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--out",
         type=values.path,
         metavar="FOLDER",
-        help="write metrics.json, classes.csv, confusion_matrix.csv and, with matplotlib, confusion_matrix.png",
+        help="write metrics.json, classes.csv, confusion_matrix.csv and, with matplotlib, confusion_matrix.png and, of "
+        "a calibrated adapter, reliability.png",
+    )
+    parser.add_argument(
+        "--coverage",
+        type=values.coverage,
+        metavar="P",
+        help="of a calibrated adapter: the promised coverage of prediction sets to check (default: 0.9)",
     )
     parser.set_defaults(run=_eval)
 
 
 def _eval(args: argparse.Namespace) -> int:
+    from datasets_fewshot.splits.content_marks import content_marks
+    from trainers.evaluation import certainty
     from trainers.evaluation.candidates import choose_candidates
+    from trainers.evaluation.certainty import DEFAULT_COVERAGE, judge_certainty
+    from trainers.evaluation.metrics import judge
 
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise ValueError(f"--out {str(args.out)!r} is a file; give a folder")
     dataset = labelled_data(args)
     items = part_of(dataset, args.part)
     method = open_adapter(args)
+    if args.coverage is not None and method.calibration is None:
+        raise ValueError(
+            f"--coverage {args.coverage:g}: {args.adapter} has no calibration, so it promises no coverage; "
+            "calibrate it first: adaptkit calibrate ADAPTER --data IMAGES"
+        )
     candidates = choose_candidates(method, dataset.classnames, args.among)
-    judgement = evaluate(method, dataset, items, args.workers, candidates)
+    logits, labels = logits_among(method, dataset, items, args.workers, candidates)
+    judgement = judge(logits, labels, candidates.names)
     content = as_json(judgement, candidates, dataset, args.part)
-    print(
-        json.dumps(content, ensure_ascii=False, indent=1)
-        if args.json
-        else as_text(judgement, candidates, dataset, args.part)
-    )
+    text = as_text(judgement, candidates, dataset, args.part)
+    sure = None
+    if method.calibration is not None:
+        classes = method.classes if candidates.among == "adapter" else None
+        coverage, marks = args.coverage or DEFAULT_COVERAGE, content_marks(dataset, items)
+        sure = judge_certainty(method.calibration, logits, labels, classes, coverage, marks)
+        content["calibration"] = certainty.as_json(sure)
+        text = "\n".join([text, *certainty.as_lines(certainty.as_json(sure))])
+    print(json.dumps(content, ensure_ascii=False, indent=1) if args.json else text)
     if args.out is not None:
-        _write(judgement, content, args.out)
+        _write(judgement, sure, content, args.out)
     return OK
 
 
-def _write(judgement: "Judgement", content: dict[str, object], folder: Path) -> None:
+def _write(judgement: "Judgement", sure: "Certainty | None", content: dict[str, object], folder: Path) -> None:
     """Write the files of `--out`; what is said of them goes to stderr, beside JSON on stdout."""
+    from trainers.evaluation.certainty import RELIABILITY_FILE, draw_reliability
     from trainers.evaluation.judgement_files import write_judgement, write_metrics
 
     files, no_picture = write_judgement(judgement, folder)
     files.insert(0, write_metrics(content, folder))
+    if sure is None or draw_reliability(sure, folder / RELIABILITY_FILE) is not None:
+        (folder / RELIABILITY_FILE).unlink(missing_ok=True)  # of an earlier call
+    else:
+        files.append(folder / RELIABILITY_FILE)
     print(f"wrote {', '.join(file.name for file in files)} to {folder}", file=sys.stderr)
     if no_picture:
         print(no_picture, file=sys.stderr)
@@ -119,17 +147,29 @@ def evaluate(
         ValueError: if there are not several candidates, or the method is bound to its classes and lacks some of the
             data set's.
     """
+    from trainers.evaluation.candidates import choose_candidates
+    from trainers.evaluation.metrics import judge
+
+    candidates = candidates or choose_candidates(method, dataset.classnames)
+    return judge(*logits_among(method, dataset, items, workers, candidates), candidates.names)
+
+
+def logits_among(
+    method: "AdaptedCLIP",
+    dataset: "FewShotDataset",
+    items: "Sequence[Item]",
+    workers: int,
+    candidates: "Candidates",
+) -> "tuple[Floats, Ints]":
+    """Logits (N, K) of the images among K candidates, and the places of their right classes there (N,)."""
     import numpy as np
 
     from adaptkit.contract.images import wanted_views
     from trainers.compute.precision import choose_precision
-    from trainers.evaluation.candidates import choose_candidates
     from trainers.evaluation.logits import predict
-    from trainers.evaluation.metrics import judge
     from trainers.feeding.batches import evaluation_batches, viewed_batches
     from trainers.feeding.feeds import IMAGE_EVAL_BATCH
 
-    candidates = candidates or choose_candidates(method, dataset.classnames)
     views = wanted_views(method)
     if views is None:
         batches = evaluation_batches(dataset, items, method.backbone.preprocess_cfg, IMAGE_EVAL_BATCH, workers)
@@ -138,8 +178,7 @@ def evaluate(
     precision = choose_precision("auto", method.device)
     logits, labels = predict(method, _as_consumed(method, batches), precision)
     known = sorted({item.label for part in dataset.split for item in part})  # `classnames` is in this order
-    labels = candidates.place(np.searchsorted(known, labels))
-    return judge(candidates.pick(logits), labels, candidates.names)
+    return candidates.pick(logits), candidates.place(np.searchsorted(known, labels))
 
 
 def _as_consumed(method: "AdaptedCLIP", batches: "Iterator[Batch]") -> "Iterator[Batch]":

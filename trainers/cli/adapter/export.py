@@ -75,6 +75,10 @@ def _export(args: argparse.Namespace) -> int:
         print(f"{difference} in outputs of at most {result.largest_logit:.3g}")
         return OK
     print(f"wrote {args.out}: {size:.1f} MiB, {len(method.classes)} classes")
+    if method.calibration is not None:
+        print(
+            f"its logits are divided by the temperature {method.calibration.temperature:.3g}, so softmax is calibrated"
+        )
     print(
         f"{difference} in logits of at most {result.largest_logit:.3g}; same class for "
         f"{100 * result.agreement:.0f} % of noise images"

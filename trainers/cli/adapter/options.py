@@ -40,8 +40,12 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_labelled_images(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name labelled images to a parser: a data set, where it lies, and a part of it."""
+def add_labelled_images(parser: argparse.ArgumentParser, part: str = "test") -> None:
+    """Add the options that name labelled images to a parser: a data set, where it lies, and a part of it.
+
+    Args:
+        part: the part that is taken where none is named.
+    """
     parser.add_argument(
         "--data",
         type=values.path_as_text,
@@ -54,7 +58,7 @@ def add_labelled_images(parser: argparse.ArgumentParser) -> None:
         "--classnames", type=values.path_as_text, metavar="FILE", help="names for the classes of own images"
     )
     parser.add_argument(
-        "--part", choices=("test", "val", "train", "all"), default="test", help="which images (default: test)"
+        "--part", choices=("test", "val", "train", "all"), default=part, help=f"which images (default: {part})"
     )
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images of own data out")
 
@@ -141,6 +145,7 @@ def refuse_options_of_classes(args: argparse.Namespace) -> None:
         ("--classnames", "class_file"),
         ("--reject", "reject"),
         ("--offset", "offset"),
+        ("--coverage", "coverage"),
     ):
         if getattr(args, name, None) is not None:
             raise ValueError(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from adaptkit import AdaptedCLIP, Head, Prediction
+    from adaptkit.calibration.calibration import Calibration
     from adaptkit.contract.answers import Answering
 
 OK, SOME_UNREADABLE = 0, 2
@@ -51,9 +52,30 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--topk", type=values.count, default=3, help="classes per image (default: 3)")
     parser.add_argument(
         "--reject",
-        type=values.probability,
+        type=values.threshold,
         metavar="P",
-        help='answer "unknown" where even the best class has a probability below P, such as 0.8',
+        help='answer "unknown" where even the best class has a probability below P, such as 0.8; auto takes the '
+        "threshold of a calibrated adapter, chosen on classes left out",
+    )
+    parser.add_argument(
+        "--coverage",
+        type=values.coverage,
+        metavar="P",
+        help="of a calibrated adapter: give every image the set of classes that holds the right one for a share P of "
+        "the images, such as 0.9",
+    )
+    parser.add_argument(
+        "--sets",
+        choices=("lac", "aps", "aps_randomised"),
+        default="lac",
+        help="which sets: lac, the smallest on average (default); aps, never empty and larger where it is unsure; "
+        "aps_randomised, which meets the coverage exactly",
+    )
+    parser.add_argument(
+        "--coverage-of",
+        choices=("images", "classes"),
+        default="images",
+        help="what the coverage holds for: all images together (default), or those of each class",
     )
     parser.add_argument(
         "--scores",
@@ -80,7 +102,7 @@ def _predict(args: argparse.Namespace) -> int:
 
     if args.topk < 1 or args.batch_size < 1:
         raise ValueError(f"--topk {args.topk} and --batch-size {args.batch_size} have to be 1 or more")
-    answering = Answering(args.topk, args.reject, args.scores, args.offset)
+    answering = Answering(args.topk, args.reject, args.scores, args.offset, args.coverage, args.sets, args.coverage_of)
     paths: Iterable[str] = image_paths(args.images, sys.stdin)
     total = None
     if STDIN not in args.images:
@@ -92,6 +114,8 @@ def _predict(args: argparse.Namespace) -> int:
     if isinstance(opened, AdaptedCLIP):
         method = for_classes(opened, args, least)
         shared = shared_names(method.classes.classnames)
+        if method.calibration is not None and args.scores == "softmax":
+            print(f"adaptkit: {calibrated_line(method.calibration)}", file=sys.stderr)
         said = (
             (
                 outcome if isinstance(outcome, str) else None,
@@ -227,8 +251,16 @@ def _rounded(value: object) -> object:
     return [_rounded(inner) for inner in value] if isinstance(value, list) else value
 
 
+def calibrated_line(calibration: "Calibration") -> str:
+    """That probabilities are calibrated, by what, for people."""
+    return (
+        f"probabilities are calibrated: temperature {calibration.temperature:.3g}, fitted on {calibration.source}, "
+        f"where the calibration error went from {calibration.ece[0]:.1f} to {calibration.ece[1]:.1f} %"
+    )
+
+
 def as_line(path: str, prediction: "Prediction", shared: "Container[str]" = ()) -> str:
-    """A prediction for people: "photo.jpg: corgi 93.1 %, husky 6.2 %".
+    """A prediction for people: "photo.jpg: corgi 93.1 %, husky 6.2 %", with a set "photo.jpg: {corgi, husky} ...".
 
     Args:
         shared: names that several classes have, which get their class's number.
@@ -240,6 +272,10 @@ def as_line(path: str, prediction: "Prediction", shared: "Container[str]" = ()) 
         else f"{label} {100 * probability:.1f} %"
         for label, probability, index in ranked
     )
+    if prediction.members is not None:
+        members = zip(prediction.members, prediction.member_indices, strict=True)
+        names = (f"{name} (class {index})" if name in shared else name for name, index in members)
+        path = f"{path}: {{{', '.join(names)}}}"
     return f"{path}: {prediction.label} ({said})" if prediction.rejected else f"{path}: {said}"
 
 
@@ -252,7 +288,21 @@ def as_json(path: str, outcome: "Prediction | str", says_label: bool = False) ->
     if isinstance(outcome, str):
         return json.dumps({"image": path, "error": outcome}, ensure_ascii=False)
     answer = {"label": outcome.label, "rejected": outcome.rejected} if says_label else {}
-    return json.dumps({"image": path, **answer, "classes": as_classes(outcome)}, ensure_ascii=False)
+    return json.dumps({"image": path, **answer, **certainty_of(outcome)}, ensure_ascii=False)
+
+
+def certainty_of(prediction: "Prediction") -> dict[str, object]:
+    """The most probable classes for programs, whether their probabilities are calibrated, and the set if there is one.
+
+    What is not calibrated does not say so, as before there were calibrations.
+    """
+    said: dict[str, object] = {"classes": as_classes(prediction)}
+    if prediction.calibrated:
+        said["calibrated"] = True
+    if prediction.members is not None:
+        members = zip(prediction.members, prediction.member_indices, strict=True)
+        said["set"] = [{"label": name, "index": index} for name, index in members]
+    return said
 
 
 def as_classes(prediction: "Prediction") -> list[dict[str, object]]:

@@ -10,6 +10,7 @@ import adaptkit
 from adaptkit import create_method
 from adaptkit.deployment.export import FACTS, export, quantize
 from tests.conftest import CLASSES
+from tests.helpers.calibrated import calibrated
 from trainers.cli import main
 
 
@@ -60,6 +61,36 @@ def test_a_file_computes_the_logits_of_batches_of_any_size(name, file_format, ru
     with torch.no_grad():
         for count in (1, 7):
             torch.testing.assert_close(loaded(images(count)), method(images(count)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "run"), [("torchscript", run_torchscript), ("torch.export", run_torch), ("onnx", run_onnx)]
+)
+def test_the_softmax_of_a_calibrated_methods_file_is_calibrated(file_format, run, tiny_clip, tmp_path):
+    if file_format == "onnx":
+        needs_onnx()
+    method = calibrated(create_method("zero_shot", tiny_clip, CLASSES).eval())
+    assert method.calibration is not None
+    temperature = method.calibration.temperature
+    assert temperature > 1.2
+    export(method, tmp_path / "file", file_format)
+    with torch.no_grad():
+        logits = run(str(tmp_path / "file"))(images(3))
+        torch.testing.assert_close(logits, method(images(3)) / temperature, rtol=1e-4, atol=1e-4)
+    expected = torch.tensor([answer.probability for answer in method.predict(images(3))])
+    torch.testing.assert_close(logits.softmax(dim=1).amax(dim=1), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_files_facts_name_the_temperature_that_is_in_its_logits(tiny_clip, tmp_path):
+    for method in (
+        create_method("zero_shot", tiny_clip, CLASSES),
+        calibrated(create_method("coop", tiny_clip, CLASSES)),
+    ):
+        export(method, tmp_path / "file.pt", "torchscript")
+        facts = {FACTS: ""}
+        torch.jit.load(str(tmp_path / "file.pt"), _extra_files=facts)
+        found = json.loads(facts[FACTS]).get("temperature")
+        assert found == (None if method.calibration is None else repr(method.calibration.temperature))
 
 
 def test_torch_says_nothing_of_the_file_that_is_being_written(tiny_clip, tmp_path, caplog):

@@ -29,6 +29,7 @@ MAY_BE_ZERO = {  # options for which 0 says something, with what it says
     "--decoder-layers": "a linear decoder",
     "--noise": "no noise",
     "--epsilon": "the best region alone",
+    "--false-rejections": "no image of a known class is rejected",
 }
 MAY_NOT = {
     ("compose eval", "--beta"),

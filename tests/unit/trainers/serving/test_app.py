@@ -10,6 +10,7 @@ from PIL import Image
 import adaptkit
 from adaptkit import create_method
 from tests.conftest import CLASSES
+from tests.helpers.calibrated import calibrated
 from trainers.cli import main
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: the [serve] extra")
@@ -55,6 +56,40 @@ def test_it_answers_what_python_says(client, method):
     assert [entry["probability"] for entry in answer.json()["classes"]] == pytest.approx(expected.probabilities)
 
 
+def test_a_calibrated_adapter_answers_with_sets_and_unknown(method):
+    client, image = TestClient(make_app(calibrated(method), LIMIT, ["testserver"])), picture()
+
+    def answer(**asked):
+        return client.post("/predict", params=asked, content=encoded(image), headers=PNG).json()
+
+    assert method.calibration is not None
+    assert method.calibration.unknown is not None
+    facts = client.get("/adapter").json()["calibration"]
+    assert facts["temperature"] == method.calibration.temperature
+    assert facts["unknown"] == method.calibration.unknown.threshold
+    assert answer()["calibrated"]
+    assert "set" not in answer()
+    for sets in ("lac", "aps"):
+        (expected,) = method.predict(image, coverage=0.8, sets=sets)
+        assert [one["label"] for one in answer(coverage=0.8, sets=sets)["set"]] == list(expected.members or ())
+    assert answer(reject="1")["label"] == "unknown"
+    assert answer(reject="auto")["rejected"] == method.predict(image, reject="auto")[0].rejected
+    assert "send a probability from 0 to 1" in answer(reject="2")["error"]
+    assert "cannot be promised for 'cat', 'dog'" in answer(coverage=0.9, classes=["cat", "dog"])["error"]
+    assert "set" in answer(coverage=0.9), "a refused request leaves the adapter as it was"
+
+
+def test_without_a_calibration_no_coverage_is_promised(client):
+    def answer(**asked):
+        return client.post("/predict", params=asked, content=encoded(picture()), headers=PNG)
+
+    assert not answer().json()["calibrated"]
+    for asked in ({"coverage": 0.9}, {"reject": "auto"}):
+        assert answer(**asked).status_code == 422
+        assert "this method has no calibration" in answer(**asked).json()["error"]
+    assert answer(coverage=1).status_code == 422
+
+
 def test_class_names_are_those_of_the_request_and_the_adapters_own_afterwards(client):
     def labels(**parameters):
         answer = client.post("/predict", params=parameters, content=encoded(picture()), headers=PNG)
@@ -75,6 +110,7 @@ def test_the_page_and_the_facts_it_asks_for_are_there(client):
         "classes": list(CLASSES),
         "bound": "",
         "max_bytes": LIMIT,
+        "calibration": None,
     }
 
 

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from adaptkit import create_method, wrapper_config
+from adaptkit.contract.answers import Answering
 from tests.conftest import CLASSES
 
 pytest.importorskip("fastapi")
@@ -26,5 +27,5 @@ def test_what_looks_at_one_image_in_views_is_served(tiny_clip):
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8))
     upload = io.BytesIO()
     picture.save(upload, "PNG")
-    answered = Classifier(method).classify(upload.getvalue(), 10**6, (), 5)
+    answered = Classifier(method).classify(upload.getvalue(), 10**6, (), Answering(5))
     assert answered == method.eval().predict(picture)[0]

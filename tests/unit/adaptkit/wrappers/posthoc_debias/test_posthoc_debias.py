@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from adaptkit import Support, create_method, load
+from adaptkit.calibration.calibration_error import expected_calibration_error
 from adaptkit.deployment.export import export
 from adaptkit.wrappers.fdt.head import FDTConfig
 from adaptkit.wrappers.posthoc_debias.absent import blank_images, noise_images, shuffled_images
@@ -15,7 +16,6 @@ from adaptkit.wrappers.posthoc_debias.equations import (
     diag,
     distance_from_uniform,
     ece_as_released,
-    expected_calibration_error,
     identity,
     prior_of,
 )

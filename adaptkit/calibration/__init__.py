@@ -1,0 +1,1 @@
+"""Calibration: a temperature, prediction sets and a threshold for unknown classes, from held-out images."""

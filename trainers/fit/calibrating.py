@@ -1,0 +1,157 @@
+"""Calibrate a trained method: on folds of its training images, or on images that it has not learnt from."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from adaptkit import AdaptedCLIP
+from adaptkit.artefacts.atomic_file import write_text
+from adaptkit.artefacts.saving import learnt_sha256
+from adaptkit.calibration.calibration import Calibration, calibrate
+from adaptkit.calibration.unknown import LEAST_CLASSES
+from adaptkit.regular_file import read_json
+from datasets_fewshot.splits.content_marks import content_marks
+from trainers.compute.seeds import seeded
+from trainers.fit.folds import HeldOut, held_out, most_folds
+from trainers.runs.data import Bench
+from trainers.runs.execute import make_method
+from trainers.runs.identity import Run
+
+FOLDS_FOLDER = "folds"  # inside the adapter's folder: the records of the trainings without a fold
+MARKS_FILE, MARKS_FORMAT = "training_images.json", "adaptkit-training-images"
+MOST_MARKS_BYTES = 2**26
+FEW_IMAGES = 100
+
+
+def calibrate_on_folds(
+    method: AdaptedCLIP,
+    run: Run,
+    bench: Bench,
+    folder: Path,
+    most_false_rejections: float | None,
+    tell: Callable[[str], None],
+) -> tuple[str, ...]:
+    """Calibrate a run's method on folds of its training images; returns notes for the user.
+
+    Raises:
+        ValueError: if no image can be held out, or they are too few.
+    """
+    found = held_out(run, bench, method, folder / FOLDS_FOLDER, tell)
+    notes = calibrate_method(method, found, most_false_rejections)
+    return (*found.notes, *notes)
+
+
+def check_can_be_calibrated(run: Run, bench: Bench, most_false_rejections: float | None) -> None:
+    """Check, before anything is trained, that a run can be calibrated on folds.
+
+    Raises:
+        ValueError: if no image can be held out, or a threshold is asked for and no class can be left out.
+    """
+    if run.uses_training:
+        most_folds(run.task.train, content_marks(run.dataset, run.task.train))
+    if most_false_rejections is not None:
+        with seeded(0, bench.backbone.device):
+            _refuse_threshold(why_no_class_can_be_left_out(make_method(run, bench, run.config.wrap)))
+
+
+def _refuse_threshold(why_not: str | None) -> None:
+    if why_not is not None:
+        raise ValueError(f"no threshold for unknown classes can be chosen: {why_not}; leave --false-rejections out")
+
+
+def calibrate_method(method: AdaptedCLIP, found: HeldOut, most_false_rejections: float | None) -> tuple[str, ...]:
+    """Give a method the calibration that held-out images say; returns notes for the user.
+
+    Raises:
+        ValueError: if there are too few images or classes.
+    """
+    why_not = why_no_class_can_be_left_out(method)
+    if most_false_rejections is not None:
+        _refuse_threshold(why_not)
+    calibration = calibrate(
+        torch.from_numpy(found.logits),
+        torch.from_numpy(found.labels),
+        method.classes,
+        found.source,
+        found.marks,
+        leave_classes_out=why_not is None,
+        most_false_rejections=most_false_rejections,
+    )
+    method.calibration = calibration.for_learnt(learnt_sha256(method))
+    notes = []
+    if len(calibration) < FEW_IMAGES:
+        notes.append(f"{len(calibration)} held-out images are few to calibrate on: mind the standard errors")
+    missing = [name for label, name in enumerate(method.classes.classnames) if label not in set(calibration.labels)]
+    if missing:
+        notes.append(
+            f"no held-out image of {len(missing)} classes, such as {missing[0]!r}; sets promise nothing of them"
+        )
+    if why_not is not None:
+        notes.append(f"no threshold for unknown classes: {why_not}")
+    return tuple(notes)
+
+
+def why_no_class_can_be_left_out(method: AdaptedCLIP) -> str | None:
+    """Why the logits without the columns of some classes are not what the method would say without them."""
+    if method.bound_to_classes is not None:
+        return method.bound_to_classes
+    if method.mixes_classes:
+        return f"the logits of {type(method).__name__} for a class depend on which other classes there are"
+    if len(method.classes) < LEAST_CLASSES:
+        return f"{len(method.classes)} classes are too few to leave one out and choose among the rest"
+    return None
+
+
+def unknown_line(calibration: Calibration) -> str | None:
+    """What the threshold for unknown classes does, for people; None where there is none."""
+    unknown = calibration.unknown
+    if unknown is None:
+        return None
+    return (
+        f"unknown classes: --reject auto answers 'unknown' below {100 * unknown.threshold:.1f} % ({unknown.rule}); on "
+        f"classes left out that is {100 * unknown.caught:.0f} % of unknown and "
+        f"{100 * unknown.false_rejections:.0f} % of known images, area under the ROC curve {unknown.auroc:.2f}"
+    )
+
+
+def write_training_marks(run: Run, folder: Path) -> None:
+    """Write which images an adapter has learnt from or was tuned on, by marks of their content."""
+    items = dict.fromkeys((*run.task.train, *run.task.val)) if run.uses_training else ()
+    marks = sorted(set(content_marks(run.dataset, items)))
+    write_text(folder / MARKS_FILE, json.dumps({"format": MARKS_FORMAT, "marks": marks}) + "\n")
+
+
+def read_training_marks(folder: Path) -> frozenset[str] | None:
+    """Marks of the images that an adapter has learnt from; None where nobody wrote them down.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    path = folder / MARKS_FILE
+    if not path.is_file():
+        return None
+    content = read_json(path, "list of training images", MOST_MARKS_BYTES)
+    marks = content.get("marks") if isinstance(content, dict) and content.get("format") == MARKS_FORMAT else None
+    if not isinstance(marks, list) or not all(isinstance(mark, str) for mark in marks):
+        raise ValueError(f"{path} is no list of training images; remove it, or train again")
+    return frozenset(marks)
+
+
+def check_not_learnt_from(marks: Sequence[str], learnt: frozenset[str] | None, place: str) -> str | None:
+    """Check that held-out images are none of those that an adapter has learnt from; returns a note if nobody knows.
+
+    Raises:
+        ValueError: if some are.
+    """
+    if learnt is None:
+        return f"{place} does not say which images it has learnt from; calibrate on others alone, nobody checks it"
+    shared = sum(mark in learnt for mark in marks)
+    if shared:
+        raise ValueError(
+            f"{shared} of the {len(marks)} images are among those that {place} has learnt from, on which every method "
+            "is surer than it should be; give images that it has not seen, such as --part test of a divided set, or "
+            "train it again with --calibrate, which holds images out in turn"
+        )
+    return None
