@@ -14,6 +14,9 @@ The offset is the logit at which a class is as likely there as not. SigLIP's log
 offset is 0. CLIP's logits have no such zero: a softmax does not change when a number is added to all of them. Unless an
 offset is given, each class is compared with the neutral name "something" in the same prompt, so that the score is the
 softmax of these two.
+
+A method that has learnt several labels per image has log odds as its logits, and a threshold for each label. Its scores
+are independent, its offset is 0, and an image is answered with all labels whose log odds reach their thresholds.
 """
 
 import math
@@ -43,10 +46,11 @@ class Prediction:
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]  # of all classes together they sum to 1, unless the scores are independent
     indices: tuple[int, ...] = ()  # places of the classes in the method's order; they tell equal names apart
-    rejected: bool = False  # whether even the most probable class is less probable than `reject`
+    rejected: bool = False  # whether even the most probable class is less probable than `reject`, or no label is there
     calibrated: bool = False  # whether a temperature that was fitted on held-out images is in the probabilities
     members: tuple[str, ...] | None = None  # classes of the prediction set, most probable first; None: none asked for
     member_indices: tuple[int, ...] = ()  # their places in the method's order
+    present: tuple[str, ...] | None = None  # labels at or above their thresholds, where an image may have several
 
     @property
     def label(self) -> str:
@@ -67,7 +71,8 @@ class Answering:
         topk: classes per image; all of them where there are fewer.
         reject: the least score of an answer, from 0 to 1, or "auto" for the one that the calibration has; None answers
             with a class always.
-        scores: "softmax" of all classes, or "independent" ones by sigmoid(logit - offset).
+        scores: "softmax" of all classes, or "independent" ones by sigmoid(logit - offset); None stands for what the
+            method was trained for.
         offset: of independent scores; None stands for the backbone's own, or for the neutral name.
         coverage: give every image a set of classes, which holds the right one as often as this; None gives no sets.
         sets: the score that sets are made of, see `adaptkit.calibration.conformal`.
@@ -80,7 +85,7 @@ class Answering:
 
     topk: int = 5
     reject: float | Literal["auto"] | None = None
-    scores: Scores = "softmax"
+    scores: Scores | None = None
     offset: float | None = None
     coverage: float | None = None
     sets: SetScore = "lac"
@@ -91,7 +96,7 @@ class Answering:
             raise ValueError(f"topk={self.topk!r}; expected at least 1 class per image, as a whole number")
         if self.reject not in (None, "auto") and not (_is_number(self.reject) and 0 <= self.reject <= 1):
             raise ValueError(f"reject={self.reject!r}; expected a probability from 0 to 1, such as 0.8, or 'auto'")
-        if self.scores not in get_args(Scores):
+        if self.scores is not None and self.scores not in get_args(Scores):
             raise ValueError(f"scores={self.scores!r}; expected one of {', '.join(get_args(Scores))}")
         if self.offset is not None and self.scores != "independent":
             raise ValueError(f"offset={self.offset!r} is for independent scores; ask for scores='independent' with it")
@@ -122,6 +127,9 @@ class TakesNames(Protocol):
     calibration: Calibration | None
 
     @property
+    def label_thresholds(self) -> Tensor | None: ...
+
+    @property
     def provides(self) -> frozenset[str]: ...
 
     @property
@@ -137,6 +145,14 @@ def needs_neutral(method: TakesNames, answering: Answering) -> bool:
         ValueError: if the score of a class depends on the others, or an offset has to be given, because the logits
             have no zero and the method takes no other name.
     """
+    if method.label_thresholds is not None:
+        given = "scores='softmax'" if answering.scores == "softmax" else f"offset={answering.offset!r}"
+        if answering.scores == "softmax" or answering.offset is not None:
+            raise ValueError(
+                f"this method has learnt several labels per image, each with a score and a threshold of its own; leave "
+                f"{given} out"
+            )
+        return False
     if answering.scores != "independent":
         return False
     if method.mixes_classes:
@@ -196,6 +212,7 @@ def ranked(
     answering: Answering,
     neutral: bool = False,
     certainty: Certainty = PLAIN,
+    thresholds: Tensor | None = None,
 ) -> Iterator[Prediction]:
     """Logits (B, C) -> one prediction per row; equal classes keep the order they were given in.
 
@@ -203,6 +220,7 @@ def ranked(
         answering: with a number as its threshold, see `resolved`.
         neutral: the last column is the neutral name's, which is no answer.
         certainty: what a calibration says of the classes.
+        thresholds: log odds (C,) from which labels are answers, where an image may have several.
 
     Raises:
         ValueError: if a logit is not finite.
@@ -213,7 +231,9 @@ def ranked(
             "the backbone's weights are damaged, or its training diverged: load another copy, or train again"
         )
     logits = logits.double()
-    if answering.scores == "softmax":
+    if thresholds is not None:
+        scores = logits.sigmoid()
+    elif answering.scores != "independent":
         scores = (logits / certainty.temperature).softmax(dim=-1)
     elif neutral:
         scores = (logits[:, :-1] - logits[:, -1:]).sigmoid()
@@ -224,16 +244,19 @@ def ranked(
     places = order_of_all[:, : answering.topk]
     values = scores.cpu().gather(1, places)
     inside = None if certainty.sets is None else certainty.sets.of(logits, certainty.temperature)
+    least = answering.reject if isinstance(answering.reject, int | float) else 0.0
+    said = None if thresholds is None else (scores >= least) & (logits >= thresholds.to(logits))
     for number, (row, order) in enumerate(zip(values.tolist(), places.tolist(), strict=True)):
-        members = None
-        if inside is not None:
-            members = [place for place in order_of_all[number].tolist() if inside[number, place]]
+        ranking = order_of_all[number].tolist()
+        members = None if inside is None else [place for place in ranking if inside[number, place]]
+        present = None if said is None else tuple(names[place] for place in ranking if said[number, place])
         yield Prediction(
             labels=tuple(names[place] for place in order),
             probabilities=tuple(row),
             indices=tuple(order),
-            rejected=isinstance(answering.reject, int | float) and row[0] < answering.reject,
+            rejected=row[0] < least if present is None else not present,
             calibrated=certainty.is_calibrated,
             members=None if members is None else tuple(names[place] for place in members),
             member_indices=tuple(members or ()),
+            present=present,
         )

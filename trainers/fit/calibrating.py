@@ -16,8 +16,8 @@ from datasets_fewshot.splits.content_marks import content_marks
 from trainers.compute.seeds import seeded
 from trainers.fit.folds import HeldOut, held_out, most_folds
 from trainers.runs.data import Bench
-from trainers.runs.execute import make_method
 from trainers.runs.identity import Run
+from trainers.runs.learning import make_method
 
 FOLDS_FOLDER = "folds"  # inside the adapter's folder: the records of the trainings without a fold
 MARKS_FILE, MARKS_FORMAT = "training_images.json", "adaptkit-training-images"

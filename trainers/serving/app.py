@@ -92,6 +92,7 @@ def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastA
             "backbone": str(backbone.source or backbone.name),
             "classes": list(classifier.own),
             "bound": classifier.method.bound_to_classes or "",
+            "several_labels": method.label_thresholds is not None,
             "max_bytes": max_bytes,
             "calibration": _facts(method.calibration),
         }
@@ -144,6 +145,8 @@ def as_answer(prediction: Prediction) -> dict[str, object]:
         "calibrated": prediction.calibrated,
         "classes": [{"label": name, "index": index, "probability": value} for name, index, value in ranked],
     }
+    if prediction.present is not None:
+        answer["labels"] = list(prediction.present)
     if prediction.members is not None:
         members = zip(prediction.members, prediction.member_indices, strict=True)
         answer["set"] = [{"label": name, "index": index} for name, index in members]

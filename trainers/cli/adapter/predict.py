@@ -80,9 +80,8 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--scores",
         choices=("softmax", "independent"),
-        default="softmax",
         help="softmax: probabilities that sum to 1 over the classes (default); independent: each class alone, so that "
-        "an image may show several of them or none",
+        "an image may show several of them or none (default of an adapter that has learnt several labels per image)",
     )
     parser.add_argument(
         "--offset",
@@ -262,6 +261,8 @@ def calibrated_line(calibration: "Calibration") -> str:
 def as_line(path: str, prediction: "Prediction", shared: "Container[str]" = ()) -> str:
     """A prediction for people: "photo.jpg: corgi 93.1 %, husky 6.2 %", with a set "photo.jpg: {corgi, husky} ...".
 
+    Of several labels those that are there come first: "photo.jpg: corgi + ball (corgi 93.1 %, ball 71.0 %, cat 2.0 %)".
+
     Args:
         shared: names that several classes have, which get their class's number.
     """
@@ -276,6 +277,8 @@ def as_line(path: str, prediction: "Prediction", shared: "Container[str]" = ()) 
         members = zip(prediction.members, prediction.member_indices, strict=True)
         names = (f"{name} (class {index})" if name in shared else name for name, index in members)
         path = f"{path}: {{{', '.join(names)}}}"
+    if prediction.present is not None:
+        return f"{path}: {' + '.join(prediction.present) or 'none of the labels'} ({said})"
     return f"{path}: {prediction.label} ({said})" if prediction.rejected else f"{path}: {said}"
 
 
@@ -287,16 +290,20 @@ def as_json(path: str, outcome: "Prediction | str", says_label: bool = False) ->
     """
     if isinstance(outcome, str):
         return json.dumps({"image": path, "error": outcome}, ensure_ascii=False)
-    answer = {"label": outcome.label, "rejected": outcome.rejected} if says_label else {}
+    answer: dict[str, object] = {"label": outcome.label, "rejected": outcome.rejected} if says_label else {}
+    if outcome.present is not None:
+        answer = {}
     return json.dumps({"image": path, **answer, **certainty_of(outcome)}, ensure_ascii=False)
 
 
 def certainty_of(prediction: "Prediction") -> dict[str, object]:
     """The most probable classes for programs, whether their probabilities are calibrated, and the set if there is one.
 
-    What is not calibrated does not say so, as before there were calibrations.
+    What is not calibrated does not say so, as before there were calibrations. Of several labels per image those that
+    are there come first.
     """
-    said: dict[str, object] = {"classes": as_classes(prediction)}
+    said: dict[str, object] = {} if prediction.present is None else {"labels": list(prediction.present)}
+    said["classes"] = as_classes(prediction)
     if prediction.calibrated:
         said["calibrated"] = True
     if prediction.members is not None:
