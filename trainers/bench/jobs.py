@@ -139,11 +139,12 @@ def _out_of_memory(run: Run, error: RuntimeError | MemoryError) -> str:
     )
 
 
-def jobs_of(todo: Plan, side_by_side: int = 1) -> tuple[Job, ...]:
+def jobs_of(todo: Plan, side_by_side: int = 1, first: Sequence[str] = ()) -> tuple[Job, ...]:
     """Jobs for the runs that are to be done, in the plan's order; records that do not count are stale.
 
     Args:
         side_by_side: most runs of one kind, see `trainers.runs.replicas`, that are done in one go.
+        first: methods whose runs come first, on every data set.
     """
     jobs: list[Job] = []
     open_units: dict[Hashable, list[Run]] = {}
@@ -154,7 +155,8 @@ def jobs_of(todo: Plan, side_by_side: int = 1) -> tuple[Job, ...]:
         if len(unit) >= side_by_side:
             unit.clear()
         unit.append(run)
-        jobs.append(Job(run.run_id, run.folder, run.config.dataset, record, stale, alike=unit[0].run_id))
+        stage = int(run.config.method not in first)
+        jobs.append(Job(run.run_id, run.folder, run.config.dataset, record, stale, stage, unit[0].run_id))
     return tuple(jobs)
 
 
@@ -226,7 +228,8 @@ def run_all(
 ) -> tuple[list[ResultRecord], list[str]]:
     """Have the unfinished runs computed: records of all runs in the plan's order, and reasons for missing ones."""
     pinned = replace(config.settings, threads=torch.get_num_threads())  # The number enters the last digits.
-    jobs = jobs_of(todo, most_side_by_side(config, len(todo.to_do), bench.backbone.device))
+    most = most_side_by_side(config, len(todo.to_do), bench.backbone.device)
+    jobs = jobs_of(todo, most, config.settings.first)
     work = RunJobs(replace(config, settings=pinned), bench.out, cache, jobs, uuid.uuid4().hex)
     if todo.fresh:
         for job in jobs:
