@@ -31,5 +31,5 @@ def test_the_table_says_that_it_is_a_taste():
 
 @pytest.mark.parametrize("settings", [{"SUITE": "paper"}, {"DATA.OWN": ["photos"]}])
 def test_a_suite_without_a_quick_part_says_what_to_do(settings):
-    with pytest.raises(ConfigError, match="has no quick part .there is one of mini.; name a few methods"):
+    with pytest.raises(ConfigError, match=r"has no quick part \(there is one of mini\); name a few methods"):
         load_bench(None, [], {"QUICK": True, **settings})
