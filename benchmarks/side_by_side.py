@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.timing import RESULTS, hardware
 
-METHODS = "coop,cocoop,kgcoop,prograd,clip_adapter,taskres,clap,tip_adapter_f"
+METHODS = "coop,kgcoop,clip_adapter,taskres"
 
 
 def main() -> None:
