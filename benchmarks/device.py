@@ -1,16 +1,18 @@
 """Measure steps on a device: time, memory, waits of the host, and CUDA graphs."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP
+from adaptkit.contract.replicas import side_by_side
 from benchmarks.timing import kept_mb
 from trainers.compute.precision import Precision, autocast
 from trainers.config.training import OptimConfig
 from trainers.training.optim import build_optimizer
+from trainers.training.replica_optim import ReplicaOptimizer
 
 Step = Callable[[], object]
 WARM_UP = 3  # number of warm-up steps
@@ -39,6 +41,27 @@ class TrainStep:
                 loss.backward()
         self.optimizer.step()
         return loss.detach()
+
+
+class ReplicaStep:
+    """One step of R methods side by side, as in `training.replicas`: SGD, with learnt tensors in fp32.
+
+    Args:
+        x: (R, B, ...), the methods' inputs.
+        labels: (R, B) int64.
+    """
+
+    def __init__(self, methods: Sequence[AdaptedCLIP], x: Tensor, labels: Tensor, precision: Precision):
+        self.method, self.x, self.labels, self.precision = methods[0].train(), x, labels, precision
+        self.replicas, optims = side_by_side(methods), [OptimConfig()] * len(methods)
+        self.optimizer = ReplicaOptimizer(self.replicas.learnt, optims, self.method)
+        self.rates = [optim.lr for optim in optims]
+
+    def __call__(self) -> Tensor:
+        with autocast(self.x.device, self.precision):
+            losses = self.method.backward_replicas(self.replicas, self.x, self.labels)
+        self.optimizer.step(self.rates)
+        return losses
 
 
 def synchronise(device: torch.device) -> None:

@@ -4,8 +4,8 @@
     python -m benchmarks.gpu --device cpu --model tiny --seconds 1  # tries the script out; writes nothing
 
 The sections run in this order, while the time lasts: the card's matmul peak, the image tower, CoCoOp on 1,000 classes,
-a training step of every registered method, eager and as a CUDA graph, the two aims of `gpu_aims.py`, and torch.compile
-on a few.
+a training step of every registered method, eager and as a CUDA graph, the two aims of `gpu_aims.py`, 32 trainings side
+by side against one, and torch.compile on a few.
 Methods that train on cached features count rows of the cache per second as images per second.
 """
 
@@ -24,7 +24,7 @@ import yaml
 from torch import Tensor
 
 from adaptkit import AdaptedCLIP, FrozenCLIP, Support, create_method, list_methods
-from benchmarks.device import GraphStep, Step, TrainStep, memory, seconds_per_step, waits_for_device
+from benchmarks.device import GraphStep, ReplicaStep, Step, TrainStep, memory, seconds_per_step, waits_for_device
 from benchmarks.gpu_aims import coop_table, maple_500
 from benchmarks.models import as_backbone, classnames, random_clip
 from benchmarks.timing import RESULTS, gflop, hardware
@@ -34,6 +34,8 @@ PRECISION: Precision = "bf16"
 BATCH_SIZES = (1, 4, 16, 64, 256, 1024)  # batch sizes of the image tower
 N_CLASSES = 100  # number of classes in the methods' steps
 COMPILED = ("coop", "maple")  # methods whose steps are compiled as well
+REPLICATED = ("coop", "kgcoop", "clip_adapter")  # methods whose trainings are timed side by side
+N_REPLICAS = 32
 COMPILE_SECONDS = 100  # limit for compiling one of them
 Row = dict[str, object]
 
@@ -185,6 +187,26 @@ def compiled_step(bench: Bench, backbone: FrozenCLIP, name: str) -> Row:
     return {"method": name, "compile_seconds": compiling, "seconds_per_step": bench.time(step)}
 
 
+def replica_steps(bench: Bench, backbone: FrozenCLIP, name: str) -> Row:
+    """Measure a step of many trainings side by side against one of a single training."""
+    batch_size = recipe_batch_size(name)
+    methods = [create_method(name, backbone, classnames(N_CLASSES)) for _ in range(N_REPLICAS)]
+    batches = [inputs(bench, method, batch_size) for method in methods]
+    alone = bench.time(TrainStep(methods[0], *batches[0], PRECISION))
+    x, labels = (torch.stack(parts) for parts in zip(*batches, strict=True))
+    step = ReplicaStep(methods, x, labels, PRECISION)
+    seconds = bench.time(step)
+    return {
+        "method": name,
+        "replicas": N_REPLICAS,
+        "aim_ratio": 4,
+        "seconds_per_step_of_one": alone,
+        "seconds_per_step_of_all": seconds,
+        "ratio": seconds / alone,
+        **memory(step, bench.device),
+    }
+
+
 class Results:
     """Sections of the JSON, printed and written at once, so that an interrupted run leaves its results."""
 
@@ -229,6 +251,8 @@ def measure(bench: Bench, methods: list[str], out: Path | None) -> None:
     maple_seconds = min(0.6 * bench.left(), 0.5 * bench.seconds)
     results.add("maple_500", lambda: maple_500(backbone, PRECISION, maple_seconds))
     results.add("coop_table", lambda: coop_table(backbone, PRECISION, fastest_tower, 22 * bench.window))
+    for name in REPLICATED:
+        results.add(f"replicas of {name}", partial(replica_steps, bench, backbone, name))
     for name in COMPILED if bench.device.type == "cuda" else ():
         results.add(f"compiled step of {name}", partial(compiled_step, bench, backbone, name), needs=COMPILE_SECONDS)
 

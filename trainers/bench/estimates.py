@@ -14,20 +14,36 @@ class Estimates:
     """Running times in seconds, from records of the same data set, method and backbone on the same hardware.
 
     Args:
-        hardware: the hardware as records name it; times of other machines are ignored.
+        hardware: the hardware as records name it; times of other machines are ignored. None takes all.
     """
 
-    def __init__(self, records: Iterable[ResultRecord], hardware: dict[str, str]):
+    def __init__(self, records: Iterable[ResultRecord], hardware: dict[str, str] | None):
         self._records: dict[Kind, list[ResultRecord]] = {}
         for record in records:
-            if record.hardware == hardware:
-                self._records.setdefault((record.dataset, record.label, record.backbone), []).append(record)
+            if hardware is None or record.hardware == hardware:
+                self.add(record)
+
+    def add(self, record: ResultRecord) -> None:
+        """Count one more record."""
+        self._records.setdefault((record.dataset, record.label, record.backbone), []).append(record)
 
     def seconds(self, run: Run) -> float | None:
         """Median time of a run over the records, with the training time scaled to the number of steps."""
         kind = (run.config.dataset, run.config.label, str(run.identity["backbone"]))
         steps = planned_steps(run)
         times = [_scaled(record, steps) for record in self._records.get(kind, []) if bool(record.steps) == bool(steps)]
+        return median(times) if times else None
+
+    def seconds_anywhere(self, run: Run) -> float | None:
+        """As `seconds`; where there is no record on the run's data set, by those on the others."""
+        here = self.seconds(run)
+        if here is not None:
+            return here
+        label, backbone = run.config.label, str(run.identity["backbone"])
+        others = [kind for kind in self._records if kind[1:] == (label, backbone)]
+        steps = planned_steps(run)
+        records = [record for kind in others for record in self._records[kind] if bool(record.steps) == bool(steps)]
+        times = [_scaled(record, steps) for record in records]
         return median(times) if times else None
 
 

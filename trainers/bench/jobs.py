@@ -4,7 +4,7 @@ import math
 import os
 import uuid
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from datasets_fewshot.store.claims import Claim
-from trainers.bench.plan import Plan, open_bench, plan
+from trainers.bench.plan import Kind, Plan, open_bench, plan
 from trainers.compute.team import join_team
 from trainers.config.settings import BenchConfig
 from trainers.config.values import ConfigError
@@ -23,7 +23,7 @@ from trainers.launchers.slurm import Slurm
 from trainers.launchers.together import Together
 from trainers.runs.data import Bench
 from trainers.runs.execute import assist, execute, learn_group
-from trainers.runs.identity import Run
+from trainers.runs.identity import Needs, Run
 from trainers.runs.records import RECORD_FILE, ResultRecord, read_record
 from trainers.runs.replicas import kind_of
 from trainers.training.checkpoints import CHECKPOINTS, discard_checkpoints
@@ -47,6 +47,7 @@ class RunJobs:
     cache: Path
     jobs: tuple[Job, ...]
     command: str
+    probed: Mapping[Kind, Needs | str]  # by the process that laid out the plan
 
     def open(self, place: Place) -> Perform:
         """Load the backbone and lay out the same plan."""
@@ -57,7 +58,7 @@ class RunJobs:
             device = bench.backbone.device
             team = join_team(place.rank, place.processes, place.meeting, device, bench.precision)
             bench = replace(bench, team=team)
-        return performer(plan(config, bench, fresh=True), bench)
+        return performer(plan(config, bench, fresh=True, known=self.probed), bench)
 
 
 def performer(todo: Plan, bench: Bench) -> Perform:
@@ -139,11 +140,12 @@ def _out_of_memory(run: Run, error: RuntimeError | MemoryError) -> str:
     )
 
 
-def jobs_of(todo: Plan, side_by_side: int = 1) -> tuple[Job, ...]:
+def jobs_of(todo: Plan, side_by_side: int = 1, first: Sequence[str] = ()) -> tuple[Job, ...]:
     """Jobs for the runs that are to be done, in the plan's order; records that do not count are stale.
 
     Args:
         side_by_side: most runs of one kind, see `trainers.runs.replicas`, that are done in one go.
+        first: methods whose runs come first, on every data set.
     """
     jobs: list[Job] = []
     open_units: dict[Hashable, list[Run]] = {}
@@ -154,7 +156,8 @@ def jobs_of(todo: Plan, side_by_side: int = 1) -> tuple[Job, ...]:
         if len(unit) >= side_by_side:
             unit.clear()
         unit.append(run)
-        jobs.append(Job(run.run_id, run.folder, run.config.dataset, record, stale, alike=unit[0].run_id))
+        stage = int(run.config.method not in first)
+        jobs.append(Job(run.run_id, run.folder, run.config.dataset, record, stale, stage, unit[0].run_id))
     return tuple(jobs)
 
 
@@ -226,8 +229,9 @@ def run_all(
 ) -> tuple[list[ResultRecord], list[str]]:
     """Have the unfinished runs computed: records of all runs in the plan's order, and reasons for missing ones."""
     pinned = replace(config.settings, threads=torch.get_num_threads())  # The number enters the last digits.
-    jobs = jobs_of(todo, most_side_by_side(config, len(todo.to_do), bench.backbone.device))
-    work = RunJobs(replace(config, settings=pinned), bench.out, cache, jobs, uuid.uuid4().hex)
+    most = most_side_by_side(config, len(todo.to_do), bench.backbone.device)
+    jobs = jobs_of(todo, most, config.settings.first)
+    work = RunJobs(replace(config, settings=pinned), bench.out, cache, jobs, uuid.uuid4().hex, todo.probed)
     if todo.fresh:
         for job in jobs:
             discard_checkpoints(job.folder)

@@ -1,31 +1,19 @@
 """The main job: plan, run with progress on the terminal, print the tables and write them beside the records."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from adaptkit.artefacts.atomic_file import write_text
 from trainers.bench.jobs import choose_launcher, count_workers, refuse_failures, run_all
 from trainers.bench.loggers import telling_loggers
-from trainers.bench.plan import Plan, open_bench, plan
+from trainers.bench.plan import open_bench, plan
+from trainers.bench.progress import display
 from trainers.config.settings import BenchConfig
-from trainers.launchers import Event
-from trainers.runs.identity import Run
-from trainers.runs.records import ResultRecord, read_record
-from trainers.tables.aggregate import spell_shots
+from trainers.runs.records import ResultRecord
 from trainers.tables.tables import Table, tables
 
 
@@ -56,18 +44,29 @@ def bench(
         f"{len(todo.runs)} runs: {reused}{len(todo.to_do)} to do, on {shared.backbone.device}{shared_by}",
         soft_wrap=True,
     )
-    with _display(todo, messages) as display:
+    with display(todo, messages, config.settings.first, workers) as shown:
         launcher = choose_launcher(config, todo, shared)
-        tell = telling_loggers(log, out, todo.to_do, display.show)
+        tell = telling_loggers(log, out, todo.to_do, shown.show)
         records, failures = run_all(config, todo, shared, cache, launcher, tell)
     if not records:
         refuse_failures(failures)
-    made = tables(records, config.settings.datasets, todo.notes)
+    made = tables(records, config.settings.datasets, (*quick_notes(config), *todo.notes))
     written = write_tables(made, records, out, config.settings.protocol)
     print_tables(made, console)
     messages.print(f"written to {' and '.join(str(path) for path in written)}", soft_wrap=True)
     refuse_failures(failures)
     return records
+
+
+def quick_notes(config: BenchConfig) -> tuple[str, ...]:
+    """What readers of a table of a small part of a suite have to know."""
+    settings = config.settings
+    if not settings.quick:
+        return ()
+    return (
+        f"a quick taste of suite {settings.suite}: {', '.join(settings.methods)} on {', '.join(settings.datasets)}, "
+        f"seed {', '.join(map(str, dict.fromkeys(run.seed for run in config.runs)))}; without --quick a bench is whole",
+    )
 
 
 def write_tables(made: Sequence[Table], records: Sequence[ResultRecord], out: Path, name: str) -> tuple[Path, Path]:
@@ -93,56 +92,3 @@ def print_tables(made: Sequence[Table], console: Console) -> None:
         for note in table.notes:
             console.print(f"- {note}", highlight=False, style="dim", soft_wrap=True)
         console.print()
-
-
-class _Display:
-    """Progress on a terminal, as one bar of all runs and one per active run, or a line per finished run elsewhere."""
-
-    def __init__(self, todo: Plan, messages: Console, progress: Progress):
-        self.messages = messages
-        self.progress = progress
-        self.runs = {run.run_id: run for run in todo.to_do}
-        self.finished = 0
-        self.all = progress.add_task("runs", total=len(self.runs))
-        self.bars: dict[str, TaskID] = {}  # Bars by run id.
-
-    def show(self, event: Event) -> None:
-        if event.kind == "start":
-            self._start(self.runs[event.key])
-        elif event.kind == "epoch" and event.key in self.bars:
-            self.progress.update(self.bars[event.key], completed=event.epochs)
-        elif event.kind in ("done", "failed"):
-            self.finished += 1
-            self.progress.update(self.all, completed=self.finished)
-            if event.key in self.bars:
-                self.progress.remove_task(self.bars.pop(event.key))
-            if not self.messages.is_terminal:
-                self._say(self.runs[event.key], event.kind == "done")
-
-    def _start(self, run: Run) -> None:
-        config = run.config
-        if run.uses_training and run.run_id not in self.bars:
-            epochs = None if config.optim.steps else config.optim.epochs  # None draws a bar without an end.
-            label = f"{config.dataset} {config.label}, {spell_shots(config.shots)}, seed {config.seed}"
-            self.bars[run.run_id] = self.progress.add_task(label, total=epochs)
-
-    def _say(self, run: Run, is_done: bool) -> None:
-        who = f"{self.finished}/{len(self.runs)} {run.config.dataset} {run.config.label}"
-        who += f", {spell_shots(run.config.shots)}" if run.uses_training else ""
-        who += f", seed {run.config.seed}" if run.uses_seed else ""
-        if not is_done:
-            self.messages.print(f"{who}: failed", soft_wrap=True)
-            return
-        record = read_record(run.folder)
-        scores = ", ".join(f"{score.name} {record.value(score.name):.2f}" for score in record.scores)
-        self.messages.print(f"{who}: {scores} ({sum(record.seconds.values()):.1f} s)", soft_wrap=True)
-
-
-@contextmanager
-def _display(todo: Plan, messages: Console) -> Iterator[_Display]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    progress = Progress(*columns, TimeRemainingColumn(), console=messages, transient=True, disable=not todo.to_do)
-    if not messages.is_terminal:
-        progress.disable = True
-    with progress:
-        yield _Display(todo, messages, progress)

@@ -1,7 +1,9 @@
 """The run matrix: the runs of a bench, their order, and which are finished."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -32,6 +34,7 @@ from trainers.training.replicas import why_single
 # A method, its options, its wrappers and its objectives, and whether it takes steps and with smoothed labels.
 Kind = tuple[str, DataclassInstance, Wrap, Wrap, bool, bool]
 
+NOTHING_KNOWN: Mapping[Kind, Needs | str] = MappingProxyType({})
 PROBE_CLASSES = ("cat", "dog")  # Class names beside the one of data that have only one.
 
 
@@ -45,6 +48,7 @@ class Plan:
     left_out: dict[str, str]  # Methods that cannot take part -> the reason.
     fresh: bool = False  # True starts begun runs again, too.
     data_notes: tuple[str, ...] = ()  # Notes on own data.
+    probed: Mapping[Kind, Needs | str] = field(default_factory=dict)  # What `probe` found, by what it was asked.
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -96,8 +100,13 @@ def open_bench(config: BenchConfig, out: Path, cache: Path) -> Bench:
     )
 
 
-def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
+def plan(
+    config: BenchConfig, bench: Bench, fresh: bool = False, known: Mapping[Kind, Needs | str] = NOTHING_KNOWN
+) -> Plan:
     """Lay out the runs: identical runs are one, and runs with a record are finished unless `fresh`.
+
+    Args:
+        known: what another process has probed for the same plan.
 
     Raises:
         ConfigError: if a named method cannot take part in the protocol, or on this backbone.
@@ -106,7 +115,7 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
     data_notes = check_own(config, loaded)
     sources = shorten_names(loaded, config, bench.backbone)
     names = _longest_names(sources, bench)
-    probed: dict[Kind, Needs | str] = {}
+    probed = dict(known)
     runs: dict[str, Run] = {}
     left_out: dict[str, str] = {}
     tasks: dict[tuple[str, int, int], Task] = {}
@@ -138,7 +147,8 @@ def plan(config: BenchConfig, bench: Bench, fresh: bool = False) -> Plan:
             continue
         except RecordError as error:
             problems.append(str(error))
-    return Plan(tuple(runs.values()), finished, tuple(problems), left_out, fresh, tuple(dict.fromkeys(data_notes)))
+    notes = tuple(dict.fromkeys(data_notes))
+    return Plan(tuple(runs.values()), finished, tuple(problems), left_out, fresh, notes, probed)
 
 
 def _longest_names(sources: Sources, bench: Bench) -> tuple[str, ...]:

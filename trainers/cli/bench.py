@@ -63,6 +63,9 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="take constants of single data sets as released code has them, chosen with test images in sight as far "
         "as it shows; records and tables say so",
     )
+    parser.add_argument(
+        "--quick", action="store_true", help="a taste of two minutes: a few methods and data sets, one seed"
+    )
     parser.add_argument("--shots", type=values.shots, help="training images per class, such as 1,2,4")
     parser.add_argument("--seeds", type=values.seeds, help="such as 1,2,3")
     parser.add_argument("--backbone", type=values.text, help="an open_clip name (default: adaptkit-mini, embedded)")
@@ -155,6 +158,7 @@ def bench_settings(args: argparse.Namespace) -> dict[str, object]:
         "SEEDS": args.seeds,
         "PROTOCOL": args.protocol,
         "SUITE": args.suite,
+        "QUICK": args.quick or None,
         "DEVICE": args.device,
         "THREADS": args.threads,
         "LAUNCH.LAUNCHER": args.launcher,

@@ -31,6 +31,21 @@ def suite_layer(node: Node, schema: Schema) -> Layer:
     return recipe_layer("suites", name, suite_origin(name), schema)
 
 
+def quick_layer(suite: str, schema: Schema) -> Layer:
+    """The layer that makes a small part of a suite.
+
+    Raises:
+        ConfigError: if nobody has said what a small part of it is.
+    """
+    known = packaged_names("quick")
+    if suite not in known:
+        raise ConfigError(
+            f"QUICK is set, and suite {suite!r} has no quick part (there is one of {', '.join(known)}); name a few "
+            "methods, data sets and seeds instead"
+        )
+    return packaged_layer("quick", suite, schema)
+
+
 def known_suites() -> list[str]:
     """Suites that a bench can run on: our own, the user's data, and those of plugins."""
     return [*packaged_names("suites"), *(name for name in suites() if name not in SUITES)]

@@ -10,7 +10,7 @@ from adaptkit import plain_yaml
 from adaptkit.regular_file import FileError, read_text
 from trainers.config.values import ConfigError
 
-Kind = Literal["methods", "wrappers", "objectives", "protocols", "suites", "paper"]
+Kind = Literal["methods", "wrappers", "objectives", "protocols", "suites", "quick", "paper"]
 
 
 # Beside our own packages, not looked up by name: a folder of the user's may have a `configs` of its own.

@@ -3,7 +3,7 @@
 The dataclasses are the schema: every field is a key, upper-case, and every method's options stand under the method's
 own upper-case name. Layers are laid over each other, later ones winning:
     dataclass defaults < methods/<name>.yaml < wrappers/<name>.yaml < objectives/<name>.yaml < protocols/<name>.yaml
-    < suites/<name>.yaml < the user's file < KEY VALUE
+    < suites/<name>.yaml < quick/<suite>.yaml, where QUICK is set < the user's file < KEY VALUE
 With `RECIPE paper`, paper/<method>_<protocol>.yaml lies over the protocol, and of the suite only shots and seeds count.
 """
 
@@ -21,7 +21,7 @@ from adaptkit.contract.registry import (
     objective_class,
     wrapper_class,
 )
-from trainers.config.data_settings import data_settings, suite_layer, with_datasets
+from trainers.config.data_settings import data_settings, quick_layer, suite_layer, with_datasets
 from trainers.config.files import (
     packaged_names,
     read_user_file,
@@ -69,8 +69,12 @@ def load_bench(
     users = [] if file is None else [read_layer(file, f"in {config_file}", schema)]
     users.append(read_layer(nested(settings or {}), "on the command line", schema))
     users.append(read_layer(nested(words_as_settings(overrides)), "on the command line", schema))
-    name = from_node(BenchSettings, resolve(users, {}, schema)).protocol
+    node = resolve(users, {}, schema)
+    wanted = from_node(BenchSettings, node)
+    name = wanted.protocol
     check_name("PROTOCOL", name, list_protocols())
+    if wanted.quick:
+        users.insert(0, quick_layer(OWN_SUITE if node.DATA.OWN else wanted.suite, schema))
     chosen = get_protocol(name)
     protocol = recipe_layer("protocols", name, chosen.module, schema)
     asked = from_node(BenchSettings, resolve([protocol, *users], {"PROTOCOL": name}, schema))

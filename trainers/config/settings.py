@@ -142,9 +142,15 @@ class BenchSettings:
 
     protocol: str = option("base_to_novel", "What is learnt from and what is tested on.", filled=True)
     suite: str = option("mini", "The suite of data sets: mini is embedded, paper needs DATA.ROOT.", filled=True)
+    quick: bool = option(False, "Take a small part of the suite, as configs/quick has it, under what else is set.")
     methods: tuple[str, ...] = option(
         ("zero_shot", "coop"),
         'The methods; "all" is every one, and "usual" leaves out those that take long.',
+        filled=True,
+    )
+    first: tuple[str, ...] = option(
+        ("zero_shot", "coop", "kgcoop"),
+        "Methods whose runs come first, on every data set, so that a table can soon be read.",
         filled=True,
     )
     wrap: tuple[str, ...] = option((), "Wrappers around every method, the outermost first.", filled=True)

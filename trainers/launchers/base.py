@@ -41,6 +41,7 @@ class Job:
     group: str  # jobs of one group share what is cached
     result: Path  # the file whose existence shows that the job is done
     stale: int | None = None  # change time (ns) of an older result, which does not count
+    stage: int = 0  # jobs of an earlier stage come first
     alike: str = ""  # jobs with the same word here may be done side by side; empty is alone
 
     def is_done(self) -> bool:
@@ -154,11 +155,11 @@ def be_worker(work: Work, place: Place, tell: Tell) -> str | None:
 
 
 def ordered(jobs: Sequence[Job], place: Place) -> list[Job]:
-    """The jobs, group by group; each worker begins with a different group, so that its caches stay warm."""
+    """The jobs, stage by stage and group by group; each worker begins with another group, so that caches stay warm."""
     groups = list(dict.fromkeys(job.group for job in jobs))
     start = place.worker * len(groups) // place.workers
     rank = {group: (index - start) % len(groups) for index, group in enumerate(groups)}
-    return sorted(jobs, key=lambda job: rank[job.group])
+    return sorted(jobs, key=lambda job: (job.stage, rank[job.group]))
 
 
 def side_by_side(jobs: Sequence[Job]) -> list[list[Job]]:

@@ -105,18 +105,9 @@ def averages_first(made: Sequence[Table]) -> tuple[list[Table], list[Table]]:
             overall.append(table)
             continue
         singles = [number for number in range(len(table.rows)) if number not in averages]
-        overall.append(_with_rows(table, averages))
-        by_dataset.append(replace(_with_rows(table, singles), notes=()))
+        overall.append(table.with_rows(averages))
+        by_dataset.append(replace(table.with_rows(singles), notes=()))
     return overall, by_dataset
-
-
-def _with_rows(table: Table, kept: Sequence[int]) -> Table:
-    """A table with some of its rows; what is best in a section stays so, and lines are drawn where they were."""
-    place = {number: index for index, number in enumerate(kept)}
-    rows = tuple(table.rows[number] for number in kept)
-    best = tuple((place[number], column) for number, column in table.best if number in place)
-    sections = tuple(place[number] for number in table.sections if place.get(number, 0) > 0)
-    return replace(table, rows=rows, best=best, sections=sections)
 
 
 class _ClassNames:

@@ -59,6 +59,14 @@ class Table:
         lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in self.notes), r"\end{table}"]
         return "\n".join(lines) + "\n"
 
+    def with_rows(self, kept: Sequence[int]) -> "Table":
+        """The table with some of its rows; what is best in a section stays so, and lines are drawn where they were."""
+        place = {number: index for index, number in enumerate(kept)}
+        rows = tuple(self.rows[number] for number in kept)
+        best = tuple((place[number], column) for number, column in self.best if number in place)
+        sections = tuple(place[number] for number in self.sections if place.get(number, 0) > 0)
+        return replace(self, rows=rows, best=best, sections=sections)
+
     def rich(self, width: int = TERMINAL_WIDTH) -> Group:
         """For a terminal or a pipe of `width` columns: tight, a data set is named once, and numbers are never folded.
 

@@ -145,6 +145,12 @@ def test_a_run_repeats_exactly_whatever_ran_before(bench):
     assert torch.equal(load_file(ours)["context.ctx"], load_file(theirs)["context.ctx"])
 
 
+def test_what_one_process_has_probed_is_not_probed_by_another(bench, monkeypatch):
+    todo = plan(*bench())
+    monkeypatch.setattr(trainers.bench.plan, "probe", lambda *args: "it is probed again")
+    assert [run.run_id for run in plan(*bench(), known=todo.probed).runs] == [run.run_id for run in todo.runs]
+
+
 def test_a_bench_leaves_the_global_generator_alone(bench):
     before = torch.random.get_rng_state()
     run_quietly(*bench())

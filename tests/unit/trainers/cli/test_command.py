@@ -61,7 +61,7 @@ def test_ctrl_c_keeps_finished_runs_and_leaves_nothing_half_written(noise, capsy
         return execute(run, bench, on_epoch)
 
     monkeypatch.setattr(trainers.bench.jobs, "execute", interrupted)
-    assert main(["bench", *SHORT]) == 130
+    assert main(["bench", *SHORT, "--replicas", "1"]) == 130
     assert "the same command goes on from there" in capsys.readouterr().err
     assert len(list((noise / "runs").glob("*/*/*/record.json"))) == 2
     assert [path for path in noise.rglob(".*") if path.is_file()] == []
@@ -186,7 +186,7 @@ def test_a_diverged_training_is_one_line_with_the_checkpoint(noise, capsys, monk
     coop = method_class("coop")
     loss = coop.loss
     monkeypatch.setattr(coop, "loss", lambda self, x, labels: loss(self, x, labels) * float("inf"))
-    assert main(["bench", *SHORT]) == 2
+    assert main(["bench", *SHORT, "--replicas", "1"]) == 2
     printed = capsys.readouterr()
     assert "noise        zero_shot" in printed.out  # what did not fail has its table
     error = printed.err.splitlines()[-1]
