@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from adaptkit.backbone.loading import list_backbones, list_pretrained, load_backbone
     from adaptkit.backbone.preprocess import PreprocessConfig
     from adaptkit.backbone.test_views import TestViews
+    from adaptkit.calibration.calibration import Calibration
     from adaptkit.classes.class_set import ClassSet
     from adaptkit.classes.class_weights import class_weights
     from adaptkit.classes.templates import templates_for
     from adaptkit.contract.adapted_towers import AdaptedTowers
     from adaptkit.contract.batches import Examples, LabelledBatch, PairBatch
+    from adaptkit.contract.calibrated import calibrate
     from adaptkit.contract.creation import create_head, create_method, create_objective
     from adaptkit.contract.head import Head
     from adaptkit.contract.method import AdaptedCLIP, Support
@@ -58,6 +60,7 @@ _MODULES = {
     "AdaptedCLIP": "adaptkit.contract.method",
     "AdaptedTowers": "adaptkit.contract.adapted_towers",
     "ArtefactError": "adaptkit.artefacts.config",
+    "Calibration": "adaptkit.calibration.calibration",
     "ClassSet": "adaptkit.classes.class_set",
     "Confusion": "adaptkit.front_door",
     "Episodic": "adaptkit.contract.test_time",
@@ -79,6 +82,7 @@ _MODULES = {
     "TrainingFacts": "adaptkit.artefacts.card",
     "Transductive": "adaptkit.contract.test_time",
     "as_backbone": "adaptkit.backbone.from_memory",
+    "calibrate": "adaptkit.contract.calibrated",
     "class_weights": "adaptkit.classes.class_weights",
     "create_head": "adaptkit.contract.creation",
     "create_method": "adaptkit.contract.creation",
@@ -124,6 +128,7 @@ __all__ = [
     "AdaptedCLIP",
     "AdaptedTowers",
     "ArtefactError",
+    "Calibration",
     "ClassSet",
     "Confusion",
     "Episodic",
@@ -145,6 +150,7 @@ __all__ = [
     "TrainingFacts",
     "Transductive",
     "as_backbone",
+    "calibrate",
     "class_weights",
     "create_head",
     "create_method",

@@ -125,7 +125,7 @@ class Calibration:
         )
 
 
-def calibrate(
+def fit_calibration(
     logits: Tensor,
     labels: Tensor,
     classes: ClassSet,
@@ -152,11 +152,11 @@ def calibrate(
 
     Example:
         ```python
-        from adaptkit.calibration.calibration import calibrate
+        from adaptkit.calibration.calibration import fit_calibration
 
         labels = torch.arange(40) % 4
         logits = 9.0 * torch.nn.functional.one_hot(labels, 4) * torch.rand(40, 1) + torch.randn(40, 4)
-        found = calibrate(logits, labels, adaptkit.ClassSet(("cat", "cow", "dog", "owl")), "seeded numbers")
+        found = fit_calibration(logits, labels, adaptkit.ClassSet(("cat", "cow", "dog", "owl")), "seeded numbers")
         print(found.temperature, found.ece)
         ```
     """

@@ -6,7 +6,7 @@ import torch
 import adaptkit
 from adaptkit import create_method, list_methods
 from adaptkit.artefacts.saving import learnt_sha256
-from adaptkit.calibration.calibration import calibrate
+from adaptkit.calibration.calibration import fit_calibration
 from tests.conftest import CLASSES
 
 ASKED = (
@@ -35,7 +35,7 @@ def test_it_is_calibrated_saved_and_loaded_to_the_same_sets(name, tiny_clip, ima
     logits = torch.tensor([prediction.probabilities for prediction in before], dtype=torch.float64).log()
     places = torch.tensor([prediction.indices for prediction in before])
     logits = torch.empty_like(logits).scatter_(1, places, logits)  # softmax keeps logits but for a constant
-    found = calibrate(logits.clamp(min=-700), labels, method.classes, "noise")
+    found = fit_calibration(logits.clamp(min=-700), labels, method.classes, "noise")
     method.calibration = found.for_learnt(learnt_sha256(method))
     loaded = adaptkit.load(method.save_pretrained(tmp_path / "adapter"), tiny_clip)
     assert loaded.calibration == method.calibration
@@ -51,7 +51,7 @@ def test_it_is_calibrated_saved_and_loaded_to_the_same_sets(name, tiny_clip, ima
 @pytest.mark.parametrize("name", ["coop", "linear_probe"])
 def test_one_that_has_learnt_since_is_saved_without_its_calibration(name, tiny_clip, tmp_path):
     method = create_method(name, tiny_clip, CLASSES)
-    found = calibrate(torch.randn(20, len(CLASSES)), torch.arange(20) % len(CLASSES), method.classes, "noise")
+    found = fit_calibration(torch.randn(20, len(CLASSES)), torch.arange(20) % len(CLASSES), method.classes, "noise")
     method.calibration = found.for_learnt(learnt_sha256(method))
     method.save_pretrained(tmp_path)
     assert (tmp_path / "calibration.json").is_file()
@@ -66,7 +66,7 @@ def test_a_calibration_of_another_adapter_is_left_out_with_one_warning(tiny_clip
     for name in ("one", "two"):
         method = create_method("coop", tiny_clip, CLASSES)
         torch.nn.init.normal_(next(iter(method.learnt_parameters().values())))
-        found = calibrate(torch.randn(20, len(CLASSES)), torch.arange(20) % len(CLASSES), method.classes, "noise")
+        found = fit_calibration(torch.randn(20, len(CLASSES)), torch.arange(20) % len(CLASSES), method.classes, "noise")
         method.calibration = found.for_learnt(learnt_sha256(method))
         method.save_pretrained(tmp_path / name)
     (tmp_path / "one" / "calibration.json").replace(tmp_path / "two" / "calibration.json")

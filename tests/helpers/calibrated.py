@@ -4,7 +4,7 @@ import torch
 
 from adaptkit import AdaptedCLIP
 from adaptkit.artefacts.saving import learnt_sha256
-from adaptkit.calibration.calibration import calibrate
+from adaptkit.calibration.calibration import fit_calibration
 
 
 def calibrated(method: AdaptedCLIP, images: int = 60) -> AdaptedCLIP:
@@ -13,6 +13,6 @@ def calibrated(method: AdaptedCLIP, images: int = 60) -> AdaptedCLIP:
     labels = torch.arange(images) % count
     generator = torch.Generator().manual_seed(0)
     logits = 6.0 * torch.nn.functional.one_hot(labels, count) + 4 * torch.randn(images, count, generator=generator)
-    found = calibrate(logits, labels, method.classes, "seeded logits", leave_classes_out=count >= 3)
+    found = fit_calibration(logits, labels, method.classes, "seeded logits", leave_classes_out=count >= 3)
     method.calibration = found.for_learnt(learnt_sha256(method))
     return method

@@ -8,9 +8,8 @@ import torch
 
 from adaptkit import AdaptedCLIP
 from adaptkit.artefacts.atomic_file import write_text
-from adaptkit.artefacts.saving import learnt_sha256
-from adaptkit.calibration.calibration import Calibration, calibrate
-from adaptkit.calibration.unknown import LEAST_CLASSES
+from adaptkit.calibration.calibration import Calibration
+from adaptkit.contract.calibrated import calibrate_on_logits, why_no_class_can_be_left_out
 from adaptkit.regular_file import read_json
 from datasets_fewshot.splits.content_marks import content_marks
 from trainers.compute.seeds import seeded
@@ -53,12 +52,9 @@ def check_can_be_calibrated(run: Run, bench: Bench, most_false_rejections: float
         most_folds(run.task.train, content_marks(run.dataset, run.task.train))
     if most_false_rejections is not None:
         with seeded(0, bench.backbone.device):
-            _refuse_threshold(why_no_class_can_be_left_out(make_method(run, bench, run.config.wrap)))
-
-
-def _refuse_threshold(why_not: str | None) -> None:
-    if why_not is not None:
-        raise ValueError(f"no threshold for unknown classes can be chosen: {why_not}; leave --false-rejections out")
+            why_not = why_no_class_can_be_left_out(make_method(run, bench, run.config.wrap))
+        if why_not is not None:
+            raise ValueError(f"no threshold for unknown classes can be chosen: {why_not}; leave --false-rejections out")
 
 
 def calibrate_method(method: AdaptedCLIP, found: HeldOut, most_false_rejections: float | None) -> tuple[str, ...]:
@@ -67,19 +63,14 @@ def calibrate_method(method: AdaptedCLIP, found: HeldOut, most_false_rejections:
     Raises:
         ValueError: if there are too few images or classes.
     """
-    why_not = why_no_class_can_be_left_out(method)
-    if most_false_rejections is not None:
-        _refuse_threshold(why_not)
-    calibration = calibrate(
+    calibration = calibrate_on_logits(
+        method,
         torch.from_numpy(found.logits),
         torch.from_numpy(found.labels),
-        method.classes,
         found.source,
         found.marks,
-        leave_classes_out=why_not is None,
-        most_false_rejections=most_false_rejections,
+        most_false_rejections,
     )
-    method.calibration = calibration.for_learnt(learnt_sha256(method))
     notes = []
     if len(calibration) < FEW_IMAGES:
         notes.append(f"{len(calibration)} held-out images are few to calibrate on: mind the standard errors")
@@ -88,20 +79,10 @@ def calibrate_method(method: AdaptedCLIP, found: HeldOut, most_false_rejections:
         notes.append(
             f"no held-out image of {len(missing)} classes, such as {missing[0]!r}; sets promise nothing of them"
         )
+    why_not = why_no_class_can_be_left_out(method)
     if why_not is not None:
         notes.append(f"no threshold for unknown classes: {why_not}")
     return tuple(notes)
-
-
-def why_no_class_can_be_left_out(method: AdaptedCLIP) -> str | None:
-    """Why the logits without the columns of some classes are not what the method would say without them."""
-    if method.bound_to_classes is not None:
-        return method.bound_to_classes
-    if method.mixes_classes:
-        return f"the logits of {type(method).__name__} for a class depend on which other classes there are"
-    if len(method.classes) < LEAST_CLASSES:
-        return f"{len(method.classes)} classes are too few to leave one out and choose among the rest"
-    return None
 
 
 def unknown_line(calibration: Calibration) -> str | None:

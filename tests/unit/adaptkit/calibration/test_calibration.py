@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from adaptkit.calibration.calibration import Calibration, calibrate, hash_of_prompts
+from adaptkit.calibration.calibration import Calibration, fit_calibration, hash_of_prompts
 from adaptkit.calibration.certainty import certainty_of
 from adaptkit.calibration.conformal import conformal_threshold
 from adaptkit.classes.class_set import ClassSet
@@ -25,7 +25,7 @@ def held_out() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def calibration(held_out) -> Calibration:
-    return calibrate(*held_out, CLASSES, "seeded numbers", leave_classes_out=True)
+    return fit_calibration(*held_out, CLASSES, "seeded numbers", leave_classes_out=True)
 
 
 def test_a_file_says_all_of_it(calibration):
@@ -111,7 +111,7 @@ def test_other_prompts_are_other_classes(calibration, classes):
 
 def test_names_that_two_classes_have_keep_their_order_or_nothing():
     twins = ClassSet(("ant", "ant", "bee"))
-    calibration = calibrate(torch.randn(9, 3), torch.arange(9) % 3, twins, "noise")
+    calibration = fit_calibration(torch.randn(9, 3), torch.arange(9) % 3, twins, "noise")
     assert calibration.places_in(twins) == (0, 1, 2)
     assert calibration.places_in(ClassSet(("bee", "ant", "ant"))) is None
     assert hash_of_prompts(twins) == hash_of_prompts(ClassSet(("bee", "ant", "ant")))
@@ -140,14 +140,14 @@ def test_what_is_no_coverage_is_refused(calibration, coverage):
 
 def test_what_cannot_be_calibrated_is_refused_in_words():
     with pytest.raises(ValueError, match="there is one class only"):
-        calibrate(torch.zeros(9, 1), torch.zeros(9, dtype=torch.int64), ClassSet(("a",)), "")
+        fit_calibration(torch.zeros(9, 1), torch.zeros(9, dtype=torch.int64), ClassSet(("a",)), "")
     with pytest.raises(ValueError, match="1 held-out images are too few to calibrate on; give 5 or more"):
-        calibrate(torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64), ClassSet(("a", "b")), "")
+        fit_calibration(torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64), ClassSet(("a", "b")), "")
 
 
 def test_classes_are_left_out_only_where_that_was_asked_for_and_images_show_several(held_out):
-    assert calibrate(*held_out, CLASSES, "").unknown is None
-    one = calibrate(held_out[0], torch.zeros(60, dtype=torch.int64), CLASSES, "", leave_classes_out=True)
+    assert fit_calibration(*held_out, CLASSES, "").unknown is None
+    one = fit_calibration(held_out[0], torch.zeros(60, dtype=torch.int64), CLASSES, "", leave_classes_out=True)
     assert one.unknown is None
 
 

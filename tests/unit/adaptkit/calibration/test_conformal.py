@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from adaptkit.calibration.calibration import calibrate
+from adaptkit.calibration.calibration import fit_calibration
 from adaptkit.calibration.certainty import certainty_of
 from adaptkit.calibration.conformal import (
     conformal_threshold,
@@ -71,7 +71,7 @@ def exchangeable(count: int, generator: torch.Generator) -> tuple[torch.Tensor, 
 def test_the_promised_coverage_holds_although_the_temperature_is_fitted_on_the_same_images(score, count, coverage):
     generator, trials = torch.Generator().manual_seed(3), []
     for _ in range(150):
-        calibration = calibrate(*exchangeable(count, generator), CLASSES, "drawn")
+        calibration = fit_calibration(*exchangeable(count, generator), CLASSES, "drawn")
         certainty = certainty_of(calibration, CLASSES, coverage, score)
         assert certainty.sets is not None
         logits, labels = exchangeable(400, generator)
@@ -86,7 +86,7 @@ def test_the_promised_coverage_holds_although_the_temperature_is_fitted_on_the_s
 def test_every_class_is_covered_where_that_was_asked_for():
     generator, trials = torch.Generator().manual_seed(0), []
     for _ in range(60):
-        calibration = calibrate(*exchangeable(300, generator), CLASSES, "drawn")
+        calibration = fit_calibration(*exchangeable(300, generator), CLASSES, "drawn")
         certainty = certainty_of(calibration, CLASSES, 0.8, "lac", "classes")
         assert certainty.sets is not None
         logits, labels = exchangeable(1000, generator)

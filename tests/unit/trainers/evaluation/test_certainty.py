@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adaptkit.calibration.calibration import Calibration, calibrate
+from adaptkit.calibration.calibration import Calibration, fit_calibration
 from adaptkit.classes.class_set import ClassSet
 from trainers.evaluation.certainty import KINDS, as_json, as_lines, beta_variance, draw_reliability, judge_certainty
 
@@ -25,7 +25,7 @@ def drawn(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def calibration() -> Calibration:
     logits, labels = drawn(200, 0)
     marks = [str(number) for number in range(200)]
-    return calibrate(torch.from_numpy(logits), torch.from_numpy(labels), CLASSES, "200 drawn images", marks)
+    return fit_calibration(torch.from_numpy(logits), torch.from_numpy(labels), CLASSES, "200 drawn images", marks)
 
 
 def test_error_and_likelihood_fall_and_accuracy_stays(calibration):
