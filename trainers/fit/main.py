@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from adaptkit import AdaptedCLIP, ClassSet, FitResult, create_method, method_class
+from adaptkit import AdaptedCLIP, ClassSet, FitResult, TextGain, create_method, method_class
 from adaptkit.artefacts.atomic_file import is_half_written
 from adaptkit.artefacts.files import CARD_FILE, CONFIG_FILE, TENSORS_FILE
 from adaptkit.backbone.devices import choose_device
 from adaptkit.contract.method import Consumes
 from adaptkit.regular_file import user_path
+from adaptkit.texts.class_texts import read_class_texts
 from datasets_fewshot import FewShotDataset, load_own_data
 from datasets_fewshot.own.usable import check_usable
 from datasets_fewshot.store.cache_folder import cache_folder
@@ -26,6 +27,7 @@ from trainers.evaluation.metrics import judge
 from trainers.fit.checks import check_names, check_place, check_words
 from trainers.fit.defaults import default_shots, embedded_settings, size_settings
 from trainers.fit.report import confusions, worst_images, write_sheet, write_summary
+from trainers.fit.text_gains import text_gains
 from trainers.protocols.few_shot import FEW_SHOT
 from trainers.runs.adapter import load_run
 from trainers.runs.data import Bench
@@ -60,6 +62,7 @@ def fit(
     val_as_test: bool = False,
     device: str = "auto",
     start_from: str | Path | None = None,
+    describe: str | Path | None = None,
     wrap: Sequence[str] = (),
     overrides: Sequence[str] = (),
     on_message: Callable[[str], None] | None = None,
@@ -68,7 +71,7 @@ def fit(
     tell = on_message or _say_nothing
     method_class(method)  # refuses an unknown name before anything is read
     check_words(data=data, out=out, classnames=classnames, split=split, checkpoint=checkpoint, device=device)
-    check_words(start_from=start_from)
+    check_words(start_from=start_from, describe=describe)
     choose_device(device)
     if shots is not None and shots < 1:
         raise ValueError(f"shots={shots}; expected 1 or more training images per class, or None for what there is")
@@ -86,6 +89,8 @@ def fit(
         val_as_test=val_as_test,
     )
     notes = list(check_usable(dataset))
+    if describe is not None:
+        read_class_texts(describe).check(dataset.classnames)
     drawn = shots or default_shots(_training_counts(dataset))
     fixed: dict[str, object] = {
         "PROTOCOL": FEW_SHOT.name,
@@ -106,6 +111,7 @@ def fit(
         "DATA.ENCODING": encoding,
         "DATA.VAL_AS_TEST": val_as_test,
         "DATA.TEMPLATES": list(templates),
+        "DATA.DESCRIBE": None if describe is None else str(describe),
         "WRAP": list(wrap),
     }
     if backbone == EMBEDDED:
@@ -129,15 +135,17 @@ def fit(
     for run in todo.runs:
         tidy(run)
     run, record = todo.runs[-1], records[-1]
+    gains = () if describe is None else text_gains(todo.runs[:2], records[:2], bench)
     trained, facts = load_run(run.folder, bench.backbone)
     trained.save_pretrained(folder, facts)
-    result = _result(trained, run, record, records[0], bench, folder, tuple(dict.fromkeys((*notes, *record.notes))))
+    notes = list(dict.fromkeys((*notes, *record.notes)))
+    result = _result(trained, run, record, records[0], bench, folder, notes, gains)
     write_summary(result, folder)
     return result
 
 
 def _execute(run: Run, bench: Bench, tell: Callable[[str], None]) -> ResultRecord:
-    name = run.config.label
+    name = run.config.label if run.config.texts is None else f"{run.config.label} by your texts"
     tell(f"{name} on {bench.backbone.device} ...")
     record = execute(run, bench, lambda done: tell(f"{name}: epoch {done}"))
     tell(f"{name}: {record.scores[0].accuracy:.1f} %")
@@ -181,9 +189,11 @@ def _consumes(run: RunConfig, bench: Bench, classnames: Sequence[str]) -> Consum
 
 
 def _beside_zero_shot(config: BenchConfig) -> BenchConfig:
-    """The runs of a training, the first of which is plain zero-shot and the last the method with its wrappers."""
-    plain, last = dataclasses.replace(config.runs[0], wrap=()), config.runs[-1]
-    return dataclasses.replace(config, runs=(plain,) if last == plain else (plain, last))
+    """The runs of a training: plain zero-shot, zero-shot by texts where there are some, and the method as it is."""
+    described = dataclasses.replace(config.runs[0], wrap=())
+    runs = (dataclasses.replace(described, texts=None), described, config.runs[-1])
+    different = [run for place, run in enumerate(runs) if run not in runs[:place]]
+    return dataclasses.replace(config, runs=tuple(different))
 
 
 def _result(
@@ -193,7 +203,8 @@ def _result(
     zero_shot: ResultRecord,
     bench: Bench,
     folder: Path,
-    notes: tuple[str, ...],
+    notes: Sequence[str],
+    gains: tuple[TextGain, ...],
 ) -> FitResult:
     (test,) = run.task.tests
     logits, labels = predict(method, bench.feed(method).test(test), bench.precision)
@@ -214,6 +225,7 @@ def _result(
         zero_shot_accuracy=zero_shot.scores[0].accuracy,
         confusions=confusions(logits, labels, test.classnames),
         worst_images=tuple(test.dataset.path(item) for item in items),
-        notes=notes,
+        notes=tuple(notes),
         metrics=metrics(judgement),
+        text_gains=gains,
     )

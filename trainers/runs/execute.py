@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from adaptkit import AdaptedCLIP, ClassSet, Support, create_method
+from adaptkit import AdaptedCLIP, Support, create_method
 from adaptkit.artefacts.atomic_file import Json, replacing, write_text
 from adaptkit.contract.architecture import Architecture
 from adaptkit.contract.creation import trained_by
@@ -25,7 +25,8 @@ from trainers.evaluation.logits import predict
 from trainers.evaluation.scoring import score
 from trainers.protocols.registry import get_protocol
 from trainers.protocols.task import EvalSet
-from trainers.runs.adapter import sentences_state
+from trainers.runs.adapter import texts_state
+from trainers.runs.class_texts import read_classes
 from trainers.runs.data import Bench
 from trainers.runs.environment import hardware, peak_memory_mb, versions
 from trainers.runs.identity import Run, notes_of
@@ -56,8 +57,8 @@ def execute(run: Run, bench: Bench, on_epoch: Callable[[int], None] | None = Non
                 _tune(method, run, bench)
         run_classes = method.classes  # before tests give it others
         learnt, trainable = method.learnt_state(), sum(p.numel() for p in method.learnt_parameters().values())
-        scores = tuple(_test(method, test, bench, clock, run.config.seed) for test in run.task.tests)
-    learnt |= sentences_state(run_classes)
+        scores = tuple(_test(method, test, bench, clock, run) for test in run.task.tests)
+    learnt |= texts_state(run_classes)
     if learnt:
         _save(learnt, run.folder / LEARNT_FILE)
     (run.folder / LAST_GOOD_FILE).unlink(missing_ok=True)
@@ -115,7 +116,7 @@ def _learn(
 
 def make_method(run: Run, bench: Bench, wrap: Wrap) -> AdaptedCLIP:
     """The run's method with the given wrappers, before any training."""
-    config, classes = run.config, ClassSet(run.task.classnames, run.config.templates)
+    config, classes = run.config, read_classes(run.config, run.task.classnames, bench.backbone.tokenizer)
     return create_method(config.method, bench.backbone, classes, config.options, wrap=wrap).to(bench.backbone.device)
 
 
@@ -164,13 +165,13 @@ def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
         temporary.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
 
 
-def _test(method: AdaptedCLIP, test: EvalSet, bench: Bench, clock: Clock, seed: int) -> TestScore:
-    order = stream_order(len(test.items), seed) if method.sees == "online" else None
+def _test(method: AdaptedCLIP, test: EvalSet, bench: Bench, clock: Clock, run: Run) -> TestScore:
+    order = stream_order(len(test.items), run.config.seed) if method.sees == "online" else None
     shown = test if order is None else replace(test, items=tuple(test.items[place] for place in order.tolist()))
     with clock.phase("encode"):
         batches = bench.feed(method).test(shown)
     with clock.phase("test"):
-        keeps_classes = set_classes(method, test)
+        keeps_classes = set_classes(method, test, run.config)
         logits, labels = predict(method, batches, bench.precision)
         if order is not None:
             places = order.argsort().numpy()
@@ -198,13 +199,16 @@ def test_time_facts(method: AdaptedCLIP, run: Run, clock: Clock) -> dict[str, Js
     }
 
 
-def set_classes(method: AdaptedCLIP, test: EvalSet) -> bool:
-    """Give the method the test's classes; return True if it keeps its own, which contain them."""
+def set_classes(method: AdaptedCLIP, test: EvalSet, config: RunConfig | None = None) -> bool:
+    """Give the method the test's classes, read as in the run; return True if it keeps its own, which contain them."""
     if method.classes.classnames == test.classnames:
         return False
     if method.bound_to_classes is not None and test.learnt_labels:
         return True
-    method.set_classes(test.classnames)
+    if config is None or config.texts is None:
+        method.set_classes(test.classnames)
+    else:
+        method.set_classes(read_classes(config, test.classnames, method.backbone.tokenizer))
     return False
 
 
