@@ -1,4 +1,4 @@
-"""`adaptkit train --describe FILE`: the texts reach the prompts and the adapter, and the summary says what they give."""
+"""`adaptkit train --describe FILE`: the texts reach the prompts and the adapter; the summary says what they give."""
 
 import json
 
