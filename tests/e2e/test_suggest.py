@@ -65,8 +65,9 @@ def test_swapped_labels_are_found(lists):
     found = [row["path"] for row in rows if "wrong" in row["path"]]
     assert len(found) >= len(SWAPPED) - 1
     assert "wrong" in rows[0]["path"], "the surest one is planted"
-    margins = [float(row["suggested_probability"]) - float(row["label_probability"]) for row in rows]
-    assert margins == sorted(margins, reverse=True)
+    believed = [float(row["label_probability"]) for row in rows]
+    assert believed == sorted(believed), "the least believed label first"
+    assert rows[0]["confident"] == "yes"
     assert Image.open(lists / "label_errors.png").width > 100
 
 
@@ -84,6 +85,14 @@ def test_unlabelled_images_are_new_and_different(lists):
     assert not {"again.png", "new/sandal/1.png"} <= set(chosen), "of two copies one at most"
     assert any("1 unlabelled images cannot be read" in note for note in content["notes"])
     assert any("3 of 28 unlabelled images are copies" in note for note in content["notes"])
+
+
+def test_the_page_holds_every_list_and_asks_for_nothing(lists):
+    text = (lists / "suggestions.html").read_text()
+    assert text.count("data:image/png;base64,") == 4
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "train/ankle boot/wrong2.png" in text
 
 
 def test_classes_that_look_alike_have_pictures(lists):
@@ -113,9 +122,9 @@ def test_lists_that_cannot_be_made_are_left_out(adapter, tmp_path, capsys):
     assert "left out: label errors: every class has one training image, so none can be held out" in said
     assert "left out: images to label next: no folder is given" in said
     names = {path.name for path in (tmp_path / "lists").iterdir()}
-    assert names == {"duplicates.csv", "look_alikes.csv", "look_alikes.png", "suggestions.json"} | (
-        {"duplicates.png"} & names
-    )
+    made = {"duplicates.csv", "look_alikes.csv", "look_alikes.png", "suggestions.json", "suggestions.html"}
+    assert names - {"duplicates.png"} == made
+    assert "This list could not be made." in (tmp_path / "lists" / "suggestions.html").read_text()
 
 
 def test_a_method_that_learns_nothing_needs_no_folds(adapter, tmp_path, capsys):

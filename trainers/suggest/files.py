@@ -1,4 +1,4 @@
-"""The files of `adaptkit suggest`: for each list a table and a contact sheet, and everything as JSON."""
+"""The files of `adaptkit suggest`: for each list a table and a contact sheet, and everything as JSON and as a page."""
 
 import csv
 import io
@@ -12,9 +12,10 @@ from PIL import Image
 from adaptkit.artefacts.atomic_file import replacing, write_text
 from datasets_fewshot.images.read import load_image
 from datasets_fewshot.upkeep.contact_sheet import captioned_sheet
+from trainers.suggest.page import page, said
 from trainers.suggest.result import Duplicate, LabelError, LookAlike, NextImage, Suggestions
 
-JSON_FILE = "suggestions.json"
+JSON_FILE, PAGE_FILE = "suggestions.json", "suggestions.html"
 LISTS = ("label_errors", "duplicates", "look_alikes", "label_next")
 PICTURES = 48  # of a sheet
 COLUMNS = 8
@@ -32,7 +33,7 @@ class Roots:
 
 def write_suggestions(found: Suggestions, roots: Roots, folder: Path) -> list[Path]:
     """Write the lists that were made, remove those of an earlier call that were not, and return what was written."""
-    written = []
+    written, sheets = [], {}
     for name in LISTS:
         table, sheet = folder / f"{name}.csv", folder / f"{name}.png"
         rows = getattr(found, name)
@@ -47,8 +48,10 @@ def write_suggestions(found: Suggestions, roots: Roots, folder: Path) -> list[Pa
         with replacing(sheet) as temporary:
             _sheet(PICTURED[name](rows, roots)[:PICTURES]).save(temporary, format="PNG")
         written.append(sheet)
+        sheets[name] = sheet
+    write_text(folder / PAGE_FILE, page(found, sheets))
     write_text(folder / JSON_FILE, json.dumps(asdict(found), indent=1, ensure_ascii=False) + "\n")
-    return [*written, folder / JSON_FILE]
+    return [*written, folder / PAGE_FILE, folder / JSON_FILE]
 
 
 def _as_csv(rows: Sequence[object], kind: type) -> str:
@@ -57,14 +60,8 @@ def _as_csv(rows: Sequence[object], kind: type) -> str:
     names = [entry.name for entry in fields(kind)]
     writer.writerow(names)
     for row in rows:
-        writer.writerow([_cell(getattr(row, name)) for name in names])
+        writer.writerow([said(getattr(row, name)) for name in names])
     return text.getvalue()
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    return ";".join(value) if isinstance(value, tuple) else value
 
 
 def _sheet(pictures: Captioned) -> Image.Image:
@@ -85,7 +82,7 @@ def _doubles(rows: Sequence[Duplicate], roots: Roots) -> Captioned:
 
 
 def _alikes(rows: Sequence[LookAlike], roots: Roots) -> Captioned:
-    return [(roots.labelled / path, f"{one.label}\n{one.other_label}") for one in rows for path in one.shown]
+    return [(roots.labelled / path, f"{one.label}\nor {one.other_label}") for one in rows for path in one.shown]
 
 
 def _next(rows: Sequence[NextImage], roots: Roots) -> Captioned:

@@ -8,27 +8,23 @@ import numpy as np
 import torch.nn.functional as F
 
 from adaptkit import AdaptedCLIP, class_weights
-from adaptkit.regular_file import said, user_path
 from datasets_fewshot import FeatureStore, FewShotDataset, Item, draw_few_shot
-from datasets_fewshot.own.checked_images import check_images
-from datasets_fewshot.own.image_tree import walk_images
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.compute.precision import choose_precision
 from trainers.config.settings import OWN_SUITE
 from trainers.evaluation.candidates import choose_candidates
 from trainers.evaluation.scoring import Floats, Ints, log_probabilities
 from trainers.feeding.encoder import ImageEncoder
-from trainers.fit.sentences import unlabelled as as_unlabelled
 from trainers.runs.data import Bench
 from trainers.runs.identity import uses_training
-from trainers.suggest.alike import ALIKE, Alike, Pictures, Thumbnails, alike, groups_of, look_at
+from trainers.suggest.alike import Alike, Pictures, alike, groups_of, look_at
 from trainers.suggest.folds import NEVER, assign_folds
 from trainers.suggest.held_out import EncodedTogether, HeldOut, answers, held_out_answers
 from trainers.suggest.label_errors import find_doubts
 from trainers.suggest.look_alikes import alike_classes
-from trainers.suggest.next_images import uncertainty, worth_labelling
+from trainers.suggest.pool import label_next, read_pool, unit
 from trainers.suggest.recipe import recipe_of, why_not_again
-from trainers.suggest.result import Duplicate, LabelError, LookAlike, NextImage, Suggestions
+from trainers.suggest.result import Duplicate, LabelError, LookAlike, Suggestions
 
 FOLDS = 5
 COUNT = 20  # unlabelled images
@@ -94,7 +90,7 @@ def suggest(
     """
     names, notes, left_out = dataset.classnames, list(dataset.notes), []
     _check(dataset)
-    pool = None if unlabelled is None else _pool(unlabelled)
+    pool = None if unlabelled is None else read_pool(unlabelled)
     candidates = choose_candidates(method, names, "data")
     columns = list(candidates.columns)  # of the adapter's logits, in the order of the data's classes
     notes += candidates.notes
@@ -128,6 +124,7 @@ def suggest(
                 names[doubt.suggested],
                 doubt.own,
                 doubt.other,
+                doubt.confident,
             )
             for doubt in find_doubts(probabilities, held_out.labels)
         )
@@ -139,15 +136,15 @@ def suggest(
                 f"held-out answers agree with {accuracy:.0f} % of the labels only, so most of what looks like a label "
                 "error is one of the model"
             )
-    features = _unit(together.plain_features(dataset, labelled.train).double().numpy())
+    features = unit(together.plain_features(dataset, labelled.train).double().numpy())
     weights = _class_weights(method, bench)[columns]
     alikes = alike_classes(weights, features, labels, held_out.places, np.exp(log_probabilities(held_out.logits)))
     chosen = None
     if pool is None:
         left_out.append("images to label next: no folder is given; --unlabelled names one")
     else:
-        chosen, more = _next(method, pool, labelled, count, seed, bench)
-        notes += more
+        chosen, more = label_next(method, pool[0], labelled.pictures, count, seed, bench)
+        notes += (*pool[1], *more)
     assert method.spec is not None
     return Suggestions(
         dataset=dataset.name,
@@ -243,11 +240,6 @@ def _class_weights(method: AdaptedCLIP, bench: Bench) -> Floats:
     return F.normalize(weights.detach().float(), dim=-1).cpu().double().numpy()
 
 
-def _unit(rows: Floats) -> Floats:
-    lengths: Floats = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.maximum(lengths, 1e-12)
-
-
 def _duplicates(labelled: Labelled, pairs: Sequence[Alike]) -> tuple[Duplicate, ...]:
     """The pairs that are learnt and tested, or that have two classes; those of a part and a class do no harm."""
     items, parts, pixels = labelled.items, labelled.parts, labelled.pictures.pixels
@@ -262,58 +254,3 @@ def _duplicates(labelled: Labelled, pairs: Sequence[Alike]) -> tuple[Duplicate, 
         row = (one.path, parts[first], one.classname, other.path, parts[second], other.classname)
         found.append(Duplicate(*row, kind, pair.similarity))  # type: ignore[arg-type]
     return tuple(sorted(found, key=lambda one: (-one.similarity, one.path, one.other_path)))
-
-
-def _pool(place: str | Path) -> tuple[FewShotDataset, tuple[str, ...]]:
-    """The unlabelled images of a folder, without those that cannot be read, and notes."""
-    folder = user_path(place, "folder of unlabelled images")
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder of unlabelled images {said(place)}; check --unlabelled")
-    names = [path.relative_to(folder).as_posix() for path in walk_images(folder)]
-    bad = check_images(folder, names).bad
-    kept = [name for name in names if name not in bad]
-    if not kept:
-        why = f"{len(bad)} files there cannot be read" if bad else "it holds none, at any depth"
-        raise ValueError(f"there is no image to label in {said(place)}: {why}")
-    notes = (f"{len(bad)} unlabelled images cannot be read and were left out, such as {min(bad)!r}",) if bad else ()
-    return as_unlabelled(folder, kept), notes
-
-
-def _next(
-    method: AdaptedCLIP,
-    pool: tuple[FewShotDataset, tuple[str, ...]],
-    labelled: Labelled,
-    count: int,
-    seed: int,
-    bench: Bench,
-) -> tuple[tuple[NextImage, ...], list[str]]:
-    """The unlabelled images that are worth a label, and notes; no copies of labelled ones or of each other."""
-    dataset, notes = pool[0], list(pool[1])
-    items = dataset.split.train
-    rows = look_at(dataset, items).rows
-    known = _near_any(rows, labelled.pictures.rows)
-    groups = groups_of(len(items), alike(rows))
-    is_first = groups == np.arange(len(items))
-    places = np.flatnonzero(~known & is_first).tolist()
-    copies = len(items) - len(places)
-    if copies:
-        notes.append(f"{copies} of {len(items)} unlabelled images are copies of labelled ones or of each other")
-    if not places:
-        return (), notes
-    if len(places) < count:
-        notes.append(f"{len(places)} unlabelled images are left, which are fewer than the {count} that are wanted")
-    kept = [items[place] for place in places]
-    probabilities = np.exp(log_probabilities(answers(method, dataset, kept, bench)))
-    features = _unit(bench.encoder.plain_features(dataset, kept).double().numpy())
-    names, chosen = method.classes.classnames, []
-    for place in worth_labelling(features, uncertainty(probabilities), count, seed):
-        first, second = np.argsort(-probabilities[place], kind="stable")[:2].tolist()
-        best, next_best = float(probabilities[place, first]), float(probabilities[place, second])
-        chosen.append(NextImage(kept[place].path, names[first], best, names[second], next_best))
-    return tuple(chosen), notes
-
-
-def _near_any(rows: Thumbnails, others: Thumbnails) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
-    """Whether each of N thumbnails is near to any of M others: (N,)."""
-    parts = [(part @ others.T > ALIKE).any(axis=1) for part in np.array_split(rows, len(rows) // 1024 + 1)]
-    return np.concatenate(parts)

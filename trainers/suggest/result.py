@@ -8,13 +8,14 @@ Kind = Literal["exact", "near"]
 
 @dataclass(frozen=True)
 class LabelError:
-    """A training image whose held-out answer contradicts its label with confidence."""
+    """A training image whose held-out answer contradicts its label."""
 
     path: str
     label: str
     suggested: str
     label_probability: float
     suggested_probability: float
+    confident: bool  # by the thresholds of confident learning
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class Suggestions:
                 f"labels ({how})"
             )
         if self.label_errors is not None:
-            lines.append(f"label errors: {len(self.label_errors)} labels to check")
+            sure = sum(one.confident for one in self.label_errors)
+            lines.append(f"label errors: {len(self.label_errors)} labels are contradicted, {sure} with confidence")
             lines += [
                 f"  {one.path}: {one.label}, or {one.suggested}? ({one.suggested_probability:.0%})"
                 for one in self.label_errors[:3]
