@@ -2,7 +2,7 @@
 
 python -m benchmarks.suggest_suite
 
-On data sets of the embedded suite, with the embedded model and one thread: about eight minutes.
+On data sets of the embedded suite, with the embedded model and one thread: below ten minutes.
 
 - Label errors: 5 % of the training labels of each of three sets are swapped for another class, and `suggest` lists
   what it doubts. `found` is the share of the planted errors in the list, `precision` the share of the list that is
