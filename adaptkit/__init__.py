@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from adaptkit.contract.test_time import Episodic, Online, Transductive, list_test_time, register_test_time
     from adaptkit.contract.wrapper import MethodWrapper
     from adaptkit.deployment.official_checkpoints import import_official
-    from adaptkit.front_door import Confusion, FitResult, MultiLabelFitResult, fit
+    from adaptkit.front_door import Confusion, FitResult, MultiLabelFitResult, TextGain, fit
 
 __version__ = VERSION
 
@@ -79,6 +79,7 @@ _MODULES = {
     "PreprocessConfig": "adaptkit.backbone.preprocess",
     "Support": "adaptkit.contract.method",
     "TestViews": "adaptkit.backbone.test_views",
+    "TextGain": "adaptkit.front_door",
     "TrainingFacts": "adaptkit.artefacts.card",
     "Transductive": "adaptkit.contract.test_time",
     "as_backbone": "adaptkit.backbone.from_memory",
@@ -147,6 +148,7 @@ __all__ = [
     "PreprocessConfig",
     "Support",
     "TestViews",
+    "TextGain",
     "TrainingFacts",
     "Transductive",
     "as_backbone",

@@ -26,6 +26,16 @@ class Confusion:
 
 
 @dataclass(frozen=True)
+class TextGain:
+    """Zero-shot accuracy without and with what a person says of the classes, in percent of some images."""
+
+    part: str  # "test", or "train": the drawn training images, from which zero-shot learns nothing
+    images: int
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
 class FitResult:
     """A trained method, the place where it is saved, and its accuracy on images that it has not seen."""
 
@@ -35,12 +45,13 @@ class FitResult:
     test_images: int
     accuracy: float  # Accuracy in percent.
     interval: tuple[float, float]  # 95 % interval of the accuracy, in percent.
-    zero_shot_accuracy: float  # Accuracy of the same backbone without training, in percent.
+    zero_shot_accuracy: float  # Accuracy of the same backbone without training and by class names alone, in percent.
     confusions: tuple[Confusion, ...]  # The most frequent first.
     worst_images: tuple[Path, ...]  # Misclassified test images, the most confident first.
     notes: tuple[str, ...]
     metrics: Mapping[str, object] = field(default_factory=dict)  # All numbers of the test, as in summary.json.
     certainty: tuple[str, ...] = ()  # What its calibration is worth on the test images, in lines.
+    text_gains: tuple[TextGain, ...] = ()  # What the file of `describe` gave before any training, on each part.
 
     def summary(self) -> str:
         """The result in a few lines for people."""
@@ -50,6 +61,7 @@ class FitResult:
             f"accuracy {self.accuracy:.1f} % (95 %: {low:.1f} to {high:.1f}) of {self.test_images} test images, "
             f"{difference:+.1f} against zero-shot ({self.zero_shot_accuracy:.1f} %)",
             *self._beside_accuracy(),
+            *self._by_texts(),
             *self.certainty,
         ]
         if self.confusions:
@@ -57,6 +69,16 @@ class FitResult:
             lines += [f"  {c.true} taken for {c.taken_for}: {c.images}" for c in self.confusions]
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
+
+    def _by_texts(self) -> list[str]:
+        if not self.text_gains:
+            return []
+        named = {"train": "training"}
+        parts = (
+            f"{one.before:.1f} % to {one.after:.1f} % of {one.images} {named.get(one.part, one.part)} images"
+            for one in self.text_gains
+        )
+        return [f"your texts bring zero-shot from {' and from '.join(parts)}"]
 
     def _beside_accuracy(self) -> list[str]:
         """What accuracy hides where classes differ in size: the baseline of the most frequent one, and means."""
@@ -122,6 +144,7 @@ class Fit(Protocol):
         val_as_test: bool,
         device: str,
         start_from: str | Path | None,
+        describe: str | Path | None,
         wrap: Sequence[str],
         calibrate: bool,
         most_false_rejections: float | None,
@@ -152,6 +175,7 @@ def fit(
     val_as_test: bool = False,
     device: str = "auto",
     start_from: str | Path | None = None,
+    describe: str | Path | None = None,
     wrap: Sequence[str] = (),
     calibrate: bool = False,
     most_false_rejections: float | None = None,
@@ -183,6 +207,8 @@ def fit(
         device: "auto", "cpu", "cuda" or "cuda:1".
         start_from: a saved adapter of the same method, options and backbone, whose learnt tensors training starts
             from; where they belong to classes, of the same classes. It has to be another folder than `out`.
+        describe: a file of what you know of the classes, as YAML, JSON or a table: what prompts call them,
+            descriptors, sentences (`adaptkit.texts.class_texts`). `text_gains` says what it gives zero-shot.
         wrap: names of wrappers around the method, the outermost first; zero-shot beside it has none.
         calibrate: fit a temperature, prediction sets and a threshold for unknown classes on folds of the training
             images, which takes five more trainings; see `adaptkit.calibration`.
@@ -223,6 +249,7 @@ def fit(
         val_as_test=val_as_test,
         device=device,
         start_from=start_from,
+        describe=describe,
         wrap=wrap,
         calibrate=calibrate,
         most_false_rejections=most_false_rejections,

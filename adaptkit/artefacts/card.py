@@ -115,6 +115,7 @@ def _sections(
                 f"weights SHA-256 `{config.backbone.weights_sha256}`",
                 f"- templates: {'; '.join(config.templates)}",
                 *(["- sentences of single classes, in the place of templates"] if config.sentences else []),
+                *([f"- prompts say: {', '.join(config.spoken)}"] if config.spoken else []),
                 f"- made with {', '.join(f'{name} {version}' for name, version in config.versions.items())}",
             ]
         ),

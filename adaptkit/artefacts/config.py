@@ -11,7 +11,8 @@ from adaptkit.backbone.weights_source import WeightsSource
 from adaptkit.options import declared, from_plain, make
 
 FORMAT = "adaptkit-adapter"
-FORMAT_VERSION = 2  # of an adapter whose classes have sentences of their own; the others are of version 1
+# 3 where prompts say other names than answers; 2 where classes have sentences of their own; 1 for all others.
+FORMAT_VERSION = 3
 
 Kind = TypeVar("Kind")
 
@@ -50,16 +51,19 @@ class ArtefactConfig:
     tensors_sha256: str  # of the tensors' file
     versions: dict[str, str]
     sentences: tuple[tuple[str, ...], ...] | None = None  # of each class its own
+    spoken: tuple[str, ...] | None = None  # what prompts say of each class in the place of its name
 
     def to_json(self) -> str:
         """The content of `adapter_config.json`."""
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
         image_size = self.backbone.source.image_size
-        if self.sentences is None and image_size is None:
-            content["format_version"] = 1
+        if self.spoken is None:
+            content["format_version"] = 1 if self.sentences is None and image_size is None else 2
         # Entries that are younger than the format are left out where they say nothing.
         if self.sentences is None:
             del content["sentences"]
+        if self.spoken is None:
+            del content["spoken"]
         if image_size is None:
             del content["backbone"]["source"]["image_size"]
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -117,6 +121,7 @@ def _config(content: Mapping[str, Json]) -> ArtefactConfig:
         tensors_sha256=_entry(content, "tensors_sha256", str),
         versions={str(name): str(version) for name, version in _entry(content, "versions", dict).items()},
         sentences=_sentences(content),
+        spoken=None if content.get("spoken") is None else _texts(content, "spoken"),
     )
 
 

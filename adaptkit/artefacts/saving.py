@@ -211,6 +211,7 @@ def _describe(method: Savable, tensors_sha256: str) -> ArtefactConfig:
         classnames=method.classes.classnames,
         templates=method.classes.templates,
         sentences=method.classes.sentences,
+        spoken=method.classes.spoken,
         bound_to_classes=method.bound_to_classes is not None,
         tensors_sha256=tensors_sha256,
         versions={

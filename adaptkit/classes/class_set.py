@@ -16,15 +16,17 @@ class ClassSet:
         templates: sentences with one {} for the name, for all classes alike.
         sentences: of each class its own one or more, in the place of templates; a {} in one stands for the name. Only
             methods whose prompts are hand-written take them (`AdaptedCLIP.takes_sentences`).
+        spoken: of each class what prompts say in the place of its name; answers say the name all the same.
 
     Raises:
         ValueError: if there is no class, a name or a sentence is blank, a template is not a sentence with one {} in it,
-            or there are not sentences for every class.
+            or there are not sentences or spoken names for every class.
     """
 
     classnames: tuple[str, ...]
     templates: tuple[str, ...] = (DEFAULT_TEMPLATE,)
     sentences: tuple[tuple[str, ...], ...] | None = None
+    spoken: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classnames", tuple(self.classnames))
@@ -40,6 +42,8 @@ class ClassSet:
             check_template(template)
         if self.sentences is not None:
             object.__setattr__(self, "sentences", _checked_sentences(self.classnames, self.sentences))
+        if self.spoken is not None:
+            object.__setattr__(self, "spoken", _checked_spoken(self.classnames, self.spoken))
 
     def __len__(self) -> int:
         return len(self.classnames)
@@ -51,7 +55,8 @@ class ClassSet:
     def with_class(self, name: str) -> "ClassSet":
         """The same classes and one more, whose sentences are those of the templates."""
         sentences = None if self.sentences is None else (*self.sentences, self.templates)
-        return replace(self, classnames=(*self.classnames, name), sentences=sentences)
+        spoken = None if self.spoken is None else (*self.spoken, name)
+        return replace(self, classnames=(*self.classnames, name), sentences=sentences, spoken=spoken)
 
     @property
     def texts(self) -> tuple[tuple[str, ...], ...]:
@@ -64,8 +69,8 @@ class ClassSet:
 
     @property
     def readable(self) -> tuple[str, ...]:
-        """Class names with spaces for underscores, as prompts say them."""
-        return tuple(name.replace("_", " ") for name in self.classnames)
+        """Class names with spaces for underscores, as prompts say them: the spoken ones, where there are some."""
+        return tuple(name.replace("_", " ") for name in self.spoken or self.classnames)
 
 
 def _checked_sentences(classnames: Sequence[str], sentences: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
@@ -79,6 +84,16 @@ def _checked_sentences(classnames: Sequence[str], sentences: Sequence[Sequence[s
         if not is_list or not own or not all(isinstance(text, str) and text.strip() for text in own):
             raise ValueError(f"class {name!r} has the sentences {own!r}; give it a list of one or more")
     return tuple(tuple(own) for own in sentences)
+
+
+def _checked_spoken(classnames: Sequence[str], spoken: Sequence[str]) -> tuple[str, ...]:
+    """What prompts say of C classes, as a tuple."""
+    if isinstance(spoken, str) or len(spoken) != len(classnames):
+        raise ValueError(f"spoken={spoken!r} for {len(classnames)} classes; give a list with one name for each")
+    for name, said in zip(classnames, spoken, strict=True):
+        if not isinstance(said, str) or not said.strip():
+            raise ValueError(f"class {name!r} is spoken as {said!r}; give it a name in words")
+    return tuple(spoken)
 
 
 def check_template(template: str) -> None:

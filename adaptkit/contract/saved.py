@@ -134,7 +134,9 @@ def load_files(
     elif checkpoint is not None or device is not None:
         raise ValueError(f"the backbone is given; leave {checkpoint=} and {device=} out")
     _check_weights(backbone, config, files.place)
-    classes = ClassSet(config.classnames, config.templates, config.sentences) if config.classnames else NO_CLASSES
+    classes = NO_CLASSES
+    if config.classnames:
+        classes = ClassSet(config.classnames, config.templates, config.sentences, config.spoken)
     with torch.random.fork_rng(devices=[]):  # learnt tensors start at random and are replaced at once
         method: AdaptedCLIP | Head
         if config.method.name in list_heads():

@@ -103,7 +103,7 @@ class TaskRes(AdaptedCLIP):
 
 def base_texts(classes: ClassSet, config: TaskResConfig) -> list[str]:
     """Texts to encode: every template with every name, template by template."""
-    names = classes.classnames if config.underscores == "keep" else classes.readable
+    names = (classes.spoken or classes.classnames) if config.underscores == "keep" else classes.readable
     templates = classes.templates
     if config.template_set == "imagenet_selected":
         templates = (*IMAGENET_SELECTED, *templates)

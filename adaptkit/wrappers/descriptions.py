@@ -83,7 +83,7 @@ def described(classes: ClassSet, config: DescriptionsConfig) -> ClassSet:
             stacklevel=2,
         )
     sentences = [
-        tuple(style.phrase(name, one.text) for one in descriptions.of(name) or ()) or own
-        for name, own in zip(classes.classnames, classes.texts, strict=True)
+        tuple(style.phrase(said, one.text) for one in descriptions.of(name) or ()) or own
+        for name, said, own in zip(classes.classnames, classes.readable, classes.texts, strict=True)
     ]
     return replace(classes, sentences=tuple(sentences))

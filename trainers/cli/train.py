@@ -57,6 +57,12 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="TEXT",
         help='such as "a photo of a {}."; repeat for more',
     )
+    parser.add_argument(
+        "--describe",
+        type=values.path_as_text,
+        metavar="FILE",
+        help="what you know of the classes, as YAML, JSON or CSV: names for prompts, descriptors, sentences",
+    )
     parser.add_argument("--split", type=values.path_as_text, metavar="FILE", help="a split file of yours")
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images out")
     add_table_options(parser)
@@ -107,6 +113,7 @@ def _train(args: argparse.Namespace) -> int:
         **table_options(args),
         device=args.device,
         start_from=args.start_from,
+        describe=args.describe,
         wrap=args.wrap or (),
         calibrate=args.calibrate,
         most_false_rejections=args.false_rejections,

@@ -21,6 +21,7 @@ from adaptkit.contract.registry import (
     objective_class,
     wrapper_class,
 )
+from adaptkit.texts.class_texts import read_class_texts
 from trainers.config.data_settings import data_settings, quick_layer, suite_layer, with_datasets
 from trainers.config.files import (
     packaged_names,
@@ -115,13 +116,14 @@ def load_bench(
     if bench.selection == "validation_free":
         recipes = {method: [layer.for_all_datasets() for layer in own] for method, own in recipes.items()}
     listed = listed_split(data, bench.datasets)
+    texts = None if data.describe is None else read_class_texts(data.describe)
     runs: list[RunConfig] = []
     for dataset in bench.datasets:
         for method in bench.methods:
             own = _runs(recipes[method], later, bench, data, dataset, method, schema)
             if listed is not None and dataset == listed.dataset:
                 own = [dataclasses.replace(run, draw=listed.draw(data.draw), split_file=listed.sha256) for run in own]
-            runs += own
+            runs += own if texts is None else [dataclasses.replace(run, texts=texts) for run in own]
     if bench.selection == "published" and not any(run.selection == "published" for run in runs):
         raise ConfigError(
             f"SELECTION is 'published', and no released code has constants of {', '.join(bench.datasets)} for "

@@ -4,6 +4,7 @@ from dataclasses import Field, dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 from adaptkit.options import option, options
+from adaptkit.texts.class_texts import ClassTexts
 from trainers.bounds import MOST_PROCESSES, MOST_REPLICAS, MOST_SEED
 from trainers.config.training import OptimConfig, ViewConfig
 from trainers.labels import WRAP_SIGN
@@ -72,6 +73,9 @@ class DataConfig:
     val_as_test: bool = option(False, "Test on the val part of own data that have no test part.")
     templates: tuple[str, ...] = option(
         (), "Sentences with one {} instead of the data sets' own templates.", filled=True
+    )
+    describe: str | None = option(
+        None, "A file of what prompts say of the classes: names, descriptors and sentences.", filled=True
     )
     families: tuple[str, ...] = option(
         (), "Drawing families to learn from in domain_generalization on embedded data.", filled=True
@@ -219,6 +223,7 @@ class RunConfig:
     draw: str = "coop"  # whose few-shot draw
     unlabelled: Unlabelled = "shots"  # what a method without labels learns from
     split_file: str = ""  # SHA-256 of the split file that the user gave for a data set of the papers
+    texts: ClassTexts | None = None  # what a person says of the classes, beside the templates
     departures: tuple[str, ...] = ()  # where the suite, the user's file or the command line left the recipe
 
     @property

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from adaptkit import AdaptedCLIP, ClassSet, FitResult, create_method, method_class
+from adaptkit import AdaptedCLIP, ClassSet, FitResult, TextGain, create_method, method_class
 from adaptkit.artefacts.atomic_file import is_half_written
 from adaptkit.artefacts.files import CALIBRATION_FILE, CARD_FILE, CONFIG_FILE, TENSORS_FILE
 from adaptkit.backbone.devices import choose_device
 from adaptkit.contract.method import Consumes
 from adaptkit.regular_file import user_path
+from adaptkit.texts.class_texts import read_class_texts
 from datasets_fewshot import FewShotDataset, load_own_data
 from datasets_fewshot.own.image_table import TableOptions
 from datasets_fewshot.own.label_table import has_several_labels
@@ -32,6 +33,7 @@ from trainers.fit.checks import check_calibrate, check_names, check_place, check
 from trainers.fit.defaults import default_shots, embedded_settings, size_settings
 from trainers.fit.multi_label.main import WRAPPER, fit_labels, refuse_for_labels
 from trainers.fit.report import confusions, what_certainty, worst_images, write_sheet, write_summary
+from trainers.fit.text_gains import text_gains
 from trainers.protocols.few_shot import FEW_SHOT
 from trainers.runs.adapter import load_run
 from trainers.runs.data import Bench
@@ -66,6 +68,7 @@ def fit(
     val_as_test: bool = False,
     device: str = "auto",
     start_from: str | Path | None = None,
+    describe: str | Path | None = None,
     wrap: Sequence[str] = (),
     calibrate: bool = False,
     most_false_rejections: float | None = None,
@@ -76,7 +79,7 @@ def fit(
     tell = on_message or _say_nothing
     method_class(method)  # refuses an unknown name before anything is read
     check_words(data=data, out=out, classnames=classnames, split=split, checkpoint=checkpoint, device=device)
-    check_words(start_from=start_from)
+    check_words(start_from=start_from, describe=describe)
     check_calibrate(calibrate, most_false_rejections, start_from)
     choose_device(device)
     if shots is not None and shots < 1:
@@ -101,6 +104,7 @@ def fit(
         "DATA.ENCODING": encoding,
         "DATA.VAL_AS_TEST": val_as_test,
         "DATA.TEMPLATES": list(templates),
+        "DATA.DESCRIBE": None if describe is None else str(describe),
         "WRAP": list(wrap),
     }
     notes: list[str] = []
@@ -108,7 +112,7 @@ def fit(
         fixed |= embedded_settings(method)
         notes.append(f"{EMBEDDED} is a small model of drawings and icons; for photographs take a larger backbone")
     if has_several_labels(user_path(data, "data"), TableOptions(path_column, label_column, encoding)):
-        refuse_for_labels(start_from=start_from, split=split)
+        refuse_for_labels(start_from=start_from, split=split, describe=describe, calibrate=calibrate or None)
         labelled = load_multi_label(
             data,
             classnames=classnames,
@@ -133,6 +137,8 @@ def fit(
         val_as_test=val_as_test,
     )
     notes = [*check_usable(dataset), *notes]
+    if describe is not None:
+        read_class_texts(describe).check(dataset.classnames)
     drawn = shots or default_shots(_training_counts(dataset))
     fixed["SHOTS"] = [drawn]
     recipe = _beside_zero_shot(load_bench(None, overrides, fixed))
@@ -155,18 +161,20 @@ def fit(
     for run in todo.runs:
         tidy(run)
     run, record = todo.runs[-1], records[-1]
+    gains = () if describe is None else text_gains(todo.runs[:2], records[:2], bench)
     trained, facts = load_run(run.folder, bench.backbone)
     if calibrate:
         notes += calibrate_on_folds(trained, run, bench, folder, most_false_rejections, tell)
     trained.save_pretrained(folder, facts)
     write_training_marks(run, folder)
-    result = _result(trained, run, record, records[0], bench, folder, tuple(dict.fromkeys((*notes, *record.notes))))
+    notes = list(dict.fromkeys((*notes, *record.notes)))
+    result = _result(trained, run, record, records[0], bench, folder, notes, gains)
     write_summary(result, folder)
     return result
 
 
 def _execute(run: Run, bench: Bench, tell: Callable[[str], None]) -> ResultRecord:
-    name = run.config.label
+    name = run.config.label if run.config.texts is None else f"{run.config.label} by your texts"
     tell(f"{name} on {bench.backbone.device} ...")
     record = execute(run, bench, lambda done: tell(f"{name}: epoch {done}"))
     tell(f"{name}: {record.scores[0].accuracy:.1f} %")
@@ -215,9 +223,11 @@ def _consumes(run: RunConfig, bench: Bench, classnames: Sequence[str]) -> Consum
 
 
 def _beside_zero_shot(config: BenchConfig) -> BenchConfig:
-    """The runs of a training, the first of which is plain zero-shot and the last the method with its wrappers."""
-    plain, last = dataclasses.replace(config.runs[0], wrap=()), config.runs[-1]
-    return dataclasses.replace(config, runs=(plain,) if last == plain else (plain, last))
+    """The runs of a training: plain zero-shot, zero-shot by texts where there are some, and the method as it is."""
+    described = dataclasses.replace(config.runs[0], wrap=())
+    runs = (dataclasses.replace(described, texts=None), described, config.runs[-1])
+    different = [run for place, run in enumerate(runs) if run not in runs[:place]]
+    return dataclasses.replace(config, runs=tuple(different))
 
 
 def _result(
@@ -227,7 +237,8 @@ def _result(
     zero_shot: ResultRecord,
     bench: Bench,
     folder: Path,
-    notes: tuple[str, ...],
+    notes: Sequence[str],
+    gains: tuple[TextGain, ...],
 ) -> FitResult:
     (test,) = run.task.tests
     logits, labels = predict(method, bench.feed(method).test(test), bench.precision)
@@ -249,7 +260,8 @@ def _result(
         zero_shot_accuracy=zero_shot.scores[0].accuracy,
         confusions=confusions(logits, labels, test.classnames),
         worst_images=tuple(test.dataset.path(item) for item in items),
-        notes=notes,
+        notes=tuple(notes),
         metrics=metrics(judgement) | how_sure,
         certainty=lines,
+        text_gains=gains,
     )

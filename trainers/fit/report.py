@@ -82,6 +82,7 @@ def write_summary(result: FitResult, folder: Path) -> None:
         "accuracy": result.accuracy,
         "interval": result.interval,
         "zero_shot_accuracy": result.zero_shot_accuracy,
+        **({"text_gains": [asdict(gain) for gain in result.text_gains]} if result.text_gains else {}),
         **{name: value for name, value in result.metrics.items() if name not in OTHERWISE},
         "confusions": [asdict(confusion) for confusion in result.confusions],
         "worst_images": [str(path) for path in result.worst_images],

@@ -24,7 +24,7 @@ from trainers.runs.identity import classnames_hash
 from trainers.runs.records import LEARNT_FILE, RECORD_FILE, ResultRecord, read_record
 from trainers.runs.search import settled_wrap
 
-SENTENCES = "(sentences)"  # name of a tensor that holds them as JSON
+SENTENCES, SPOKEN = TEXTS = "(sentences)", "(spoken)"  # names of tensors that hold these of the classes as JSON
 UNNAMED = ("", "own", "file")  # What a record says of weights that no tag stands for.
 
 
@@ -88,13 +88,14 @@ def load_run(folder: Path, backbone: FrozenCLIP) -> tuple[AdaptedCLIP, TrainingF
     assert isinstance(templates, list)
     assert isinstance(wrapped, list)
     tensors = _learnt(folder) if (folder / LEARNT_FILE).exists() else {}
-    kept = tensors.pop(SENTENCES, None)
-    sentences = None if kept is None else tuple(map(tuple, json.loads(as_text(kept))))
+    sentences, spoken = (
+        None if (kept := tensors.pop(key, None)) is None else json.loads(as_text(kept)) for key in TEXTS
+    )
     make = partial(
         adaptkit.create_method,
         record.method,
         backbone,
-        ClassSet(trained_classes(record), tuple(str(template) for template in templates), sentences),
+        ClassSet(trained_classes(record), tuple(str(template) for template in templates), sentences, spoken),
         _options(adaptkit.method_config(record.method), Part(record.method, options), str(folder)),
     )
     wrap = tuple(_wrapper(entry, str(folder)) for entry in wrapped)
@@ -110,9 +111,10 @@ def load_run(folder: Path, backbone: FrozenCLIP) -> tuple[AdaptedCLIP, TrainingF
     return method, training_facts(record)
 
 
-def sentences_state(classes: ClassSet) -> dict[str, Tensor]:
-    """What a run keeps beside its learnt tensors of classes that have sentences of their own; nothing for others."""
-    return {} if classes.sentences is None else {SENTENCES: as_tensor(json.dumps(classes.sentences))}
+def texts_state(classes: ClassSet) -> dict[str, Tensor]:
+    """What a run keeps beside its learnt tensors of classes that are read in a way of their own; nothing for others."""
+    texts = {SENTENCES: classes.sentences, SPOKEN: classes.spoken}
+    return {key: as_tensor(json.dumps(said)) for key, said in texts.items() if said is not None}
 
 
 def _options(config: type, part: Part, place: str) -> object:

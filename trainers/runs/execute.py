@@ -14,11 +14,13 @@ from adaptkit.artefacts.atomic_file import Json, write_text
 from datasets_fewshot import items_hash
 from trainers.compute.clock import Clock
 from trainers.compute.seeds import derived_seed
+from trainers.config.settings import RunConfig
 from trainers.evaluation.logits import predict
 from trainers.evaluation.scoring import score
 from trainers.protocols.registry import get_protocol
 from trainers.protocols.task import EvalSet
-from trainers.runs.adapter import sentences_state
+from trainers.runs.adapter import texts_state
+from trainers.runs.class_texts import read_classes
 from trainers.runs.data import Bench
 from trainers.runs.environment import hardware, peak_memory_mb, reset_peak_memory, versions
 from trainers.runs.identity import Run, notes_of
@@ -84,8 +86,8 @@ def finish(begun: Begun, log: TrainLog, bench: Bench, side_by_side: int = 1) -> 
                 _tune(method, run, bench)
         run_classes = method.classes  # before tests give it others
         learnt, trainable = method.learnt_state(), sum(p.numel() for p in method.learnt_parameters().values())
-        scores = tuple(_test(method, test, bench, clock, run.config.seed) for test in run.task.tests)
-    learnt |= sentences_state(run_classes)
+        scores = tuple(_test(method, test, bench, clock, run) for test in run.task.tests)
+    learnt |= texts_state(run_classes)
     if learnt:
         save_tensors(learnt, run.folder / LEARNT_FILE)
     (run.folder / LAST_GOOD_FILE).unlink(missing_ok=True)
@@ -108,13 +110,13 @@ def _tune(method: AdaptedCLIP, run: Run, bench: Bench) -> None:
         method.tune(bench.feed(method).all_at_once(run.dataset, run.task.val, run.config))
 
 
-def _test(method: AdaptedCLIP, test: EvalSet, bench: Bench, clock: Clock, seed: int) -> TestScore:
-    order = stream_order(len(test.items), seed) if method.sees == "online" else None
+def _test(method: AdaptedCLIP, test: EvalSet, bench: Bench, clock: Clock, run: Run) -> TestScore:
+    order = stream_order(len(test.items), run.config.seed) if method.sees == "online" else None
     shown = test if order is None else replace(test, items=tuple(test.items[place] for place in order.tolist()))
     with clock.phase("encode"):
         batches = bench.feed(method).test(shown)
     with clock.phase("test"):
-        keeps_classes = set_classes(method, test)
+        keeps_classes = set_classes(method, test, run.config)
         logits, labels = predict(method, batches, bench.precision)
         if order is not None:
             places = order.argsort().numpy()
@@ -142,13 +144,16 @@ def test_time_facts(method: AdaptedCLIP, run: Run, clock: Clock) -> dict[str, Js
     }
 
 
-def set_classes(method: AdaptedCLIP, test: EvalSet) -> bool:
-    """Give the method the test's classes; return True if it keeps its own, which contain them."""
+def set_classes(method: AdaptedCLIP, test: EvalSet, config: RunConfig | None = None) -> bool:
+    """Give the method the test's classes, read as in the run; return True if it keeps its own, which contain them."""
     if method.classes.classnames == test.classnames:
         return False
     if method.bound_to_classes is not None and test.learnt_labels:
         return True
-    method.set_classes(test.classnames)
+    if config is None or config.texts is None:
+        method.set_classes(test.classnames)
+    else:
+        method.set_classes(read_classes(config, test.classnames, method.backbone.tokenizer))
     return False
 
 

@@ -13,6 +13,7 @@ from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
 from datasets_fewshot.splits.draws import LISTED, LONG_TAILED
 from trainers.config.settings import OWN_SUITE, DataclassInstance, RunConfig
 from trainers.protocols.task import Task, is_transductive
+from trainers.runs.class_texts import notes_on_texts, read_classes
 from trainers.runs.data import Bench
 from trainers.runs.records import run_folder, run_id
 from trainers.runs.start import Start
@@ -78,6 +79,9 @@ def make_run(config: RunConfig, dataset: FewShotDataset, task: Task, needs: Need
         "shots": 0,
         "seed": 0,
     }
+    classes = read_classes(config, task.classnames)
+    if classes.sentences is not None or classes.spoken is not None:
+        identity["texts"] = sha256(json.dumps([classes.spoken, classes.sentences]).encode()).hexdigest()
     if config.wrap:  # An identity without wrappers does not mention them.
         identity["wrap"] = [[name, said(options)] for name, options in config.wrap]
     # Processes share the image batches of a training.
@@ -172,6 +176,7 @@ def notes_of(run: Run, start: Start | None = None) -> tuple[str, ...]:
             "published: constants of this data set as the released code has them, which were chosen with its test "
             "images in sight as far as the code shows"
         )
+    notes += notes_on_texts(config, run.task.classnames)
     if not run.uses_training:
         return tuple(notes)
     if config.selection == "oracle":

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from adaptkit import AdaptedCLIP, ClassSet, Support, create_method
+from adaptkit import AdaptedCLIP, Support, create_method
 from adaptkit.artefacts.atomic_file import replacing
 from adaptkit.contract.architecture import Architecture
 from adaptkit.contract.creation import trained_by
@@ -19,6 +19,7 @@ from trainers.compute.seeds import RandomNumbers, derived_seed
 from trainers.compute.team import ALONE
 from trainers.config.settings import RunConfig, Wrap
 from trainers.feeding.feeds import TrainingBatches
+from trainers.runs.class_texts import read_classes
 from trainers.runs.data import Bench
 from trainers.runs.identity import Run
 from trainers.runs.records import LAST_GOOD_FILE
@@ -190,7 +191,7 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 
 def make_method(run: Run, bench: Bench, wrap: Wrap) -> AdaptedCLIP:
     """The run's method with the given wrappers, before any training."""
-    config, classes = run.config, ClassSet(run.task.classnames, run.config.templates)
+    config, classes = run.config, read_classes(run.config, run.task.classnames, bench.backbone.tokenizer)
     return create_method(config.method, bench.backbone, classes, config.options, wrap=wrap).to(bench.backbone.device)
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from adaptkit import ClassSet, FrozenCLIP
 from adaptkit.classes.templates import DEFAULT_TEMPLATE
+from adaptkit.texts.class_texts import ClassTexts
 from datasets_fewshot import FewShotDataset, Split
 from trainers.config.settings import BenchConfig
 from trainers.config.values import ConfigError
@@ -27,9 +28,10 @@ def shorten_names(sources: Sources, config: BenchConfig, backbone: FrozenCLIP) -
     }
     for template in {template: None for its in templates.values() for template in its}:
         check_template_length(template, backbone)
-    datasets = {name: _fit(dataset, templates[name], backbone) for name, dataset in sources.datasets.items()}
+    texts = next((run.texts for run in config.runs if run.texts is not None), None)
+    datasets = {name: _fit(dataset, templates[name], backbone, texts) for name, dataset in sources.datasets.items()}
     targets = {
-        source: {name: _fit(dataset, templates[source], backbone) for name, dataset in others.items()}
+        source: {name: _fit(dataset, templates[source], backbone, texts) for name, dataset in others.items()}
         for source, others in sources.targets.items()
     }
     return replace(sources, datasets=datasets, targets=targets)
@@ -51,11 +53,16 @@ def check_template_length(template: str, backbone: FrozenCLIP) -> None:
         )
 
 
-def _fit(dataset: FewShotDataset, templates: Sequence[str], backbone: FrozenCLIP) -> FewShotDataset:
+def _fit(
+    dataset: FewShotDataset, templates: Sequence[str], backbone: FrozenCLIP, texts: ClassTexts | None
+) -> FewShotDataset:
+    """A data set with names that fit; those that a person describes stay, as they are looked up by them."""
     readable = ClassSet(dataset.classnames).readable
     fitting = (fitting_words(name, templates, backbone) for name in readable)
     cut = {
-        name: words for name, whole, words in zip(dataset.classnames, readable, fitting, strict=True) if words != whole
+        name: words
+        for name, whole, words in zip(dataset.classnames, readable, fitting, strict=True)
+        if words != whole and (texts is None or texts.of(name) is None)
     }
     if not cut:
         return dataset

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from adaptkit.regular_file import user_path
+from adaptkit.texts.class_texts import read_class_texts
 from datasets_fewshot import PAPER_DATASETS, DatasetNotFoundError, FewShotDataset, load_dataset, load_own_data
 from datasets_fewshot.own.usable import check_usable
 from trainers.config.data_settings import own_name
@@ -29,6 +30,10 @@ def load_sources(config: BenchConfig) -> Sources:
         sources = get_protocol(settings.protocol).load(wanted)
     except DatasetNotFoundError as error:
         raise DatasetNotFoundError(f"{error}{_what_would_run(settings.datasets, data)}") from error
+    if config.data.describe is not None:
+        every = [*sources.datasets.values(), *(data for others in sources.targets.values() for data in others.values())]
+        texts = read_class_texts(config.data.describe)
+        texts.check(tuple(dict.fromkeys(name for dataset in every for name in dataset.classnames)))
     if not config.data.own:  # `check_own` asks more of those
         for dataset in sources.datasets.values():
             check_source(dataset)

@@ -148,13 +148,15 @@ class SavedTeacher:
             ValueError: if it cannot be loaded, or does not tell these classes apart.
         """
         method = self.method
-        if method.classes.classnames != classes.classnames or classes.sentences is not None:
+        is_bound = method.bound_to_classes is not None  # and then its weights are what they are, whatever prompts say
+        has_texts = classes.sentences is not None or (classes.spoken is not None and not is_bound)
+        if method.classes.classnames != classes.classnames or has_texts:
             if method.bound_to_classes is not None:
                 raise ValueError(
                     f"the teacher of promptkd has {len(method.classes)} classes and the student {len(classes)} others: "
                     f"{method.bound_to_classes}"
                 )
-            method.set_classes(classes if classes.sentences is not None else classes.classnames)
+            method.set_classes(classes if has_texts else classes.classnames)
         self.features = F.normalize(method.class_weights().detach(), dim=-1)
 
     def class_features(self) -> Tensor:

@@ -66,9 +66,9 @@ class ClassifyByDescription(AdaptedCLIP):
         self.rebuild_from_names()
 
     def rebuild_from_names(self) -> None:
-        phrases = [
-            self._phrases_of(name, own) for name, own in zip(self.classes.classnames, self._prompts(), strict=True)
-        ]
+        classes = self.classes
+        named = zip(classes.classnames, classes.readable, self._prompts(), strict=True)
+        phrases = [self._phrases_of(name, said, own) for name, said, own in named]
         counts = torch.tensor([len(own) for own in phrases], dtype=torch.int64, device=self.device)
         if self.config.aggregate == "sum" and len(counts.unique()) > 1:
             raise ValueError(
@@ -90,15 +90,15 @@ class ClassifyByDescription(AdaptedCLIP):
     def _prompts(self) -> tuple[tuple[str, ...], ...]:
         return self.classes.texts if len(self.classes) else ()
 
-    def _phrases_of(self, name: str, prompts: tuple[str, ...]) -> list[Phrase]:
-        """The phrases of a class; `prompts` are its own sentences, or its templates with its name."""
+    def _phrases_of(self, name: str, spoken: str, prompts: tuple[str, ...]) -> list[Phrase]:
+        """The phrases of a class, which prompts call `spoken`; `prompts` are its sentences, or its templates."""
         config, by_name = self.config, [Phrase(prompt, prompt) for prompt in prompts]
         if self.classes.sentences is not None:
             return by_name
         if config.source == "waffle":
             words = tuple(self.backbone.tokenizer.whole_words().values())
             drawn = random_phrases(words, config.waffle_count, config.waffle_seed)
-            return [Phrase(config.style.phrase(name, said), said) for said in drawn]
+            return [Phrase(config.style.phrase(spoken, said), said) for said in drawn]
         own = self.descriptions.of(name)
         if own is None:
             if config.descriptors and config.missing == "refuse" and not self.is_waiting:
@@ -109,13 +109,13 @@ class ClassifyByDescription(AdaptedCLIP):
             self._warn(name, "says nothing of")
             return by_name
         if not own and config.empty == "code":
-            return [Phrase(config.style.phrase(name, ""), "")]
+            return [Phrase(config.style.phrase(spoken, ""), "")]
         if not own:
             self._warn(name, "has no descriptor that is switched on for")
             return by_name
         if config.source == "cupl":
             return [Phrase(config.template.replace("{}", one.text), one.text, one.weight) for one in own]
-        return [Phrase(config.style.phrase(name, one.text), one.text, one.weight) for one in own]
+        return [Phrase(config.style.phrase(spoken, one.text), one.text, one.weight) for one in own]
 
     def _warn(self, name: str, what: str) -> None:
         if not self.is_waiting:

@@ -137,7 +137,7 @@ def test_an_unknown_wrapper_is_refused(adapter, tiny_clip):
 
 def test_a_later_format_is_refused(adapter, tiny_clip):
     change_config(adapter, format_version=99)
-    assert "format version 99 and this adaptkit reads up to 2" in refusal(adapter, tiny_clip)
+    assert "format version 99 and this adaptkit reads up to 3" in refusal(adapter, tiny_clip)
 
 
 def test_an_unknown_option_is_refused(adapter, tiny_clip):
