@@ -148,6 +148,9 @@ class Fit(Protocol):
         wrap: Sequence[str],
         calibrate: bool,
         most_false_rejections: float | None,
+        budget: str | None,
+        metric: str | None,
+        candidates: Sequence[str],
         overrides: Sequence[str],
         on_message: Callable[[str], None] | None,
     ) -> FitResult: ...
@@ -179,6 +182,9 @@ def fit(
     wrap: Sequence[str] = (),
     calibrate: bool = False,
     most_false_rejections: float | None = None,
+    budget: str | None = None,
+    metric: str | None = None,
+    candidates: Sequence[str] = (),
     overrides: Sequence[str] = (),
     on_message: Callable[[str], None] | None = None,
 ) -> FitResult:
@@ -187,7 +193,10 @@ def fit(
     A table with several labels per image gives a `MultiLabelFitResult`, and a method wrapped in `multi_label`.
 
     Args:
-        method: a name from `list_methods`.
+        method: a name from `list_methods`, or "auto" to have one chosen: candidates are compared on folds of the
+            training images, and the best is trained on all of them, or zero-shot is kept if none is better by more than
+            its standard error. Then the train and val parts are learnt from, with all their images unless `shots` says
+            how many, and the result has a `leaderboard` and the `fold_logits` of what was chosen.
         data: a folder of class folders, a table, shards, or a Hugging Face folder.
         out: the adapter's folder; None means "<data>-<method>" in the current folder.
         shots: training images per class; None takes as many as the data and the recipes have, 16 at most.
@@ -214,6 +223,10 @@ def fit(
             images, which takes five more trainings; see `adaptkit.calibration`.
         most_false_rejections: choose that threshold as the largest that rejects no more than this share of images of
             known classes, from 0 to 1; None for Youden's J.
+        budget: of "auto": a time such as "10min", which is the default, or steps such as "2000steps"; with steps,
+            nothing depends on the clock.
+        metric: of "auto": "balanced_accuracy", which is the default, or "accuracy".
+        candidates: of "auto": names of the methods to compare, plugins among them; none takes the usual ones.
         overrides: settings as KEY, VALUE, KEY, VALUE, such as ("OPTIM.EPOCHS", "10"); they win over all defaults.
         on_message: a function that is called with lines of progress.
 
@@ -253,6 +266,9 @@ def fit(
         wrap=wrap,
         calibrate=calibrate,
         most_false_rejections=most_false_rejections,
+        budget=budget,
+        metric=metric,
+        candidates=candidates,
         overrides=overrides,
         on_message=on_message,
     )

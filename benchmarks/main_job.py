@@ -18,9 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from os import cpu_count, environ
 from pathlib import Path
-from subprocess import PIPE
-from threading import Thread
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -29,7 +27,7 @@ from adaptkit import load_backbone, method_class
 from benchmarks.timing import RESULTS, hardware
 from trainers.runs.records import ResultRecord, read_records
 
-TABLE = "Base to novel"
+MARKS = {"first_run": " to do, on ", "first_table": ", so far"}  # in what the job says of its progress
 
 
 def main() -> None:
@@ -56,29 +54,18 @@ def main() -> None:
 
 
 def timed(command: list[str]) -> dict[str, float]:
-    """Seconds until the job counts its runs, prints its first table and ends."""
+    """Seconds until the job counts its runs, shows its first table and ends."""
     begun = time.perf_counter()
     found: dict[str, float] = {}
-
-    def watch(stream: IO[str], what: str, mark: str) -> None:
-        for line in stream:
-            print(line, end="", flush=True)
-            if mark in line:
-                found.setdefault(what, round(time.perf_counter() - begun, 1))
-
     with tempfile.TemporaryDirectory() as cache:
         env = environ | {"ADAPTKIT_CACHE": cache}
-        with subprocess.Popen(command, env=env, text=True, stdout=PIPE, stderr=PIPE) as job:
-            assert job.stdout is not None
+        with subprocess.Popen(command, env=env, text=True, stderr=subprocess.PIPE) as job:
             assert job.stderr is not None
-            threads = [
-                Thread(target=watch, args=(job.stderr, "first_run", " to do, on ")),
-                Thread(target=watch, args=(job.stdout, "first_table", TABLE)),
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            for line in job.stderr:
+                print(line, end="", file=sys.stderr, flush=True)
+                for what, mark in MARKS.items():
+                    if mark in line:
+                        found.setdefault(what, round(time.perf_counter() - begun, 1))
     if job.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {job.returncode}")
     return {**found, "all": time.perf_counter() - begun}

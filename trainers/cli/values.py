@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainers.bounds import MOST_PROCESSES, MOST_REPLICAS, MOST_SEED
+from trainers.budget import read_budget
 
 DEVICES = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
@@ -108,6 +109,14 @@ def threshold(written: str) -> float | str:
         return probability(written)
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(f"{error}, or auto") from None
+
+
+def budget(written: str) -> str:
+    """A time or a number of steps, as it was written."""
+    try:
+        return read_budget(written).written
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def names(written: str) -> list[str]:
