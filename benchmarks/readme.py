@@ -24,6 +24,7 @@ from pathlib import Path
 
 from adaptkit import list_methods, method_class
 from benchmarks.backbones_page import names_section, reasons_section, totals_section
+from benchmarks.main_job_page import choices_section, main_job_section
 from benchmarks.which_method_page import absent_section, ranking_section
 from trainers.report.plots import draw_plots
 from trainers.runs.records import ResultRecord, read_records
@@ -287,7 +288,8 @@ PAGES: Mapping[str, Sections] = {
         "notes": notes_section,
         "zero_shot": zero_shot_section,
     },
-    "docs/speed.md": {"speed": speed_section},
+    "docs/speed.md": {"speed": speed_section, "main_job": main_job_section},
+    "docs/embedded_suite.md": {"choices": choices_section},
     "docs/which_method.md": {"ranking": ranking_section, "absent": absent_section},
     "docs/retrieval.md": {"retrieval": retrieval_section},
     "docs/peft.md": {"peft_tuners": peft_section},

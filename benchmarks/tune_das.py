@@ -16,8 +16,9 @@ from pathlib import Path
 from statistics import fmean
 
 from adaptkit.backbone.loading import MINI
-from benchmarks.tune_mini_suite import with_validation
-from datasets_fewshot import Split, draw, select_classes
+from benchmarks.tune_mini_suite import HELD_OUT
+from datasets_fewshot import FewShotDataset, Split, draw, select_classes
+from datasets_fewshot.mini.suite import family_of
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.plan import open_bench, probe
 from trainers.config.load import load_bench
@@ -103,6 +104,15 @@ def rehearse(settings: RunConfig, sources: Sources, bench: Bench) -> float:
     except FileNotFoundError:
         record = execute(run, bench)
     return harmonic_mean(record.score("base").accuracy, record.score("new").accuracy)
+
+
+def with_validation(dataset: FewShotDataset) -> FewShotDataset:
+    """Return the data set; if it has no validation images, hold out one family of its training drawings as such."""
+    train, val, test = dataset.split
+    if val:
+        return dataset
+    held_out = tuple(item for item in train if family_of(item) == HELD_OUT)
+    return replace(dataset, split=Split(tuple(item for item in train if item not in held_out), held_out, test))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 
 from adaptkit.artefacts.atomic_file import write_text
-from benchmarks.tune_mini_suite import WITH_VALIDATION
+from benchmarks.tune_mini_suite import MANY_SHOTS
 from datasets_fewshot import FewShotDataset, Item, Split, select_classes
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.plan import open_bench, probe
@@ -52,11 +52,11 @@ def main() -> None:
 
 def harmonic_means(method: str, weight: float, rate: float, runs: Path) -> dict[str, float]:
     """Harmonic means in percent by data set, averaged over seeds."""
-    datasets = f"[{', '.join(WITH_VALIDATION)}]"
+    datasets = f"[{', '.join(MANY_SHOTS)}]"
     words = ["METHODS", f"[{method}]", "WRAP", "[fdt]", "DATASETS", datasets, "SEEDS", str(SEEDS)]
     config = load_bench(overrides=[*words, "FDT.WEIGHT", str(weight), "OPTIM.LR", str(rate), "DEVICE", "cpu"])
     bench, sources = open_bench(config, runs, cache_folder() / "features"), load_sources(config)
-    found: dict[str, list[float]] = {name: [] for name in WITH_VALIDATION}
+    found: dict[str, list[float]] = {name: [] for name in MANY_SHOTS}
     for settings in config.runs:
         found[settings.dataset].append(halves(settings, sources, bench))
     return {name: fmean(values) for name, values in found.items()}
