@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from adaptkit import list_methods, method_class
+from benchmarks.auto_page import choice_section
 from benchmarks.backbones_page import names_section, reasons_section, totals_section
 from benchmarks.conformal_page import coverage_section, error_section
 from benchmarks.main_job_page import choices_section, main_job_section
@@ -293,6 +294,7 @@ PAGES: Mapping[str, Sections] = {
     "docs/several_labels.md": {"several_labels": table_section},
     "docs/speed.md": {"speed": speed_section, "main_job": main_job_section},
     "docs/embedded_suite.md": {"choices": choices_section},
+    "docs/auto.md": {"choice": choice_section},
     "docs/which_method.md": {"ranking": ranking_section, "absent": absent_section},
     "docs/how_sure.md": {"coverage": coverage_section, "errors": error_section},
     "docs/retrieval.md": {"retrieval": retrieval_section},

@@ -74,8 +74,13 @@ def fit(
     most_false_rejections: float | None = None,
     overrides: Sequence[str] = (),
     on_message: Callable[[str], None] | None = None,
+    why: str = "",
 ) -> FitResult:
-    """Check the data, train, test beside zero-shot, save; the arguments are those of `adaptkit.fit`."""
+    """Check the data, train, test beside zero-shot, save; the arguments are those of `adaptkit.fit`.
+
+    Args:
+        why: a sentence for the model card on how the method was chosen.
+    """
     tell = on_message or say_nothing
     method_class(method)  # refuses an unknown name before anything is read
     check_words(data=data, out=out, classnames=classnames, split=split, checkpoint=checkpoint, device=device)
@@ -163,7 +168,7 @@ def fit(
     trained, facts = load_run(run.folder, bench.backbone)
     if calibrate:
         notes += calibrate_on_folds(trained, run, bench, folder, most_false_rejections, tell)
-    trained.save_pretrained(folder, facts)
+    trained.save_pretrained(folder, dataclasses.replace(facts, notes=(*filter(None, [why]), *facts.notes)))
     write_training_marks(run, folder)
     notes = list(dict.fromkeys((*notes, *record.notes)))
     result = _result(trained, run, record, records[0], bench, folder, notes, gains)
