@@ -95,6 +95,9 @@ class Fit(Protocol):
         device: str,
         start_from: str | Path | None,
         wrap: Sequence[str],
+        budget: str | None,
+        metric: str | None,
+        candidates: Sequence[str],
         overrides: Sequence[str],
         on_message: Callable[[str], None] | None,
     ) -> FitResult: ...
@@ -123,13 +126,19 @@ def fit(
     device: str = "auto",
     start_from: str | Path | None = None,
     wrap: Sequence[str] = (),
+    budget: str | None = None,
+    metric: str | None = None,
+    candidates: Sequence[str] = (),
     overrides: Sequence[str] = (),
     on_message: Callable[[str], None] | None = None,
 ) -> FitResult:
     """Train a method on your own images, test it against zero-shot, and save it as an adapter.
 
     Args:
-        method: a name from `list_methods`.
+        method: a name from `list_methods`, or "auto" to have one chosen: candidates are compared on folds of the
+            training images, and the best is trained on all of them, or zero-shot is kept if none is better by more than
+            its standard error. Then the train and val parts are learnt from, with all their images unless `shots` says
+            how many, and the result has a `leaderboard` and the `fold_logits` of what was chosen.
         data: a folder of class folders, a table, shards, or a Hugging Face folder.
         out: the adapter's folder; None means "<data>-<method>" in the current folder.
         shots: training images per class; None takes as many as the data and the recipes have, 16 at most.
@@ -150,6 +159,10 @@ def fit(
         start_from: a saved adapter of the same method, options and backbone, whose learnt tensors training starts
             from; where they belong to classes, of the same classes. It has to be another folder than `out`.
         wrap: names of wrappers around the method, the outermost first; zero-shot beside it has none.
+        budget: of "auto": a time such as "10min", which is the default, or steps such as "2000steps"; with steps,
+            nothing depends on the clock.
+        metric: of "auto": "balanced_accuracy", which is the default, or "accuracy".
+        candidates: of "auto": names of the methods to compare, plugins among them; none takes the usual ones.
         overrides: settings as KEY, VALUE, KEY, VALUE, such as ("OPTIM.EPOCHS", "10"); they win over all defaults.
         on_message: a function that is called with lines of progress.
 
@@ -186,6 +199,9 @@ def fit(
         device=device,
         start_from=start_from,
         wrap=wrap,
+        budget=budget,
+        metric=metric,
+        candidates=candidates,
         overrides=overrides,
         on_message=on_message,
     )

@@ -17,10 +17,11 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="train one method on your own images, test it against zero-shot, and save it",
         description="Train one method on your own images, test it against zero-shot, and save it as an adapter with a "
         "summary. The data are checked before anything is computed; how long it trains follows from how many images "
-        "there are. The same command goes on from where it was stopped.",
+        "there are. The same command goes on from where it was stopped. METHOD auto compares methods on folds of the "
+        "training images within a budget, and trains the best on all of them.",
     )
     parser.add_argument(
-        "method", type=values.text, metavar="METHOD", help="such as coop; `adaptkit methods` lists them"
+        "method", type=values.text, metavar="METHOD", help="such as coop; `adaptkit methods` lists them; or auto"
     )
     parser.add_argument(
         "--data",
@@ -70,12 +71,26 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--wrap", type=values.names, help="wrappers around the method, the outermost first, such as das,fdt"
     )
+    parser.add_argument(
+        "--budget",
+        type=values.budget,
+        metavar="AMOUNT",
+        help="of auto: a time such as 90s or 10min, or steps such as 2000steps (default: 10min)",
+    )
+    parser.add_argument(
+        "--metric",
+        choices=("balanced_accuracy", "accuracy"),
+        help="of auto: what it compares on held-out images (default: balanced_accuracy)",
+    )
+    parser.add_argument(
+        "--candidates", type=values.names, help="of auto: methods to compare, such as coop,taskres (default: the usual)"
+    )
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings, such as OPTIM.EPOCHS 10")
     parser.set_defaults(run=_train)
 
 
 def _train(args: argparse.Namespace) -> int:
-    from trainers.fit.main import fit
+    from trainers.fit import fit
     from trainers.fit.report import SHEET_FILE
 
     if args.data.strip() and not user_path(args.data, "data").exists():
@@ -100,6 +115,9 @@ def _train(args: argparse.Namespace) -> int:
         device=args.device,
         start_from=args.start_from,
         wrap=args.wrap or (),
+        budget=args.budget,
+        metric=args.metric,
+        candidates=args.candidates or (),
         overrides=args.overrides,
         on_message=_Progress(),
     )

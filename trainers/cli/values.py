@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainers.bounds import MOST_PROCESSES, MOST_SEED
+from trainers.budget import read_budget
 
 DEVICES = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
@@ -90,6 +91,14 @@ def probability(written: str) -> float:
         return number(least=0, most=1)(written)
     except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"{written!r}; expected a probability from 0 to 1") from None
+
+
+def budget(written: str) -> str:
+    """A time or a number of steps, as it was written."""
+    try:
+        return read_budget(written).written
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def names(written: str) -> list[str]:

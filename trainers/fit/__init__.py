@@ -1,5 +1,5 @@
 """One training on the user's own images."""
 
-from trainers.fit.main import fit
+from trainers.fit.entry import fit
 
 __all__ = ["fit"]

@@ -25,8 +25,8 @@ from trainers.evaluation.logits import predict
 from trainers.evaluation.metrics import judge
 from trainers.fit.checks import check_names, check_place, check_words
 from trainers.fit.defaults import default_shots, embedded_settings, size_settings
+from trainers.fit.own_settings import own_settings
 from trainers.fit.report import confusions, worst_images, write_sheet, write_summary
-from trainers.protocols.few_shot import FEW_SHOT
 from trainers.runs.adapter import load_run
 from trainers.runs.data import Bench
 from trainers.runs.execute import execute
@@ -65,14 +65,14 @@ def fit(
     on_message: Callable[[str], None] | None = None,
 ) -> FitResult:
     """Check the data, train, test beside zero-shot, save; the arguments are those of `adaptkit.fit`."""
-    tell = on_message or _say_nothing
+    tell = on_message or say_nothing
     method_class(method)  # refuses an unknown name before anything is read
     check_words(data=data, out=out, classnames=classnames, split=split, checkpoint=checkpoint, device=device)
     check_words(start_from=start_from)
     choose_device(device)
     if shots is not None and shots < 1:
         raise ValueError(f"shots={shots}; expected 1 or more training images per class, or None for what there is")
-    folder = _out_folder(out, user_path(data, "data"), method)
+    folder = out_folder(out, user_path(data, "data"), method)
     check_place(start_from, folder)
     dataset = load_own_data(
         data,
@@ -86,28 +86,26 @@ def fit(
         val_as_test=val_as_test,
     )
     notes = list(check_usable(dataset))
-    drawn = shots or default_shots(_training_counts(dataset))
-    fixed: dict[str, object] = {
-        "PROTOCOL": FEW_SHOT.name,
-        "METHODS": list(dict.fromkeys(("zero_shot", method))),
-        "SHOTS": [drawn],
-        "SEEDS": [seed],
-        "DEVICE": device,
-        "BACKBONE.NAME": backbone,
-        "BACKBONE.PRETRAINED": pretrained,
-        "BACKBONE.CHECKPOINT": None if checkpoint is None else str(checkpoint),
-        "BACKBONE.IMAGE_SIZE": image_size,
-        "DATA.OWN": [str(user_path(data, "data"))],
-        "DATA.CLASSNAMES": None if classnames is None else str(classnames),
-        "DATA.SPLIT": None if split is None else str(split),
-        "DATA.SKIP_BAD": skip_bad,
-        "DATA.PATH_COLUMN": path_column,
-        "DATA.LABEL_COLUMN": label_column,
-        "DATA.ENCODING": encoding,
-        "DATA.VAL_AS_TEST": val_as_test,
-        "DATA.TEMPLATES": list(templates),
-        "WRAP": list(wrap),
-    }
+    drawn = shots or default_shots(training_counts(dataset))
+    fixed = own_settings(
+        data,
+        drawn,
+        seed,
+        device=device,
+        backbone=backbone,
+        pretrained=pretrained,
+        checkpoint=checkpoint,
+        image_size=image_size,
+        classnames=classnames,
+        split=split,
+        skip_bad=skip_bad,
+        path_column=path_column,
+        label_column=label_column,
+        encoding=encoding,
+        val_as_test=val_as_test,
+        templates=templates,
+    )
+    fixed |= {"METHODS": list(dict.fromkeys(("zero_shot", method))), "WRAP": list(wrap)}
     if backbone == EMBEDDED:
         fixed |= embedded_settings(method)
         notes.append(f"{EMBEDDED} is a small model of drawings and icons; for photographs take a larger backbone")
@@ -144,11 +142,11 @@ def _execute(run: Run, bench: Bench, tell: Callable[[str], None]) -> ResultRecor
     return record
 
 
-def _say_nothing(message: str) -> None:
+def say_nothing(message: str) -> None:
     return None
 
 
-def _out_folder(out: str | Path | None, data: Path, method: str) -> Path:
+def out_folder(out: str | Path | None, data: Path, method: str) -> Path:
     """Where the adapter goes; what lies there may be an earlier adapter and nothing else."""
     folder = user_path(f"{data.resolve().stem}-{method}" if out is None else out, "data")
     is_taken = folder.is_file() or (folder.is_dir() and not (folder / CONFIG_FILE).is_file() and not _is_begun(folder))
@@ -164,14 +162,14 @@ def _is_begun(folder: Path) -> bool:
     return names in [set(in_order[:count]) for count in range(len(in_order) + 1)]
 
 
-def _training_counts(dataset: FewShotDataset) -> list[int]:
+def training_counts(dataset: FewShotDataset) -> list[int]:
     """Training images of each class, C numbers."""
     labels = torch.tensor([item.label for item in dataset.split.train])
     return torch.bincount(labels, minlength=len(dataset.classnames)).tolist()
 
 
 def _images_drawn(dataset: FewShotDataset, shots: int) -> int:
-    return sum(min(shots, count) for count in _training_counts(dataset))
+    return sum(min(shots, count) for count in training_counts(dataset))
 
 
 def _consumes(run: RunConfig, bench: Bench, classnames: Sequence[str]) -> Consumes:

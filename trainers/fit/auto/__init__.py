@@ -1,0 +1,1 @@
+"""The choice of a method for own images: candidates, folds, successive halving, a refit."""

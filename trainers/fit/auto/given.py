@@ -1,0 +1,108 @@
+"""The training images of a search: the train and val parts of own data together, as a split file of the search's own.
+
+Folds take the place of a val part, so its images are learnt from as well. The refit reads the same file.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets_fewshot import FewShotDataset, Split, load_own_data
+from datasets_fewshot.own.usable import check_usable
+from datasets_fewshot.splits.split_files import draw_few_shot, write_split
+
+SPLIT_FILE = "split.json"
+
+
+@dataclass(frozen=True)
+class Given:
+    """Own data as a search sees them."""
+
+    dataset: FewShotDataset  # train: all that may be learnt from; val: empty
+    split: Path  # the file that says so
+    notes: tuple[str, ...]  # of loading them
+
+    @property
+    def shots(self) -> int:
+        """Training images of the class that has the most."""
+        return max(Counter(item.label for item in self.dataset.split.train).values())
+
+
+def load_given(
+    data: str | Path,
+    folder: Path,
+    shots: int | None,
+    seed: int,
+    *,
+    split: str | Path | None,
+    classnames: str | Path | None,
+    skip_bad: bool,
+    path_column: str | None,
+    label_column: str | None,
+    encoding: str | None,
+    redraw: bool,
+    val_as_test: bool,
+) -> Given:
+    """Load own data and write the split of the search.
+
+    Args:
+        folder: for the split file.
+        shots: training images per class that are drawn; None takes all.
+
+    Raises:
+        ValueError: if the data cannot be learnt from and tested on, or a class has no training image.
+    """
+    loaded = load_own_data(
+        data,
+        split=split,
+        classnames=classnames,
+        skip_bad=skip_bad,
+        path_column=path_column,
+        label_column=label_column,
+        encoding=encoding,
+        redraw=redraw,
+        val_as_test=val_as_test,
+    )
+    parts = Split((*loaded.split.train, *loaded.split.val), (), loaded.split.test)
+    if shots is not None:
+        parts = draw_few_shot(parts, shots, seed)
+    file = folder / SPLIT_FILE
+    write_split(parts, file)
+    dataset = load_own_data(
+        data,
+        split=file,
+        classnames=classnames,
+        skip_bad=skip_bad,
+        path_column=path_column,
+        label_column=label_column,
+        encoding=encoding,
+    )
+    notes = (*loaded.notes, *(note for note in check_usable(dataset) if "no training image" not in note))
+    _check_same(dataset, parts)
+    _check_classes(dataset)
+    return Given(dataset, file, notes)
+
+
+def _check_same(dataset: FewShotDataset, parts: Split) -> None:
+    """Check that names which are read again are not renamed again.
+
+    Raises:
+        ValueError: if they are: two classes have each other's names.
+    """
+    for read, meant in zip(dataset.split.train, parts.train, strict=True):
+        if read != meant:
+            raise ValueError(
+                f"the class {meant.classname!r} is called {read.classname!r} when its name is read again; give class "
+                "names that are no folder's names of other classes, in classnames.txt or with --classnames"
+            )
+
+
+def _check_classes(dataset: FewShotDataset) -> None:
+    learnt = {item.label for item in dataset.split.train}
+    missing: Sequence[str] = [name for label, name in enumerate(dataset.classnames) if label not in learnt]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(dataset.classnames)} classes have no training image, such as {missing[0]!r}, and "
+            "every fold would be without them; add an image to each, remove the class, or train one method by name"
+        )
