@@ -15,7 +15,7 @@ from trainers.fit.auto.scores import Metric, estimate
 from trainers.fit.auto.search import RUNGS, Standing
 from trainers.runs.start import ZERO_SHOT
 
-CHOSEN, NOT_TRIED, LEFT_OUT, DIVERGED = "chosen", "not tried", "left out", "diverged"
+CHOSEN, NOT_TRIED, LEFT_OUT, DIVERGED, FAILED = "chosen", "not tried", "left out", "diverged", "failed"
 NO_BUDGET = "there was no budget for it"
 NO_FOLDS = "no image could be held out"
 
@@ -33,7 +33,7 @@ class Compared:
     @property
     def reached(self) -> int:
         """Folds of the highest rung that a contender has finished; all of them where none has."""
-        finished = [one.rung.folds for one in self.standings if one.rung is not None]
+        finished = [one.rung.folds for one in self.standings if one.rung is not None and not one.is_out]
         return max(finished, default=len(self.folds.held))
 
     @property
@@ -80,7 +80,7 @@ def fold_logits(compared: Compared, images: Sequence[str]) -> FoldLogits | None:
 
 
 def _order(one: Standing) -> tuple[int, float, int]:
-    rung = -1 if one.rung is None or one.has_diverged else one.rung.number
+    rung = -1 if one.rung is None or one.is_out else one.rung.number
     return -rung, -(one.score.mean if one.score else 0.0), one.contender.place
 
 
@@ -97,8 +97,8 @@ def _row(one: Standing, is_chosen: bool) -> Row:
         seconds=round(one.seconds, 3),
         reason=f"{NO_BUDGET} in rung {one.unpaid.number + 1}" if one.unpaid else None,
     )
-    if one.has_diverged:
-        return replace(row, state=DIVERGED)
+    if one.is_out:
+        return replace(row, state=FAILED if one.failure else DIVERGED, reason=one.failure or None)
     return replace(
         row,
         mean=score.mean,

@@ -27,7 +27,7 @@ SHORT = {  # rungs are shorter than recipes, whose warm-up is counted in epochs:
     "OPTIM.WARMUP_SHARE": 0.05,
 }
 OWN_KEYS = frozenset(f"OPTIM.{name.upper()}" for name in OWN_SETTINGS)
-MOST_ROWS = 2000  # classes times replicas whose prompts are encoded side by side
+MOST_ROWS = 1000  # classes times replicas whose prompts are encoded side by side
 CHOSEN_HERE = ("OPTIM", "VIEWS", "METHODS", "WRAP", "OBJECTIVE", "SHOTS", "SEEDS", "PROTOCOL", "DATASETS", "SELECTION")
 
 

@@ -30,7 +30,7 @@ class Costs:
 
     def __init__(self, budget: Budget, speeds: Speeds, test_images: int):
         self.budget, self.speeds, self.test_images = budget, speeds, test_images
-        self.spent = speeds.begun if budget.seconds is not None else 0.0
+        self.spent = self.begun = speeds.begun if budget.seconds is not None else 0.0
         self._points: dict[str, dict[int, float]] = {}  # by method: length -> seconds of a trial
 
     @property
@@ -63,9 +63,13 @@ class Costs:
         train = 0.0 if one is None else max(self._measured(one, one.full), self._least(one, one.full))
         return MARGIN * (test + train)
 
-    def fits(self, more: float) -> bool:
-        """Whether so much more can be spent."""
-        return self.spent + more <= self.budget.amount
+    def fits(self, more: float, refit: float, until: float = 1.0) -> bool:
+        """Whether so much more can be spent before a refit.
+
+        Args:
+            until: the share of what there is for trials that may be spent then.
+        """
+        return self.spent + more <= self.begun + until * (self.budget.amount - self.begun - refit)
 
     def knows_speed(self, one: Contender) -> bool:
         """Whether two lengths of a method's trials were measured, or one where there is only one."""

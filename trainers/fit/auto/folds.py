@@ -16,6 +16,7 @@ from trainers.evaluation.scoring import Ints
 
 FOLDS = 5
 ALIKE = 1 - 1e-5  # cosine of the features from which on two images count as one
+BLOCK = 1024  # rows of similarities at a time
 LEAST_SHARE = 0.5  # of the classes that have two different images: below it, held-out images say too little
 
 
@@ -49,9 +50,9 @@ def alike(features: Tensor, labels: Sequence[int]) -> list[int]:
     for place, label in enumerate(labels):
         places.setdefault(label, []).append(place)
     for members in places.values():
-        same = unit[members] @ unit[members].T > ALIKE
-        for row, place in enumerate(members):
-            first[place] = first[members[int(same[row].nonzero()[0])]] if row else place
+        rows = [(part @ unit[members].T > ALIKE).numpy().argmax(axis=1) for part in unit[members].split(BLOCK)]
+        for place, row in zip(members, np.concatenate(rows).tolist(), strict=True):
+            first[place] = first[members[row]]
     return first
 
 

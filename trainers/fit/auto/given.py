@@ -78,10 +78,10 @@ def load_given(
         label_column=label_column,
         encoding=encoding,
     )
-    notes = (*loaded.notes, *(note for note in check_usable(dataset) if "no training image" not in note))
+    notes = check_usable(dataset)
     _check_same(dataset, parts)
     _check_classes(dataset)
-    return Given(dataset, file, notes)
+    return Given(dataset, file, (*loaded.notes, *notes))
 
 
 def _check_same(dataset: FewShotDataset, parts: Split) -> None:

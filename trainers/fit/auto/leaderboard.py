@@ -26,7 +26,7 @@ class Row:
     method: str
     tier: str
     settings: Mapping[str, object]
-    state: str  # "chosen", "last rung", "rung 1 of 3", "not tried", "left out" or "diverged"
+    state: str  # "chosen", "last rung", "rung 1 of 3", "not tried", "left out", "diverged" or "failed"
     mean: float | None = None
     standard_error: float | None = None
     above_zero_shot: float | None = None

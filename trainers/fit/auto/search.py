@@ -18,7 +18,7 @@ from trainers.fit.auto.trials import Logits, Trial, Trials
 
 KEPT = 2  # one in so many goes on to the next rung
 FREE_SHARE = 0.005  # of the budget; who costs less on the next rung goes on as well
-RUNGS = ((0.25, 0.4), (0.5, 0.6), (1.0, 1.0))  # shares of the steps and of the folds
+RUNGS = ((0.25, 0.4, 0.5), (0.5, 0.6, 0.75), (1.0, 1.0, 1.0))  # shares of steps, of folds, and of what may be spent
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Rung:
     number: int  # from 0
     share: float  # of each contender's steps
     folds: int
+    until: float  # the share of the budget beside the refit that may be spent when the rung ends
     is_last: bool
 
     def length(self, one: Contender) -> int:
@@ -39,8 +40,8 @@ def rungs(folds: int) -> tuple[Rung, ...]:
     """The rungs for so many folds."""
     last = len(RUNGS) - 1
     return tuple(
-        Rung(number, share, max(1, math.ceil(part * folds)), number == last)
-        for number, (share, part) in enumerate(RUNGS)
+        Rung(number, share, max(1, math.ceil(part * folds)), until, number == last)
+        for number, (share, part, until) in enumerate(RUNGS)
     )
 
 
@@ -57,10 +58,11 @@ class Standing:
     score: Estimate | None = None
     above: Estimate | None = None  # what it has above zero-shot
     unpaid: Rung | None = None  # the rung that there was no budget for
+    failure: str = ""  # why it could not be trained
 
     @property
-    def has_diverged(self) -> bool:
-        """Whether a training of its last rung had a loss that is not finite."""
+    def is_out(self) -> bool:
+        """Whether a training of its last rung failed, or had a loss that is not finite."""
         return bool((self.answers < 0).any())
 
 
@@ -88,13 +90,15 @@ class Search:
 
     def run(self) -> list[Standing]:
         """Climb the rungs; returns the standings of the highest rung that anyone has finished, the best first."""
-        alive, reached = self.standings, []
+        alive, reached = self.standings, list[Standing]()
         for rung in self.rungs:
             done = self._climb(alive, rung)
             if not done:
                 break
-            reached = self._ranked(done)
-            alive = self._kept(reached, rung)
+            ranked = self._ranked(done)
+            if not ranked:
+                return self._ranked(reached)
+            reached, alive = ranked, self._kept(ranked, rung)
         return reached
 
     def _kept(self, ranked: Sequence[Standing], rung: Rung) -> list[Standing]:
@@ -117,8 +121,8 @@ class Search:
         return one.answers == labels, self.plain[places] == labels, labels
 
     def _ranked(self, standings: Sequence[Standing]) -> list[Standing]:
-        """Those that have not diverged, the best first and the cheaper of equals."""
-        whole = [one for one in standings if not one.has_diverged]
+        """Those that are not out, the best first and the cheaper of equals."""
+        whole = [one for one in standings if not one.is_out]
         return sorted(whole, key=lambda one: (-(one.score.mean if one.score else 0.0), one.contender.place))
 
     def _climb(self, alive: Sequence[Standing], rung: Rung) -> list[Standing]:
@@ -147,14 +151,14 @@ class Search:
     def _fits(self, loop: Sequence[Contender], rung: Rung, done: Sequence[Contender]) -> bool:
         costs, length = self.costs, rung.length(loop[0])
         refit = max(costs.refit(one) for one in (*loop, *done))
-        return costs.fits(rung.folds * costs.trial(loop, length) + refit)
+        return costs.fits(rung.folds * costs.trial(loop, length), refit, rung.until)
 
     def _measure(self, loop: tuple[Contender, ...], rung: Rung, done: Sequence[Contender]) -> bool:
         """Measure how fast a loop trains, if that decides anything; False if a first step took what there was."""
         if not self.costs.in_seconds or self.costs.knows_speed(loop[0]) or loop[0].candidate.length is None:
             return True
         for length in PROBES:
-            if length > PROBES[0] and not self.costs.fits(length * self.costs.trial(loop, PROBES[0])):
+            if length > PROBES[0] and not self.costs.fits(length * self.costs.trial(loop, PROBES[0]), 0.0):
                 return False
             self._trial(loop, length, 0, keep_logits=False)
         return True
@@ -177,6 +181,8 @@ class Search:
             found, is_new = self._trial(loop, length, fold, keep_logits=rung.is_last)
             answers.append(found.answers)
             logits.append(found.logits)
+            for one in standings:
+                one.failure = one.failure or found.failure
             for one in standings if is_new else ():
                 one.seconds += found.seconds / len(loop)
                 one.steps += length

@@ -132,7 +132,7 @@ def _by_prior(
 ) -> Searched:
     """What is taken where nothing can be held out: the first of the portfolio's order that the budget has room for."""
     first = [next((one for one in contenders if one.candidate.method == name), None) for name in asked.portfolio.prior]
-    chosen = next((one for one in first if one is not None and costs.fits(costs.refit(one))), None)
+    chosen = next((one for one in first if one is not None and costs.fits(0.0, costs.refit(one))), None)
     why = (
         "most classes have a single image to learn from (or copies of one), so none can be held out and nothing was "
         "compared"
@@ -159,7 +159,7 @@ def _by_prior(
 def _too_small(contenders: Sequence[Contender], halving: Search, costs: Costs) -> str:
     """Why not one method could be tried."""
     rung, spent = halving.rungs[0], costs.spent
-    needs = [rung.folds * costs.trial((one,), rung.length(one)) + costs.refit(one) for one in contenders]
+    needs = [rung.folds * costs.trial((one,), rung.length(one)) / rung.until + costs.refit(one) for one in contenders]
     least = min(needs)
     cheapest = contenders[needs.index(least)]
     return (

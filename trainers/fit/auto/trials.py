@@ -42,6 +42,7 @@ class Trial:
     logits: Logits | None  # (R, n, C), where they are kept
     seconds: float
     name: str  # of its file, which no other trial has
+    failure: str = ""  # why the loop could not be trained at all
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,17 @@ class Trials:
         ]
         answers = np.full((len(loop), len(held)), -1, dtype=np.int64)
         logits = np.zeros((len(loop), len(held), len(ground.classnames)), dtype=np.float32)
-        for row, one in enumerate(learn_together(runs, ground.bench)):
-            if not isinstance(one.log, TrainLog):
-                continue
-            given, _ = predict(one.method, ground.bench.feed(one.method).test(test), ground.bench.precision)
-            if np.isfinite(given).all():
-                logits[row], answers[row] = given, given.argmax(axis=1)
-        return Trial(answers, logits, ground.clock() - start, name)
+        failure = ""
+        try:
+            for row, one in enumerate(learn_together(runs, ground.bench)):
+                if not isinstance(one.log, TrainLog):
+                    continue
+                given, _ = predict(one.method, ground.bench.feed(one.method).test(test), ground.bench.precision)
+                if np.isfinite(given).all():
+                    logits[row], answers[row] = given, given.argmax(axis=1)
+        except ValueError as error:  # of a method that these images do not suit; the others go on
+            failure = str(error)
+        return Trial(answers, logits, ground.clock() - start, name, failure)
 
 
 def _write(path: Path, trial: Trial) -> None:
@@ -129,7 +134,7 @@ def _write(path: Path, trial: Trial) -> None:
     if trial.logits is not None:
         tensors["logits"] = torch.from_numpy(trial.logits)
     with replacing(path) as temporary:
-        temporary.write_bytes(save(tensors, {"seconds": repr(trial.seconds)}))
+        temporary.write_bytes(save(tensors, {"seconds": repr(trial.seconds), "failure": trial.failure}))
 
 
 def _read(path: Path) -> Trial | None:
@@ -139,6 +144,7 @@ def _read(path: Path) -> Trial | None:
             names = set(file.keys())
             answers = file.get_tensor("answers").astype(np.int64)
             logits = file.get_tensor("logits") if "logits" in names else None
-            return Trial(answers, logits, float(file.metadata()["seconds"]), path.name)
+            said = file.metadata()
+            return Trial(answers, logits, float(said["seconds"]), path.name, said["failure"])
     except (OSError, safetensors.SafetensorError, KeyError, ValueError, TypeError):
         return None

@@ -25,8 +25,16 @@ def test_steps_are_those_of_every_training_and_nothing_depends_on_seconds():
     assert counted.trial((one, one, one), 30) == 90
     assert counted.refit(one) == 100
     assert counted.refit(None) == counted.refit(contender(full=0, length=None)) == 0
-    assert counted.fits(450)
-    assert not counted.fits(451)
+    assert counted.fits(350, refit=100)
+    assert not counted.fits(351, refit=100)
+    assert counted.fits(150, refit=100, until=0.5)
+    assert not counted.fits(151, refit=100, until=0.5)
+
+
+def test_shares_of_a_time_are_of_what_is_left_after_the_beginning():
+    timed = costs("105s")
+    assert timed.fits(45, refit=10, until=0.5)
+    assert not timed.fits(45.1, refit=10, until=0.5)
 
 
 def test_seconds_are_a_fixed_part_and_one_by_steps():
