@@ -118,6 +118,24 @@ def test_the_held_out_logits_of_the_winner_are_kept(found):
     )
 
 
+def test_no_trial_learns_from_an_image_that_it_answers_or_that_is_tested(home, monkeypatch):
+    learn, runs = trials_module.learn_together, []
+
+    def noted(given, bench):
+        runs.extend(given)
+        return learn(given, bench)
+
+    monkeypatch.setattr(trials_module, "learn_together", noted)
+    assert auto("--budget", "300steps", "--candidates", "gda", out="noted") == 0
+    tested = {path for path, *_ in json.loads(Path("photos/adaptkit_split.json").read_text())["test"]}
+    assert runs
+    for run in runs:
+        learnt, answered = ({item.path for item in items} for items in (run.task.train, run.task.tests[0].items))
+        assert not learnt & answered
+        assert not (learnt | answered) & tested
+        assert run.task.val == ()
+
+
 def test_another_search_of_the_seed_finds_the_same_and_another_seed_has_other_folds(found, home):
     assert auto("--budget", "3000steps", "--candidates", CANDIDATES, out="again") == 0
     assert without_seconds(board(home / "again")) == without_seconds(board(found))

@@ -82,14 +82,17 @@ class Leaderboard:
             )
             for row in self.rows
         )
-        reasons = dict.fromkeys(f"{row.candidate}: {row.reason}" for row in self.rows if row.reason)
+        reasons: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.reason:
+                reasons.setdefault(row.reason, []).append(row.candidate)
         notes = (
             self.decision,
             f"{self.metric.replace('_', ' ')} in percent with standard errors, on {self.held_out} of {self.images} "
             f"training images that {self.folds} folds held out; no test image was looked at",
             f"budget {self.budget}, of which the search took {self.spent}; seed {self.seed}",
             *self.notes,
-            *reasons,
+            *(f"{reason}: {'; '.join(names)}" for reason, names in reasons.items()),
         )
         headers = ("candidate", "state", "held out", "above zero-shot", "folds", "steps", "seconds")
         return Table("Leaderboard", headers, rows, notes)

@@ -89,7 +89,10 @@ class Search:
         self._paid: set[str] = set()  # names of trials
 
     def run(self) -> list[Standing]:
-        """Climb the rungs; returns the standings of the highest rung that anyone has finished, the best first."""
+        """Climb the rungs; returns the standings of the highest rung that anyone has finished, the best first.
+
+        Those that the first rung had no room for are put on the last at once, if there is something left in the end.
+        """
         alive, reached = self.standings, list[Standing]()
         for rung in self.rungs:
             done = self._climb(alive, rung)
@@ -99,7 +102,10 @@ class Search:
             if not ranked:
                 return self._ranked(reached)
             reached, alive = ranked, self._kept(ranked, rung)
-        return reached
+        last = self.rungs[-1]
+        if reached and reached[0].rung == last:
+            reached += self._climb([one for one in self.standings if one.rung is None], last, reached)
+        return self._ranked(reached)
 
     def _kept(self, ranked: Sequence[Standing], rung: Rung) -> list[Standing]:
         """The better half, and of the others those that cost next to nothing on the next rung."""
@@ -125,15 +131,17 @@ class Search:
         whole = [one for one in standings if not one.is_out]
         return sorted(whole, key=lambda one: (-(one.score.mean if one.score else 0.0), one.contender.place))
 
-    def _climb(self, alive: Sequence[Standing], rung: Rung) -> list[Standing]:
-        """Give a rung to as many as the budget has room for, in their order."""
+    def _climb(self, alive: Sequence[Standing], rung: Rung, others: Sequence[Standing] = ()) -> list[Standing]:
+        """Give a rung to as many as the budget has room for, in their order, and to a refit of any of the others."""
         done: list[Standing] = []
         by_place = {one.contender.place: one for one in alive}
         classes = len(self.trials.ground.classnames)
         for loop in in_loops([one.contender for one in alive], classes):
-            paid = self._affordable(loop, rung, [one.contender for one in done])
+            paid = self._affordable(loop, rung, [one.contender for one in (*others, *done)])
             for one in loop[len(paid) :]:
                 by_place[one.place].unpaid = rung
+            for one in paid:
+                by_place[one.place].unpaid = None
             if paid:
                 standings = [by_place[one.place] for one in paid]
                 self._judge(standings, rung)
