@@ -63,8 +63,13 @@ def fit(
     wrap: Sequence[str] = (),
     overrides: Sequence[str] = (),
     on_message: Callable[[str], None] | None = None,
+    why: str = "",
 ) -> FitResult:
-    """Check the data, train, test beside zero-shot, save; the arguments are those of `adaptkit.fit`."""
+    """Check the data, train, test beside zero-shot, save; the arguments are those of `adaptkit.fit`.
+
+    Args:
+        why: a sentence for the model card on how the method was chosen.
+    """
     tell = on_message or say_nothing
     method_class(method)  # refuses an unknown name before anything is read
     check_words(data=data, out=out, classnames=classnames, split=split, checkpoint=checkpoint, device=device)
@@ -128,7 +133,7 @@ def fit(
         tidy(run)
     run, record = todo.runs[-1], records[-1]
     trained, facts = load_run(run.folder, bench.backbone)
-    trained.save_pretrained(folder, facts)
+    trained.save_pretrained(folder, dataclasses.replace(facts, notes=(*filter(None, [why]), *facts.notes)))
     result = _result(trained, run, record, records[0], bench, folder, tuple(dict.fromkeys((*notes, *record.notes))))
     write_summary(result, folder)
     return result

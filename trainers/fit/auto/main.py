@@ -133,6 +133,7 @@ def fit_auto(
         device=device,
         overrides=(*overrides, *(() if found.chosen is None else found.chosen.words())),
         on_message=on_message,
+        why=f"auto: {found.leaderboard.decision}",
     )
     notes = tuple(dict.fromkeys((*given.notes, *result.notes)))
     whole = with_leaderboard(replace(result, notes=notes), found.leaderboard, found.fold_logits)
