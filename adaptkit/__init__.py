@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from adaptkit.contract.test_time import Episodic, Online, Transductive, list_test_time, register_test_time
     from adaptkit.contract.wrapper import MethodWrapper
     from adaptkit.deployment.official_checkpoints import import_official
-    from adaptkit.front_door import Confusion, FitResult, fit
+    from adaptkit.front_door import Confusion, FitResult, MultiLabelFitResult, fit
 
 __version__ = VERSION
 
@@ -68,6 +68,7 @@ _MODULES = {
     "LabelledBatch": "adaptkit.contract.batches",
     "MethodWrapper": "adaptkit.contract.wrapper",
     "Metric": "adaptkit.artefacts.card",
+    "MultiLabelFitResult": "adaptkit.front_door",
     "Objective": "adaptkit.contract.objective",
     "Online": "adaptkit.contract.test_time",
     "PairBatch": "adaptkit.contract.batches",
@@ -133,6 +134,7 @@ __all__ = [
     "LabelledBatch",
     "MethodWrapper",
     "Metric",
+    "MultiLabelFitResult",
     "Objective",
     "Online",
     "PairBatch",

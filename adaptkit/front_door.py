@@ -68,6 +68,32 @@ class FitResult:
         ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class MultiLabelFitResult(FitResult):
+    """A method that has learnt several labels per image, and its results on images that it has not seen, in percent.
+
+    Its accuracy is the share of images that are answered with exactly the right labels.
+    """
+
+    mean_average_precision: float
+    zero_shot_mean_average_precision: float
+    micro_f1: float
+    macro_f1: float
+
+    def summary(self) -> str:
+        """The result in a few lines for people."""
+        better = self.mean_average_precision - self.zero_shot_mean_average_precision
+        low, high = self.interval
+        lines = [
+            f"mean average precision {self.mean_average_precision:.1f} % of {self.test_images} test images, "
+            f"{better:+.1f} against zero-shot ({self.zero_shot_mean_average_precision:.1f} %)",
+            f"F1 {self.micro_f1:.1f} % (micro) and {self.macro_f1:.1f} % (macro) at the labels' thresholds; all labels "
+            f"right for {self.accuracy:.1f} % of the images (95 %: {low:.1f} to {high:.1f})",
+            *(f"note: {note}" for note in self.notes),
+        ]
+        return "\n".join(lines)
+
+
 class Fit(Protocol):
     """The function that a trainer offers under the entry point."""
 
@@ -127,6 +153,8 @@ def fit(
     on_message: Callable[[str], None] | None = None,
 ) -> FitResult:
     """Train a method on your own images, test it against zero-shot, and save it as an adapter.
+
+    A table with several labels per image gives a `MultiLabelFitResult`, and a method wrapped in `multi_label`.
 
     Args:
         method: a name from `list_methods`.

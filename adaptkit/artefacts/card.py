@@ -10,6 +10,7 @@ from torch import Tensor
 from adaptkit.artefacts.config import ArtefactConfig
 from adaptkit.backbone.weights_source import WeightsSource
 
+MULTI_LABEL = "multi_label"  # the wrapper of methods that have learnt several labels per image
 NAMES_SHOWN = 20  # Number of class names that the card lists.
 
 
@@ -146,7 +147,12 @@ def _use(config: ArtefactConfig, is_head: bool) -> str:
         why = "if other names are wanted" if config.classnames else "as it has none"
         lines.append(f'method.set_classes(["corgi", "husky"])  # {why}')
     lines.append('for prediction in method.predict(["photo.jpg"]):')
-    lines.append("    print(prediction.label, prediction.probability)")
+    several = any(wrapper.name == MULTI_LABEL for wrapper in config.wrappers)
+    lines.append(
+        "    print(prediction.present)  # the labels that are there, none or several"
+        if several
+        else "    print(prediction.label, prediction.probability)"
+    )
     return "```python\n" + "\n".join(lines) + "\n```"
 
 

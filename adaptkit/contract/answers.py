@@ -10,6 +10,9 @@ The offset is the logit at which a class is as likely there as not. SigLIP's log
 offset is 0. CLIP's logits have no such zero: a softmax does not change when a number is added to all of them. Unless an
 offset is given, each class is compared with the neutral name "something" in the same prompt, so that the score is the
 softmax of these two.
+
+A method that has learnt several labels per image has log odds as its logits, and a threshold for each label. Its scores
+are independent, its offset is 0, and an image is answered with all labels whose log odds reach their thresholds.
 """
 
 import math
@@ -36,7 +39,8 @@ class Prediction:
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]  # of all classes together they sum to 1, unless the scores are independent
     indices: tuple[int, ...] = ()  # places of the classes in the method's order; they tell equal names apart
-    rejected: bool = False  # whether even the most probable class is less probable than `reject`
+    rejected: bool = False  # whether even the most probable class is less probable than `reject`, or no label is there
+    present: tuple[str, ...] | None = None  # labels at or above their thresholds, where an image may have several
 
     @property
     def label(self) -> str:
@@ -56,7 +60,8 @@ class Answering:
     Args:
         topk: classes per image; all of them where there are fewer.
         reject: the least score of an answer, from 0 to 1; None answers with a class always.
-        scores: "softmax" of all classes, or "independent" ones by sigmoid(logit - offset).
+        scores: "softmax" of all classes, or "independent" ones by sigmoid(logit - offset); None stands for what the
+            method was trained for.
         offset: of independent scores; None stands for the backbone's own, or for the neutral name.
 
     Raises:
@@ -65,7 +70,7 @@ class Answering:
 
     topk: int = 5
     reject: float | None = None
-    scores: Scores = "softmax"
+    scores: Scores | None = None
     offset: float | None = None
 
     def __post_init__(self) -> None:
@@ -73,7 +78,7 @@ class Answering:
             raise ValueError(f"topk={self.topk!r}; expected at least 1 class per image, as a whole number")
         if self.reject is not None and not (_is_number(self.reject) and 0 <= self.reject <= 1):
             raise ValueError(f"reject={self.reject!r}; expected a probability from 0 to 1, such as 0.8")
-        if self.scores not in get_args(Scores):
+        if self.scores is not None and self.scores not in get_args(Scores):
             raise ValueError(f"scores={self.scores!r}; expected one of {', '.join(get_args(Scores))}")
         if self.offset is not None and self.scores != "independent":
             raise ValueError(f"offset={self.offset!r} is for independent scores; ask for scores='independent' with it")
@@ -93,6 +98,9 @@ class TakesNames(Protocol):
     mixes_classes: bool
 
     @property
+    def label_thresholds(self) -> Tensor | None: ...
+
+    @property
     def provides(self) -> frozenset[str]: ...
 
     @property
@@ -108,6 +116,14 @@ def needs_neutral(method: TakesNames, answering: Answering) -> bool:
         ValueError: if the score of a class depends on the others, or an offset has to be given, because the logits
             have no zero and the method takes no other name.
     """
+    if method.label_thresholds is not None:
+        given = "scores='softmax'" if answering.scores == "softmax" else f"offset={answering.offset!r}"
+        if answering.scores == "softmax" or answering.offset is not None:
+            raise ValueError(
+                f"this method has learnt several labels per image, each with a score and a threshold of its own; leave "
+                f"{given} out"
+            )
+        return False
     if answering.scores != "independent":
         return False
     if method.mixes_classes:
@@ -140,11 +156,18 @@ def neutral_class(method: TakesNames) -> Iterator[None]:
         method.set_classes(before)
 
 
-def ranked(logits: Tensor, names: tuple[str, ...], answering: Answering, neutral: bool = False) -> Iterator[Prediction]:
+def ranked(
+    logits: Tensor,
+    names: tuple[str, ...],
+    answering: Answering,
+    neutral: bool = False,
+    thresholds: Tensor | None = None,
+) -> Iterator[Prediction]:
     """Logits (B, C) -> one prediction per row; equal classes keep the order they were given in.
 
     Args:
         neutral: the last column is the neutral name's, which is no answer.
+        thresholds: log odds (C,) from which labels are answers, where an image may have several.
 
     Raises:
         ValueError: if a logit is not finite.
@@ -155,14 +178,19 @@ def ranked(logits: Tensor, names: tuple[str, ...], answering: Answering, neutral
             "the backbone's weights are damaged, or its training diverged: load another copy, or train again"
         )
     logits = logits.double()
-    if answering.scores == "softmax":
+    if thresholds is not None:
+        scores = logits.sigmoid()
+    elif answering.scores != "independent":
         scores = logits.softmax(dim=-1)
     elif neutral:
         scores = (logits[:, :-1] - logits[:, -1:]).sigmoid()
     else:
         scores = (logits - (answering.offset or 0.0)).sigmoid()
     values, places = scores.cpu().sort(dim=-1, descending=True, stable=True)
-    values, places = values[:, : answering.topk], places[:, : answering.topk]
-    for row, order in zip(values.tolist(), places.tolist(), strict=True):
-        rejected = answering.reject is not None and row[0] < answering.reject
-        yield Prediction(tuple(names[place] for place in order), tuple(row), tuple(order), rejected)
+    least = 0.0 if answering.reject is None else answering.reject
+    answers = scores >= least if thresholds is None else (scores >= least) & (logits >= thresholds.to(logits))
+    for row, order, said in zip(values.tolist(), places.tolist(), answers.cpu().tolist(), strict=True):
+        present = None if thresholds is None else tuple(names[place] for place in order if said[place])
+        rejected = row[0] < least if present is None else not present
+        best = order[: answering.topk]
+        yield Prediction(tuple(names[place] for place in best), tuple(row[: len(best)]), tuple(best), rejected, present)

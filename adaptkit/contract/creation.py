@@ -173,7 +173,13 @@ def _construct(method: type[AdaptedCLIP], backbone: FrozenCLIP, classes: ClassSe
 def _construct_wrapper(
     wrapper: type[MethodWrapper], backbone: FrozenCLIP, make_inner: MakeInner, config: object
 ) -> AdaptedCLIP:
-    return wrapper(backbone, make_inner, config)  # type: ignore[arg-type, call-arg]
+    made = wrapper(backbone, make_inner, config)  # type: ignore[arg-type, call-arg]
+    if made.inner.label_thresholds is not None:
+        raise ValueError(
+            "multi_label stands outermost, because its thresholds are of the scores that are answered with; name it "
+            f"first, around {wrapper.__name__}"
+        )
+    return made
 
 
 def _checked(name: str, config_type: type, config: object | None, /, **options: object) -> object:

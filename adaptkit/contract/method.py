@@ -51,6 +51,7 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
     is_usual: ClassVar[bool] = True  # whether tables of the "usual" methods have it; False for what takes long
     prepares_again: bool = False  # whether `prepare` is to be called again when the image tower has learnt
     learns_from_labels: bool = True  # whether `loss` reads the labels that it is given
+    reads_several_labels: bool = False  # whether `prepare` and `tune` take labels (N, C) of 0 and 1 as well
     trains_alone: ClassVar[str | None] = None  # why replicas of it cannot be trained together, where that has a reason
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet):
@@ -83,6 +84,11 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
 
     def regularizer(self, x: Tensor, labels: Tensor) -> Tensor | None:
         """What `loss` adds to the cross-entropy of `logits`: a scalar, or None for nothing."""
+        return None
+
+    @property
+    def label_thresholds(self) -> Tensor | None:
+        """Logits (C,) from which labels are answers, where an image may have several; None where it has one class."""
         return None
 
     def hands_out_tokens(self) -> bool:
@@ -278,7 +284,7 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
         batch_size: int = 64,
         *,
         reject: float | None = None,
-        scores: Scores = "softmax",
+        scores: Scores | None = None,
         offset: float | None = None,
     ) -> list[Prediction]:
         """Classify paths, PIL images, arrays, tensors, or one of these: `prediction.predict`.
@@ -286,7 +292,8 @@ class AdaptedCLIP(AdaptedTowers, is_contract=True):
         Args:
             topk: classes per image; all of them where there are fewer.
             reject: the label is "unknown" where even the best class has a lower score; None answers always.
-            scores: "softmax" of all classes, or "independent" of each class, by sigmoid(logit - offset).
+            scores: "softmax" of all classes, or "independent" of each class, by sigmoid(logit - offset). None takes
+                the softmax, or of a method that has learnt several labels per image its independent scores.
             offset: of independent scores; see `adaptkit.contract.answers` for what None stands for.
 
         Example:

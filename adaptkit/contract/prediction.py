@@ -79,6 +79,6 @@ def predictions(
     try:
         with neutral_class(method) if neutral else nullcontext(), method.encode_classes_once():
             for logits in method.logits_in_order(method.consume(batch.to(method.device)) for batch in given):
-                yield from ranked(logits, names, answering, neutral)
+                yield from ranked(logits, names, answering, neutral, method.label_thresholds)
     finally:
         method.train(was_training)

@@ -55,6 +55,7 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
         self.support_items, self.prepares_again = inner.support_items, inner.prepares_again
         self.mixes_classes = inner.mixes_classes
         self.learns_from_labels, self.needs_whole_batches = inner.learns_from_labels, inner.needs_whole_batches
+        self.reads_several_labels = inner.reads_several_labels and not {"prepare", "tune"} & type(self).provides
 
     @property
     def innermost(self) -> AdaptedCLIP:
@@ -63,6 +64,10 @@ class MethodWrapper(AdaptedCLIP, is_contract=True):
     @property
     def bound_to_classes(self) -> str | None:
         return self.inner.bound_to_classes
+
+    @property
+    def label_thresholds(self) -> Tensor | None:
+        return self.inner.label_thresholds
 
     def encode_image(self, images: Tensor) -> Tensor:
         return self.inner.encode_image(images)

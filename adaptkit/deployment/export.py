@@ -148,15 +148,20 @@ def _compare(path: Path, found: Tensor, expected: Tensor) -> Exported:
 def _facts(method: Exportable) -> dict[str, str]:
     """Facts for the file's users: class names in the logits' order, and the preprocessing of images."""
     return {
-        **(
-            {}
-            if isinstance(method, Head)
-            else {"classnames": json.dumps(method.classes.classnames, ensure_ascii=False)}
-        ),
+        **({} if isinstance(method, Head) else _class_facts(method)),
         "preprocess": json.dumps(asdict(method.backbone.preprocess_cfg)),
         "method": type(method).__name__,
         "backbone": str(method.backbone.source or method.backbone.name),
     }
+
+
+def _class_facts(method: AdaptedCLIP) -> dict[str, str]:
+    """Class names; of a method with several labels per image, also the logits from which each of them is an answer."""
+    facts = {"classnames": json.dumps(method.classes.classnames, ensure_ascii=False)}
+    if method.label_thresholds is not None:
+        facts["scores"] = "independent: the sigmoid of each logit"
+        facts["logit_thresholds"] = json.dumps(method.label_thresholds.tolist())
+    return facts
 
 
 def _write_torch_export(method: Exportable, images: Tensor, path: Path) -> Run:

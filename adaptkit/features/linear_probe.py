@@ -6,6 +6,9 @@ few-shot form that CoOp compares with (Zhou et al., arXiv:2109.01134, lpclip). F
 c is the best of {10^6, 10^4, ..., 10^-6} on validation images, the largest in a tie; then the interval [c/10, 10 c]
 is halved eight times on a log scale, towards the end that is better on validation images.
 
+With several labels per image it is one logistic regression for each label under the one c, whose best value has the
+least binary cross-entropy on validation images.
+
 Departure: like the released code, a coarse grid of 7 and 8 halvings, where CLIP's paper sweeps 96 values.
 Departure: like the released code, halving compares the two ends only, so it may leave the best of the coarse grid.
 Departure: the released code calls scikit-learn; this is the same objective in torch (`logistic_regression`).
@@ -19,6 +22,7 @@ from adaptkit.backbone.frozen_clip import FrozenCLIP
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Support
 from adaptkit.contract.registry import register_method
+from adaptkit.layers.label_odds import label_loss
 from adaptkit.layers.logistic_regression import fit_logistic_regression, objective
 from adaptkit.options import option, options
 
@@ -46,6 +50,7 @@ class LinearProbe(AdaptedCLIP):
     consumes = "features"
     provides = frozenset({"prepare", "tune"})
     prepares_again = True
+    reads_several_labels = True
     trains_alone = "is fitted by L-BFGS, whose steps follow its own losses"
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: LinearProbeConfig):
@@ -68,10 +73,10 @@ class LinearProbe(AdaptedCLIP):
         """
         fits: dict[float, tuple[Tensor, Tensor]] = {}
 
-        def right_at(exponent: float) -> int:
+        def right_at(exponent: float) -> float:
             if exponent not in fits:
                 fits[exponent] = self._fit(10**exponent)
-            return _correct(*fits[exponent], validation)
+            return _quality(*fits[exponent], validation)
 
         best = max(COARSE_EXPONENTS, key=right_at)  # `max` takes the first in a tie.
         low, high = best - 1, best + 1
@@ -115,7 +120,9 @@ class LinearProbe(AdaptedCLIP):
         )
 
 
-def _correct(weight: Tensor, bias: Tensor, examples: Support) -> int:
-    """Number of examples that a fit classifies correctly."""
-    predicted = (examples.x.to(weight) @ weight.T + bias).argmax(dim=1)
-    return int((predicted == examples.labels.to(predicted)).sum())
+def _quality(weight: Tensor, bias: Tensor, examples: Support) -> float:
+    """Number of examples that a fit classifies correctly; with several labels, its mean loss, negative."""
+    logits = examples.x.to(weight) @ weight.T + bias
+    if examples.labels.ndim == 2:
+        return -float(label_loss(logits, examples.labels.to(weight)))
+    return int((logits.argmax(dim=1) == examples.labels.to(weight.device)).sum())

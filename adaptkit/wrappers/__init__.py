@@ -7,6 +7,7 @@ from adaptkit.wrappers.fdt.wrapper import FDTWrapper
 from adaptkit.wrappers.lm4visual.config import LM4VisualConfig
 from adaptkit.wrappers.lm4visual.wrapper import LM4Visual
 from adaptkit.wrappers.matryoshka_exits import MatryoshkaExits, MatryoshkaExitsConfig
+from adaptkit.wrappers.multi_label import MultiLabel, MultiLabelConfig
 from adaptkit.wrappers.posthoc_debias.wrapper import PosthocDebias, PosthocDebiasConfig
 from adaptkit.wrappers.token_merging.config import TokenMergingConfig
 from adaptkit.wrappers.token_merging.wrapper import TokenMerging
@@ -23,6 +24,8 @@ __all__ = [
     "LM4VisualConfig",
     "MatryoshkaExits",
     "MatryoshkaExitsConfig",
+    "MultiLabel",
+    "MultiLabelConfig",
     "PosthocDebias",
     "PosthocDebiasConfig",
     "TokenMerging",

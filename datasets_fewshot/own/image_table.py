@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets_fewshot.own.found import PART_NAMES, Found, FoundImage
+from datasets_fewshot.own.label_cells import marked_classes, names_several
 from datasets_fewshot.own.left_out import is_printable
 from datasets_fewshot.own.table_columns import (
     CLASS_COLUMNS,
-    ONE_HOT,
     PART_COLUMNS,
     PATH_COLUMNS,
     UNASSIGNED,
@@ -26,6 +26,7 @@ from datasets_fewshot.own.table_text import read_lines, split_cells
 from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl"})
+SEVERAL = "`adaptkit train` and `eval` learn and test several labels per image from such a table"
 HEADINGS = frozenset((*PATH_COLUMNS, *CLASS_COLUMNS, *PART_COLUMNS))
 
 Numbered = tuple[int, Row]  # line, counted from 1, and its cells by column
@@ -141,9 +142,11 @@ def _json_row(line: str, where: str) -> Row:
 
 
 def _json_cell(value: object) -> str:
-    """A value as a table would have it: one word in a list is that word, and null is empty."""
+    """A value as a table would have it: one word in a list is that word, another list stays one, and null is empty."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
     return "" if value is None else str(value).strip()
 
 
@@ -158,6 +161,8 @@ def _listed(row: Row, columns: Columns, where: str, line: int) -> _Listed:
             "class, neither empty: fill it in or remove the line"
         )
     check_path(path, where)
+    if names_several(classname):
+        raise SplitError(f"{where} has the labels {classname!r}, and one class per image is needed here; {SEVERAL}")
     if not is_printable(classname):
         raise SplitError(f"{where}: the class {classname!a} is no text; write it in UTF-8")
     if "\n" in classname:
@@ -173,11 +178,12 @@ def _first(row: Row, columns: Sequence[str]) -> str:
 
 
 def _one_of(row: Row, columns: Columns, where: str) -> str:
-    named = zip(columns.label, columns.one_hot, strict=True)
-    marked = [name for column, name in named if ONE_HOT[row.get(column, "0").lower()]]
+    marked = marked_classes(row, columns)
     if len(marked) != 1:
         shown = ", ".join(columns.one_hot[:NAMES_SHOWN])
-        raise SplitError(f"{where} marks {len(marked)} of the classes {shown}; an image has to have one class")
+        raise SplitError(
+            f"{where} marks {len(marked)} of the classes {shown}; an image has to have one class here; {SEVERAL}"
+        )
     return marked[0]
 
 

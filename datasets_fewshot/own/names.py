@@ -25,16 +25,17 @@ Names = str | Path | Sequence[str] | Mapping[str, str] | None
 Pair = tuple[str, str]
 
 
-def read_names(names: Names, home: Path, classes: Sequence[str]) -> dict[str, str]:
+def read_names(names: Names, home: Path, classes: Sequence[str], every: bool = False) -> dict[str, str]:
     """Find a name for every class: class -> name.
 
     Args:
         names: one of the four forms; None looks for classnames.json and classnames.txt in `home`; without them, a
             class keeps its own name.
+        every: whether a mapping has to know every class.
 
     Raises:
-        ValueError: if a sequence has another length than there are classes, a mapping knows none of them, or a file is
-            of none of the forms.
+        ValueError: if a sequence has another length than there are classes, a mapping knows none of them, or lacks one
+            where it has to know all, or a file is of none of the forms.
         FileNotFoundError: if a file is named that does not exist.
     """
     if names is None:
@@ -52,6 +53,11 @@ def read_names(names: Names, home: Path, classes: Sequence[str]) -> dict[str, st
         raise ValueError(
             f"{where}: names {', '.join(list(names)[:5])} but the data have the classes {', '.join(classes[:5])}; "
             f"{FORMS}"
+        )
+    if every and (unknown := [name for name in classes if name not in names]):
+        raise ValueError(
+            f"{where}: the data have {', '.join(repr(name) for name in unknown[:5])}, which is none of the "
+            f"{len(names)} classes that are given; correct the label, or name it there"
         )
     return {name: names.get(name, name) for name in classes}
 

@@ -13,6 +13,9 @@ from adaptkit.backbone.devices import choose_device
 from adaptkit.contract.method import Consumes
 from adaptkit.regular_file import user_path
 from datasets_fewshot import FewShotDataset, load_own_data
+from datasets_fewshot.own.image_table import TableOptions
+from datasets_fewshot.own.label_table import has_several_labels
+from datasets_fewshot.own.multi_label import load_multi_label
 from datasets_fewshot.own.usable import check_usable
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.jobs import tidy
@@ -25,6 +28,7 @@ from trainers.evaluation.logits import predict
 from trainers.evaluation.metrics import judge
 from trainers.fit.checks import check_names, check_place, check_words
 from trainers.fit.defaults import default_shots, embedded_settings, size_settings
+from trainers.fit.multi_label.main import WRAPPER, fit_labels, refuse_for_labels
 from trainers.fit.report import confusions, worst_images, write_sheet, write_summary
 from trainers.protocols.few_shot import FEW_SHOT
 from trainers.runs.adapter import load_run
@@ -74,23 +78,9 @@ def fit(
         raise ValueError(f"shots={shots}; expected 1 or more training images per class, or None for what there is")
     folder = _out_folder(out, user_path(data, "data"), method)
     check_place(start_from, folder)
-    dataset = load_own_data(
-        data,
-        split=split,
-        classnames=classnames,
-        skip_bad=skip_bad,
-        path_column=path_column,
-        label_column=label_column,
-        encoding=encoding,
-        redraw=redraw,
-        val_as_test=val_as_test,
-    )
-    notes = list(check_usable(dataset))
-    drawn = shots or default_shots(_training_counts(dataset))
     fixed: dict[str, object] = {
         "PROTOCOL": FEW_SHOT.name,
         "METHODS": list(dict.fromkeys(("zero_shot", method))),
-        "SHOTS": [drawn],
         "SEEDS": [seed],
         "DEVICE": device,
         "BACKBONE.NAME": backbone,
@@ -108,9 +98,38 @@ def fit(
         "DATA.TEMPLATES": list(templates),
         "WRAP": list(wrap),
     }
+    notes: list[str] = []
     if backbone == EMBEDDED:
         fixed |= embedded_settings(method)
         notes.append(f"{EMBEDDED} is a small model of drawings and icons; for photographs take a larger backbone")
+    if has_several_labels(user_path(data, "data"), TableOptions(path_column, label_column, encoding)):
+        refuse_for_labels(start_from=start_from, split=split)
+        labelled = load_multi_label(
+            data,
+            classnames=classnames,
+            skip_bad=skip_bad,
+            path_column=path_column,
+            label_column=label_column,
+            encoding=encoding,
+            redraw=redraw,
+            val_as_test=val_as_test,
+        )
+        fixed["WRAP"] = [WRAPPER, *(name for name in wrap if name != WRAPPER)]
+        return fit_labels(labelled, folder, fixed, shots=shots, overrides=overrides, notes=notes, tell=tell)
+    dataset = load_own_data(
+        data,
+        split=split,
+        classnames=classnames,
+        skip_bad=skip_bad,
+        path_column=path_column,
+        label_column=label_column,
+        encoding=encoding,
+        redraw=redraw,
+        val_as_test=val_as_test,
+    )
+    notes = [*check_usable(dataset), *notes]
+    drawn = shots or default_shots(_training_counts(dataset))
+    fixed["SHOTS"] = [drawn]
     recipe = _beside_zero_shot(load_bench(None, overrides, fixed))
     tell(f"{len(dataset.classnames)} classes, {drawn} shots, {len(dataset.split.test)} test images")
     for note in dataset.notes:
@@ -161,7 +180,8 @@ def _is_begun(folder: Path) -> bool:
     """Whether a folder is empty, or holds what a training leaves that is stopped before its adapter is whole."""
     names = {entry.name for entry in folder.iterdir() if not is_half_written(entry)}
     in_order = (RUNS_FOLDER, TENSORS_FILE, CARD_FILE)  # as they are written; the config, which is the last, is missing
-    return names in [set(in_order[:count]) for count in range(len(in_order) + 1)]
+    # A training on several labels keeps no runs.
+    return names | {RUNS_FOLDER} in [set(in_order[:count]) for count in range(1, len(in_order) + 1)]
 
 
 def _training_counts(dataset: FewShotDataset) -> list[int]:

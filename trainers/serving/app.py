@@ -87,6 +87,7 @@ def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastA
             "backbone": str(backbone.source or backbone.name),
             "classes": list(classifier.own),
             "bound": classifier.method.bound_to_classes or "",
+            "several_labels": method.label_thresholds is not None,
             "max_bytes": max_bytes,
         }
 
@@ -102,7 +103,9 @@ def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastA
             answer = partial(classifier.classify, data, max_bytes, names, topk)
             prediction = await asyncio.get_running_loop().run_in_executor(workers, answer)
         ranked = zip(prediction.labels, prediction.indices, prediction.probabilities, strict=True)
-        return {"classes": [{"label": name, "index": index, "probability": value} for name, index, value in ranked]}
+        said: dict[str, object] = {} if prediction.present is None else {"labels": list(prediction.present)}
+        found = [{"label": name, "index": index, "probability": value} for name, index, value in ranked]
+        return {**said, "classes": found}
 
     return app
 

@@ -29,7 +29,9 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "eval",
         help="test a saved adapter on labelled images",
         description="Test a saved adapter on labelled images, among its own classes if they contain those of the "
-        "images. An adapter that takes other names answers among the images' classes where it does not know them all.",
+        "images. An adapter that takes other names answers among the images' classes where it does not know them all. "
+        "One that has learnt several labels per image is tested on a table of such images: mean average precision, and "
+        "F1 at its thresholds.",
     )
     add_adapter(parser)
     add_labelled_images(parser)
@@ -47,19 +49,25 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--out",
         type=values.path,
         metavar="FOLDER",
-        help="write metrics.json, classes.csv, confusion_matrix.csv and, with matplotlib, confusion_matrix.png",
+        help="write metrics.json, classes.csv, confusion_matrix.csv and, with matplotlib, confusion_matrix.png; of "
+        "several labels per image, metrics.json and labels.csv",
     )
     parser.set_defaults(run=_eval)
 
 
 def _eval(args: argparse.Namespace) -> int:
+    from trainers.cli.adapter.evaluate_labels import evaluate_labels, refuse_table_of_labels
     from trainers.evaluation.candidates import choose_candidates
 
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise ValueError(f"--out {str(args.out)!r} is a file; give a folder")
+    method = open_adapter(args)
+    if method.label_thresholds is not None:
+        evaluate_labels(method, args)
+        return OK
+    refuse_table_of_labels(method, args)
     dataset = labelled_data(args)
     items = part_of(dataset, args.part)
-    method = open_adapter(args)
     candidates = choose_candidates(method, dataset.classnames, args.among)
     judgement = evaluate(method, dataset, items, args.workers, candidates)
     content = as_json(judgement, candidates, dataset, args.part)
@@ -136,13 +144,14 @@ def evaluate(
     else:
         batches = viewed_batches(dataset, items, method.backbone, views, IMAGE_EVAL_BATCH, workers)
     precision = choose_precision("auto", method.device)
-    logits, labels = predict(method, _as_consumed(method, batches), precision)
+    logits, labels = predict(method, as_consumed(method, batches), precision)
     known = sorted({item.label for part in dataset.split for item in part})  # `classnames` is in this order
     labels = candidates.place(np.searchsorted(known, labels))
     return judge(candidates.pick(logits), labels, candidates.names)
 
 
-def _as_consumed(method: "AdaptedCLIP", batches: "Iterator[Batch]") -> "Iterator[Batch]":
+def as_consumed(method: "AdaptedCLIP", batches: "Iterator[Batch]") -> "Iterator[Batch]":
+    """Batches of pixels -> batches of what the method consumes."""
     for images, labels in batches:
         yield method.consume(images.to(method.device)), labels
 

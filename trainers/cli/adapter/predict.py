@@ -58,9 +58,8 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--scores",
         choices=("softmax", "independent"),
-        default="softmax",
         help="softmax: probabilities that sum to 1 over the classes (default); independent: each class alone, so that "
-        "an image may show several of them or none",
+        "an image may show several of them or none (default of an adapter that has learnt several labels per image)",
     )
     parser.add_argument(
         "--offset",
@@ -230,6 +229,8 @@ def _rounded(value: object) -> object:
 def as_line(path: str, prediction: "Prediction", shared: "Container[str]" = ()) -> str:
     """A prediction for people: "photo.jpg: corgi 93.1 %, husky 6.2 %".
 
+    Of several labels those that are there come first: "photo.jpg: corgi + ball (corgi 93.1 %, ball 71.0 %, cat 2.0 %)".
+
     Args:
         shared: names that several classes have, which get their class's number.
     """
@@ -240,6 +241,8 @@ def as_line(path: str, prediction: "Prediction", shared: "Container[str]" = ()) 
         else f"{label} {100 * probability:.1f} %"
         for label, probability, index in ranked
     )
+    if prediction.present is not None:
+        return f"{path}: {' + '.join(prediction.present) or 'none of the labels'} ({said})"
     return f"{path}: {prediction.label} ({said})" if prediction.rejected else f"{path}: {said}"
 
 
@@ -251,7 +254,9 @@ def as_json(path: str, outcome: "Prediction | str", says_label: bool = False) ->
     """
     if isinstance(outcome, str):
         return json.dumps({"image": path, "error": outcome}, ensure_ascii=False)
-    answer = {"label": outcome.label, "rejected": outcome.rejected} if says_label else {}
+    answer: dict[str, object] = {"label": outcome.label, "rejected": outcome.rejected} if says_label else {}
+    if outcome.present is not None:
+        answer = {"labels": list(outcome.present)}
     return json.dumps({"image": path, **answer, "classes": as_classes(outcome)}, ensure_ascii=False)
 
 

@@ -5,6 +5,7 @@ import socket
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import adaptkit
@@ -55,6 +56,17 @@ def test_it_answers_what_python_says(client, method):
     assert [entry["probability"] for entry in answer.json()["classes"]] == pytest.approx(expected.probabilities)
 
 
+def test_an_adapter_of_several_labels_says_which_are_there(tiny_clip):
+    method = create_method("zero_shot", tiny_clip, CLASSES, wrap=["multi_label"])
+    client = TestClient(make_app(method, LIMIT, ["testserver"]))
+    assert client.get("/adapter").json()["several_labels"]
+    for thresholds, there in ((-1e3, len(CLASSES)), (1e3, 0)):
+        method.set_thresholds(torch.full((len(CLASSES),), thresholds))
+        answer = client.post("/predict", params={"topk": 2}, content=encoded(picture()), headers=PNG).json()
+        assert len(answer["labels"]) == there
+        assert len(answer["classes"]) == 2
+
+
 def test_class_names_are_those_of_the_request_and_the_adapters_own_afterwards(client):
     def labels(**parameters):
         answer = client.post("/predict", params=parameters, content=encoded(picture()), headers=PNG)
@@ -75,6 +87,7 @@ def test_the_page_and_the_facts_it_asks_for_are_there(client):
         "classes": list(CLASSES),
         "bound": "",
         "max_bytes": LIMIT,
+        "several_labels": False,
     }
 
 

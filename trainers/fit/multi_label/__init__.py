@@ -1,0 +1,1 @@
+"""One training on the user's own images with several labels each."""
