@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets_fewshot.own.found import PART_NAMES, Found, FoundImage
-from datasets_fewshot.own.label_cells import marked_classes, names_several
+from datasets_fewshot.own.label_cells import label_cell, marked_classes, names_several
 from datasets_fewshot.own.left_out import is_printable
 from datasets_fewshot.own.table_columns import (
     CLASS_COLUMNS,
@@ -75,6 +75,9 @@ def read_table(path: Path, options: TableOptions = AS_IT_IS) -> Found:
         columns = choose_bare_columns(cells, path.parent, where, options.path_column, options.label_column)
     else:
         columns = choose_columns(names, cells, where, options.path_column, options.label_column)
+    for line, row in rows:
+        if names_several(cell := label_cell(row, columns)):
+            raise SplitError(f"{path}: line {line} has the labels {cell!r}, and one class is needed here; {SEVERAL}")
     listed = [_listed(row, columns, f"{path}: line {line}", line) for line, row in rows]
     return _found(path, listed, columns)
 
@@ -161,8 +164,6 @@ def _listed(row: Row, columns: Columns, where: str, line: int) -> _Listed:
             "class, neither empty: fill it in or remove the line"
         )
     check_path(path, where)
-    if names_several(classname):
-        raise SplitError(f"{where} has the labels {classname!r}, and one class per image is needed here; {SEVERAL}")
     if not is_printable(classname):
         raise SplitError(f"{where}: the class {classname!a} is no text; write it in UTF-8")
     if "\n" in classname:

@@ -1,0 +1,123 @@
+"""Several labels per image through the command: from a table to a trained, tested, answering and exported adapter."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import adaptkit
+from benchmarks.collages import LABELS, write_collages
+from trainers.cli import main
+
+TRAIN, TEST = 60, 24
+QUICK = ["--shots", "4", "OPTIM.EPOCHS", "3"]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Path:
+    return write_collages(tmp_path_factory.mktemp("collages"), TRAIN, TEST)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("ADAPTKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_table_with_several_labels_is_learnt_tested_and_answered(table, here, capsys):
+    assert main(["train", "coop", "--data", str(table), "--out", "mine", *QUICK]) == 0
+    said = capsys.readouterr().out
+    assert "mean average precision" in said
+    assert "against zero-shot" in said
+    summary = json.loads(Path("mine/summary.json").read_text())
+    assert summary["labels_per_image"] == "several"
+    assert [row["name"] for row in summary["per_label"]] == list(LABELS)
+    assert Path("mine/summary.txt").read_text().strip() in said
+    assert Path("mine/labels.csv").read_text().startswith("index,name,images")
+    assert Image.open("mine/worst_images.png").size[0] > 100
+
+    assert main(["eval", "mine", "--data", str(table), "--json", "--out", "judged"]) == 0
+    judged = json.loads(capsys.readouterr().out)
+    for name in ("mean_average_precision", "micro_f1", "macro_f1", "exact"):
+        assert judged[name] == pytest.approx(summary[name], abs=1e-4)
+    assert json.loads(Path("judged/metrics.json").read_text()) == judged
+
+    pictures = [str(table.parent / "pictures" / f"test_{number:04}.png") for number in range(TEST)]
+    assert main(["predict", "mine", *pictures, "--json", "--topk", "2"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    answered = [sum(name in row["labels"] for row in rows) for name in LABELS]
+    assert answered == [row["answered"] for row in judged["per_label"]]
+    assert all(len(row["classes"]) == 2 for row in rows)
+    assert main(["predict", "mine", pictures[0], "--reject", "1"]) == 0
+    assert "none of the labels (" in capsys.readouterr().out
+
+    assert main(["export", "mine", "--format", "torchscript", "--out", "mine.pt"]) == 0
+
+
+def test_the_same_seed_gives_the_same_thresholds_and_test_images_choose_nothing(table, here):
+    first = adaptkit.fit("linear_probe", table, "first", shots=4)
+    lines = table.read_text().splitlines()
+    # The test images have other labels now, and nothing but the results may differ.
+    changed = [
+        f"{line.split(',')[0]},{LABELS[0]}|{LABELS[1]},test" if line.endswith(",test") else line for line in lines
+    ]
+    other = table.with_name("changed.csv")
+    other.write_text("\n".join(changed) + "\n")
+    second = adaptkit.fit("linear_probe", other, "second", shots=4)
+    assert isinstance(first, adaptkit.MultiLabelFitResult)
+    assert isinstance(second, adaptkit.MultiLabelFitResult)
+    assert first.method.label_thresholds.tolist() == second.method.label_thresholds.tolist()
+    assert first.method.learnt_state().keys() == second.method.learnt_state().keys()
+    for name, tensor in first.method.learnt_state().items():
+        assert tensor.equal(second.method.learnt_state()[name]), name
+    assert first.mean_average_precision != second.mean_average_precision
+
+
+def test_options_of_the_wrapper_and_images_in_every_step(table, here):
+    words = ["--shots", "1", "OPTIM.STEPS", "2", "MULTI_LABEL.GAMMA_NEGATIVE", "4", "MULTI_LABEL.MARGIN", "0.05"]
+    assert main(["train", "clip_lora", "--data", str(table), "--out", "lora", *words]) == 0
+    method = adaptkit.load("lora")
+    assert method.spec.wrappers[0][1].gamma_negative == 4
+    assert any(
+        "so the threshold is the one" in note for note in json.loads(Path("lora/summary.json").read_text())["notes"]
+    )
+
+
+REFUSED = {
+    "start": (["--start-from", "earlier"], "start_from='earlier' is for images of one class each"),
+    "split": (["--split", "mine.json"], "give the parts in a column of the table"),
+    "smoothing": (["OPTIM.LABEL_SMOOTHING", "0.1"], "OPTIM.LABEL_SMOOTHING is for images of one class each"),
+    "names": (["--classnames", "two.txt"], "2 names for 8 classes"),
+    "shots": (["--shots", "0"], "--shots"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_go_with_several_labels_is_refused(case, table, here, capsys):
+    words, message = REFUSED[case]
+    Path("two.txt").write_text("map\nfolder\n")
+    assert main(["train", "coop", "--data", str(table), "--out", "mine", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_method_that_cannot_says_why_before_anything_is_trained(table, here, capsys):
+    assert main(["train", "tip_adapter", "--data", str(table), "--out", "mine"]) == 2
+    assert "prepared with images of one class each" in capsys.readouterr().err
+    assert main(["bench", "--data", str(table), "--protocol", "few_shot", "--methods", "coop"]) == 2
+    assert "has the labels" in capsys.readouterr().err
+
+
+def test_an_adapter_and_a_table_of_the_other_kind_are_told_apart(table, here, capsys):
+    one_class = table.with_name("one_class.csv")
+    rows = [line for line in table.read_text().splitlines() if line.split(",")[1] and "|" not in line]
+    one_class.write_text("\n".join(rows) + "\n")
+    assert main(["train", "zero_shot", "--data", str(one_class), "--out", "single", "--skip-bad"]) == 0
+    assert main(["eval", "single", "--data", str(table)]) == 2
+    assert "answers with one class" in capsys.readouterr().err
+    assert main(["train", "zero_shot", "--data", str(table), "--out", "several"]) == 0
+    assert main(["eval", "several", "--data", str(one_class)]) == 0
+    assert "mean average precision" in capsys.readouterr().out
+    assert main(["eval", "several", "--data", str(table.parent / "pictures")]) == 2
+    assert "several labels per image are read from a table" in capsys.readouterr().err
