@@ -25,6 +25,7 @@ from pathlib import Path
 from adaptkit import list_methods, method_class
 from benchmarks.backbones_page import names_section, reasons_section, totals_section
 from benchmarks.main_job_page import choices_section, main_job_section
+from benchmarks.several_labels import table_section
 from benchmarks.which_method_page import absent_section, ranking_section
 from trainers.report.plots import draw_plots
 from trainers.runs.records import ResultRecord, read_records
@@ -290,6 +291,7 @@ PAGES: Mapping[str, Sections] = {
     },
     "docs/speed.md": {"speed": speed_section, "main_job": main_job_section},
     "docs/embedded_suite.md": {"choices": choices_section},
+    "docs/several_labels.md": {"several_labels": table_section},
     "docs/which_method.md": {"ranking": ranking_section, "absent": absent_section},
     "docs/retrieval.md": {"retrieval": retrieval_section},
     "docs/peft.md": {"peft_tuners": peft_section},

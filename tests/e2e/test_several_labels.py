@@ -85,6 +85,18 @@ def test_options_of_the_wrapper_and_images_in_every_step(table, here):
     )
 
 
+def test_one_training_image_leaves_thresholds_at_one_half(table, here):
+    heading, *rows = table.read_text().splitlines()
+    first = next(row for row in rows if "|" in row and row.endswith(",train"))
+    tested = [row for row in rows if row.endswith(",test") and row.split(",")[1] in first.split(",")[1].split("|")]
+    one = table.with_name("one.csv")
+    one.write_text("\n".join([heading, first, *tested]) + "\n")
+    result = adaptkit.fit("zero_shot", one, "one")
+    assert result.method.label_thresholds.tolist() == [0, 0]
+    assert any("cannot be divided" in note for note in result.notes)
+    assert not any("folds of the training" in note for note in result.notes)
+
+
 REFUSED = {
     "start": (["--start-from", "earlier"], "start_from='earlier' is for images of one class each"),
     "split": (["--split", "mine.json"], "give the parts in a column of the table"),

@@ -98,7 +98,7 @@ def fit_labels(
     log_odds, targets = log_odds_of(method, dataset, split.test, bench)
     thresholds = method.label_thresholds.double().cpu().numpy()
     worst = worst_images(log_odds, targets, thresholds)
-    every_note = (*notes, *dataset.notes, *_notes(dataset, few))
+    every_note = (*notes, *dataset.notes, *_notes(dataset, few, len(train)))
     method.save_pretrained(folder, TrainingFacts(dataset.name, drawn, seed=seed, notes=_card(judgement, every_note)))
     write_labels(judgement, folder)
     items = [split.test[place] for place in worst]
@@ -161,9 +161,13 @@ def judge(method: MultiLabel, dataset: MultiLabelDataset, bench: Bench) -> Label
     return judge_labels(log_odds, targets, method.label_thresholds.double().cpu().numpy(), dataset.classnames)
 
 
-def _notes(dataset: MultiLabelDataset, few: Sequence[int]) -> list[str]:
+def _notes(dataset: MultiLabelDataset, few: Sequence[int], training_images: int) -> list[str]:
+    if training_images < 2:
+        return [
+            "one training image cannot be divided into folds, so the threshold of every label is a score of one half"
+        ]
     said = [
-        f"thresholds and the scale of the scores were chosen on {FOLDS} folds of the training images, each answered by "
+        f"thresholds and the scale of the scores were chosen on {min(FOLDS, training_images)} folds of the training images, each answered by "
         "a training on the others"
     ]
     if few:
