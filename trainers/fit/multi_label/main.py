@@ -166,9 +166,10 @@ def _notes(dataset: MultiLabelDataset, few: Sequence[int], training_images: int)
         return [
             "one training image cannot be divided into folds, so the threshold of every label is a score of one half"
         ]
+    folds = min(FOLDS, training_images)
     said = [
-        f"thresholds and the scale of the scores were chosen on {min(FOLDS, training_images)} folds of the training images, each answered by "
-        "a training on the others"
+        f"thresholds and the scale of the scores were chosen on {folds} folds of the training images, each answered by a "
+        "training on the others"
     ]
     if few:
         names = ", ".join(repr(dataset.classnames[place]) for place in few[:NAMES_SHOWN])
