@@ -168,8 +168,8 @@ def _notes(dataset: MultiLabelDataset, few: Sequence[int], training_images: int)
         ]
     folds = min(FOLDS, training_images)
     said = [
-        f"thresholds and the scale of the scores were chosen on {folds} folds of the training images, each answered by a "
-        "training on the others"
+        f"thresholds and the scale of the scores were chosen on {folds} folds of the training images, each answered by "
+        "a training on the others"
     ]
     if few:
         names = ", ".join(repr(dataset.classnames[place]) for place in few[:NAMES_SHOWN])
