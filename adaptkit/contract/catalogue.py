@@ -16,7 +16,19 @@ Touches = Literal["before", "inside", "after", "class_side", "test_time"]
 RESERVED = frozenset(
     (
         *("backbone", "checkpoint", "data", "launch", "optim", "views"),  # sections
-        *("datasets", "device", "methods", "objective", "precision", "protocol", "recipe", "seeds", "selection"),
+        *(
+            "datasets",
+            "device",
+            "first",
+            "methods",
+            "objective",
+            "precision",
+            "protocol",
+            "quick",
+            "recipe",
+            "seeds",
+            "selection",
+        ),
         *("shots", "suite", "targets", "threads", "unlabelled", "wrap"),
         *("consumes", "dataset", "method", "when"),  # conditions of cases
     )

@@ -36,7 +36,8 @@ def settings(shots=16):
         "encoding",
     )
     words = {"skip_bad": False, "val_as_test": False, "templates": (), **dict.fromkeys(unsaid)}
-    return own_settings("photos", shots, 1, device="cpu", backbone="adaptkit-mini", **words)
+    fixed = own_settings("photos", 1, device="cpu", backbone="adaptkit-mini", **words)
+    return fixed | {"SHOTS": [shots]}
 
 
 def made(candidate, bench, **changed):

@@ -64,6 +64,7 @@ RELEASED: dict[str, tuple[str, str]] = {
     "transclip": ("MaxZanella/transduction-for-vlms", "AGPL-3.0"),
     "two_stage": ("FarinaMatteo/rethinking_fewshot_vlms", "MIT"),
     "vpt": ("muzairkhattak/multimodal-prompt-learning", "MIT"),
+    "multi_label": (NONE_RELEASED, OWN),
     "wise": (NONE_RELEASED, OWN),
     "zero": ("FarinaMatteo/zero", "MIT"),
     "zero_shot": (NONE_RELEASED, OWN),

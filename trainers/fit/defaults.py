@@ -7,12 +7,15 @@ that a method on features has to encode in advance.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from adaptkit import method_class
 from adaptkit.contract.method import Consumes
 from trainers.config.files import read_packaged
 from trainers.config.settings import RunConfig
 from trainers.feeding.views import batch_bounds
 
+EMBEDDED = "adaptkit-mini"  # the backbone that the embedded suite was tuned for
 RECIPE_SHOTS = (16, 8, 4, 2, 1)  # shots that recipes have settings for
 MIN_STEPS = 100  # fewest optimiser steps
 MAX_STEPS: Mapping[str, int] = {"features": 3000, "tokens": 1000, "images": 1000}  # by kind of input
@@ -58,17 +61,31 @@ def _scaled(epochs: float, ratio: float) -> float:
     return max(1, round(epochs * ratio)) if isinstance(epochs, int) else epochs * ratio
 
 
-def embedded_settings(method: str) -> dict[str, object]:
-    """KEY -> value of the settings that were tuned for a method on the embedded suite and backbone."""
+def embedded_settings(method: str, shots: int | None = None) -> dict[str, object]:
+    """KEY -> value of the settings that were tuned for a method on the embedded suite and backbone.
+
+    Args:
+        shots: training images per class; as many as the suite's fewest, or less, get the settings of these. None for
+            many.
+    """
     suite = read_packaged("suites", "mini")
     found = _flat({"VIEWS": suite["VIEWS"]})
     cases = suite["WHEN"]
     assert isinstance(cases, list)
     for case in cases:
-        methods = case.get("METHOD", [])
-        if set(case) == {"METHOD", "THEN"} and method in ([methods] if isinstance(methods, str) else methods):
+        conditions = set(case) - {"THEN"}
+        if conditions <= {"METHOD", "CONSUMES", "SHOTS"} and _holds(case, method, shots):
             found |= _flat(case["THEN"])
     return found
+
+
+def _holds(case: Mapping[str, Any], method: str, shots: int | None) -> bool:
+    names = case.get("METHOD", method)
+    return (
+        method in ([names] if isinstance(names, str) else names)
+        and case.get("CONSUMES", method_class(method).consumes) == method_class(method).consumes
+        and ("SHOTS" not in case or (shots is not None and shots <= max(case["SHOTS"])))
+    )
 
 
 def _flat(nested: Mapping[str, object]) -> dict[str, object]:

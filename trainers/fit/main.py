@@ -30,7 +30,7 @@ from trainers.evaluation.logits import predict
 from trainers.evaluation.metrics import judge
 from trainers.fit.calibrating import FOLDS_FOLDER, calibrate_on_folds, check_can_be_calibrated, write_training_marks
 from trainers.fit.checks import check_calibrate, check_names, check_place, check_words
-from trainers.fit.defaults import default_shots, embedded_settings, size_settings
+from trainers.fit.defaults import EMBEDDED, default_shots, embedded_settings, size_settings
 from trainers.fit.multi_label.main import WRAPPER, fit_labels, refuse_for_labels
 from trainers.fit.own_settings import own_settings
 from trainers.fit.report import confusions, what_certainty, worst_images, write_sheet, write_summary
@@ -42,7 +42,6 @@ from trainers.runs.identity import Run
 from trainers.runs.records import ResultRecord
 from trainers.runs.start import ZERO_SHOT, load_start
 
-EMBEDDED = "adaptkit-mini"
 RUNS_FOLDER = "runs"  # inside the adapter's folder
 
 
@@ -112,7 +111,6 @@ def fit(
     fixed |= {"METHODS": list(dict.fromkeys(("zero_shot", method))), "WRAP": list(wrap)}
     notes: list[str] = []
     if backbone == EMBEDDED:
-        fixed |= embedded_settings(method)
         notes.append(f"{EMBEDDED} is a small model of drawings and icons; for photographs take a larger backbone")
     if has_several_labels(user_path(data, "data"), TableOptions(path_column, label_column, encoding)):
         refuse_for_labels(start_from=start_from, split=split, describe=describe, calibrate=calibrate or None)
@@ -144,6 +142,8 @@ def fit(
         read_class_texts(describe).check(dataset.classnames)
     drawn = shots or default_shots(training_counts(dataset))
     fixed["SHOTS"] = [drawn]
+    if backbone == EMBEDDED:
+        fixed |= embedded_settings(method, drawn)
     recipe = _beside_zero_shot(load_bench(None, overrides, fixed))
     tell(f"{len(dataset.classnames)} classes, {drawn} shots, {len(dataset.split.test)} test images")
     for note in dataset.notes:

@@ -24,7 +24,7 @@ def own_settings(
     encoding: str | None,
     val_as_test: bool,
     templates: Sequence[str],
-    describe: str | Path | None,
+    describe: str | Path | None = None,
 ) -> dict[str, object]:
     """KEY -> value of runs on own data, without the shots; the arguments are those of `adaptkit.fit`."""
     return {

@@ -24,7 +24,7 @@ from trainers.config.settings import BenchConfig
 from trainers.config.values import ConfigError
 from trainers.evaluation.logits import evaluate
 from trainers.fit.checks import check_words
-from trainers.fit.defaults import default_shots, embedded_settings, size_settings
+from trainers.fit.defaults import EMBEDDED, default_shots, embedded_settings, size_settings
 from trainers.protocols.few_shot import FEW_SHOT
 from trainers.runs.data import Bench
 from trainers.runs.identity import Run
@@ -32,7 +32,6 @@ from trainers.runs.replicas import Learnt, learn_together
 from trainers.runs.sources import load_sources
 from trainers.training.few_shot import TrainLog
 
-EMBEDDED = "adaptkit-mini"
 Axis = tuple[str, tuple[str, ...]]  # KEY and its values, as they are written
 
 
@@ -123,13 +122,14 @@ def tune_recipe(
         "BACKBONE.CHECKPOINT": checkpoint,
         **_data_settings(data),
     }
-    if backbone == EMBEDDED:
-        fixed |= embedded_settings(method)
     start = time.perf_counter()
     config = load_bench(None, [*overrides, *_words(points[0])], fixed)
     (dataset,) = load_sources(config).datasets.values()
     counts = [sum(item.label == label for item in dataset.split.train) for label in range(len(dataset.classnames))]
-    fixed["SHOTS"] = [shots or default_shots(counts)]
+    drawn = shots or default_shots(counts)
+    fixed["SHOTS"] = [drawn]
+    if backbone == EMBEDDED:
+        fixed |= embedded_settings(method, drawn)
     bench = open_bench(config, Path("runs"), cache_folder() / "features")  # of which nothing is read or written
     run = _runs(load_bench(None, [*overrides, *_words(points[0])], fixed), bench)[0]
     fixed |= size_settings(run.config, len(run.task.train), run.consumes)

@@ -10,7 +10,7 @@ from trainers.runs.data import Bench
 from trainers.runs.identity import Run
 from trainers.runs.learning import Begun, Inputs, begin, learn_side_by_side, learn_unkept
 from trainers.training.few_shot import DivergedError, TrainLog
-from trainers.training.replicas import OWN_SETTINGS
+from trainers.training.replicas import OWN_SETTINGS, why_single
 
 OWN_IDENTITY = ("seed", "train", "val", "optim")  # what may differ in the identities of runs of one kind
 
@@ -44,15 +44,26 @@ def learn_together(runs: Sequence[Run], bench: Bench) -> list[Learnt]:
     inputs: Inputs = {}
     begun = [begin(run, bench, inputs) for run in runs]
     groups: dict[Hashable, list[int]] = {}
-    for place, run in enumerate(runs):
-        groups.setdefault(kind_of(run), []).append(place)
+    for place, one in enumerate(begun):
+        groups.setdefault(place if _is_alone(one) else _together(one.run), []).append(place)
     logs: dict[int, TrainLog | DivergedError] = {}
     for places in groups.values():
         logs |= zip(places, _learn([begun[place] for place in places], bench), strict=True)
     return [Learnt(one.run, one.method, logs[place]) for place, one in enumerate(begun)]
 
 
+def _is_alone(one: Begun) -> bool:
+    """Whether a run learns on its own; one that was not planned for a bench has not been asked before."""
+    return one.run.alone is not None or why_single(one.trainee) is not None
+
+
+def _together(run: Run) -> Hashable:
+    """What runs of one loop have in common, also those that were made without an identity."""
+    config = run.config
+    return kind_of(run), config.method, config.dataset, repr((config.wrap, config.views)), config.shots
+
+
 def _learn(group: Sequence[Begun], bench: Bench) -> list[TrainLog | DivergedError]:
-    if group[0].run.alone is None:
+    if not _is_alone(group[0]):
         return learn_side_by_side(group, bench, keeps=False)
     return [learn_unkept(one, bench) for one in group]

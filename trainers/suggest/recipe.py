@@ -32,17 +32,18 @@ def recipe_of(
     """
     spec, classes = adapter.spec, adapter.classes
     assert spec is not None  # a saved method was made by its name
+    shots = max(1, images // max(1, len(classes)))
     fixed: dict[str, object] = {
         "PROTOCOL": FEW_SHOT.name,
         "METHODS": [spec.name],
-        "SHOTS": [max(1, images // max(1, len(classes)))],
+        "SHOTS": [shots],
         "SEEDS": [seed],
         "DATA.OWN": [str(data)],
         "DATA.TEMPLATES": list(classes.templates),
         "WRAP": [name for name, _ in spec.wrappers],
     }
     if bench.backbone.name == EMBEDDED:
-        fixed |= embedded_settings(spec.name)
+        fixed |= embedded_settings(spec.name, shots)
     own = {"options": spec.config, "wrap": spec.wrappers, "texts": texts_of(classes)}
     run = replace(load_bench(None, overrides, fixed).runs[0], **own)  # type: ignore[arg-type]
     with seeded(0, bench.backbone.device):

@@ -113,7 +113,7 @@ def _predict(args: argparse.Namespace) -> int:
     if isinstance(opened, AdaptedCLIP):
         method = for_classes(opened, args, least)
         shared = shared_names(method.classes.classnames)
-        if method.calibration is not None and args.scores == "softmax":
+        if method.calibration is not None and args.scores != "independent":
             print(f"adaptkit: {calibrated_line(method.calibration)}", file=sys.stderr)
         said = (
             (

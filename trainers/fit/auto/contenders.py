@@ -143,7 +143,9 @@ def _contender(
     names: tuple[str, ...],
     images: int,
 ) -> Contender | str:
-    settings = dict(embedded_settings(candidate.method)) if embedded else {}
+    shots = given["SHOTS"]
+    assert isinstance(shots, list)
+    settings = dict(embedded_settings(candidate.method, shots[0])) if embedded else {}
     settings |= candidate.settings
     fixed = {**given, "METHODS": [candidate.method]}
     try:

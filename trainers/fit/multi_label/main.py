@@ -16,7 +16,7 @@ from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
 from trainers.evaluation.multi_label import LabelJudgement, judge_labels
 from trainers.fit.checks import check_names
-from trainers.fit.defaults import default_shots, size_settings
+from trainers.fit.defaults import EMBEDDED, default_shots, embedded_settings, size_settings
 from trainers.fit.multi_label.report import metrics, worst_images, write_labels, write_sheet, write_summary
 from trainers.fit.multi_label.training import (
     FOLDS,
@@ -77,6 +77,8 @@ def fit_labels(
     counts = dataset.targets(split.train).sum(axis=0)
     drawn = shots or default_shots(counts.tolist())
     fixed = {**fixed, "SHOTS": [drawn]}
+    if fixed["BACKBONE.NAME"] == EMBEDDED:
+        fixed |= embedded_settings(fixed["METHODS"][-1], drawn)  # type: ignore[index]
     run = _run(fixed, overrides)
     bench = open_bench(load_bench(None, overrides, fixed), folder, cache_folder() / "features")
     check_names(ClassSet(dataset.classnames, run.templates), bench.backbone)
