@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from adaptkit import load_backbone, method_class
-from benchmarks.timing import RESULTS, hardware
+from benchmarks.timing import RESULTS, gflop, hardware
 from trainers.runs.records import ResultRecord, read_records
 
 MARKS = {"first_run": " to do, on ", "first_table": ", so far"}  # in what the job says of its progress
@@ -97,23 +96,22 @@ def image_tower(records: Iterable[ResultRecord]) -> dict[str, Any]:
     """
     fed = [record for record in records if method_class(record.method).consumes == "images"]
     passes = sum(2 * record.train_items * record.epochs + sum(score.total for score in record.scores) for record in fed)
-    gflop, speed = forward_gflop(), matmul_speed()
+    operations, speed = forward_gflop(), matmul_speed()
     return {
         "runs": len(fed),
         "seconds": round(sum(sum(record.seconds.values()) for record in fed), 1),
         "passes": passes,
-        "gflop_per_pass": round(gflop, 3),
+        "gflop_per_pass": round(operations, 3),
         "matmul_gflop_per_second": round(speed, 1),
-        "least_seconds": round(passes * gflop / speed, 1),
+        "least_seconds": round(passes * operations / speed, 1),
     }
 
 
 def forward_gflop() -> float:
     """Operations of the embedded model's image tower on one image, in units of 10^9."""
     backbone = load_backbone("adaptkit-mini")
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        backbone.model.encode_image(torch.zeros(1, 3, *backbone.preprocess_cfg.image_size))
-    return counter.get_total_flops() / 1e9
+    image = torch.zeros(1, 3, *backbone.preprocess_cfg.image_size)
+    return gflop(lambda: backbone.encode_image(image))
 
 
 def matmul_speed(size: int = 2048, repeats: int = 5) -> float:

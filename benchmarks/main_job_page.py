@@ -27,7 +27,7 @@ def main_job_section() -> str:
         f"The {tower['runs']} runs that take images through the image tower in every step took {tower['seconds']:.0f} "
         f"s. Their {tower['passes']:,} passes of {tower['gflop_per_pass']} GFLOP would take "
         f"{tower['least_seconds']:.0f} s as one large matrix product ({tower['matmul_gflop_per_second']:.0f} GFLOP/s "
-        f"on one thread), {share:.0f} % of that: what these methods cost is arithmetic.",
+        f"on one thread), {share:.0f} % of that: most of what these methods cost is arithmetic.",
     ]
     return "\n".join(lines)
 

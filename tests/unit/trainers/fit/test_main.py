@@ -70,13 +70,21 @@ def test_every_recipe_ends_within_bounds(method, images):
 
 
 def test_the_embedded_backbone_has_settings_of_its_own():
-    of_the_suite = load_bench(overrides=["METHODS", "[coop]"]).runs[0]
+    of_the_suite = load_bench(overrides=["METHODS", "[coop]", "DATASETS", "[icons]"]).runs[0]
+    assert of_the_suite.shots == 16
     assert embedded_settings("coop") == {
         "VIEWS.AUGMENT": "none",
         "OPTIM.LR": of_the_suite.optim.lr,
         "OPTIM.EPOCHS": 50,
+        "OPTIM.BATCH_SIZE": 128,
         "COOP.N_CTX": 4,
     }
+    of_few = load_bench(overrides=["METHODS", "[coop]", "DATASETS", "[emoji_food]"]).runs[0]
+    assert of_few.shots == 4
+    for shots in (1, 3, 4):
+        assert embedded_settings("coop", shots)["OPTIM.LR"] == of_few.optim.lr
+    assert embedded_settings("coop", 16) == embedded_settings("coop")
+    assert embedded_settings("maple")["OPTIM.EPOCHS"] == 5  # as of all methods that take images
     assert embedded_settings("zero_shot") == {"VIEWS.AUGMENT": "none"}
 
 
