@@ -35,13 +35,14 @@ from adaptkit.texts.classify_by_description.config import EMBEDDED
 from benchmarks.timing import RESULTS, hardware
 from datasets_fewshot import MINI_DATASETS, FeatureStore, FewShotDataset, Item, Split, load_dataset
 from datasets_fewshot.store.cache_folder import cache_folder
+from trainers.feeding.encoded_pool import PoolEncoder
 from trainers.feeding.encoder import ImageEncoder
 from trainers.protocols.task import Task
 from trainers.runs.data import Bench
 from trainers.runs.identity import Run
 from trainers.runs.replicas import learn_together
 from trainers.suggest.alike import Pictures, alike, look_at, thumbnail
-from trainers.suggest.held_out import EncodedTogether, answers
+from trainers.suggest.held_out import answers
 from trainers.suggest.main import suggest
 from trainers.suggest.pool import label_next
 from trainers.suggest.recipe import recipe_of
@@ -201,7 +202,7 @@ def gains_of(method: str, name: str, seed: int, backbone: FrozenCLIP) -> tuple[f
     others = sorted(set(dataset.split.train) - set(known), key=lambda item: item.path)
     pool = [others[place] for place in random.permutation(len(others))[:POOL].tolist()]
     encoder = ImageEncoder(backbone, FeatureStore(cache_folder() / "features"), "fp32")
-    bench = Bench(backbone, EncodedTogether(encoder, dataset.split.train), "fp32", "mini", Path())
+    bench = Bench(backbone, PoolEncoder(encoder, dataset.split.train), "fp32", "mini", Path())
     config = recipe_of(adapter(method, name, dataset, backbone), Path(name), len(known), seed, bench)
 
     def accuracies(*lists: Sequence[Item]) -> list[tuple[AdaptedCLIP, float]]:

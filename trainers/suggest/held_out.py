@@ -5,69 +5,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from adaptkit import AdaptedCLIP
 from datasets_fewshot import FewShotDataset, Item
 from trainers.config.settings import RunConfig
-from trainers.config.training import ViewConfig
 from trainers.evaluation.logits import predict
 from trainers.evaluation.scoring import Floats, Ints
-from trainers.feeding.encoder import ImageEncoder
-from trainers.feeding.token_table import TokenTable
+from trainers.feeding.encoded_pool import PoolEncoder
 from trainers.protocols.task import EvalSet, Task
 from trainers.runs.data import Bench
 from trainers.runs.identity import Run
 from trainers.runs.replicas import learn_together
 from trainers.suggest.folds import NEVER
 from trainers.training.few_shot import DivergedError
-
-
-class EncodedTogether(ImageEncoder):
-    """An encoder of parts of one list of images: all of them are encoded at once, whatever part is asked for."""
-
-    def __init__(self, encoder: ImageEncoder, items: Sequence[Item]):
-        super().__init__(encoder.backbone, encoder.store, encoder.precision, encoder.workers, encoder.kept)
-        self.items = tuple(items)
-        self.places = {item.path: place for place, item in enumerate(items)}
-
-    def _among(self, items: Sequence[Item]) -> list[int] | None:
-        """Places of images in the list; None if one is not in it."""
-        places = [self.places.get(item.path, -1) for item in items]
-        return None if -1 in places else places
-
-    def plain_features(self, dataset: FewShotDataset, items: Sequence[Item]) -> Tensor:
-        """As of any encoder: (N, D)."""
-        places = self._among(items)
-        if places is None:
-            return super().plain_features(dataset, items)
-        return super().plain_features(dataset, self.items)[places]
-
-    def view_features(
-        self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int, epochs: int
-    ) -> Tensor:
-        """As of any encoder: (N, V, D); a view depends on its image, its number and the seed, and on no other image."""
-        places = self._among(items)
-        if places is None:
-            return super().view_features(dataset, items, views, seed, epochs)
-        return super().view_features(dataset, self.items, views, seed, epochs)[places]
-
-    def view_tokens(
-        self,
-        dataset: FewShotDataset,
-        items: Sequence[Item],
-        views: ViewConfig,
-        seed: int,
-        epochs: int,
-        *,
-        first_only: bool = False,
-    ) -> TokenTable | None:
-        """As of any encoder: (N, V, 1 + P, D_v), or None if they take too much space."""
-        places = self._among(items)
-        if places is None:
-            return super().view_tokens(dataset, items, views, seed, epochs, first_only=first_only)
-        table = super().view_tokens(dataset, self.items, views, seed, epochs, first_only=first_only)
-        return None if table is None else TokenTable(table.packed[places], table.width)
 
 
 @dataclass(frozen=True)
@@ -98,7 +48,7 @@ def held_out_answers(
     Raises:
         DivergedError: if a training diverges.
     """
-    bench = replace(bench, encoder=EncodedTogether(bench.encoder, items))
+    bench = replace(bench, encoder=PoolEncoder(bench.encoder, items))
     count = int(folds.max()) + 1
     names = dataset.classnames
     runs = []

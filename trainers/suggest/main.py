@@ -14,12 +14,13 @@ from trainers.compute.precision import choose_precision
 from trainers.config.settings import OWN_SUITE
 from trainers.evaluation.candidates import choose_candidates
 from trainers.evaluation.scoring import Floats, Ints, log_probabilities
+from trainers.feeding.encoded_pool import PoolEncoder
 from trainers.feeding.encoder import ImageEncoder
 from trainers.runs.data import Bench
 from trainers.runs.identity import uses_training
 from trainers.suggest.alike import Alike, Pictures, alike, groups_of, look_at
 from trainers.suggest.folds import NEVER, assign_folds
-from trainers.suggest.held_out import EncodedTogether, HeldOut, answers, held_out_answers
+from trainers.suggest.held_out import HeldOut, answers, held_out_answers
 from trainers.suggest.label_errors import find_doubts
 from trainers.suggest.look_alikes import alike_classes
 from trainers.suggest.pool import label_next, read_pool, unit
@@ -103,7 +104,7 @@ def suggest(
             "learn or to compare; check the folder"
         )
     bench = _bench(method, workers)
-    together = EncodedTogether(bench.encoder, labelled.train)
+    together = PoolEncoder(bench.encoder, labelled.train)
     held_out: HeldOut | str
     if uses_training(method):
         held_out = _by_folds(method, labelled, groups, folds, seed, bench, data, overrides, on_message)

@@ -10,11 +10,12 @@ from adaptkit import create_method
 from datasets_fewshot import FeatureStore
 from tests.helpers.synthetic import synthetic_dataset
 from trainers.config.training import ViewConfig
+from trainers.feeding.encoded_pool import PoolEncoder
 from trainers.feeding.encoder import ImageEncoder
 from trainers.runs.data import Bench
 from trainers.runs.replicas import learn_together
 from trainers.suggest.folds import NEVER, assign_folds
-from trainers.suggest.held_out import EncodedTogether, answers, held_out_answers
+from trainers.suggest.held_out import answers, held_out_answers
 from trainers.suggest.recipe import recipe_of
 
 
@@ -80,7 +81,7 @@ def test_images_are_encoded_once_for_all_folds(dataset, bench, monkeypatch):
 
 def test_parts_are_encoded_as_they_are_alone(dataset, bench):
     items = dataset.split.train
-    together = EncodedTogether(bench.encoder, items)
+    together = PoolEncoder(bench.encoder, items)
     part = items[3:1:-1]
     others = dataset.split.test
     for some in (part, others):
