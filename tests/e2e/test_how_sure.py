@@ -103,6 +103,18 @@ def test_eval_says_coverage_and_draws(here, capsys):
     assert "note: 32 of these images were calibrated on" in capsys.readouterr().out
 
 
+def test_a_report_shows_what_was_promised_and_seen(here, tmp_path):
+    assert main(["report", "mine", "--out", str(tmp_path / "page.html")]) == 0
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    found = json.loads((here / "mine" / "summary.json").read_text())["calibration"]
+    assert f"{found['ece']['before']:.2f}" in text
+    for one in found["sets"]:
+        assert f"{100 * one['covered']:.1f} ± {100 * one['standard_error']:.1f}" in text
+    drawn = (here / "mine" / "reliability.png").is_file()
+    assert drawn == ("How often answers are right, by confidence" in text)
+    assert drawn == ("pip install &#x27;adaptkit-clip[report]&#x27;" not in text)
+
+
 def test_images_that_were_learnt_from_are_refused_wherever_they_lie(here, capsys):
     shutil.copytree("photos", "elsewhere", dirs_exist_ok=True)
     assert main(["calibrate", "mine", "--data", "elsewhere"]) == 2
