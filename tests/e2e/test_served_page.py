@@ -89,7 +89,7 @@ def photo(tmp_path_factory):
 
 
 def labels(page):
-    page.wait_for_function("!document.querySelector('#result').classList.contains('busy')")
+    page.locator("#result:not(.busy)").wait_for()
     return [row.inner_text().split("\n")[0] for row in page.locator("#result li").all()]
 
 
@@ -108,7 +108,7 @@ def test_names_that_are_typed_take_their_place_and_go_again(shown, photo):
     shown.fill("#names", "violin, <b>sushi</b>\nsnow leopard")
     shown.click("#go")
     shown.get_by_text("snow leopard").last.wait_for()
-    shown.wait_for_function("document.querySelectorAll('#result li').length === 3")
+    shown.locator("#result:not(.busy) li:nth-child(3)").wait_for()
     assert set(labels(shown)) == {"violin", "<b>sushi</b>", "snow leopard"}, "names are text, never markup"
     shown.get_by_role("button", name="Adapter's own names").click()
     shown.locator("#result li").get_by_text("blue car").wait_for()

@@ -123,8 +123,8 @@ def _seen(decision: Decision, facts: CalibrationFacts) -> CalibrationSeen | None
 def _sets(sets: Sequence[SetsSeen]) -> str:
     if not sets:
         return ""
-    head = ("sets of classes", "made by", "promised (%)", "held the right class (%)", "classes in a set", "empty (%)",
-            "the class that is covered least (%)")  # fmt: skip
+    head = ("sets of classes", "kind", "promised (%)", "held the right class (%)", "classes in a set", "empty (%)",
+            "least covered class (%)")  # fmt: skip
     rows = [
         (
             "for all images" if one.coverage_of == "images" else "for each class",
