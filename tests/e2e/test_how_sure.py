@@ -99,6 +99,8 @@ def test_eval_says_coverage_and_draws(here, capsys):
     found = json.loads(capsys.readouterr().out)["calibration"]
     assert {one["promised"] for one in found["sets"]} == {0.7}
     assert found["notes"] == []
+    assert main(["report", "judged", "--out", "judged.html"]) == 0
+    assert f"{100 * found['sets'][0]['covered']:.1f} ±" in Path("judged.html").read_text(encoding="utf-8")
     assert main(["eval", "mine", "--data", "photos", "--part", "train"]) == 0
     assert "note: 32 of these images were calibrated on" in capsys.readouterr().out
 

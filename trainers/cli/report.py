@@ -34,7 +34,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         nargs="*",
         default=[],
         metavar="FOLDER",
-        help="of runs, an adapter, a folder of adapters, or what `adaptkit suggest` wrote (default: runs)",
+        help="of runs, an adapter, a folder of adapters, or what `suggest` or `eval --out` wrote (default: runs)",
     )
     parser.add_argument("--protocol", type=values.text, help="only runs of this protocol")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""The folders that a report is made of: runs, adapters with runs of their own, folders of them, and suggestions."""
+"""The folders that a report is made of: runs, adapters with runs of their own, judgements and suggestions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Found:
 
 
 def look_into(folders: Sequence[Path]) -> Found:
-    """Read what the folders hold; a folder of runs, an adapter, a folder of adapters or one of suggestions.
+    """Read what the folders hold; folders of runs, adapters, folders of adapters, judgements or suggestions.
 
     Raises:
         FileNotFoundError: if one of them has nothing to report.

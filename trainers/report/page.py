@@ -99,7 +99,9 @@ def _kind(decision: Decision) -> str:
     """What a tab says below its title."""
     if decision.adapter is not None:
         return f"{decision.adapter.label}, {len(decision.adapter.classnames)} classes"
-    return "an adapter" if decision.suggestions is None else "suggestions"
+    if decision.suggestions is not None:
+        return "suggestions"
+    return "an adapter" if decision.summary is None else "a judgement"
 
 
 def _words(protocol: EvalProtocol) -> dict[str, Json]:

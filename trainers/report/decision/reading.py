@@ -1,4 +1,4 @@
-"""Read what lies beside an adapter, or in a folder of suggestions. What cannot be read becomes a line, not an error."""
+"""Read what lies beside an adapter, or in a folder of suggestions or of a judgement. It names what it cannot read."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,16 +9,16 @@ from typing import TypeVar
 
 from adaptkit.artefacts.names import CALIBRATION_FILE, CONFIG_FILE
 from adaptkit.regular_file import read_bytes, read_json, said, shortened
-from trainers.evaluation.judgement_files import PICTURE_FILE, RELIABILITY_FILE
+from trainers.evaluation.judgement_files import METRICS_FILE, PICTURE_FILE, RELIABILITY_FILE
 from trainers.report.decision.adapter import Adapter, CalibrationFacts, adapter_of, calibration_of
 from trainers.report.decision.leaderboard import LEADERBOARD_FILE, Leaderboard
 from trainers.report.decision.plain import made_of
 from trainers.report.decision.suggestions import LISTS, SUGGESTIONS_FILE, Suggestions
-from trainers.report.decision.summary import SHEET_FILE, SUMMARY_FILE, Summary, summary_of
+from trainers.report.decision.summary import SHEET_FILE, SUMMARY_FILE, Summary, judgement_of, summary_of
 
 SHEETS = {name: f"{name}.png" for name in LISTS}
 PICTURES = (RELIABILITY_FILE, PICTURE_FILE, SHEET_FILE, *SHEETS.values())
-MARKS = (CONFIG_FILE, SUGGESTIONS_FILE)  # a folder that has one of them is looked into
+MARKS = (CONFIG_FILE, SUGGESTIONS_FILE, METRICS_FILE)  # a folder that has one of them is looked into
 MAX_BYTES = 2**26  # of a file
 
 Kind = TypeVar("Kind")
@@ -26,7 +26,7 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True)
 class Decision:
-    """What is known of one adapter, or of one folder of suggestions; None where nothing is there.
+    """What is known of one adapter, judgement or folder of suggestions; None where nothing is there.
 
     Args:
         name: of the folder.
@@ -45,7 +45,7 @@ class Decision:
 
 
 def decision_folders(folder: Path) -> list[Path]:
-    """The folder itself and those right below it, as far as they are adapters or hold suggestions; in order."""
+    """The folder itself and those right below it, as far as they are adapters, judgements or suggestions; in order."""
     below = sorted(folder.glob("[!.]*/")) if folder.is_dir() else []
     return [one for one in (folder, *below) if any((one / name).is_file() for name in MARKS)]
 
@@ -56,7 +56,7 @@ def read_decision(folder: Path) -> Decision:
     found = Decision(
         folder.resolve().name.encode("utf-8", "replace").decode(),
         beside.read(CONFIG_FILE, "adapter", adapter_of),
-        beside.read(SUMMARY_FILE, "summary", summary_of),
+        beside.results(),
         beside.read(LEADERBOARD_FILE, "leaderboard", Leaderboard.from_json),
         beside.read(CALIBRATION_FILE, "calibration", calibration_of),
         beside.read(SUGGESTIONS_FILE, "list of suggestions", partial(made_of, Suggestions)),
@@ -91,6 +91,12 @@ class _Beside:
         except (OSError, ValueError) as error:
             self.problems.append(shortened(f"{said(path)} is no {what} that can be shown: {error}"))
             return None
+
+    def results(self) -> Summary | None:
+        """Those of the training; of a judgement where no adapter is there."""
+        if (self.folder / CONFIG_FILE).is_file():
+            return self.read(SUMMARY_FILE, "summary", summary_of)
+        return self.read(METRICS_FILE, "judgement", judgement_of)
 
     def pictures(self) -> dict[str, bytes]:
         found: dict[str, bytes] = {}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from trainers.evaluation.judgement_files import PICTURE_FILE, RELIABILITY_FILE
-from trainers.report.decision.adapter import CalibrationFacts
+from trainers.report.decision.adapter import UnknownFacts
 from trainers.report.decision.chart import Mark, chart
 from trainers.report.decision.leaderboard import CHOSEN, Leaderboard
 from trainers.report.decision.lists import list_sections
@@ -24,15 +24,17 @@ from trainers.tables.formats import MISSING
 
 MOST_ROWS = 200  # of a table
 MOST_MARKS = 40  # of a figure
-PARTS = {"train": "training images", "test": "test images"}
+PARTS = {"train": "training images", "val": "validation images", "test": "test images"}
 NO_PICTURE = (
-    f"A picture of it, {RELIABILITY_FILE}, is drawn by `adaptkit train --calibrate` where matplotlib is installed: pip "
-    "install 'adaptkit-clip[report]'"
+    f"A picture of it, {RELIABILITY_FILE}, is drawn by `adaptkit train --calibrate` and `adaptkit eval --out` where "
+    "matplotlib is installed: pip install 'adaptkit-clip[report]'"
 )
 NOT_SEEN = (
-    "What it is worth on test images stands in no summary; `adaptkit eval ADAPTER --data DATA --coverage 0.9` says it."
+    "What the calibration is worth on test images stands in no summary; `adaptkit eval ADAPTER --data DATA --coverage "
+    "0.9 --out JUDGED` measures it, and a report takes JUDGED too."
 )
-NOTHING = "There is no summary, no leaderboard and no calibration beside this adapter."
+BY_NAMES = "zero-shot, by class names alone"
+NOTHING = "There is no summary, no leaderboard and no calibration here."
 
 
 def all_sections(decision: Decision) -> str:
@@ -48,7 +50,7 @@ def model_sections(decision: Decision) -> str:
     made = [
         "" if summary is None else _results(summary),
         "" if decision.leaderboard is None else _leaderboard(decision.leaderboard),
-        "" if decision.calibration is None else _calibration(decision, decision.calibration),
+        _calibration(decision),
         _text_gains(summary.text_gains) if isinstance(summary, ClassSummary) and summary.text_gains else "",
         _labels(summary.per_label) if isinstance(summary, LabelSummary) else "",
     ]
@@ -58,27 +60,43 @@ def model_sections(decision: Decision) -> str:
 def _not_shown(decision: Decision) -> str:
     """What cannot be read, and what somebody would have to draw or measure first."""
     said = list(decision.problems)
-    if decision.calibration is not None:
-        seen = _seen(decision, decision.calibration)
-        if seen is None:
-            said.append(NOT_SEEN)
-        elif RELIABILITY_FILE not in decision.pictures:
-            said.append(NO_PICTURE)
+    seen = _seen(decision)
+    if decision.calibration is not None and seen is None:
+        said.append(NOT_SEEN)
+    if seen is not None and RELIABILITY_FILE not in decision.pictures:
+        said.append(NO_PICTURE)
     return section("What is not shown", notes(said)) if said else ""
 
 
 def _results(summary: Summary) -> str:
-    low, high = summary.interval
-    interval = f"{summary.accuracy:.1f} [{low:.1f}, {high:.1f}]"
-    if isinstance(summary, ClassSummary):
-        head: Sequence[str] = ("", "accuracy (%) [95 % interval]")
-        rows = [("this model", interval), ("zero-shot, by class names alone", f"{summary.zero_shot_accuracy:.1f}")]
-        return section(f"On {summary.test_images} test images", table(head, rows))
+    made = _class_results(summary) if isinstance(summary, ClassSummary) else _label_results(summary)
+    count = summary.test_images if isinstance(summary, ClassSummary) else summary.images
+    return section(f"On {count} {_kind_of_images(summary)}", made)
+
+
+def _kind_of_images(summary: Summary) -> str:
+    return PARTS.get(summary.part, "images") + (f" of {summary.dataset}" if summary.dataset else "")
+
+
+def _class_results(summary: ClassSummary) -> str:
+    rows = [("this model", _accuracy(summary))]
+    if summary.zero_shot_accuracy is not None:
+        rows.append((BY_NAMES, _percent(summary.zero_shot_accuracy)))
+    return table(("", "accuracy (%) [95 % interval]"), rows)
+
+
+def _label_results(summary: LabelSummary) -> str:
     head = ("", "mean average precision (%)", "micro F1 (%)", "macro F1 (%)", "all labels right (%) [95 % interval]")
-    model = (_percent(summary.mean_average_precision), _percent(summary.micro_f1), _percent(summary.macro_f1), interval)
-    zero_shot = (_percent(summary.zero_shot_mean_average_precision), MISSING, MISSING, MISSING)
-    made = table(head, [("this model", *model), ("zero-shot", *zero_shot)])
-    return section(f"On {summary.images} test images", made)
+    scores = map(_percent, (summary.mean_average_precision, summary.micro_f1, summary.macro_f1))
+    rows = [("this model", *scores, _accuracy(summary))]
+    if summary.zero_shot_mean_average_precision is not None:
+        rows.append((BY_NAMES, _percent(summary.zero_shot_mean_average_precision), MISSING, MISSING, MISSING))
+    return table(head, rows)
+
+
+def _accuracy(summary: Summary) -> str:
+    low, high = summary.interval
+    return f"{summary.accuracy:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def leaderboard_chart(board: Leaderboard) -> str:
@@ -97,26 +115,33 @@ def _leaderboard(board: Leaderboard) -> str:
     return section("How it was chosen", paragraph(board.decision), figure, cells, notes(board.told()))
 
 
-def _calibration(decision: Decision, facts: CalibrationFacts) -> str:
-    seen = _seen(decision, facts)
-    before, after = facts.ece
-    rows = [(f"{len(facts.labels)} held-out images, on which it was fitted", f"{before:.2f}", f"{after:.2f}")]
+def _calibration(decision: Decision) -> str:
+    facts, seen, rows = decision.calibration, _seen(decision), []
+    fitted = facts or seen
+    if fitted is None:
+        return ""
+    if facts is not None:
+        before, after = facts.ece
+        rows.append((f"{len(facts.labels)} held-out images, on which it was fitted", f"{before:.2f}", f"{after:.2f}"))
     if seen is not None:
-        rows.append(("test images", f"{seen.ece.before:.2f}", f"{seen.ece.after:.2f}"))
+        rows.append(("images that it is judged on", f"{seen.ece.before:.2f}", f"{seen.ece.after:.2f}"))
     return section(
         "How sure it is",
-        paragraph(f"Logits are divided by a temperature of {facts.temperature:.3g}, fitted on {facts.source}."),
+        paragraph(f"Logits are divided by a temperature of {fitted.temperature:.3g}, fitted on {fitted.source}."),
         table(("expected calibration error", "before (%)", "after (%)"), rows),
         "" if seen is None else _sets(seen.sets) + _reliability(decision),
-        paragraph(_unknown(facts)),
+        "" if facts is None or facts.unknown is None else paragraph(_unknown(facts.unknown)),
         notes(() if seen is None else seen.notes),
     )
 
 
-def _seen(decision: Decision, facts: CalibrationFacts) -> CalibrationSeen | None:
-    """What the summary says of this calibration; None if it is of an earlier one, or there is none."""
+def _seen(decision: Decision) -> CalibrationSeen | None:
+    """What the results say of the calibration; None if they are of an earlier one, or there is none."""
+    facts = decision.calibration
     seen = decision.summary.calibration if isinstance(decision.summary, ClassSummary) else None
-    is_this = seen is not None and (seen.temperature, seen.source) == (facts.temperature, facts.source)
+    if decision.adapter is None and facts is None:  # a judgement says itself which calibration it is of
+        return seen
+    is_this = seen and facts and (seen.temperature, seen.source) == (facts.temperature, facts.source)
     return seen if is_this else None
 
 
@@ -145,10 +170,7 @@ def _reliability(decision: Decision) -> str:
     return "" if drawn is None else picture(drawn, "How often answers are right, by confidence")
 
 
-def _unknown(facts: CalibrationFacts) -> str:
-    unknown = facts.unknown
-    if unknown is None:
-        return ""
+def _unknown(unknown: UnknownFacts) -> str:
     return (
         f"Unknown classes: `--reject auto` answers 'unknown' below {100 * unknown.threshold:.1f} % ({unknown.rule}). "
         f"On classes left out that is {100 * unknown.caught:.0f} % of unknown and "

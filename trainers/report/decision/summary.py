@@ -1,8 +1,11 @@
-"""The summary of a training: the entries of summary.json that a page shows. Rates are in percent, but for sets."""
+"""Results on test images: the entries of summary.json, and of the metrics.json of `adaptkit eval`, that a page shows.
+
+Rates are in percent, but for sets.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 from trainers.report.decision.plain import made_of
 
@@ -57,12 +60,14 @@ class CalibrationSeen:
 
 @dataclass(frozen=True)
 class ClassSummary:
-    """A training on images of one class each."""
+    """Results on images of one class each."""
 
     test_images: int
     accuracy: float
     interval: tuple[float, float]
-    zero_shot_accuracy: float
+    zero_shot_accuracy: float | None = None
+    dataset: str = ""  # "" stands for that of the training
+    part: str = "test"
     text_gains: tuple[Gain, ...] = ()
     calibration: CalibrationSeen | None = None
     notes: tuple[str, ...] = ()
@@ -86,16 +91,18 @@ class Label:
 
 @dataclass(frozen=True)
 class LabelSummary:
-    """A training on images with several labels each."""
+    """Results on images with several labels each."""
 
     images: int
     accuracy: float  # share of images with exactly the right labels
     interval: tuple[float, float]
-    mean_average_precision: float
-    zero_shot_mean_average_precision: float
+    mean_average_precision: float | None
     micro_f1: float | None
     macro_f1: float | None
     per_label: tuple[Label, ...]
+    zero_shot_mean_average_precision: float | None = None
+    dataset: str = ""  # "" stands for that of the training
+    part: str = "test"
     notes: tuple[str, ...] = ()
 
 
@@ -110,3 +117,19 @@ def summary_of(content: object) -> Summary:
     """
     several = isinstance(content, Mapping) and content.get("labels_per_image") == "several"
     return made_of(LabelSummary, content) if several else made_of(ClassSummary, content)
+
+
+def judgement_of(content: object) -> Summary:
+    """The content of metrics.json.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if isinstance(content, Mapping) and "per_label" in content:
+        return made_of(LabelSummary, content)
+    counted = {**content, "test_images": content["images"]} if _counts_images(content) else content
+    return made_of(ClassSummary, counted)
+
+
+def _counts_images(content: object) -> TypeGuard[Mapping[str, object]]:
+    return isinstance(content, Mapping) and "images" in content

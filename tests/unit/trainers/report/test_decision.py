@@ -11,6 +11,7 @@ from tests.helpers.decisions import (
     label_summary,
     leaderboard,
     suggestions,
+    summary,
     write_adapter,
     write_suggestions,
 )
@@ -160,3 +161,21 @@ def test_a_chart_places_scores_between_its_ends():
     assert "stroke-dasharray" in text
     assert chart([], "none") == ""
     assert "nan" not in chart([Mark("alone", 50.0)], "one")
+
+
+def test_what_eval_wrote_is_shown_with_the_calibration_that_it_judged(tmp_path):
+    judged = {**summary(), "images": 30, "dataset": EVIL, "part": "val", "among": "adapter"}
+    del judged["test_images"], judged["zero_shot_accuracy"]
+    write(tmp_path, "metrics.json", judged)
+    found = read_decision(tmp_path)
+    assert found.problems == ()
+    text = all_sections(found)
+    assert "On 30 validation images of &lt;script&gt;" in text
+    assert "87.5 ± 3.1" in text
+    assert "zero-shot, by class names alone" not in text
+    write(tmp_path, "metrics.json", {**label_summary(), "dataset": "pairs", "part": "test"})
+    assert "On 24 test images of pairs" in all_sections(read_decision(tmp_path))
+    assert page_data([], [read_decision(tmp_path)])["decisions"][0]["kind"] == "a judgement"
+    (tmp_path / "metrics.json").write_bytes(b"[]")
+    (line,) = read_decision(tmp_path).problems
+    assert "metrics.json' is no judgement that can be shown: it holds a list" in line
