@@ -3,7 +3,8 @@
 python -m benchmarks.your_data_pictures
 
 Eight classes of icons become a folder with four wrong labels, two pictures that are learnt and tested, and forty images
-without labels. The verbs that the page names then run on it, and the contact sheets go to docs/.
+without labels. The verbs that the page names then run on it. Contact sheets, the leaderboard, the picture of a
+calibration and, with --browser, the first screen of a report go to docs/.
 """
 
 import argparse
@@ -15,10 +16,14 @@ from PIL import Image
 
 from datasets_fewshot import Item, load_dataset
 from trainers.cli import main as adaptkit
+from trainers.evaluation.judgement_files import RELIABILITY_FILE
+from trainers.report.decision.reading import read_decision
+from trainers.report.decision.sections import leaderboard_chart
 
 DOCS = Path(__file__).parents[1] / "docs"
 DATASET = "icons"
 CLASSES = ("battery", "bell", "book", "calculator", "camera", "clock", "cloud", "folder")
+BUDGET, CANDIDATES = "6000steps", "tip_adapter,gda,taskres,clip_adapter,linear_probe"
 TRAIN, TEST, UNLABELLED = 12, 5, 5  # images of a class
 WRONG = (("battery", "folder"), ("bell", "book"), ("camera", "clock"), ("cloud", "bell"))  # true and given class
 TEXTS = """\
@@ -29,22 +34,57 @@ folder: [a tab at its top, paper inside]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.parse_args()
+    parser.add_argument("--browser", help="a Chromium that pictures of the pages are taken with; needs playwright")
+    browser = parser.parse_args().browser
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         export(root)
-        photos, mine, lists = root / "photos", root / "mine", root / "lists"
+        photos, mine, lists, chosen, sure = (root / name for name in ("photos", "mine", "lists", "chosen", "sure"))
         (root / "texts.yaml").write_text(TEXTS)
-        template = ["--template", "an icon of a {}."]
-        described = ["--describe", str(root / "texts.yaml")]
-        run("train", "clip_adapter", "--data", str(photos), *template, *described, "--out", str(mine))
+        data = ["--data", str(photos), "--template", "an icon of a {}."]
+        described = [*data, "--describe", str(root / "texts.yaml")]
+        run("train", "auto", *described, "--budget", BUDGET, "--candidates", CANDIDATES, "--out", str(chosen))
+        run("train", "clip_adapter", *described, "--out", str(mine))
+        run("train", "taskres", *data, "--calibrate", "--out", str(sure))
         words = ["--data", str(photos), "--unlabelled", str(root / "more"), "--count", "16", "--out", str(lists)]
         run("suggest", str(mine), *words)
         for name in ("label_errors", "duplicates", "look_alikes", "label_next"):
-            with Image.open(lists / f"{name}.png") as sheet:
-                sheet.convert("P", palette=Image.Palette.ADAPTIVE, colors=64).save(
-                    DOCS / f"your_data_{name}.png", optimize=True
-                )
+            save_small(lists / f"{name}.png", f"your_data_{name}.png")
+        draw_leaderboard(chosen)
+        save_small(sure / RELIABILITY_FILE, "your_data_reliability.png")
+        run("report", *map(str, (chosen, sure, mine, lists)), "--out", str(root / "page.html"))
+        if browser is not None:
+            photograph(root / "page.html", browser)
+
+
+def save_small(picture: Path, name: str) -> None:
+    """Save a picture for the docs with few colours."""
+    with Image.open(picture) as sheet:
+        few = sheet.convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE, colors=64)
+    few.save(DOCS / name, optimize=True)
+
+
+def draw_leaderboard(chosen: Path) -> None:
+    """Save the figure of a page as a file of its own."""
+    board = read_decision(chosen).leaderboard
+    assert board is not None
+    drawn = leaderboard_chart(board)
+    svg = drawn[drawn.index("<svg ") : drawn.index("</svg>") + len("</svg>")]
+    alone = '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" color="#16202c" '
+    (DOCS / "your_data_leaderboard.svg").write_text(svg.replace("<svg ", alone, 1) + "\n", encoding="utf-8")
+
+
+def photograph(page: Path, browser: str) -> None:
+    """Save the first screen of a report."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
+        shown = opened.new_page(viewport={"width": 1000, "height": 900}, color_scheme="light")
+        shown.goto(page.as_uri())
+        shown.screenshot(path=page.with_suffix(".png"))
+        opened.close()
+    save_small(page.with_suffix(".png"), "your_data_report.png")
 
 
 def run(*words: str) -> None:

@@ -11,12 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from adaptkit.artefacts.config import ArtefactError
+from adaptkit.artefacts.names import CALIBRATION_FILE, CARD_FILE, CONFIG_FILE, TENSORS_FILE
 from adaptkit.regular_file import user_path
 
-CONFIG_FILE = "adapter_config.json"
-TENSORS_FILE = "learnt.safetensors"
-CARD_FILE = "README.md"
-CALIBRATION_FILE = "calibration.json"  # of a method that was calibrated
 HUB_PREFIX = "hf-hub:"
 
 MAX_CONFIG_BYTES = 2**26  # 64 MiB, a hundred times the names of ImageNet-21k; of a calibration a million images.

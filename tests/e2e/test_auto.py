@@ -1,5 +1,6 @@
 """`adaptkit train auto` and `adaptkit.fit("auto")`: a folder in, a chosen and tested adapter out, as users read it."""
 
+import html
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,8 @@ from datasets_fewshot import load_dataset
 from trainers.cli import main
 from trainers.fit.auto.leaderboard import read_fold_logits
 from trainers.fit.auto.main import fit_auto
+from trainers.report.decision.reading import read_decision
+from trainers.serving.about import about
 
 STOPPED = 130
 CLASSES, IMAGES = 4, 10
@@ -94,6 +97,22 @@ def test_the_leaderboard_has_every_candidate_and_what_it_took(found):
     markdown = (found / "leaderboard.md").read_text()
     assert all(f"| {row['candidate']} |" in markdown for row in content["rows"])
     assert "no test image was looked at" in markdown
+
+
+def test_report_and_served_page_show_how_it_was_chosen(found, tmp_path):
+    shown = tmp_path / "page.html"
+    assert main(["report", "found", "--out", str(shown)]) == 0
+    text = shown.read_text(encoding="utf-8")
+    content = board(found)
+    assert html.escape(content["decision"]) in text
+    for row in content["rows"]:
+        assert f'<td class="words">{row["candidate"]}</td>' in text
+    assert "no test image was looked at" in text
+    beside = read_decision(found)
+    assert beside.problems == ()
+    told = about(adaptkit.load(found), beside)
+    assert html.escape(content["decision"]) in told
+    assert "The worst test images" not in told
 
 
 def test_the_refit_learns_from_train_and_val_and_from_no_test_image(found):
@@ -312,3 +331,10 @@ def test_data_that_no_search_can_use_are_one_sentence(tmp_path, capsys):
 def test_words_of_a_search_are_refused_for_one_method(words, capsys):
     assert main(["train", "taskres", "--data", "photos", "--out", "bad", *words]) == 2
     assert "is of auto, and taskres is one method" in capsys.readouterr().err
+
+
+def test_another_training_in_its_place_leaves_no_leaderboard(found, home):
+    shutil.copytree(found, home / "replaced")
+    assert main(["train", "zero_shot", "--data", "photos", "--out", "replaced"]) == 0
+    assert not list((home / "replaced").glob("leaderboard.*"))
+    assert not (home / "replaced/fold_logits.safetensors").exists()

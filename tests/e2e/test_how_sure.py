@@ -99,8 +99,22 @@ def test_eval_says_coverage_and_draws(here, capsys):
     found = json.loads(capsys.readouterr().out)["calibration"]
     assert {one["promised"] for one in found["sets"]} == {0.7}
     assert found["notes"] == []
+    assert main(["report", "judged", "--out", "judged.html"]) == 0
+    assert f"{100 * found['sets'][0]['covered']:.1f} ±" in Path("judged.html").read_text(encoding="utf-8")
     assert main(["eval", "mine", "--data", "photos", "--part", "train"]) == 0
     assert "note: 32 of these images were calibrated on" in capsys.readouterr().out
+
+
+def test_a_report_shows_what_was_promised_and_seen(here, tmp_path):
+    assert main(["report", "mine", "--out", str(tmp_path / "page.html")]) == 0
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    found = json.loads((here / "mine" / "summary.json").read_text())["calibration"]
+    assert f"{found['ece']['before']:.2f}" in text
+    for one in found["sets"]:
+        assert f"{100 * one['covered']:.1f} ± {100 * one['standard_error']:.1f}" in text
+    drawn = (here / "mine" / "reliability.png").is_file()
+    assert drawn == ("How often answers are right, by confidence" in text)
+    assert drawn == ("pip install &#x27;adaptkit-clip[report]&#x27;" not in text)
 
 
 def test_images_that_were_learnt_from_are_refused_wherever_they_lie(here, capsys):

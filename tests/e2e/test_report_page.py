@@ -2,11 +2,14 @@
 
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.decisions import EVIL, write_adapter, write_suggestions
 from tests.helpers.records import make_record
+from trainers.report.decision.reading import read_decision
 from trainers.report.page import page
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -43,18 +46,32 @@ def file(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture
-def opened(browser, file):
-    """The page, opened as a file. At the end nothing was asked for and nothing was complained about."""
+@pytest.fixture(scope="module")
+def file_of_adapters(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("adapters")
+    decisions = [read_decision(write_adapter(folder / "mine")), read_decision(write_suggestions(folder / "lists"))]
+    (folder / "page.html").write_text(page(records(), decisions), encoding="utf-8")
+    return folder / "page.html"
+
+
+@contextmanager
+def shown_from(browser, file):
+    """A page, opened as a file. At the end nothing was asked for and nothing was complained about."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
     shown, trouble = context.new_page(), []
     shown.on("console", lambda message: trouble.append(message.text))
     shown.on("pageerror", lambda error: trouble.append(str(error)))
-    shown.on("request", lambda request: request.url == file.as_uri() or trouble.append(request.url))
+    shown.on("request", lambda request: request.url == file.as_uri() or trouble.append(request.url[:80]))
     shown.goto(file.as_uri())
     yield shown
     context.close()
-    assert [line for line in trouble if line != "data:,"] == []
+    assert [line for line in trouble if not line.startswith("data:")] == []
+
+
+@pytest.fixture
+def opened(browser, file):
+    with shown_from(browser, file) as shown:
+        yield shown
 
 
 def single_data_sets(shown):
@@ -155,3 +172,20 @@ def test_a_phone_scrolls_down_and_never_sideways(opened):
     for tab in opened.get_by_role("tab").all():
         tab.click()
         assert opened.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_each_adapter_has_a_tab_before_those_of_the_protocols(browser, file_of_adapters):
+    with shown_from(browser, file_of_adapters) as shown:
+        assert [tab.inner_text().split("\n")[0] for tab in shown.get_by_role("tab").all()][:2] == ["mine", "lists"]
+        text = shown.locator("main").inner_text()
+        for said in ("How it was chosen", "How sure it is", "What your texts gave", EVIL):
+            assert said in text, said
+        assert shown.locator("main figure svg circle").count() == 2
+        assert shown.locator("main img").evaluate("image => image.naturalWidth") == 4
+        shown.get_by_role("tab", name="lists").click()
+        assert "Labels to check" in shown.locator("main").inner_text()
+        shown.get_by_role("tab", name="Few shot").click()
+        assert "Few-shot curves" in shown.locator("main").inner_text()
+        shown.set_viewport_size({"width": 360, "height": 740})
+        shown.get_by_role("tab", name="mine").click()
+        assert shown.evaluate("document.documentElement.scrollWidth") == 360

@@ -1,5 +1,6 @@
 """`adaptkit serve` in a real browser: an image is dropped, names are typed, probabilities appear."""
 
+import json
 import os
 import shutil
 import socket
@@ -14,6 +15,8 @@ import pytest
 from PIL import Image
 
 import adaptkit
+from tests.helpers.calibrated import calibrated
+from tests.helpers.decisions import EVIL, leaderboard
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -36,10 +39,12 @@ def browser():
 
 @pytest.fixture(scope="module")
 def address(browser, tmp_path_factory):
-    """The real command, serving CLIP's own zero-shot on three classes."""
+    """The real command, serving a calibrated zero-shot on three classes with a leaderboard beside it."""
     folder = tmp_path_factory.mktemp("adapter")
     backbone = adaptkit.load_backbone("adaptkit-mini")
-    adaptkit.create_method("zero_shot", backbone, ["red apple", "blue car", "cat"]).save_pretrained(folder)
+    method = adaptkit.create_method("zero_shot", backbone, ["red apple", "blue car", "cat"])
+    calibrated(method).save_pretrained(folder)
+    (folder / "leaderboard.json").write_text(json.dumps(leaderboard("zero_shot").to_json()), encoding="utf-8")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -84,7 +89,7 @@ def photo(tmp_path_factory):
 
 
 def labels(page):
-    page.wait_for_function("!document.querySelector('#result').classList.contains('busy')")
+    page.locator("#result:not(.busy)").wait_for()
     return [row.inner_text().split("\n")[0] for row in page.locator("#result li").all()]
 
 
@@ -103,7 +108,7 @@ def test_names_that_are_typed_take_their_place_and_go_again(shown, photo):
     shown.fill("#names", "violin, <b>sushi</b>\nsnow leopard")
     shown.click("#go")
     shown.get_by_text("snow leopard").last.wait_for()
-    shown.wait_for_function("document.querySelectorAll('#result li').length === 3")
+    shown.locator("#result:not(.busy) li:nth-child(3)").wait_for()
     assert set(labels(shown)) == {"violin", "<b>sushi</b>", "snow leopard"}, "names are text, never markup"
     shown.get_by_role("button", name="Adapter's own names").click()
     shown.locator("#result li").get_by_text("blue car").wait_for()
@@ -135,3 +140,24 @@ def test_nothing_is_wider_than_the_screen(shown, width):
     shown.set_viewport_size({"width": width, "height": 800})
     shown.fill("#names", "a" * 300)
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_set_is_shown_for_a_coverage_and_unknown_below_a_threshold(shown, photo):
+    shown.set_input_files("#file", photo)
+    shown.locator("#result li").first.wait_for()
+    assert "Probabilities are calibrated" in shown.locator("#calibrated").inner_text()
+    shown.select_option("#coverage", "0.95")
+    shown.get_by_text("Set: ").wait_for()
+    shown.select_option("#reject", "0.9")
+    labels(shown)
+    least = float(shown.locator(".value").first.inner_text().split()[0])
+    assert (least < 90) == ("Unknown" in shown.locator("#verdict").inner_text())
+
+
+def test_the_page_says_how_its_model_was_chosen(shown):
+    shown.get_by_text("About this model").click()
+    text = shown.locator("details").inner_text()
+    assert "How it was chosen" in text
+    assert EVIL in text, "names are text, never markup"
+    assert "fitted on seeded logits" in text
+    assert shown.locator("details svg circle").count() == 2

@@ -38,6 +38,14 @@ def test_a_table_with_several_labels_is_learnt_tested_and_answered(table, here, 
     assert Path("mine/labels.csv").read_text().startswith("index,name,images")
     assert Image.open("mine/worst_images.png").size[0] > 100
 
+    assert main(["report", "mine", "--out", "page.html"]) == 0
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "What is not shown" not in page
+    for row in summary["per_label"]:
+        assert f'<td class="words">{row["name"]}</td>' in page
+        assert f"<td>{100 * row['threshold']:.1f}</td>" in page
+    capsys.readouterr()
+
     assert main(["eval", "mine", "--data", str(table), "--json", "--out", "judged"]) == 0
     judged = json.loads(capsys.readouterr().out)
     for name in ("mean_average_precision", "micro_f1", "macro_f1", "exact"):

@@ -1,5 +1,6 @@
 """`adaptkit suggest`: planted label errors, copies and unlabelled images are found, and the lists are files."""
 
+import base64
 import csv
 import json
 import shutil
@@ -93,6 +94,17 @@ def test_the_page_holds_every_list_and_asks_for_nothing(lists):
     assert "http://" not in text
     assert "https://" not in text
     assert "train/ankle boot/wrong2.png" in text
+
+
+def test_a_report_of_the_adapter_and_its_lists_holds_both(adapter, lists, tmp_path):
+    page = tmp_path / "page.html"
+    assert main(["report", str(adapter / "mine"), str(lists), "--out", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    for name in ("label_errors", "duplicates", "look_alikes", "label_next"):
+        assert base64.b64encode((lists / f"{name}.png").read_bytes()).decode() in text
+    assert "train/ankle boot/wrong2.png" in text
+    assert "https://" not in text
+    assert "What is not shown" not in text
 
 
 def test_classes_that_look_alike_have_pictures(lists):

@@ -1,4 +1,4 @@
-"""The verb `adaptkit report`: records -> tables, the ledger, one page, plots. It loads no torch."""
+"""The verb `adaptkit report`: records and decisions -> tables, the ledger, one page, plots. It loads no torch."""
 
 import argparse
 import sys
@@ -9,9 +9,11 @@ from adaptkit.artefacts.atomic_file import write_text
 from trainers.cli import values
 
 if TYPE_CHECKING:
+    from trainers.report.folders import Found
     from trainers.runs.records import ResultRecord
 
 OK = 0
+RUNS = Path("runs")
 FORMATS = ("md", "latex", "csv", "html")
 SUFFIXES = {".md": "md", ".tex": "latex", ".csv": "csv", ".html": "html"}
 PLOTS = ("png", "svg")
@@ -21,13 +23,20 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     """Add `report` to a command's verbs; it sets `run`, a function of the arguments -> exit code."""
     parser = verbs.add_parser(
         "report",
-        help="tables, a page and plots from the records of finished runs",
-        description="Tables of finished runs in the papers' layouts, and beside published numbers where there are any.",
+        help="tables, a page and plots from the records of finished runs and from what lies beside adapters",
+        description="Tables of finished runs in the papers' layouts, and beside published numbers where there are any. "
+        "Of adapters, a page (--out page.html) shows how they were chosen, what they promise, what texts gave, every "
+        "label where there are several, and what to do next.",
     )
     parser.add_argument(
-        "runs", type=values.path, nargs="?", default=Path("runs"), help="folder of runs (default: runs)"
+        "folders",
+        type=values.path,
+        nargs="*",
+        default=[],
+        metavar="FOLDER",
+        help="of runs, an adapter, a folder of adapters, or what `suggest` or `eval --out` wrote (default: runs)",
     )
-    parser.add_argument("--protocol", type=values.text, help="only this protocol")
+    parser.add_argument("--protocol", type=values.text, help="only runs of this protocol")
     parser.add_argument(
         "--format",
         choices=FORMATS,
@@ -41,11 +50,17 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _report(args: argparse.Namespace) -> int:
+    from trainers.report.folders import look_into
+
     form = args.format or (SUFFIXES.get(args.out.suffix.lower()) if args.out else None) or "md"
     if form == "html" and (args.out is None or args.ledger):
         raise ValueError("--format html writes a page: name it with --out PAGE.html, and leave --ledger out")
-    records = _records(args.runs, args.protocol)
-    text = _text(records, form, args.ledger)
+    folders = args.folders or [RUNS]
+    found = look_into(folders)
+    for problem in found.problems:
+        print(f"note: {problem}", file=sys.stderr)
+    records = _of_protocol(found.records, args.protocol, folders)
+    text = _page(records, found) if form == "html" else _tables(records, found, form, args.ledger)
     if args.out is None:
         print(text, end="")
     else:
@@ -59,36 +74,38 @@ def _report(args: argparse.Namespace) -> int:
     return OK
 
 
-def _records(runs: Path, protocol: str | None) -> "list[ResultRecord]":
-    """The records of a folder; other files are named on stderr.
+def _of_protocol(
+    records: "tuple[ResultRecord, ...]", protocol: str | None, folders: list[Path]
+) -> "list[ResultRecord]":
+    """The records of one protocol, or all of them.
 
     Raises:
-        FileNotFoundError: if the folder has no record.
         ValueError: if no record belongs to the protocol.
     """
-    from trainers.runs.records import read_records
-
-    records, problems = read_records(runs)
-    for problem in problems:
-        print(f"note: {problem}", file=sys.stderr)
     chosen = [record for record in records if protocol in (None, record.protocol)]
-    if not records:
-        raise FileNotFoundError(f"no finished run below {str(runs)!r}; `adaptkit bench --out {runs}` makes some")
-    if not chosen:
+    if records and not chosen:
         there = ", ".join(dict.fromkeys(record.protocol for record in records))
-        raise ValueError(f"no finished run of protocol {protocol!r} below {str(runs)!r}, which has runs of {there}")
+        where = ", ".join(repr(str(folder)) for folder in folders)
+        raise ValueError(f"no finished run of protocol {protocol!r} below {where}, which has runs of {there}")
     return chosen
 
 
-def _text(records: "list[ResultRecord]", form: str, ledger_only: bool) -> str:
+def _page(records: "list[ResultRecord]", found: "Found") -> str:
+    from trainers.report.page import page
+
+    return page(records, found.decisions)
+
+
+def _tables(records: "list[ResultRecord]", found: "Found", form: str, ledger_only: bool) -> str:
     from trainers.report.cells import cells_csv, ledger_csv
     from trainers.report.ledger import PAPER_SUITE, ledger, ledger_tables
     from trainers.tables.tables import tables
 
-    if form == "html":
-        from trainers.report.page import page
-
-        return page(records)
+    if not records:
+        names = ", ".join(decision.name for decision in found.decisions)
+        raise ValueError(f"{names} has no finished run to make tables of; a page shows the rest: --out page.html")
+    if found.decisions:
+        print("note: a page shows what is known of adapters: --out page.html", file=sys.stderr)
     rows = ledger(records)
     if form == "csv":
         return ledger_csv(rows) if ledger_only else cells_csv(records)

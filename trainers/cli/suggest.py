@@ -49,10 +49,13 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def _suggest(args: argparse.Namespace) -> int:
     from datasets_fewshot import load_own_data
-    from trainers.suggest.files import JSON_FILE, Roots, write_suggestions
+    from trainers.report.decision.suggestions import SUGGESTIONS_FILE
+    from trainers.suggest.files import Roots, write_suggestions
     from trainers.suggest.main import suggest
 
-    if args.out.is_file() or (args.out.is_dir() and any(args.out.iterdir()) and not (args.out / JSON_FILE).is_file()):
+    if args.out.is_file() or (
+        args.out.is_dir() and any(args.out.iterdir()) and not (args.out / SUGGESTIONS_FILE).is_file()
+    ):
         raise ValueError(f"{args.out} exists and holds no suggestions; give another folder with --out")
     data = user_path(args.data, "data")
     dataset = load_own_data(
@@ -73,7 +76,7 @@ def _suggest(args: argparse.Namespace) -> int:
     pool = None if args.unlabelled is None else user_path(args.unlabelled, "folder of unlabelled images")
     written = write_suggestions(found, Roots(dataset.image_root, pool), args.out)
     if args.json:
-        print((args.out / JSON_FILE).read_text(encoding="utf-8"), end="")
+        print((args.out / SUGGESTIONS_FILE).read_text(encoding="utf-8"), end="")
         return OK
     print(found.summary())
     print(f"wrote {', '.join(path.name for path in written)} to {args.out}")

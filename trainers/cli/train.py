@@ -105,7 +105,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def _train(args: argparse.Namespace) -> int:
     from trainers.fit import fit
-    from trainers.fit.report import SHEET_FILE
+    from trainers.report.decision.summary import SHEET_FILE
 
     if args.data.strip() and not user_path(args.data, "data").exists():
         raise FileNotFoundError(f"there is nothing at {args.data!r}; give a folder of class folders")

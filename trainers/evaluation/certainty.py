@@ -32,7 +32,6 @@ KINDS: tuple[tuple[SetScore, CoverageOf], ...] = (
     ("aps_randomised", "images"),
     ("lac", "classes"),
 )
-RELIABILITY_FILE = "reliability.png"
 
 
 @dataclass(frozen=True)

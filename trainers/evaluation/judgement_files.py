@@ -14,6 +14,7 @@ from trainers.evaluation.metrics import ClassResult, Judgement
 
 METRICS_FILE, CLASSES_FILE = "metrics.json", "classes.csv"
 MATRIX_FILE, PICTURE_FILE = "confusion_matrix.csv", "confusion_matrix.png"
+RELIABILITY_FILE = "reliability.png"
 TOPK = 5
 MOST_WHOLE = 1000  # a larger matrix has only the classes with images or answers
 MOST_DRAWN = 100  # classes in the picture

@@ -35,14 +35,13 @@ from trainers.fit.multi_label.main import WRAPPER, fit_labels, refuse_for_labels
 from trainers.fit.own_settings import own_settings
 from trainers.fit.report import confusions, what_certainty, worst_images, write_sheet, write_summary
 from trainers.fit.text_gains import text_gains
+from trainers.report.decision.leaderboard import SEARCH_FILES
 from trainers.runs.adapter import load_run
 from trainers.runs.data import Bench
 from trainers.runs.execute import execute
 from trainers.runs.identity import Run
-from trainers.runs.records import ResultRecord
+from trainers.runs.records import RUNS_FOLDER, ResultRecord
 from trainers.runs.start import ZERO_SHOT, load_start
-
-RUNS_FOLDER = "runs"  # inside the adapter's folder
 
 
 def fit(
@@ -170,6 +169,8 @@ def fit(
         notes += calibrate_on_folds(trained, run, bench, folder, most_false_rejections, tell)
     trained.save_pretrained(folder, dataclasses.replace(facts, notes=(*filter(None, [why]), *facts.notes)))
     write_training_marks(run, folder)
+    for name in SEARCH_FILES:  # of an earlier search, which chose another training
+        (folder / name).unlink(missing_ok=True)
     notes = list(dict.fromkeys((*notes, *record.notes)))
     result = _result(trained, run, record, records[0], bench, folder, notes, gains)
     write_summary(result, folder)

@@ -12,14 +12,16 @@ from adaptkit import AdaptedCLIP, Confusion, FitResult
 from adaptkit.artefacts.atomic_file import replacing, write_text
 from datasets_fewshot import FewShotDataset, Item
 from datasets_fewshot.upkeep.contact_sheet import captioned_sheet
-from trainers.evaluation.certainty import RELIABILITY_FILE, as_json, as_lines, draw_reliability, judge_certainty
+from trainers.evaluation.certainty import as_json, as_lines, draw_reliability, judge_certainty
+from trainers.evaluation.judgement_files import RELIABILITY_FILE
 from trainers.evaluation.scoring import Floats, Ints, log_probabilities
 from trainers.fit.calibrating import unknown_line
+from trainers.report.decision.summary import SHEET_FILE, SUMMARY_FILE
 
 CONFUSIONS = 5
 WORST_IMAGES = 16
 OTHERWISE = ("images", "accuracy", "interval", "confusions")  # metrics that stand in the summary anyhow
-SUMMARY_FILE, TEXT_FILE, SHEET_FILE = "summary.json", "summary.txt", "worst_images.png"
+TEXT_FILE = "summary.txt"
 
 
 def confusions(logits: Floats, labels: Ints, classnames: Sequence[str]) -> tuple[Confusion, ...]:

@@ -1,1 +1,1 @@
-"""Records as one HTML page, as plots, and beside the numbers that papers published."""
+"""Records and decisions as one HTML page, as plots, and beside the numbers that papers published."""

@@ -1,13 +1,16 @@
-"""Records -> one HTML file with everything inside: it opens from a folder, and asks no network for anything."""
+"""Records and decisions -> one HTML file with everything inside, which asks no network for anything."""
 
 import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib import resources
 
 from trainers.protocols.registry import EvalProtocol, get_protocol
+from trainers.report.decision.reading import Decision
+from trainers.report.decision.sections import all_sections
 from trainers.report.ledger import ledger
+from trainers.report.pieces import asset
 from trainers.report.points import Point, figure_groups, points
 from trainers.runs.records import Json, ResultRecord, TestScore
 from trainers.tables.aggregate import BASELINE, by_label
@@ -18,27 +21,33 @@ from trainers.tables.tables import tables
 SCRIPTS = ("dom.js", "tables.js", "scales.js", "charts.js", "figures.js", "details.js", "main.js")
 
 
-def page(records: Sequence[ResultRecord]) -> str:
-    """The page as text."""
+def page(records: Sequence[ResultRecord], decisions: Sequence[Decision] = ()) -> str:
+    """The page as text: a tab for each decision, and one for each protocol of the records."""
     # "<" cannot end the script element early when it is written as an escape.
-    data = json.dumps(page_data(records), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    text = asset("page.html")
-    for mark, content in (
-        ("/*style*/", asset("style.css")),
-        ("/*script*/", "\n".join(asset(name) for name in SCRIPTS)),
-        ("{title}", html.escape(f"adaptkit: {len(records)} runs")),
-        ("{data}", data),
-    ):
-        text = text.replace(mark, content)
-    return text
+    data = json.dumps(page_data(records, decisions), ensure_ascii=False, separators=(",", ":"))
+    templates = "\n".join(
+        f'<template id="decision-{place}">{all_sections(decision)}</template>'
+        for place, decision in enumerate(decisions)
+    )
+    content = {
+        "/*style*/": asset("style.css"),
+        "/*script*/": "\n".join(asset(name) for name in SCRIPTS),
+        "{title}": html.escape(f"adaptkit: {_counted(records, decisions)}"),
+        "{data}": data.replace("<", "\\u003c"),
+        "{decisions}": templates,
+    }
+    # At once, because a mark in the content of another is no mark.
+    marks = re.compile("|".join(map(re.escape, content)))
+    return marks.sub(lambda found: content[found.group()], asset("page.html"))
 
 
-def asset(name: str) -> str:
-    """A file of the page: a style, a script or its frame."""
-    return (resources.files("trainers.report") / "assets" / name).read_text(encoding="utf-8")
+def _counted(records: Sequence[ResultRecord], decisions: Sequence[Decision]) -> str:
+    if not records:
+        return ", ".join(decision.name for decision in decisions)
+    return f"{len(records)} runs"
 
 
-def page_data(records: Sequence[ResultRecord]) -> dict[str, Json]:
+def page_data(records: Sequence[ResultRecord], decisions: Sequence[Decision] = ()) -> dict[str, Json]:
     """What the page shows, as JSON: every number is computed here, and the page only draws."""
     names = _ClassNames()
     runs: list[Json] = [_run(record, names) for record in records]
@@ -77,12 +86,22 @@ def page_data(records: Sequence[ResultRecord]) -> dict[str, Json]:
         )
     return {
         "baseline": BASELINE,
-        "finished": max(record.finished for record in records),
+        "finished": max((record.finished for record in records), default=""),
+        "decisions": [{"title": one.name, "kind": _kind(one)} for one in decisions],
         "groups": groups,
         "words": words,
         "runs": runs,
         "classnames": names.lists,
     }
+
+
+def _kind(decision: Decision) -> str:
+    """What a tab says below its title."""
+    if decision.adapter is not None:
+        return f"{decision.adapter.label}, {len(decision.adapter.classnames)} classes"
+    if decision.suggestions is not None:
+        return "suggestions"
+    return "an adapter" if decision.summary is None else "a judgement"
 
 
 def _words(protocol: EvalProtocol) -> dict[str, Json]:

@@ -25,6 +25,7 @@ SCHEMA_VERSION = 5  # docs/records.md has every version
 # Enters every run's id. Raise it with any change to the code that changes what a run computes.
 RESULTS_VERSION = 1
 RECORD_FILE = "record.json"
+RUNS_FOLDER = "runs"  # of the runs of an adapter that was trained on own images, inside its folder
 LEARNT_FILE = "learnt.safetensors"
 ARCHITECTURE_FILE = "architecture.json"  # of a run that skips blocks
 LAST_GOOD_FILE = "last_good.safetensors"  # of a training that diverged

@@ -15,6 +15,8 @@ from adaptkit import AdaptedCLIP, Prediction
 from adaptkit.calibration.calibration import Calibration
 from adaptkit.contract.answers import Answering, resolved
 from adaptkit.contract.prediction import predictions, preprocess
+from trainers.report.decision.reading import Decision
+from trainers.serving.about import NOTHING_KNOWN, about
 from trainers.serving.limits import DECODINGS, MAX_CLASSES, MAX_NAME, WAITING
 from trainers.serving.uploads import UploadError, open_upload
 from trainers.serving.web import Room, new_app, page, read_body
@@ -34,6 +36,12 @@ class Classifier:
         self._lock = threading.Lock()
         self._encoded = ExitStack()
         self._encoded.enter_context(method.encode_classes_once())
+
+    @property
+    def thresholds(self) -> list[float] | None:
+        """The score from 0 to 1 from which each label is an answer; None where an image has one class."""
+        cuts = self.method.label_thresholds
+        return None if cuts is None else cuts.double().sigmoid().tolist()
 
     def classify(self, data: bytes, max_bytes: int, names: Sequence[str], answering: Answering) -> Prediction:
         """Classify one image among the given class names, or the adapter's own if none are given.
@@ -68,17 +76,18 @@ class Classifier:
             self._encoded.enter_context(self.method.encode_classes_once())
 
 
-def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastAPI:
+def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str], beside: Decision = NOTHING_KNOWN) -> FastAPI:
     """Make the web application that serves one method.
 
     Args:
         max_bytes: largest upload, in bytes.
         hosts: host names that requests may use; "*" for any.
+        beside: what lies beside the adapter, for the page.
     """
     classifier, room = Classifier(method), Room(WAITING)
     # Threads of its own, and few: what an image took stays with the thread that decoded it, for the next one.
     workers = ThreadPoolExecutor(DECODINGS)
-    app, shown = new_app(hosts), page("classify.html")
+    app, shown = new_app(hosts), page("classify.html").replace("<!-- about -->", about(method, beside))
 
     @app.get("/", response_class=HTMLResponse)
     async def show_page() -> str:
@@ -93,6 +102,7 @@ def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastA
             "classes": list(classifier.own),
             "bound": classifier.method.bound_to_classes or "",
             "several_labels": method.label_thresholds is not None,
+            "thresholds": classifier.thresholds,
             "max_bytes": max_bytes,
             "calibration": _facts(method.calibration),
         }
@@ -112,7 +122,7 @@ def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str]) -> FastA
             data = await read_body(request, max_bytes)
             answer = partial(classifier.classify, data, max_bytes, names, answering)
             prediction = await asyncio.get_running_loop().run_in_executor(workers, answer)
-        return as_answer(prediction)
+        return as_answer(prediction, classifier.thresholds)
 
     return app
 
@@ -136,14 +146,24 @@ def threshold(written: str | None) -> float | Literal["auto"] | None:
     return value
 
 
-def as_answer(prediction: Prediction) -> dict[str, object]:
-    """A prediction for programs: the answer, the most probable classes, and the set where a coverage was asked for."""
+def as_answer(prediction: Prediction, thresholds: Sequence[float] | None = None) -> dict[str, object]:
+    """A prediction for programs: the answer, the most probable classes, and the set where a coverage was asked for.
+
+    Args:
+        thresholds: the score from which each label is an answer, where an image may have several.
+    """
     ranked = zip(prediction.labels, prediction.indices, prediction.probabilities, strict=True)
+    classes: list[dict[str, object]] = [
+        {"label": name, "index": index, "probability": value} for name, index, value in ranked
+    ]
+    if thresholds is not None:
+        for one, index in zip(classes, prediction.indices, strict=True):
+            one["threshold"] = thresholds[index]
     answer: dict[str, object] = {
         "label": prediction.label,
         "rejected": prediction.rejected,
         "calibrated": prediction.calibrated,
-        "classes": [{"label": name, "index": index, "probability": value} for name, index, value in ranked],
+        "classes": classes,
     }
     if prediction.present is not None:
         answer["labels"] = list(prediction.present)

@@ -12,11 +12,19 @@ from PIL import Image
 from adaptkit.artefacts.atomic_file import replacing, write_text
 from datasets_fewshot.images.read import load_image
 from datasets_fewshot.upkeep.contact_sheet import captioned_sheet
-from trainers.suggest.page import page, said
-from trainers.suggest.result import Duplicate, LabelError, LookAlike, NextImage, Suggestions
+from trainers.report.decision.lists import said
+from trainers.report.decision.suggestions import (
+    LISTS,
+    SUGGESTIONS_FILE,
+    Duplicate,
+    LabelError,
+    LookAlike,
+    NextImage,
+    Suggestions,
+)
+from trainers.suggest.page import page
 
-JSON_FILE, PAGE_FILE = "suggestions.json", "suggestions.html"
-LISTS = ("label_errors", "duplicates", "look_alikes", "label_next")
+PAGE_FILE = "suggestions.html"
 PICTURES = 48  # of a sheet
 COLUMNS = 8
 KINDS = {"label_errors": LabelError, "duplicates": Duplicate, "look_alikes": LookAlike, "label_next": NextImage}
@@ -50,8 +58,8 @@ def write_suggestions(found: Suggestions, roots: Roots, folder: Path) -> list[Pa
         written.append(sheet)
         sheets[name] = sheet
     write_text(folder / PAGE_FILE, page(found, sheets))
-    write_text(folder / JSON_FILE, json.dumps(asdict(found), indent=1, ensure_ascii=False) + "\n")
-    return [*written, folder / PAGE_FILE, folder / JSON_FILE]
+    write_text(folder / SUGGESTIONS_FILE, json.dumps(asdict(found), indent=1, ensure_ascii=False) + "\n")
+    return [*written, folder / PAGE_FILE, folder / SUGGESTIONS_FILE]
 
 
 def _as_csv(rows: Sequence[object], kind: type) -> str:

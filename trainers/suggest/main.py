@@ -16,6 +16,7 @@ from trainers.evaluation.candidates import choose_candidates
 from trainers.evaluation.scoring import Floats, Ints, log_probabilities
 from trainers.feeding.encoded_pool import PoolEncoder
 from trainers.feeding.encoder import ImageEncoder
+from trainers.report.decision.suggestions import Duplicate, LabelError, LookAlike, Suggestions
 from trainers.runs.data import Bench
 from trainers.runs.identity import uses_training
 from trainers.suggest.alike import Alike, Pictures, alike, groups_of, look_at
@@ -25,7 +26,6 @@ from trainers.suggest.label_errors import find_doubts
 from trainers.suggest.look_alikes import alike_classes
 from trainers.suggest.pool import label_next, read_pool, unit
 from trainers.suggest.recipe import recipe_of, why_not_again
-from trainers.suggest.result import Duplicate, LabelError, LookAlike, Suggestions
 
 FOLDS = 5
 COUNT = 20  # unlabelled images

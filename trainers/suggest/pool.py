@@ -11,11 +11,11 @@ from datasets_fewshot.own.checked_images import check_images
 from datasets_fewshot.own.image_tree import walk_images
 from trainers.evaluation.scoring import Bools, Floats, log_probabilities
 from trainers.fit.sentences import unlabelled as as_unlabelled
+from trainers.report.decision.suggestions import NextImage
 from trainers.runs.data import Bench
 from trainers.suggest.alike import ALIKE, Pictures, Thumbnails, alike, groups_of, look_at
 from trainers.suggest.held_out import answers
 from trainers.suggest.next_images import uncertainty, worth_labelling
-from trainers.suggest.result import NextImage
 
 
 def read_pool(place: str | Path) -> tuple[FewShotDataset, tuple[str, ...]]:

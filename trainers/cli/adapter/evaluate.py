@@ -105,8 +105,8 @@ def _eval(args: argparse.Namespace) -> int:
 
 def _write(judgement: "Judgement", sure: "Certainty | None", content: dict[str, object], folder: Path) -> None:
     """Write the files of `--out`; what is said of them goes to stderr, beside JSON on stdout."""
-    from trainers.evaluation.certainty import RELIABILITY_FILE, draw_reliability
-    from trainers.evaluation.judgement_files import write_judgement, write_metrics
+    from trainers.evaluation.certainty import draw_reliability
+    from trainers.evaluation.judgement_files import RELIABILITY_FILE, write_judgement, write_metrics
 
     files, no_picture = write_judgement(judgement, folder)
     files.insert(0, write_metrics(content, folder))

@@ -1,9 +1,15 @@
 """The verb `adaptkit serve`: an adapter as a web page and a JSON endpoint on this machine."""
 
 import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainers.cli import values
 from trainers.cli.adapter.options import add_adapter, add_classes, open_adapter
+
+if TYPE_CHECKING:
+    from trainers.report.decision.reading import Decision
 
 OK = 0
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -14,8 +20,9 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser = verbs.add_parser(
         "serve",
         help="serve an adapter as a web page and a JSON endpoint",
-        description="Serve an adapter: a page where an image is dropped and class names are typed, and POST /predict "
-        "for programs. There is no password; by default only this machine can connect.",
+        description="Serve an adapter: a page where an image is dropped and class names are typed, which also says how "
+        "the model was chosen and what it promises, and POST /predict for programs. There is no password; by default "
+        "only this machine can connect.",
     )
     add_adapter(parser)
     add_classes(parser)
@@ -41,10 +48,22 @@ def _serve(args: argparse.Namespace) -> int:
         raise ValueError(f"--max-mb {args.max_mb:g}; expected more than 0")
     check_port(args.host, args.port)
     hosts = LOOPBACK if args.host in LOOPBACK else ("*",)
-    app = make_app(open_adapter(args, least=2), int(args.max_mb * 1e6), hosts)
+    method, beside = open_adapter(args, least=2), _beside(args.adapter)
+    for problem in beside.problems:
+        print(f"note: {problem}", file=sys.stderr)
+    app = make_app(method, int(args.max_mb * 1e6), hosts, beside)
     if args.host not in LOOPBACK:
         print(f"adaptkit: whoever reaches {args.host} can use this server; it asks for no password", flush=True)
     where = f"[{args.host}]" if ":" in args.host else args.host
     print(f"serving {args.adapter} at http://{where}:{args.port} (Ctrl-C stops it)", flush=True)
     uvicorn.run(app, host=args.host, port=args.port, **SERVER_OPTIONS)
     return OK
+
+
+def _beside(adapter: str) -> "Decision":
+    """What lies beside an adapter in its folder; nothing is known of one in an archive or on the hub."""
+    from trainers.report.decision.reading import read_decision
+    from trainers.serving.about import NOTHING_KNOWN
+
+    folder = Path(adapter).expanduser()
+    return read_decision(folder) if folder.is_dir() else NOTHING_KNOWN

@@ -9,13 +9,14 @@ from trainers.evaluation.scoring import Ints
 from trainers.fit.auto.choice import Choice
 from trainers.fit.auto.contenders import Contender
 from trainers.fit.auto.folds import Folds
-from trainers.fit.auto.leaderboard import FoldLogits, Row
+from trainers.fit.auto.leaderboard import FoldLogits
 from trainers.fit.auto.plain import Plain
 from trainers.fit.auto.scores import Metric, estimate
 from trainers.fit.auto.search import RUNGS, Standing
+from trainers.report.decision.leaderboard import CHOSEN, Row
 from trainers.runs.start import ZERO_SHOT
 
-CHOSEN, NOT_TRIED, LEFT_OUT, DIVERGED, FAILED = "chosen", "not tried", "left out", "diverged", "failed"
+NOT_TRIED, LEFT_OUT, DIVERGED, FAILED = "not tried", "left out", "diverged", "failed"
 NO_BUDGET = "there was no budget for it"
 NO_FOLDS = "no image could be held out"
 

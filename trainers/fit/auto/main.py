@@ -17,10 +17,11 @@ from trainers.fit.auto.result import AutoResult, with_leaderboard
 from trainers.fit.auto.scores import METRICS, Metric
 from trainers.fit.auto.searching import Asked, search
 from trainers.fit.checks import check_calibrate, check_words
-from trainers.fit.main import EMBEDDED, RUNS_FOLDER, out_folder, say_nothing
+from trainers.fit.main import EMBEDDED, out_folder, say_nothing
 from trainers.fit.main import fit as fit_one
 from trainers.fit.own_settings import own_settings
 from trainers.fit.report import write_summary
+from trainers.runs.records import RUNS_FOLDER
 from trainers.runs.start import ZERO_SHOT
 
 AUTO = "auto"

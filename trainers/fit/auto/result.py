@@ -3,7 +3,8 @@
 from dataclasses import dataclass, fields
 
 from adaptkit import FitResult
-from trainers.fit.auto.leaderboard import FoldLogits, Leaderboard
+from trainers.fit.auto.leaderboard import FoldLogits
+from trainers.report.decision.leaderboard import Leaderboard
 
 
 @dataclass(frozen=True, kw_only=True)

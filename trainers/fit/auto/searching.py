@@ -17,7 +17,7 @@ from trainers.fit.auto.contenders import Contender, make_contenders
 from trainers.fit.auto.costs import Costs, Speeds
 from trainers.fit.auto.folds import Folds, alike, all_alike, make_folds
 from trainers.fit.auto.given import Given
-from trainers.fit.auto.leaderboard import FoldLogits, Leaderboard
+from trainers.fit.auto.leaderboard import FoldLogits
 from trainers.fit.auto.once import OnceEncoder
 from trainers.fit.auto.plain import kept_speeds, plain, seconds_per_image
 from trainers.fit.auto.portfolio import Portfolio
@@ -25,6 +25,7 @@ from trainers.fit.auto.scores import Metric
 from trainers.fit.auto.search import Search
 from trainers.fit.auto.trials import Ground, Trials
 from trainers.fit.checks import check_names
+from trainers.report.decision.leaderboard import Leaderboard
 from trainers.runs.start import ZERO_SHOT
 
 

@@ -14,7 +14,8 @@ from datasets_fewshot.own.multi_label import MultiLabelDataset
 from datasets_fewshot.upkeep.contact_sheet import captioned_sheet
 from trainers.evaluation.multi_label import LabelJudgement, LabelResult
 from trainers.evaluation.scoring import Bools, Floats
-from trainers.fit.report import SHEET_FILE, SUMMARY_FILE, TEXT_FILE, WORST_IMAGES
+from trainers.fit.report import TEXT_FILE, WORST_IMAGES
+from trainers.report.decision.summary import SHEET_FILE, SUMMARY_FILE
 
 LABELS_FILE = "labels.csv"
 

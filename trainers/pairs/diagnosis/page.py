@@ -1,6 +1,5 @@
 """A diagnosis as one HTML page with everything inside: it opens from a folder, and asks no network for anything."""
 
-import base64
 import io
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -11,12 +10,12 @@ from trainers.evaluation.pair_tests.comparison import Comparison
 from trainers.pairs.diagnosis.main import Diagnosis
 from trainers.pairs.diagnosis.report import interval, named, p_value, recall_rows
 from trainers.pairs.diagnosis.tested import Changed, Tested
-from trainers.report.page import asset
+from trainers.report.pieces import address, frame, heading, notes, paragraph, section, table
 
 SHOWN = 60  # items of a test that broke, and as many that were mended
 THUMBNAIL = 112  # pixels of the longer side
 SIGNIFICANT = 0.05
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+FOOTER = "Written by <code>adaptkit diagnose</code>. Numbers in brackets are Wilson's 95 % intervals in percent."
 STYLE = """
 main h2 { margin-bottom: 12px; }
 .pictures {
@@ -37,29 +36,8 @@ def page(diagnosis: Diagnosis) -> str:
     title = f"What {diagnosis.adapter or diagnosis.backbone} gets right"
     if diagnosis.adapter is not None:
         title = f"What {diagnosis.adapter} broke"
-    body = "\n".join(_sections(diagnosis))
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<link rel="icon" href="data:,">
-<title>{escape(title)}</title>
-<style>
-{asset("style.css")}{STYLE}</style>
-</head>
-<body>
-<header class="top"><div class="bar"><p class="brand">adaptkit <span>diagnosis</span></p></div></header>
-<main id="content">
-<section><h2>{escape(title)}</h2><p>{escape(_introduction(diagnosis))}</p></section>
-{body}
-</main>
-<footer>Written by <code>adaptkit diagnose</code>. Numbers in brackets are Wilson's 95 % intervals in percent.</footer>
-</body>
-</html>
-"""
+    introduction = paragraph(_introduction(diagnosis))
+    return frame(title, "diagnosis", introduction, "\n".join(_sections(diagnosis)), FOOTER, STYLE)
 
 
 def _introduction(diagnosis: Diagnosis) -> str:
@@ -74,7 +52,7 @@ def _introduction(diagnosis: Diagnosis) -> str:
 
 def _sections(diagnosis: Diagnosis) -> Iterator[str]:
     for one in diagnosis.tested:
-        yield _section(f"Pair test {one.name}", _table(one.comparisons), _notes(one), _pictures(one))
+        yield section(f"Pair test {one.name}", _compared(one.comparisons), _notes(one), _pictures(one))
     if diagnosis.recall_before is not None:
         rows = recall_rows(diagnosis.recall_before, diagnosis.recall_after)
         cells = [
@@ -82,26 +60,22 @@ def _sections(diagnosis: Diagnosis) -> Iterator[str]:
             for name, one, two in rows
         ]
         head = ("", "before", *(("after", "change") if diagnosis.recall_after is not None else ()))
-        yield _section(f"Retrieval on {diagnosis.pairs}", _cells(head, cells))
+        yield section(f"Retrieval on {diagnosis.pairs}", table(head, cells))
     if diagnosis.guard is not None:
-        yield _section(f"Zero-shot accuracy on {diagnosis.guard.tests}", _table([diagnosis.guard]))
+        yield section(f"Zero-shot accuracy on {diagnosis.guard.tests}", _compared([diagnosis.guard]))
     if diagnosis.blind is not None and diagnosis.questions.blind is not None:
         root = diagnosis.questions.blind.folder
         figures = "".join(
             _figure(root, "upright", pair.images, [(f"cosine {pair.clip:.3f} here, {pair.other:.3f} there", "")])
             for pair in diagnosis.blind[:SHOWN]
         )
-        yield _section("Alike to the model, unlike to the other encoder", f'<div class="pictures">{figures}</div>')
+        yield section("Alike to the model, unlike to the other encoder", f'<div class="pictures">{figures}</div>')
 
 
-def _section(title: str, *parts: str) -> str:
-    return f'<section class="card"><div class="head"><h3>{escape(title)}</h3></div>{"".join(parts)}</section>'
-
-
-def _table(rows: Sequence[Comparison]) -> str:
+def _compared(rows: Sequence[Comparison]) -> str:
     has_after = any(row.after is not None for row in rows)
     more = ("after (%)", "change", "broken", "mended", "p") if has_after else ()
-    return _cells(("", "items", "chance (%)", "before (%)", *more), [tuple(_row(row)) for row in rows], _marks(rows))
+    return table(("", "items", "chance (%)", "before (%)", *more), [tuple(_row(row)) for row in rows], _marks(rows))
 
 
 def _row(row: Comparison) -> Iterator[str]:
@@ -123,19 +97,6 @@ def _marks(rows: Sequence[Comparison]) -> list[str]:
     ]
 
 
-def _cells(head: Sequence[str], rows: Sequence[Sequence[str]], marks: Sequence[str] = ()) -> str:
-    def cell(tag: str, place: int, text: str) -> str:
-        words = ' class="words"' if place == 0 else ""
-        return f"<{tag}{words}>{escape(text)}</{tag}>"
-
-    top = "".join(cell("th", place, text) for place, text in enumerate(head))
-    body = "".join(
-        f'<tr class="{mark}">{"".join(cell("td", place, text) for place, text in enumerate(row))}</tr>'
-        for row, mark in zip(rows, marks or [""] * len(rows), strict=True)
-    )
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
 def _notes(one: Tested) -> str:
     biased = [
         f"{subset} is biased: the longer text is the true one in {rule.words:.0f} % by words and {rule.letters:.0f} % "
@@ -143,8 +104,7 @@ def _notes(one: Tested) -> str:
         for subset, rule in one.length_rules.items()
         if rule.is_biased
     ]
-    said = [*biased, *one.notes]
-    return f'<ul class="notes">{"".join(f"<li>{escape(text)}</li>" for text in said)}</ul>' if said else ""
+    return notes([*biased, *one.notes])
 
 
 def _pictures(one: Tested) -> str:
@@ -153,10 +113,7 @@ def _pictures(one: Tested) -> str:
         if changed:
             more = f", of which the first {SHOWN} are shown" if len(changed) > SHOWN else ""
             figures = "".join(_changed(one, row) for row in changed[:SHOWN])
-            parts.append(
-                f'<div class="head"><h3>Items {what}: {len(changed)}{more}</h3></div>'
-                f'<div class="pictures">{figures}</div>'
-            )
+            parts.append(f'{heading(f"Items {what}: {len(changed)}{more}")}<div class="pictures">{figures}</div>')
     return "".join(parts)
 
 
@@ -188,4 +145,4 @@ def thumbnail(path: Path, reading: Reading) -> str:
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     content = io.BytesIO()
     image.save(content, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return address(content.getvalue(), "jpeg")

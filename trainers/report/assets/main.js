@@ -33,7 +33,8 @@ themeButton.addEventListener("click", () => {
 });
 
 const one = (count, word) => `${thousands(count)} ${word}${count === 1 ? "" : "s"}`;
-document.getElementById("facts").textContent = `${one(data.runs.length, "run")}, the last finished ${data.finished.slice(0, 16).replace("T", " ")} UTC`;
+const finished = data.runs.length ? `${one(data.runs.length, "run")}, the last finished ${data.finished.slice(0, 16).replace("T", " ")} UTC` : "";
+document.getElementById("facts").textContent = [data.decisions.length ? one(data.decisions.length, "decision") : "", finished].filter(Boolean).join("; ");
 
 function tiles(group) {
   const labels = new Set(group.points.map((point) => point.label));
@@ -105,19 +106,36 @@ function runsSection(group) {
   return h("section", { class: "runs long" }, h("div", { class: "head" }, h("h2", {}, "Runs"), said, h("span", { class: "spacer" }), search), h("div", { class: "card", style: "padding-top:10px" }, place));
 }
 
+function groupSections(group) {
+  return [
+    h("section", {}, h("h2", {}, group.title), tiles(group)),
+    h("section", { "aria-label": "Averages" }, group.tables.map((table) => recordTable(table, details.many))),
+    figures(group, data.baseline, details.many), datasetsSection(group), ledgerSection(group), runsSection(group),
+  ].filter(Boolean);
+}
+
+// What Python wrote of an adapter or of suggestions.
+function decisionSections(decision, index) {
+  const written = document.getElementById(`decision-${index}`).content.cloneNode(true);
+  return [h("section", {}, h("h2", {}, decision.title), h("p", {}, decision.kind)), h("div", { class: "sheet" }, written)];
+}
+
+const shownIn = [
+  ...data.decisions.map((decision, index) => ({ title: decision.title, kind: decision.kind, show: () => decisionSections(decision, index) })),
+  ...data.groups.map((group) => ({ title: group.title, kind: `${group.suite}, ${group.backbone}`, show: () => groupSections(group) })),
+];
 const tabs = document.getElementById("tabs");
-const buttons = data.groups.map((group, index) => h("button", {
+const buttons = shownIn.map((tab, index) => h("button", {
   type: "button", role: "tab", id: `tab-${index}`, "aria-controls": "content", "aria-selected": "false", tabindex: "-1", onclick: () => choose(index),
   onkeydown: (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    const next = event.key === "Home" ? 0 : event.key === "End" ? data.groups.length - 1 : step ? (index + step + data.groups.length) % data.groups.length : null;
+    const next = event.key === "Home" ? 0 : event.key === "End" ? shownIn.length - 1 : step ? (index + step + shownIn.length) % shownIn.length : null;
     if (next !== null) { event.preventDefault(); choose(next); buttons[next].focus(); }
   },
-}, group.title, h("small", {}, `${group.suite}, ${group.backbone}`)));
+}, tab.title, h("small", {}, tab.kind)));
 tabs.append(...buttons);
 
 function choose(index) {
-  const group = data.groups[index];
   buttons.forEach((button, place) => {
     button.setAttribute("aria-selected", String(place === index));
     button.tabIndex = place === index ? 0 : -1;
@@ -125,11 +143,7 @@ function choose(index) {
   content.setAttribute("role", "tabpanel");
   content.setAttribute("aria-labelledby", `tab-${index}`);
   buttons[index].scrollIntoView({ block: "nearest", inline: "nearest" });
-  content.replaceChildren(...[
-    h("section", {}, h("h2", {}, group.title), tiles(group)),
-    h("section", { "aria-label": "Averages" }, group.tables.map((table) => recordTable(table, details.many))),
-    figures(group, data.baseline, details.many), datasetsSection(group), ledgerSection(group), runsSection(group),
-  ].filter(Boolean));
+  content.replaceChildren(...shownIn[index].show());
 }
 
 choose(0);

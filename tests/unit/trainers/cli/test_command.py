@@ -93,7 +93,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(noise, capsys, words, message):
 
 
 @pytest.mark.parametrize(
-    "words", [["bench", "--method", "coop", "--sheeds", "1"], ["report", "runs", "extra"], ["benhc"]]
+    "words", [["bench", "--method", "coop", "--sheeds", "1"], ["runs", "show", "a", "b"], ["benhc"]]
 )
 def test_an_unknown_option_is_exit_code_2(noise, capsys, words):
     with pytest.raises(SystemExit) as stop:

@@ -1,10 +1,12 @@
 import csv
 import io
 import json
+import shutil
 import sys
 
 import pytest
 
+from tests.helpers.decisions import EVIL, write_adapter, write_suggestions
 from tests.helpers.records import make_record
 from trainers.cli import main
 from trainers.report.plots import difference_figure
@@ -116,3 +118,68 @@ def test_many_methods_are_a_map_not_bars(runs, tmp_path):
     (axes,) = figure.axes
     assert len(axes.images) == 1
     assert len(axes.get_yticklabels()) == 11
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """An adapter with a run of its own."""
+    folder = write_adapter(tmp_path / "mine")
+    record = make_record(protocol="few_shot", dataset="photos", suite="own", base=70.0)
+    write_record(record, run_folder(folder / "runs", record.identity))
+    return folder
+
+
+def data_of(path):
+    text = path.read_text(encoding="utf-8")
+    start = text.index('id="data">') + len('id="data">')
+    return json.loads(text[start : text.index("</script>", start)])
+
+
+@pytest.mark.parametrize("above", [False, True], ids=["the adapter", "the folder above it"])
+def test_the_page_of_an_adapter_has_its_runs_and_what_lies_beside_it(mine, above, tmp_path):
+    words = ["report", str(mine.parent if above else mine), "--out", str(tmp_path / "page.html")]
+    assert main(words) == 0
+    data = data_of(tmp_path / "page.html")
+    assert [one["title"] for one in data["decisions"]] == ["mine"]
+    assert [run["dataset"] for run in data["runs"]] == ["photos"]
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "How it was chosen" in text
+    assert EVIL not in text
+
+
+def test_folders_of_all_kinds_make_one_page_and_a_run_counts_once(runs, mine, tmp_path):
+    lists = write_suggestions(tmp_path / "lists")
+    words = [str(runs), str(mine), str(mine / "runs"), str(lists), str(mine)]
+    assert main(["report", *words, "--out", str(tmp_path / "page.html")]) == 0
+    data = data_of(tmp_path / "page.html")
+    assert [one["title"] for one in data["decisions"]] == ["mine", "lists"]
+    assert len(data["runs"]) == 7 + 1
+
+
+def test_a_page_needs_no_run(mine, tmp_path, capsys):
+    shutil.rmtree(mine / "runs")
+    assert main(["report", str(mine), "--out", str(tmp_path / "page.html")]) == 0
+    assert data_of(tmp_path / "page.html")["groups"] == []
+    assert main(["report", str(mine)]) == 2
+    assert "mine has no finished run to make tables of" in capsys.readouterr().err
+
+
+def test_tables_of_an_adapters_runs_name_the_page_that_shows_more(mine, capsys):
+    assert main(["report", str(mine)]) == 0
+    printed = capsys.readouterr()
+    assert "### Few shot, suite own, tiny" in printed.out
+    assert "--out page.html" in printed.err
+
+
+def test_a_damaged_file_beside_an_adapter_is_a_note(mine, tmp_path, capsys):
+    (mine / "leaderboard.json").write_text('{"version": 1}')
+    assert main(["report", str(mine), "--out", str(tmp_path / "page.html")]) == 0
+    note, wrote = capsys.readouterr().err.splitlines()
+    assert "leaderboard.json' is no leaderboard that can be shown: it has no entry 'decision'" in note
+    assert "wrote" in wrote
+
+
+def test_a_folder_with_nothing_to_report_is_named(runs, tmp_path, capsys):
+    (tmp_path / "photos" / "dog").mkdir(parents=True)
+    assert main(["report", str(runs), str(tmp_path / "photos")]) == 2
+    assert "photos', and no adapter or suggestions" in capsys.readouterr().err

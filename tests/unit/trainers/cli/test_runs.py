@@ -147,8 +147,7 @@ def test_a_linked_run_folder_is_not_removed(runs, tmp_path, capsys):
 
 
 def test_listing_and_tables_need_no_torch():
-    code = (
-        "import sys, trainers.runs.listing, trainers.cli.report, trainers.tables.tables; print('torch' in sys.modules)"
-    )
+    modules = "trainers.runs.listing, trainers.cli.report, trainers.report.page, trainers.report.folders"
+    code = f"import sys, trainers.tables.tables, {modules}; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"

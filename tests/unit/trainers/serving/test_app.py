@@ -12,6 +12,7 @@ import adaptkit
 from adaptkit import create_method
 from tests.conftest import CLASSES
 from tests.helpers.calibrated import calibrated
+from tests.helpers.decisions import EVIL, write_adapter
 from trainers.cli import main
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: the [serve] extra")
@@ -21,6 +22,7 @@ try:  # It needs httpx, or from some version on httpx2, and says so itself.
 except (ImportError, RuntimeError) as error:
     pytest.skip(f"the [test] extra is not installed: {error}", allow_module_level=True)
 
+from trainers.report.decision.reading import read_decision
 from trainers.serving import uploads
 from trainers.serving.app import make_app
 
@@ -94,12 +96,15 @@ def test_without_a_calibration_no_coverage_is_promised(client):
 def test_an_adapter_of_several_labels_says_which_are_there(tiny_clip):
     method = create_method("zero_shot", tiny_clip, CLASSES, wrap=["multi_label"])
     client = TestClient(make_app(method, LIMIT, ["testserver"]))
-    assert client.get("/adapter").json()["several_labels"]
+    facts = client.get("/adapter").json()
+    assert facts["several_labels"]
+    assert facts["thresholds"] == [0.5] * len(CLASSES)
     for thresholds, there in ((-1e3, len(CLASSES)), (1e3, 0)):
         method.set_thresholds(torch.full((len(CLASSES),), thresholds))
         answer = client.post("/predict", params={"topk": 2}, content=encoded(picture()), headers=PNG).json()
         assert len(answer["labels"]) == there
         assert len(answer["classes"]) == 2
+        assert {one["threshold"] for one in answer["classes"]} == {float(thresholds > 0)}
 
 
 def test_class_names_are_those_of_the_request_and_the_adapters_own_afterwards(client):
@@ -124,7 +129,26 @@ def test_the_page_and_the_facts_it_asks_for_are_there(client):
         "max_bytes": LIMIT,
         "calibration": None,
         "several_labels": False,
+        "thresholds": None,
     }
+
+
+def test_the_page_says_how_its_model_was_chosen_and_what_it_promises(method, tmp_path):
+    beside = read_decision(write_adapter(tmp_path / "mine"))
+    page = TestClient(make_app(calibrated(method), LIMIT, ["testserver"], beside)).get("/").text
+    assert "About this model" in page
+    for said in ("How it was chosen", "71.5 ± 2.5", "fitted on seeded logits", "What your texts gave"):
+        assert said in page, said
+    assert EVIL not in page
+    assert "a note on" not in page, "notes may name files"
+    assert "http" not in page.replace("<!doctype html>", ""), "nothing is loaded from elsewhere"
+    alone = TestClient(make_app(method, LIMIT, ["testserver"])).get("/").text
+    assert "fitted on seeded logits" in alone, "an archive has its calibration, and no leaderboard beside it"
+    assert "How it was chosen" not in alone
+
+
+def test_a_model_of_which_nothing_is_known_says_nothing(client):
+    assert "About this model" not in client.get("/").text
 
 
 def test_a_bound_adapter_says_why_it_takes_no_other_names(tiny_clip):
@@ -222,6 +246,9 @@ def test_the_command_listens_on_loopback_unless_told_otherwise(tmp_path, monkeyp
     assert [(call["host"], call["port"]) for call in calls] == [("127.0.0.1", 8080), ("0.0.0.0", 9000)]
     assert "asks for no password" in capsys.readouterr().out
     assert main(["serve", str(folder), "--max-mb", "0"]) == 2
+    (tmp_path / "leaderboard.json").write_text("{")
+    assert main(["serve", str(folder)]) == 0
+    assert "leaderboard.json' is no leaderboard that can be shown" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken_is_one_clear_error(tmp_path, capsys):

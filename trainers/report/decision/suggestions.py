@@ -1,9 +1,11 @@
-"""What `adaptkit suggest` has found, as rows of four lists."""
+"""What `adaptkit suggest` has found, as rows of four lists: the content of suggestions.json."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["exact", "near"]
+SUGGESTIONS_FILE = "suggestions.json"
+LISTS = ("label_errors", "duplicates", "look_alikes", "label_next")
 
 
 @dataclass(frozen=True)
