@@ -13,7 +13,7 @@ from adaptkit.contract.calibrated import calibrate_on_logits, why_no_class_can_b
 from adaptkit.regular_file import read_json
 from datasets_fewshot.splits.content_marks import content_marks
 from trainers.compute.seeds import seeded
-from trainers.fit.folds import HeldOut, held_out, most_folds
+from trainers.fit.held_out import HeldOut, folds_of, held_out
 from trainers.runs.data import Bench
 from trainers.runs.identity import Run
 from trainers.runs.learning import make_method
@@ -38,8 +38,7 @@ def calibrate_on_folds(
         ValueError: if no image can be held out, or they are too few.
     """
     found = held_out(run, bench, method, folder / FOLDS_FOLDER, tell)
-    notes = calibrate_method(method, found, most_false_rejections)
-    return (*found.notes, *notes)
+    return calibrate_method(method, found, most_false_rejections)
 
 
 def check_can_be_calibrated(run: Run, bench: Bench, most_false_rejections: float | None) -> None:
@@ -49,7 +48,7 @@ def check_can_be_calibrated(run: Run, bench: Bench, most_false_rejections: float
         ValueError: if no image can be held out, or a threshold is asked for and no class can be left out.
     """
     if run.uses_training:
-        most_folds(run.task.train, content_marks(run.dataset, run.task.train))
+        folds_of(run.task.train, content_marks(run.dataset, run.task.train), run.config.seed)
     if most_false_rejections is not None:
         with seeded(0, bench.backbone.device):
             why_not = why_no_class_can_be_left_out(make_method(run, bench, run.config.wrap))
