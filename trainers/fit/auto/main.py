@@ -5,8 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
+import numpy as np
+
 from adaptkit.front_door import FitArguments
 from adaptkit.regular_file import user_path
+from datasets_fewshot import FewShotDataset
+from datasets_fewshot.splits.content_marks import content_marks
 from trainers.budget import Budget, read_budget
 from trainers.config.values import ConfigError, check_name
 from trainers.fit.auto.contenders import check_overrides
@@ -15,8 +19,9 @@ from trainers.fit.auto.leaderboard import write_fold_logits, write_leaderboard
 from trainers.fit.auto.portfolio import Portfolio, read_portfolio
 from trainers.fit.auto.result import AutoResult, with_leaderboard
 from trainers.fit.auto.scores import METRICS, Metric
-from trainers.fit.auto.searching import Asked, search
+from trainers.fit.auto.searching import Asked, Searched, search
 from trainers.fit.checks import check_arguments
+from trainers.fit.held_out import HeldOut, said
 from trainers.fit.main import EMBEDDED, RUNS_FOLDER, out_folder
 from trainers.fit.main import fit as fit_one
 from trainers.fit.own_data import own_settings
@@ -58,6 +63,7 @@ def fit_auto(asked: FitArguments, clock: Callable[[], float] = time.perf_counter
     result = fit_one(
         replace(asked, method=method, overrides=(*overrides, *words)),
         f"auto: {found.leaderboard.decision}",
+        _held_out(found, given.dataset) if asked.calibrate else None,
     )
     notes = tuple(dict.fromkeys((*given.notes, *result.notes)))
     whole = with_leaderboard(replace(result, notes=notes), found.leaderboard, found.fold_logits)
@@ -65,6 +71,17 @@ def fit_auto(asked: FitArguments, clock: Callable[[], float] = time.perf_counter
     write_fold_logits(found.fold_logits, folder)
     write_summary(whole, folder)
     return whole
+
+
+def _held_out(found: Searched, dataset: FewShotDataset) -> HeldOut | None:
+    """What trainings like the refit said of every fold; None where the search had no time for them."""
+    kept = found.fold_logits
+    if kept is None or not found.in_full:
+        return None
+    items = {item.path: item for item in dataset.split.train}
+    marks = content_marks(dataset, [items[path] for path in kept.images])
+    source = said(int(kept.fold.max()) + 1, len(kept.images))
+    return HeldOut(kept.logits.astype(np.float64), kept.labels, marks, source)
 
 
 def _checked(asked: FitArguments) -> tuple[Metric, Budget, Portfolio]:
