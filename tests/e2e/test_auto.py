@@ -326,7 +326,7 @@ def test_a_calibration_takes_what_the_folds_of_the_search_said(found, home, monk
         method,
         torch.from_numpy(kept.logits).double(),
         torch.from_numpy(kept.labels),
-        f"5 folds of {len(kept.images)} training images",
+        f"5 folds of {len(kept.images)} training images, by which auto chose it",
         content_marks(load_own_data("photos"), [Item(path, 0, "") for path in kept.images]),
     )
     assert again == method.calibration

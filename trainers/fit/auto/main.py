@@ -80,7 +80,7 @@ def _held_out(found: Searched, dataset: FewShotDataset) -> HeldOut | None:
         return None
     items = {item.path: item for item in dataset.split.train}
     marks = content_marks(dataset, [items[path] for path in kept.images])
-    source = said(int(kept.fold.max()) + 1, len(kept.images))
+    source = f"{said(int(kept.fold.max()) + 1, len(kept.images))}, by which auto chose it"
     return HeldOut(kept.logits.astype(np.float64), kept.labels, marks, source)
 
 
