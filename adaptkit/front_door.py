@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol
 
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.own_packages import find_own_packages
@@ -118,42 +117,47 @@ class MultiLabelFitResult(FitResult):
         return "\n".join(lines)
 
 
-class Fit(Protocol):
-    """The function that a trainer offers under the entry point."""
+@dataclass(frozen=True)
+class FitArguments:
+    """What `fit` was asked for, as a trainer is given it; `fit` says what each means."""
 
-    def __call__(
-        self,
-        method: str,
-        data: str | Path,
-        out: str | Path | None,
-        *,
-        shots: int | None,
-        seed: int,
-        backbone: str,
-        pretrained: str | None,
-        checkpoint: str | Path | None,
-        image_size: int | None,
-        classnames: str | Path | None,
-        templates: Sequence[str],
-        split: str | Path | None,
-        skip_bad: bool,
-        path_column: str | None,
-        label_column: str | None,
-        encoding: str | None,
-        redraw: bool,
-        val_as_test: bool,
-        device: str,
-        start_from: str | Path | None,
-        describe: str | Path | None,
-        wrap: Sequence[str],
-        calibrate: bool,
-        most_false_rejections: float | None,
-        budget: str | None,
-        metric: str | None,
-        candidates: Sequence[str],
-        overrides: Sequence[str],
-        on_message: Callable[[str], None] | None,
-    ) -> FitResult: ...
+    method: str
+    data: str | Path
+    out: str | Path | None
+    shots: int | None
+    seed: int
+    backbone: str
+    pretrained: str | None
+    checkpoint: str | Path | None
+    image_size: int | None
+    classnames: str | Path | None
+    templates: Sequence[str]
+    split: str | Path | None
+    skip_bad: bool
+    path_column: str | None
+    label_column: str | None
+    encoding: str | None
+    redraw: bool
+    val_as_test: bool
+    device: str
+    start_from: str | Path | None
+    describe: str | Path | None
+    wrap: Sequence[str]
+    calibrate: bool
+    most_false_rejections: float | None
+    budget: str | None
+    metric: str | None
+    candidates: Sequence[str]
+    overrides: Sequence[str]
+    on_message: Callable[[str], None] | None
+
+    def tell(self, message: str) -> None:
+        """Pass a line of progress on, if anyone listens."""
+        if self.on_message is not None:
+            self.on_message(message)
+
+
+Fit = Callable[[FitArguments], FitResult]  # what a trainer offers under the entry point
 
 
 def fit(
@@ -220,7 +224,7 @@ def fit(
             descriptors, sentences (`adaptkit.texts.class_texts`). `text_gains` says what it gives zero-shot.
         wrap: names of wrappers around the method, the outermost first; zero-shot beside it has none.
         calibrate: fit a temperature, prediction sets and a threshold for unknown classes on folds of the training
-            images, which takes five more trainings; see `adaptkit.calibration`.
+            images, which takes five more trainings, or those that "auto" has made; see `adaptkit.calibration`.
         most_false_rejections: choose that threshold as the largest that rejects no more than this share of images of
             known classes, from 0 to 1; None for Youden's J.
         budget: of "auto": a time such as "10min", which is the default, or steps such as "2000steps"; with steps,
@@ -241,7 +245,7 @@ def fit(
         print(result.summary())
         ```
     """
-    return _trainer()(
+    asked = FitArguments(
         method,
         data,
         out,
@@ -272,6 +276,7 @@ def fit(
         overrides=overrides,
         on_message=on_message,
     )
+    return _trainer()(asked)
 
 
 def _trainer() -> Fit:

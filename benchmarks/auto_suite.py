@@ -23,6 +23,7 @@ from adaptkit.artefacts.atomic_file import Json, write_text
 from benchmarks.timing import RESULTS, hardware
 from datasets_fewshot import MINI_DATASETS, draw, load_dataset, load_own_data
 from datasets_fewshot.store.cache_folder import cache_folder
+from tests.helpers.fitting import asked
 from trainers.bench.plan import open_bench
 from trainers.budget import read_budget
 from trainers.config.load import load_bench
@@ -30,7 +31,7 @@ from trainers.evaluation.logits import predict
 from trainers.fit.auto.contenders import in_loops, make_contenders
 from trainers.fit.auto.portfolio import read_portfolio
 from trainers.fit.auto.scores import difference
-from trainers.fit.own_settings import own_settings
+from trainers.fit.own_data import own_settings
 from trainers.protocols.task import EvalSet, Task
 from trainers.runs.identity import Run
 from trainers.runs.records import read_records
@@ -127,27 +128,7 @@ def exported(name: str, shots: int, seed: int, folder: Path) -> Path:
 def singles(data: Path, shots: int, seed: int, candidates: Sequence[str]) -> Iterator[tuple[str, Json]]:
     """Test accuracy of every candidate that is trained in full on all training images, and of zero-shot."""
     own = load_own_data(data)
-    unsaid = (
-        "pretrained",
-        "checkpoint",
-        "image_size",
-        "classnames",
-        "split",
-        "path_column",
-        "label_column",
-        "encoding",
-        "describe",
-    )
-    settings = own_settings(
-        data,
-        seed,
-        device="cpu",
-        backbone=BACKBONE,
-        skip_bad=False,
-        val_as_test=False,
-        templates=(),
-        **dict.fromkeys(unsaid),
-    )
+    settings = own_settings(asked("auto", data, seed=seed, backbone=BACKBONE, device="cpu"))
     settings["SHOTS"] = [shots]
     bench = open_bench(load_bench(None, (), {**settings, "METHODS": [ZERO_SHOT]}), data, cache_folder() / "features")
     train, names = own.split.train, own.classnames

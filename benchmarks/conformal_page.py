@@ -19,11 +19,18 @@ KINDS = {
     ("aps_randomised", "images"): "APS, randomised",
     ("lac", "classes"): "LAC of each class",
 }
+WAYS = {
+    "folds": "five folds, `train --calibrate`",
+    "temperature": "five folds, a temperature for each",
+    "ten": "ten folds",
+    "careful": "five folds, the largest of their thresholds",
+    "val": "the val part, `calibrate --part val`",
+}
 MOST_ERRORS = 2.0
 
 
-def _content() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((RESULTS / "conformal_suite.json").read_text())
+def _content(name: str = "conformal_suite") -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
     return content
 
 
@@ -65,6 +72,31 @@ def _kept(rows: Sequence[Row]) -> str:
     lac = [_set_of(row, ("lac", "images")) for row in rows]
     near = [abs(one["covered"] - one["promised"]) <= MOST_ERRORS * one["standard_error"] for one in lac]
     return f"{sum(near)} of {len(near)}"
+
+
+def ways_section() -> str:
+    """How far the coverage of an unstable training is from the promise, by where its held-out images come from."""
+    content = _content("conformal_ways")
+    rows: Sequence[Row] = content["rows"]
+    trainings = len({(row["dataset"], row["seed"]) for row in rows})
+    lines = [
+        f"`{content['method']}` with {content['steps']} steps and up to {content['shots']} shots of "
+        f"{', '.join(dict.fromkeys(row['dataset'] for row in rows))} in one folder, {trainings} trainings; errors are "
+        "standard errors of test and held-out images together.",
+        "",
+        "| held-out images | coverage, least to most | farthest off | within two errors | classes in a set |",
+        "|---|---|---|---|---|",
+    ]
+    for way, words in WAYS.items():
+        own = [row for row in rows if row["way"] == way]
+        covered = [100 * row["covered"] for row in own]
+        off = [(row["covered"] - content["coverage"]) / row["standard_error"] for row in own]
+        near = sum(abs(one) <= MOST_ERRORS for one in off)
+        lines.append(
+            f"| {words} | {min(covered):.1f} to {max(covered):.1f} % | {max(off, key=abs):+.1f} errors | "
+            f"{near} of {len(own)} | {fmean(row['mean_size'] for row in own):.1f} |"
+        )
+    return "\n".join(lines)
 
 
 def error_section() -> str:

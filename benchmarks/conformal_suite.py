@@ -42,7 +42,7 @@ from trainers.evaluation.certainty import Certainty, judge_certainty
 from trainers.evaluation.logits import predict
 from trainers.evaluation.scoring import Floats, Ints
 from trainers.fit.calibrating import calibrate_method
-from trainers.fit.folds import held_out
+from trainers.fit.held_out import held_out
 from trainers.protocols.few_shot import few_shot
 from trainers.runs.adapter import load_run
 from trainers.runs.data import Bench

@@ -25,7 +25,7 @@ from pathlib import Path
 from adaptkit import list_methods, method_class
 from benchmarks.auto_page import choice_section
 from benchmarks.backbones_page import names_section, reasons_section, totals_section
-from benchmarks.conformal_page import coverage_section, error_section
+from benchmarks.conformal_page import coverage_section, error_section, ways_section
 from benchmarks.main_job_page import choices_section, main_job_section
 from benchmarks.several_labels import table_section
 from benchmarks.which_method_page import absent_section, ranking_section
@@ -296,7 +296,7 @@ PAGES: Mapping[str, Sections] = {
     "docs/embedded_suite.md": {"choices": choices_section},
     "docs/auto.md": {"choice": choice_section},
     "docs/which_method.md": {"ranking": ranking_section, "absent": absent_section},
-    "docs/how_sure.md": {"coverage": coverage_section, "errors": error_section},
+    "docs/how_sure.md": {"coverage": coverage_section, "ways": ways_section, "errors": error_section},
     "docs/retrieval.md": {"retrieval": retrieval_section},
     "docs/peft.md": {"peft_tuners": peft_section},
     "docs/methods.md": {"methods": methods_section},

@@ -1,18 +1,17 @@
 """Read a table of images: CSV, TSV or JSONL, each line with a path, a class and perhaps a part."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets_fewshot.own.found import PART_NAMES, Found, FoundImage
+from datasets_fewshot.own.found import Found, FoundImage
 from datasets_fewshot.own.label_cells import label_cell, marked_classes, names_several
 from datasets_fewshot.own.left_out import is_printable
 from datasets_fewshot.own.table_columns import (
     CLASS_COLUMNS,
     PART_COLUMNS,
     PATH_COLUMNS,
-    UNASSIGNED,
     Columns,
     Row,
     choose_bare_columns,
@@ -21,7 +20,8 @@ from datasets_fewshot.own.table_columns import (
     is_image_cell,
     looks_like_image,
 )
-from datasets_fewshot.own.table_paths import check_path, place_paths
+from datasets_fewshot.own.table_lines import Listed, first_cell, look_for, written_part
+from datasets_fewshot.own.table_paths import check_path
 from datasets_fewshot.own.table_text import read_lines, split_cells
 from datasets_fewshot.splits.validation import NAMES_SHOWN, SplitError
 
@@ -47,16 +47,6 @@ class TableOptions:
 AS_IT_IS = TableOptions()
 
 
-@dataclass(frozen=True)
-class _Listed:
-    """A line of a table: an image as it is written there, with its class."""
-
-    line: int
-    path: str
-    classname: str
-    part: str
-
-
 def read_table(path: Path, options: TableOptions = AS_IT_IS) -> Found:
     """Read a table of images.
 
@@ -67,19 +57,27 @@ def read_table(path: Path, options: TableOptions = AS_IT_IS) -> Found:
         SplitError: names the columns if none is known to hold images or classes, or the line that lacks a class,
             has another class for an image than an earlier line, or has an unknown part; or says that no image is there.
     """
-    names, rows = table_rows(path, options)
-    if not rows:
-        raise SplitError(f"{path} lists no image")
-    where, cells = str(path), [row for _, row in rows]
-    if names is None:
-        columns = choose_bare_columns(cells, path.parent, where, options.path_column, options.label_column)
-    else:
-        columns = choose_columns(names, cells, where, options.path_column, options.label_column)
+    columns, rows = columns_of(path, options)
     for line, row in rows:
         if names_several(cell := label_cell(row, columns)):
             raise SplitError(f"{path}: line {line} has the labels {cell!r}, and one class is needed here; {SEVERAL}")
     listed = [_listed(row, columns, f"{path}: line {line}", line) for line, row in rows]
     return _found(path, listed, columns)
+
+
+def columns_of(path: Path, options: TableOptions) -> tuple[Columns, list[Numbered]]:
+    """The columns of a table that are read, and its rows.
+
+    Raises:
+        SplitError: if it cannot be read, lists nothing, or no column is known to hold images or classes.
+    """
+    names, rows = table_rows(path, options)
+    if not rows:
+        raise SplitError(f"{path} lists no image")
+    where, cells = str(path), [row for _, row in rows]
+    if names is None:
+        return choose_bare_columns(cells, path.parent, where, options.path_column, options.label_column), rows
+    return choose_columns(names, cells, where, options.path_column, options.label_column), rows
 
 
 def has_classes(path: Path, options: TableOptions = AS_IT_IS) -> bool:
@@ -153,9 +151,9 @@ def _json_cell(value: object) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _listed(row: Row, columns: Columns, where: str, line: int) -> _Listed:
-    path = _first(row, columns.path)
-    classname = _one_of(row, columns, where) if columns.one_hot else _first(row, columns.label)
+def _listed(row: Row, columns: Columns, where: str, line: int) -> Listed[str]:
+    path = first_cell(row, columns.path)
+    classname = _one_of(row, columns, where) if columns.one_hot else first_cell(row, columns.label)
     if not path or not classname:
         lacks = "path" if not path else "class"
         asked = (columns.path if not path else columns.label)[0]
@@ -168,14 +166,7 @@ def _listed(row: Row, columns: Columns, where: str, line: int) -> _Listed:
         raise SplitError(f"{where}: the class {classname!a} is no text; write it in UTF-8")
     if "\n" in classname:
         raise SplitError(f"{where}: the class {classname[:80]!r} goes over several lines; close the quotes before it")
-    part = _first(row, columns.part).lower()
-    if part and part not in PART_NAMES and part != UNASSIGNED:
-        raise SplitError(f"{where}: the part is {_first(row, columns.part)!r}; use train, val or test")
-    return _Listed(line, path, classname, part)
-
-
-def _first(row: Row, columns: Sequence[str]) -> str:
-    return next((row[column] for column in columns if column in row), "")
+    return Listed(line, path, classname, written_part(row, columns, where))
 
 
 def _one_of(row: Row, columns: Columns, where: str) -> str:
@@ -188,58 +179,20 @@ def _one_of(row: Row, columns: Columns, where: str) -> str:
     return marked[0]
 
 
-def _found(path: Path, listed: Sequence[_Listed], columns: Columns) -> Found:
-    root = path.parent
-    placed = place_paths(root, dict.fromkeys(row.path for row in listed))
-    missing = [row for row in listed if row.path not in placed.files]
-    if len(missing) == len(listed):
-        first = missing[0]
-        raise SplitError(
-            f"{path}: none of its {len(listed)} images is there; line {first.line}: the path {first.path!r} is no file "
-            f"below {str(root.resolve())!r}; put the table above its images, or write paths relative to its folder"
-        )
-    there: dict[str, _Listed] = {}
-    repeated: list[tuple[_Listed, _Listed]] = []
-    for row in listed:
-        file = placed.files.get(row.path)
-        if file is None:
-            continue
-        first = there.setdefault(file, row)
-        if first is not row:
-            _check_repeated(first, row, path)
-            repeated.append((first, row))
-    notes = [*columns.notes, *placed.notes, *_notes(path, missing, repeated, listed, there)]
-    images = tuple(
-        FoundImage(file, row.classname, PART_NAMES.get(row.part) if row.part else None) for file, row in there.items()
-    )
-    return Found(root, images, tuple(notes))
+def _found(path: Path, listed: Sequence[Listed[str]], columns: Columns) -> Found:
+    there = look_for(path, listed, lambda first, row: _check_repeated(first, row, path))
+    images = tuple(FoundImage(file, row.answer, row.part) for file, row in there.files.items())
+    notes = [*columns.notes, *there.notes]
+    gone = {row.answer for row in there.missing} - {row.answer for row in there.files.values()}
+    if gone:
+        notes.append(f"no image is left of the classes {', '.join(sorted(gone)[:NAMES_SHOWN])}")
+    return Found(path.parent, images, tuple(notes))
 
 
-def _check_repeated(first: _Listed, row: _Listed, path: Path) -> None:
-    for what, one, other in (("class", first.classname, row.classname), ("part", first.part, row.part)):
+def _check_repeated(first: Listed[str], row: Listed[str], path: Path) -> None:
+    for what, one, other in (("class", first.answer, row.answer), ("part", first.written_part, row.written_part)):
         if one != other:
             raise SplitError(
                 f"{path}: line {row.line}: the image {row.path!r} has the {what} {other!r} here and {one!r} on line "
                 f"{first.line}; keep one of the lines"
             )
-
-
-def _notes(
-    path: Path,
-    missing: Sequence[_Listed],
-    repeated: Sequence[tuple[_Listed, _Listed]],
-    listed: Sequence[_Listed],
-    there: dict[str, _Listed],
-) -> Iterator[str]:
-    if missing:
-        first = missing[0]
-        yield (
-            f"{len(missing)} of {len(listed)} images of {path.name} are not there and were left out, the first on line "
-            f"{first.line}: {first.path!r}"
-        )
-        gone = {row.classname for row in missing} - {row.classname for row in there.values()}
-        if gone:
-            yield f"no image is left of the classes {', '.join(sorted(gone)[:NAMES_SHOWN])}"
-    if repeated:
-        lines = ", ".join(f"{row.line} (as {first.line})" for first, row in repeated[:NAMES_SHOWN])
-        yield f"{len(repeated)} lines of {path.name} repeat an image and were left out: {lines}"

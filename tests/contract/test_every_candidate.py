@@ -4,13 +4,14 @@ import pytest
 
 from adaptkit import list_methods, load_backbone, method_class
 from datasets_fewshot import FeatureStore
+from tests.helpers.fitting import asked
 from tests.helpers.synthetic import NAMES
 from trainers.config.load import load_bench
 from trainers.config.values import ConfigError
 from trainers.feeding.encoder import ImageEncoder
 from trainers.fit.auto.contenders import make_contenders
 from trainers.fit.auto.portfolio import TIERS, read_portfolio
-from trainers.fit.own_settings import own_settings
+from trainers.fit.own_data import own_settings
 from trainers.runs.data import Bench
 
 PORTFOLIO = read_portfolio()
@@ -25,19 +26,7 @@ def bench(tmp_path_factory):
 
 
 def settings(shots=16):
-    unsaid = (
-        "pretrained",
-        "checkpoint",
-        "image_size",
-        "classnames",
-        "split",
-        "path_column",
-        "label_column",
-        "encoding",
-    )
-    words = {"skip_bad": False, "val_as_test": False, "templates": (), **dict.fromkeys(unsaid)}
-    fixed = own_settings("photos", 1, device="cpu", backbone="adaptkit-mini", **words)
-    return fixed | {"SHOTS": [shots]}
+    return own_settings(asked("auto", "photos", device="cpu")) | {"SHOTS": [shots]}
 
 
 def made(candidate, bench, **changed):

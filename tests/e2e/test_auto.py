@@ -7,15 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import adaptkit
 import trainers.fit.auto.trials as trials_module
-from datasets_fewshot import load_dataset
+from adaptkit.contract.calibrated import calibrate_on_logits
+from datasets_fewshot import Item, load_dataset, load_own_data
+from datasets_fewshot.splits.content_marks import content_marks
+from tests.helpers.fitting import asked
 from trainers.cli import main
 from trainers.fit.auto.leaderboard import read_fold_logits
 from trainers.fit.auto.main import fit_auto
 from trainers.report.decision.reading import read_decision
+from trainers.runs.execute import execute
 from trainers.serving.about import about
 
 STOPPED = 130
@@ -256,17 +261,13 @@ def test_from_python_the_result_has_the_leaderboard(home):
 def test_a_time_is_kept_by_a_clock_that_only_trials_move(home, monkeypatch):
     """Under a clock by which everything takes a second, a search has time for some candidates and says which."""
     ticks = iter(range(10**6))
-    words = {
-        "candidates": ("gda", "taskres", "adapter"),
-        "device": "cpu",
-        "clock": lambda: float(next(ticks)),
-    }
-    result = fit_auto("photos", "timed", budget="30s", **words)
+    wanted = asked("auto", "photos", "timed", budget="30s", candidates=("gda", "taskres", "adapter"), device="cpu")
+    result = fit_auto(wanted, clock=lambda: float(next(ticks)))
     states = {row.candidate: row.state for row in result.leaderboard.rows}
     assert states["adapter"] == "not tried"
     assert any(state.startswith(("rung", "chosen")) for state in states.values())
     assert float(result.leaderboard.spent.split()[0]) <= 30
-    again = fit_auto("photos", "timed", budget="30s", **words)
+    again = fit_auto(wanted, clock=lambda: float(next(ticks)))
     assert again.leaderboard == result.leaderboard
 
 
@@ -338,3 +339,35 @@ def test_another_training_in_its_place_leaves_no_leaderboard(found, home):
     assert main(["train", "zero_shot", "--data", "photos", "--out", "replaced"]) == 0
     assert not list((home / "replaced").glob("leaderboard.*"))
     assert not (home / "replaced/fold_logits.safetensors").exists()
+
+
+def test_a_calibration_takes_what_the_folds_of_the_search_said(found, home, monkeypatch):
+    shutil.copytree(found, home / "sure")
+    monkeypatch.setattr("trainers.fit.held_out.execute", None)  # what trains a fold
+    monkeypatch.setattr(trials_module, "learn_together", None)
+    assert auto("--budget", BUDGET, "--candidates", CANDIDATES, "--calibrate", out="sure") == 0
+    kept, method = read_fold_logits(home / "sure"), adaptkit.load(home / "sure")
+    assert (found / "fold_logits.safetensors").read_bytes() == (home / "sure/fold_logits.safetensors").read_bytes()
+    again = calibrate_on_logits(
+        method,
+        torch.from_numpy(kept.logits).double(),
+        torch.from_numpy(kept.labels),
+        f"5 folds of {len(kept.images)} training images, by which auto chose it",
+        content_marks(load_own_data("photos"), [Item(path, 0, "") for path in kept.images]),
+    )
+    assert again == method.calibration
+    assert json.loads((home / "sure/summary.json").read_text())["calibration"]["temperature"] == again.temperature
+
+
+def test_a_winner_that_was_not_trained_in_full_on_all_folds_is_calibrated_on_trainings_of_its_own(home, monkeypatch):
+    trained = []
+
+    def noted(run, bench):
+        trained.append(run)
+        return execute(run, bench)
+
+    monkeypatch.setattr("trainers.fit.held_out.execute", noted)
+    assert auto("--budget", "800steps", "--candidates", "taskres", "--calibrate", out="short") == 0
+    assert board(home / "short")["folds"] < 5
+    assert [run.config.method for run in trained] == ["taskres"] * 5
+    assert adaptkit.load(home / "short").calibration.source.startswith("5 folds of ")

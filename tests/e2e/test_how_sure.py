@@ -135,6 +135,15 @@ def test_held_out_images_calibrate_an_adapter_in_place(here, capsys):
     assert "images were calibrated on, so calibration and coverage are flattered" in capsys.readouterr().out
 
 
+def test_the_val_part_calibrates_what_has_not_looked_at_it(here, capsys):
+    shutil.copytree("mine", "by_val", dirs_exist_ok=True)
+    assert main(["calibrate", "by_val", "--data", "photos", "--part", "val"]) == 0
+    assert main(["train", "tip_adapter", "--data", "photos", "--out", "tuned"]) == 0
+    capsys.readouterr()
+    assert main(["calibrate", "tuned", "--data", "photos", "--part", "val"]) == 2
+    assert "of the 20 images are among those that tuned has learnt from" in capsys.readouterr().err
+
+
 def test_a_training_without_it_leaves_no_calibration_behind(here, capsys):
     shutil.copytree("mine", "again", dirs_exist_ok=True)
     assert main(["train", "taskres", "--data", "photos", "--out", "again", *QUICK]) == 0

@@ -82,7 +82,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--calibrate",
         action="store_true",
         help="fit a temperature, prediction sets and a threshold for unknown classes on five folds of the training "
-        "images; takes five more trainings",
+        "images; takes five more trainings, or those that auto has made",
     )
     add_false_rejections(parser)
     parser.add_argument(
@@ -104,12 +104,13 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _train(args: argparse.Namespace) -> int:
+    from adaptkit.front_door import FitArguments
     from trainers.fit import fit
     from trainers.report.decision.summary import SHEET_FILE
 
     if args.data.strip() and not user_path(args.data, "data").exists():
         raise FileNotFoundError(f"there is nothing at {args.data!r}; give a folder of class folders")
-    result = fit(
+    asked = FitArguments(
         args.method,
         args.data,
         args.out,
@@ -138,6 +139,7 @@ def _train(args: argparse.Namespace) -> int:
         overrides=args.overrides,
         on_message=_Progress(),
     )
+    result = fit(asked)
     print(result.summary())
     if result.worst_images:
         print(f"the worst images: {result.folder / SHEET_FILE}")

@@ -1,7 +1,7 @@
 """Calibrate a trained method: on folds of its training images, or on images that it has not learnt from."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from adaptkit.contract.calibrated import calibrate_on_logits, why_no_class_can_b
 from adaptkit.regular_file import read_json
 from datasets_fewshot.splits.content_marks import content_marks
 from trainers.compute.seeds import seeded
-from trainers.fit.folds import HeldOut, held_out, most_folds
+from trainers.fit.held_out import HeldOut, folds_of
 from trainers.runs.data import Bench
 from trainers.runs.identity import Run
 from trainers.runs.learning import make_method
@@ -24,24 +24,6 @@ MOST_MARKS_BYTES = 2**26
 FEW_IMAGES = 100
 
 
-def calibrate_on_folds(
-    method: AdaptedCLIP,
-    run: Run,
-    bench: Bench,
-    folder: Path,
-    most_false_rejections: float | None,
-    tell: Callable[[str], None],
-) -> tuple[str, ...]:
-    """Calibrate a run's method on folds of its training images; returns notes for the user.
-
-    Raises:
-        ValueError: if no image can be held out, or they are too few.
-    """
-    found = held_out(run, bench, method, folder / FOLDS_FOLDER, tell)
-    notes = calibrate_method(method, found, most_false_rejections)
-    return (*found.notes, *notes)
-
-
 def check_can_be_calibrated(run: Run, bench: Bench, most_false_rejections: float | None) -> None:
     """Check, before anything is trained, that a run can be calibrated on folds.
 
@@ -49,7 +31,7 @@ def check_can_be_calibrated(run: Run, bench: Bench, most_false_rejections: float
         ValueError: if no image can be held out, or a threshold is asked for and no class can be left out.
     """
     if run.uses_training:
-        most_folds(run.task.train, content_marks(run.dataset, run.task.train))
+        folds_of(run.task.train, content_marks(run.dataset, run.task.train), run.config.seed)
     if most_false_rejections is not None:
         with seeded(0, bench.backbone.device):
             why_not = why_no_class_can_be_left_out(make_method(run, bench, run.config.wrap))
@@ -97,9 +79,14 @@ def unknown_line(calibration: Calibration) -> str | None:
     )
 
 
-def write_training_marks(run: Run, folder: Path) -> None:
-    """Write which images an adapter has learnt from or was tuned on, by marks of their content."""
-    items = dict.fromkeys((*run.task.train, *run.task.val)) if run.uses_training else ()
+def write_training_marks(run: Run, method: AdaptedCLIP, folder: Path) -> None:
+    """Write which images an adapter has learnt from or was tuned on, by marks of their content.
+
+    The val part is tuned on by methods that choose their own settings, and perhaps by wrappers.
+    """
+    items = set(run.task.train) if run.uses_training else set()
+    if run.uses_training and ("tune" in method.provides or run.config.wrap):
+        items.update(run.task.tests[0].items if run.config.selection == "oracle" else run.task.val)
     marks = sorted(set(content_marks(run.dataset, items)))
     write_text(folder / MARKS_FILE, json.dumps({"format": MARKS_FORMAT, "marks": marks}) + "\n")
 

@@ -1,13 +1,32 @@
-"""Checks of class names and templates against the text tower, made before an image is encoded."""
+"""Checks of what a training is asked for, and of class names against the text tower, before an image is encoded."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from adaptkit import ClassSet, FrozenCLIP
+from adaptkit.backbone.devices import choose_device
+from adaptkit.front_door import FitArguments
 from adaptkit.regular_file import user_path
 from trainers.runs.name_lengths import check_template_length
 
 NAMES_SHOWN = 5
+
+
+def check_arguments(asked: FitArguments) -> None:
+    """Check what a training is asked for, before anything is read.
+
+    Raises:
+        ValueError: if a path or the device is an empty word, there is no such device, no image is to be drawn, or its
+            calibration cannot be.
+    """
+    check_words(data=asked.data, out=asked.out, classnames=asked.classnames, split=asked.split)
+    check_words(checkpoint=asked.checkpoint, device=asked.device, start_from=asked.start_from, describe=asked.describe)
+    _check_calibrate(asked)
+    choose_device(asked.device)
+    if asked.shots is not None and asked.shots < 1:
+        raise ValueError(
+            f"shots={asked.shots}; expected 1 or more training images per class, or None for what there is"
+        )
 
 
 def check_words(**arguments: object) -> None:
@@ -21,6 +40,28 @@ def check_words(**arguments: object) -> None:
             raise ValueError(f'{name}={value!r} is empty; name something ("." is the current folder), or leave it out')
 
 
+def _check_calibrate(asked: FitArguments) -> None:
+    """Check what a training is asked about its calibration.
+
+    Raises:
+        ValueError: if a share of false rejections is no share or has nothing to do, or held-out images may have been
+            learnt from before.
+    """
+    share = asked.most_false_rejections
+    if share is not None and not asked.calibrate:
+        raise ValueError(
+            f"--false-rejections {share:g} is about a calibration, and none is asked for; add --calibrate, or leave it "
+            "out"
+        )
+    if share is not None and not 0 <= share <= 1:
+        raise ValueError(f"most_false_rejections={share}; expected a share from 0 to 1")
+    if asked.calibrate and asked.start_from is not None:
+        raise ValueError(
+            f"--calibrate holds training images out, and the adapter {asked.start_from} may have learnt from them; "
+            "train without --calibrate, and then calibrate on other images: adaptkit calibrate ADAPTER --data IMAGES"
+        )
+
+
 def check_place(start_from: str | Path | None, folder: Path) -> None:
     """Check that an adapter to start from is not the one that will be written.
 
@@ -29,27 +70,6 @@ def check_place(start_from: str | Path | None, folder: Path) -> None:
     """
     if start_from is not None and user_path(start_from, "adapter").resolve() == folder.resolve():
         raise ValueError(f"{folder} is where training starts from and where it would be saved; give another --out")
-
-
-def check_calibrate(calibrate: bool, most_false_rejections: float | None, start_from: str | Path | None) -> None:
-    """Check what a training is asked about its calibration.
-
-    Raises:
-        ValueError: if a share of false rejections is no share or has nothing to do, or held-out images may have been
-            learnt from before.
-    """
-    if most_false_rejections is not None and not calibrate:
-        raise ValueError(
-            f"--false-rejections {most_false_rejections:g} is about a calibration, and none is asked for; add "
-            "--calibrate, or leave it out"
-        )
-    if most_false_rejections is not None and not 0 <= most_false_rejections <= 1:
-        raise ValueError(f"most_false_rejections={most_false_rejections}; expected a share from 0 to 1")
-    if calibrate and start_from is not None:
-        raise ValueError(
-            f"--calibrate holds training images out, and the adapter {start_from} may have learnt from them; train "
-            "without --calibrate, and then calibrate on other images: adaptkit calibrate ADAPTER --data IMAGES"
-        )
 
 
 def check_names(classes: ClassSet, backbone: FrozenCLIP) -> None:

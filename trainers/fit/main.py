@@ -9,30 +9,30 @@ import torch
 from adaptkit import AdaptedCLIP, ClassSet, FitResult, TextGain, create_method, method_class
 from adaptkit.artefacts.atomic_file import is_half_written
 from adaptkit.artefacts.files import CALIBRATION_FILE, CARD_FILE, CONFIG_FILE, TENSORS_FILE
-from adaptkit.backbone.devices import choose_device
 from adaptkit.contract.method import Consumes
+from adaptkit.front_door import FitArguments
 from adaptkit.regular_file import user_path
 from adaptkit.texts.class_texts import read_class_texts
-from datasets_fewshot import FewShotDataset, load_own_data
+from datasets_fewshot import FewShotDataset
 from datasets_fewshot.own.image_table import TableOptions
 from datasets_fewshot.own.label_table import has_several_labels
-from datasets_fewshot.own.multi_label import load_multi_label
 from datasets_fewshot.own.usable import check_usable
 from datasets_fewshot.splits.content_marks import content_marks
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.jobs import tidy
-from trainers.bench.plan import open_bench, plan
+from trainers.bench.plan import Plan, open_bench, plan
 from trainers.compute.seeds import seeded
 from trainers.config.load import load_bench
 from trainers.config.settings import BenchConfig, RunConfig
 from trainers.evaluation.judgement_files import metrics, write_judgement
 from trainers.evaluation.logits import predict
 from trainers.evaluation.metrics import judge
-from trainers.fit.calibrating import FOLDS_FOLDER, calibrate_on_folds, check_can_be_calibrated, write_training_marks
-from trainers.fit.checks import check_calibrate, check_names, check_place, check_words
+from trainers.fit.calibrating import FOLDS_FOLDER, calibrate_method, check_can_be_calibrated, write_training_marks
+from trainers.fit.checks import check_arguments, check_names, check_place
 from trainers.fit.defaults import EMBEDDED, default_shots, embedded_settings, size_settings
-from trainers.fit.multi_label.main import WRAPPER, fit_labels, refuse_for_labels
-from trainers.fit.own_settings import own_settings
+from trainers.fit.held_out import HeldOut, held_out
+from trainers.fit.multi_label.main import fit_labels
+from trainers.fit.own_data import own_data, own_settings
 from trainers.fit.report import confusions, what_certainty, worst_images, write_sheet, write_summary
 from trainers.fit.text_gains import text_gains
 from trainers.report.decision.leaderboard import SEARCH_FILES
@@ -44,131 +44,43 @@ from trainers.runs.records import RUNS_FOLDER, ResultRecord
 from trainers.runs.start import ZERO_SHOT, load_start
 
 
-def fit(
-    method: str,
-    data: str | Path,
-    out: str | Path | None = None,
-    *,
-    shots: int | None = None,
-    seed: int = 1,
-    backbone: str = EMBEDDED,
-    pretrained: str | None = None,
-    checkpoint: str | Path | None = None,
-    image_size: int | None = None,
-    classnames: str | Path | None = None,
-    templates: Sequence[str] = (),
-    split: str | Path | None = None,
-    skip_bad: bool = False,
-    path_column: str | None = None,
-    label_column: str | None = None,
-    encoding: str | None = None,
-    redraw: bool = False,
-    val_as_test: bool = False,
-    device: str = "auto",
-    start_from: str | Path | None = None,
-    describe: str | Path | None = None,
-    wrap: Sequence[str] = (),
-    calibrate: bool = False,
-    most_false_rejections: float | None = None,
-    overrides: Sequence[str] = (),
-    on_message: Callable[[str], None] | None = None,
-    why: str = "",
-) -> FitResult:
-    """Check the data, train, test beside zero-shot, save; the arguments are those of `adaptkit.fit`.
+def fit(asked: FitArguments, why: str = "", held: HeldOut | None = None) -> FitResult:
+    """Check the data, train, test beside zero-shot, save.
 
     Args:
         why: a sentence for the model card on how the method was chosen.
+        held: what trainings without a fold said of the training images, where a calibration is asked for; None has them
+            trained.
     """
-    tell = on_message or say_nothing
-    method_class(method)  # refuses an unknown name before anything is read
-    check_words(data=data, out=out, classnames=classnames, split=split, checkpoint=checkpoint, device=device)
-    check_words(start_from=start_from, describe=describe)
-    check_calibrate(calibrate, most_false_rejections, start_from)
-    choose_device(device)
-    if shots is not None and shots < 1:
-        raise ValueError(f"shots={shots}; expected 1 or more training images per class, or None for what there is")
-    folder = out_folder(out, user_path(data, "data"), method)
-    check_place(start_from, folder)
-    fixed = own_settings(
-        data,
-        seed,
-        device=device,
-        backbone=backbone,
-        pretrained=pretrained,
-        checkpoint=checkpoint,
-        image_size=image_size,
-        classnames=classnames,
-        split=split,
-        skip_bad=skip_bad,
-        path_column=path_column,
-        label_column=label_column,
-        encoding=encoding,
-        val_as_test=val_as_test,
-        templates=templates,
-        describe=describe,
-    )
-    fixed |= {"METHODS": list(dict.fromkeys(("zero_shot", method))), "WRAP": list(wrap)}
+    method_class(asked.method)  # refuses an unknown name before anything is read
+    check_arguments(asked)
+    data = user_path(asked.data, "data")
+    folder = out_folder(asked.out, data, asked.method)
+    check_place(asked.start_from, folder)
+    fixed = own_settings(asked)
+    fixed |= {"METHODS": list(dict.fromkeys(("zero_shot", asked.method))), "WRAP": list(asked.wrap)}
     notes: list[str] = []
-    if backbone == EMBEDDED:
+    if asked.backbone == EMBEDDED:
         notes.append(f"{EMBEDDED} is a small model of drawings and icons; for photographs take a larger backbone")
-    if has_several_labels(user_path(data, "data"), TableOptions(path_column, label_column, encoding)):
-        refuse_for_labels(start_from=start_from, split=split, describe=describe, calibrate=calibrate or None)
-        labelled = load_multi_label(
-            data,
-            classnames=classnames,
-            skip_bad=skip_bad,
-            path_column=path_column,
-            label_column=label_column,
-            encoding=encoding,
-            redraw=redraw,
-            val_as_test=val_as_test,
-        )
-        fixed["WRAP"] = [WRAPPER, *(name for name in wrap if name != WRAPPER)]
-        return fit_labels(labelled, folder, fixed, shots=shots, overrides=overrides, notes=notes, tell=tell)
-    dataset = load_own_data(
-        data,
-        split=split,
-        classnames=classnames,
-        skip_bad=skip_bad,
-        path_column=path_column,
-        label_column=label_column,
-        encoding=encoding,
-        redraw=redraw,
-        val_as_test=val_as_test,
-    )
+    if has_several_labels(data, TableOptions(asked.path_column, asked.label_column, asked.encoding)):
+        return fit_labels(asked, folder, fixed, notes)
+    dataset = own_data(asked)
     notes = [*check_usable(dataset), *notes]
-    if describe is not None:
-        read_class_texts(describe).check(dataset.classnames)
-    drawn = shots or default_shots(training_counts(dataset))
-    fixed["SHOTS"] = [drawn]
-    if backbone == EMBEDDED:
-        fixed |= embedded_settings(method, drawn)
-    recipe = _beside_zero_shot(load_bench(None, overrides, fixed))
-    tell(f"{len(dataset.classnames)} classes, {drawn} shots, {len(dataset.split.test)} test images")
-    for note in dataset.notes:
-        tell(f"note: {note}")
-    bench = open_bench(recipe, folder / RUNS_FOLDER, cache_folder() / "features")
-    if start_from is not None:
-        bench = dataclasses.replace(bench, start=load_start(start_from, bench.backbone))
-    check_names(ClassSet(dataset.classnames, recipe.runs[0].templates), bench.backbone)
-    fixed |= size_settings(
-        recipe.runs[-1], _images_drawn(dataset, drawn), _consumes(recipe.runs[-1], bench, dataset.classnames)
-    )
-    todo = plan(_beside_zero_shot(load_bench(None, overrides, fixed)), bench)
-    if start_from is not None and (method == ZERO_SHOT or not todo.runs[-1].uses_training):
-        raise ValueError(f"{method} learns nothing, so it cannot start from {start_from}; leave it out")
-    if calibrate:
-        check_can_be_calibrated(todo.runs[-1], bench, most_false_rejections)
-    records = [todo.finished.get(run.run_id) or _execute(run, bench, tell) for run in todo.runs]
+    if asked.describe is not None:
+        read_class_texts(asked.describe).check(dataset.classnames)
+    todo, bench = _planned(asked, dataset, folder, fixed)
+    records = [todo.finished.get(run.run_id) or _execute(run, bench, asked.tell) for run in todo.runs]
     for run in todo.runs:
         tidy(run)
     run, record = todo.runs[-1], records[-1]
-    gains = () if describe is None else text_gains(todo.runs[:2], records[:2], bench)
+    gains = () if asked.describe is None else text_gains(todo.runs[:2], records[:2], bench)
     trained, facts = load_run(run.folder, bench.backbone)
-    if calibrate:
-        notes += calibrate_on_folds(trained, run, bench, folder, most_false_rejections, tell)
+    if asked.calibrate:
+        if held is None:
+            held = held_out(run, bench, trained, folder / FOLDS_FOLDER, asked.tell)
+        notes += calibrate_method(trained, held, asked.most_false_rejections)
     trained.save_pretrained(folder, dataclasses.replace(facts, notes=(*filter(None, [why]), *facts.notes)))
-    write_training_marks(run, folder)
+    write_training_marks(run, trained, folder)
     for name in SEARCH_FILES:  # of an earlier search, which chose another training
         (folder / name).unlink(missing_ok=True)
     notes = list(dict.fromkeys((*notes, *record.notes)))
@@ -177,16 +89,44 @@ def fit(
     return result
 
 
+def _planned(
+    asked: FitArguments, dataset: FewShotDataset, folder: Path, fixed: dict[str, object]
+) -> tuple[Plan, Bench]:
+    """The runs of a training with what they share, after all checks that need the backbone.
+
+    Args:
+        fixed: settings that hold unless the user's say otherwise.
+    """
+    method, start_from = asked.method, asked.start_from
+    drawn = asked.shots or default_shots(training_counts(dataset))
+    fixed = {**fixed, "SHOTS": [drawn]}
+    if asked.backbone == EMBEDDED:
+        fixed |= embedded_settings(method, drawn)
+    recipe = _beside_zero_shot(load_bench(None, asked.overrides, fixed))
+    asked.tell(f"{len(dataset.classnames)} classes, {drawn} shots, {len(dataset.split.test)} test images")
+    for note in dataset.notes:
+        asked.tell(f"note: {note}")
+    bench = open_bench(recipe, folder / RUNS_FOLDER, cache_folder() / "features")
+    if start_from is not None:
+        bench = dataclasses.replace(bench, start=load_start(start_from, bench.backbone))
+    check_names(ClassSet(dataset.classnames, recipe.runs[0].templates), bench.backbone)
+    fixed |= size_settings(
+        recipe.runs[-1], _images_drawn(dataset, drawn), _consumes(recipe.runs[-1], bench, dataset.classnames)
+    )
+    todo = plan(_beside_zero_shot(load_bench(None, asked.overrides, fixed)), bench)
+    if start_from is not None and (method == ZERO_SHOT or not todo.runs[-1].uses_training):
+        raise ValueError(f"{method} learns nothing, so it cannot start from {start_from}; leave it out")
+    if asked.calibrate:
+        check_can_be_calibrated(todo.runs[-1], bench, asked.most_false_rejections)
+    return todo, bench
+
+
 def _execute(run: Run, bench: Bench, tell: Callable[[str], None]) -> ResultRecord:
     name = run.config.label if run.config.texts is None else f"{run.config.label} by your texts"
     tell(f"{name} on {bench.backbone.device} ...")
     record = execute(run, bench, lambda done: tell(f"{name}: epoch {done}"))
     tell(f"{name}: {record.scores[0].accuracy:.1f} %")
     return record
-
-
-def say_nothing(message: str) -> None:
-    return None
 
 
 def out_folder(out: str | Path | None, data: Path, method: str) -> Path:

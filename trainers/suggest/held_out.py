@@ -12,11 +12,11 @@ from trainers.config.settings import RunConfig
 from trainers.evaluation.logits import predict
 from trainers.evaluation.scoring import Floats, Ints
 from trainers.feeding.encoded_pool import PoolEncoder
+from trainers.fit.folds import Folds
 from trainers.protocols.task import EvalSet, Task
 from trainers.runs.data import Bench
 from trainers.runs.identity import Run
 from trainers.runs.replicas import learn_together
-from trainers.suggest.folds import NEVER
 from trainers.training.few_shot import DivergedError
 
 
@@ -34,7 +34,7 @@ def held_out_answers(
     config: RunConfig,
     dataset: FewShotDataset,
     items: Sequence[Item],
-    folds: Ints,
+    folds: Folds,
     val: Sequence[Item],
     bench: Bench,
     tell: Callable[[str], None],
@@ -42,18 +42,18 @@ def held_out_answers(
     """Train the method of a run once per fold, on all other folds, and let it answer on the fold.
 
     Args:
-        folds: (N,) of the images; those of NEVER are always learnt from and get no answer.
+        folds: of the images; those that no fold holds out get no answer.
         val: images on which methods that tune themselves do so, as in a training; none of them is in a fold.
 
     Raises:
         DivergedError: if a training diverges.
     """
     bench = replace(bench, encoder=PoolEncoder(bench.encoder, items))
-    count = int(folds.max()) + 1
+    count = len(folds.held)
     names = dataset.classnames
     runs = []
     for fold in range(count):
-        train = tuple(item for item, own in zip(items, folds.tolist(), strict=True) if own != fold)
+        train = tuple(items[place] for place in folds.learnt(fold))
         runs.append(Run(config, dataset, Task(train, tuple(val), names, ()), True, {}, Path(), "features"))
     tell(f"{config.label}: {count} trainings, each without a fold of the {len(items)} images ...")
     logits = np.full((len(items), len(names)), np.nan)
@@ -63,9 +63,9 @@ def held_out_answers(
         method = learnt.method
         if val and "tune" in method.provides:
             method.tune(bench.feed(method).all_at_once(dataset, val, config))
-        places = np.flatnonzero(folds == fold)
-        logits[places] = answers(method, dataset, [items[place] for place in places.tolist()], bench)
-    places = np.flatnonzero(folds != NEVER)
+        held = list(folds.held[fold])
+        logits[held] = answers(method, dataset, [items[place] for place in held], bench)
+    places = np.sort(folds.first(count))
     return HeldOut(places, np.array([items[place].label for place in places.tolist()]), logits[places], count)
 
 

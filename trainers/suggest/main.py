@@ -1,5 +1,6 @@
 """What next, for a saved adapter and the images it came from: what `adaptkit suggest` calls."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +17,17 @@ from trainers.evaluation.candidates import choose_candidates
 from trainers.evaluation.scoring import Floats, Ints, log_probabilities
 from trainers.feeding.encoded_pool import PoolEncoder
 from trainers.feeding.encoder import ImageEncoder
+from trainers.fit.folds import FOLDS, make_folds
 from trainers.report.decision.suggestions import Duplicate, LabelError, LookAlike, Suggestions
 from trainers.runs.data import Bench
 from trainers.runs.identity import uses_training
 from trainers.suggest.alike import Alike, Pictures, alike, groups_of, look_at
-from trainers.suggest.folds import NEVER, assign_folds
 from trainers.suggest.held_out import HeldOut, answers, held_out_answers
 from trainers.suggest.label_errors import find_doubts
 from trainers.suggest.look_alikes import alike_classes
 from trainers.suggest.pool import label_next, read_pool, unit
 from trainers.suggest.recipe import recipe_of, why_not_again
 
-FOLDS = 5
 COUNT = 20  # unlabelled images
 LOW = 50.0  # percent of held-out answers that agree, below which doubts are mostly the model's own errors
 
@@ -221,16 +221,15 @@ def _by_folds(
 ) -> HeldOut | str:
     """Held-out answers to training images, or the reason why there are none."""
     dataset, train = labelled.dataset, labelled.train
-    labels = np.array([item.label for item in train])
+    labels = [item.label for item in train]
     if (why := why_not_again(method)) is not None:
         return why
-    assigned = assign_folds(train, groups, folds, seed)
-    if (assigned == NEVER).all():
+    divided = make_folds(labels, groups.tolist(), seed, folds)
+    if not divided.held:
         return "every class has one training image, so none can be held out; give two or more of each class"
-    shots = int(np.bincount(labels).max())
-    val = draw_few_shot(dataset.split, shots, seed).val
-    config = recipe_of(method, data, len(train) - int((assigned == 0).sum()), seed, bench, overrides)
-    return held_out_answers(config, dataset, train, assigned, val, bench, tell)
+    val = draw_few_shot(dataset.split, max(Counter(labels).values()), seed).val
+    config = recipe_of(method, data, len(divided.learnt(0)), seed, bench, overrides)
+    return held_out_answers(config, dataset, train, divided, val, bench, tell)
 
 
 def _class_weights(method: AdaptedCLIP, bench: Bench) -> Floats:

@@ -45,7 +45,7 @@ def _calibrate(args: argparse.Namespace) -> int:
     from trainers.cli.adapter.evaluate import labelled_data, logits_among, part_of
     from trainers.evaluation.candidates import choose_candidates
     from trainers.fit.calibrating import calibrate_method, check_not_learnt_from, read_training_marks, unknown_line
-    from trainers.fit.folds import HeldOut
+    from trainers.fit.held_out import HeldOut
 
     folder = user_path(args.adapter, "adapter")
     if not folder.is_dir():

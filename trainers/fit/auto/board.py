@@ -8,11 +8,11 @@ import numpy as np
 from trainers.evaluation.scoring import Ints
 from trainers.fit.auto.choice import Choice
 from trainers.fit.auto.contenders import Contender
-from trainers.fit.auto.folds import Folds
 from trainers.fit.auto.leaderboard import FoldLogits
 from trainers.fit.auto.plain import Plain
 from trainers.fit.auto.scores import Metric, estimate
 from trainers.fit.auto.search import RUNGS, Standing
+from trainers.fit.folds import Folds
 from trainers.report.decision.leaderboard import CHOSEN, Row
 from trainers.runs.start import ZERO_SHOT
 

@@ -1,8 +1,9 @@
 """What trials and a refit cost, in the unit of the budget.
 
 In steps every cost is known beforehand. In seconds it is estimated from what trials of the same method have taken: a
-part that does not depend on the length, and a part for each step. Seconds are those that trials wrote down, so that a
-search that goes on after an interruption counts as one that was not interrupted.
+part that does not depend on the length, and a part for each step. What is fitted in one go cannot be tried in short;
+its first trial is taken to last as long as the longest such trial so far, of any method. Seconds are those that trials
+wrote down, so that a search that goes on after an interruption counts as one that was not interrupted.
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ class Costs:
         self.budget, self.speeds, self.test_images = budget, speeds, test_images
         self.spent = self.begun = speeds.begun if budget.seconds is not None else 0.0
         self._points: dict[str, dict[int, float]] = {}  # by method: length -> seconds of a trial
+        self._longest_fit = 0.0  # seconds of a trial in one go, of any method
 
     @property
     def in_seconds(self) -> bool:
@@ -42,6 +44,8 @@ class Costs:
         """Count a trial of one fold."""
         points = self._points.setdefault(loop[0].candidate.method, {})
         points[length] = max(points.get(length, 0.0), seconds)
+        if not loop[0].candidate.length:
+            self._longest_fit = max(self._longest_fit, seconds)
         self.spent += seconds if self.in_seconds else self.steps(loop, length)
 
     def steps(self, loop: Sequence[Contender], length: int) -> int:
@@ -78,7 +82,7 @@ class Costs:
     def _measured(self, one: Contender, length: int) -> float:
         points = self._points.get(one.candidate.method, {})
         if not points:
-            return 0.0
+            return 0.0 if one.candidate.length else self._longest_fit
         shortest, longest = min(points), max(points)
         if one.candidate.length is None:
             return points[longest]

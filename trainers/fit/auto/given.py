@@ -5,12 +5,14 @@ Folds take the place of a val part, so its images are learnt from as well. The r
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datasets_fewshot import FewShotDataset, Split, load_own_data
+from adaptkit.front_door import FitArguments
+from datasets_fewshot import FewShotDataset, Split
 from datasets_fewshot.own.usable import check_usable
 from datasets_fewshot.splits.split_files import draw_few_shot, write_split
+from trainers.fit.own_data import own_data
 
 SPLIT_FILE = "split.json"
 
@@ -29,55 +31,22 @@ class Given:
         return max(Counter(item.label for item in self.dataset.split.train).values())
 
 
-def load_given(
-    data: str | Path,
-    folder: Path,
-    shots: int | None,
-    seed: int,
-    *,
-    split: str | Path | None,
-    classnames: str | Path | None,
-    skip_bad: bool,
-    path_column: str | None,
-    label_column: str | None,
-    encoding: str | None,
-    redraw: bool,
-    val_as_test: bool,
-) -> Given:
+def load_given(asked: FitArguments, folder: Path) -> Given:
     """Load own data and write the split of the search.
 
     Args:
         folder: for the split file.
-        shots: training images per class that are drawn; None takes all.
 
     Raises:
         ValueError: if the data cannot be learnt from and tested on, or a class has no training image.
     """
-    loaded = load_own_data(
-        data,
-        split=split,
-        classnames=classnames,
-        skip_bad=skip_bad,
-        path_column=path_column,
-        label_column=label_column,
-        encoding=encoding,
-        redraw=redraw,
-        val_as_test=val_as_test,
-    )
+    loaded = own_data(asked)
     parts = Split((*loaded.split.train, *loaded.split.val), (), loaded.split.test)
-    if shots is not None:
-        parts = draw_few_shot(parts, shots, seed)
+    if asked.shots is not None:
+        parts = draw_few_shot(parts, asked.shots, asked.seed)
     file = folder / SPLIT_FILE
     write_split(parts, file)
-    dataset = load_own_data(
-        data,
-        split=file,
-        classnames=classnames,
-        skip_bad=skip_bad,
-        path_column=path_column,
-        label_column=label_column,
-        encoding=encoding,
-    )
+    dataset = own_data(replace(asked, split=file, redraw=False, val_as_test=False))
     notes = check_usable(dataset)
     _check_same(dataset, parts)
     _check_classes(dataset)

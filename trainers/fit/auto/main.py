@@ -1,12 +1,16 @@
 """From own images to the method that suits them: what `adaptkit.fit(method="auto")` and `adaptkit train auto` call."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from typing import cast
 
-from adaptkit.backbone.devices import choose_device
+import numpy as np
+
+from adaptkit.front_door import FitArguments
 from adaptkit.regular_file import user_path
+from datasets_fewshot import FewShotDataset
+from datasets_fewshot.splits.content_marks import content_marks
 from trainers.budget import Budget, read_budget
 from trainers.config.values import ConfigError, check_name
 from trainers.fit.auto.contenders import check_overrides
@@ -15,11 +19,12 @@ from trainers.fit.auto.leaderboard import write_fold_logits, write_leaderboard
 from trainers.fit.auto.portfolio import Portfolio, read_portfolio
 from trainers.fit.auto.result import AutoResult, with_leaderboard
 from trainers.fit.auto.scores import METRICS, Metric
-from trainers.fit.auto.searching import Asked, search
-from trainers.fit.checks import check_calibrate, check_words
-from trainers.fit.main import EMBEDDED, out_folder, say_nothing
+from trainers.fit.auto.searching import Asked, Searched, search
+from trainers.fit.checks import check_arguments
+from trainers.fit.held_out import HeldOut, said
+from trainers.fit.main import EMBEDDED, out_folder
 from trainers.fit.main import fit as fit_one
-from trainers.fit.own_settings import own_settings
+from trainers.fit.own_data import own_settings
 from trainers.fit.report import write_summary
 from trainers.runs.records import RUNS_FOLDER
 from trainers.runs.start import ZERO_SHOT
@@ -29,42 +34,10 @@ DEFAULT_BUDGET = "10min"
 SEARCH_FOLDER = "search"  # among the runs of the adapter's folder
 
 
-def fit_auto(
-    data: str | Path,
-    out: str | Path | None = None,
-    *,
-    budget: str | None = None,
-    metric: Metric = "balanced_accuracy",
-    candidates: Sequence[str] = (),
-    shots: int | None = None,
-    seed: int = 1,
-    backbone: str = EMBEDDED,
-    pretrained: str | None = None,
-    checkpoint: str | Path | None = None,
-    image_size: int | None = None,
-    classnames: str | Path | None = None,
-    templates: Sequence[str] = (),
-    split: str | Path | None = None,
-    skip_bad: bool = False,
-    path_column: str | None = None,
-    label_column: str | None = None,
-    encoding: str | None = None,
-    redraw: bool = False,
-    val_as_test: bool = False,
-    device: str = "auto",
-    start_from: str | Path | None = None,
-    describe: str | Path | None = None,
-    wrap: Sequence[str] = (),
-    calibrate: bool = False,
-    most_false_rejections: float | None = None,
-    overrides: Sequence[str] = (),
-    on_message: Callable[[str], None] | None = None,
-    clock: Callable[[], float] = time.perf_counter,
-) -> AutoResult:
+def fit_auto(asked: FitArguments, clock: Callable[[], float] = time.perf_counter) -> AutoResult:
     """Compare candidates on folds of the training images, train the best on all of them, and test it once.
 
-    The arguments are those of `adaptkit.fit`. Trials are kept below the adapter's folder, and the same call goes on
-    from them.
+    Trials are kept below the adapter's folder, and the same call goes on from them.
 
     Args:
         clock: what seconds are read from.
@@ -72,77 +45,26 @@ def fit_auto(
     Raises:
         ValueError: if the data, a name, a setting or the budget is wrong, or the budget is too small for one method.
     """
-    begun, tell = clock(), on_message or say_nothing
-    allowed, portfolio = _checked(budget, metric, candidates, start_from, wrap, overrides)
-    check_words(data=data, out=out, classnames=classnames, split=split, checkpoint=checkpoint, device=device)
-    check_calibrate(calibrate, most_false_rejections, start_from)
-    choose_device(device)
-    if shots is not None and shots < 1:
-        raise ValueError(f"shots={shots}; expected 1 or more training images per class, or None for what there is")
-    folder = out_folder(out, user_path(data, "data"), AUTO)
+    begun = clock()
+    metric, budget, portfolio = _checked(asked)
+    check_arguments(asked)
+    folder = out_folder(asked.out, user_path(asked.data, "data"), AUTO)
     place = folder / RUNS_FOLDER / SEARCH_FOLDER
-    given = load_given(
-        data,
-        place,
-        shots,
-        seed,
-        split=split,
-        classnames=classnames,
-        skip_bad=skip_bad,
-        path_column=path_column,
-        label_column=label_column,
-        encoding=encoding,
-        redraw=redraw,
-        val_as_test=val_as_test,
+    given = load_given(asked, place)
+    # From here on the split is the search's, which has been drawn and has its test part.
+    asked = replace(asked, out=folder, shots=given.shots, split=given.split, redraw=False, val_as_test=False)
+    settings = {**own_settings(asked), "SHOTS": [given.shots]}
+    overrides, is_embedded = tuple(asked.overrides), asked.backbone == EMBEDDED
+    found = search(
+        given,
+        Asked(portfolio, budget, metric, asked.seed, settings, overrides, is_embedded, place, begun, clock, asked.tell),
     )
-    settings = own_settings(
-        data,
-        seed,
-        device=device,
-        backbone=backbone,
-        pretrained=pretrained,
-        checkpoint=checkpoint,
-        image_size=image_size,
-        classnames=classnames,
-        split=given.split,
-        skip_bad=skip_bad,
-        path_column=path_column,
-        label_column=label_column,
-        encoding=encoding,
-        val_as_test=False,
-        templates=templates,
-        describe=describe,
-    )
-    settings["SHOTS"] = [given.shots]
-    asked = Asked(
-        portfolio, allowed, metric, seed, settings, tuple(overrides), backbone == EMBEDDED, place, begun, clock, tell
-    )
-    found = search(given, asked)
-    tell(found.leaderboard.decision)
+    asked.tell(found.leaderboard.decision)
+    method, words = (ZERO_SHOT, ()) if found.chosen is None else (found.chosen.candidate.method, found.chosen.words())
     result = fit_one(
-        ZERO_SHOT if found.chosen is None else found.chosen.candidate.method,
-        data,
-        folder,
-        shots=given.shots,
-        seed=seed,
-        backbone=backbone,
-        pretrained=pretrained,
-        checkpoint=checkpoint,
-        image_size=image_size,
-        classnames=classnames,
-        templates=templates,
-        split=given.split,
-        skip_bad=skip_bad,
-        path_column=path_column,
-        label_column=label_column,
-        encoding=encoding,
-        device=device,
-        describe=describe,
-        calibrate=calibrate,
-        most_false_rejections=most_false_rejections,
-        overrides=(*overrides, *(() if found.chosen is None else found.chosen.words())),
-        on_message=on_message,
-        why=f"auto: {found.leaderboard.decision}",
+        replace(asked, method=method, overrides=(*overrides, *words)),
+        f"auto: {found.leaderboard.decision}",
+        _held_out(found, given.dataset) if asked.calibrate else None,
     )
     notes = tuple(dict.fromkeys((*given.notes, *result.notes)))
     whole = with_leaderboard(replace(result, notes=notes), found.leaderboard, found.fold_logits)
@@ -152,26 +74,31 @@ def fit_auto(
     return whole
 
 
-def _checked(
-    budget: str | None,
-    metric: str,
-    candidates: Sequence[str],
-    start_from: str | Path | None,
-    wrap: Sequence[str],
-    overrides: Sequence[str],
-) -> tuple[Budget, Portfolio]:
-    """The budget and the portfolio, if the words of a search can be followed.
+def _held_out(found: Searched, dataset: FewShotDataset) -> HeldOut | None:
+    """What trainings like the refit said of every fold; None where the search had no time for them."""
+    kept = found.fold_logits
+    if kept is None or not found.in_full:
+        return None
+    items = {item.path: item for item in dataset.split.train}
+    marks = content_marks(dataset, [items[path] for path in kept.images])
+    source = f"{said(int(kept.fold.max()) + 1, len(kept.images))}, by which auto chose it"
+    return HeldOut(kept.logits.astype(np.float64), kept.labels, marks, source)
+
+
+def _checked(asked: FitArguments) -> tuple[Metric, Budget, Portfolio]:
+    """The metric, the budget and the portfolio, if the words of a search can be followed.
 
     Raises:
         ValueError: names what cannot be.
     """
+    metric = asked.metric or METRICS[0]
     check_name("--metric", metric, METRICS)
-    if start_from is not None:
+    if asked.start_from is not None:
         raise ConfigError("a search starts every training anew; leave --start-from out, or name one method")
-    if wrap:
+    if asked.wrap:
         raise ConfigError(
-            f"a search compares methods without wrappers; leave --wrap {','.join(wrap)} out, or name one method"
+            f"a search compares methods without wrappers; leave --wrap {','.join(asked.wrap)} out, or name one method"
         )
-    check_overrides(overrides)
-    portfolio = read_portfolio()
-    return read_budget(budget or DEFAULT_BUDGET), portfolio.named(candidates) if candidates else portfolio
+    check_overrides(asked.overrides)
+    portfolio, budget = read_portfolio(), read_budget(asked.budget or DEFAULT_BUDGET)
+    return cast(Metric, metric), budget, portfolio.named(asked.candidates) if asked.candidates else portfolio

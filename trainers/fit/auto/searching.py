@@ -11,11 +11,11 @@ from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.plan import open_bench
 from trainers.budget import Budget
 from trainers.config.load import load_bench
+from trainers.fit.auto.alike import alike, all_alike
 from trainers.fit.auto.board import Compared, fold_logits, rows_of, rows_without_folds
 from trainers.fit.auto.choice import Choice, choose
 from trainers.fit.auto.contenders import Contender, make_contenders
 from trainers.fit.auto.costs import Costs, Speeds
-from trainers.fit.auto.folds import Folds, alike, all_alike, make_folds
 from trainers.fit.auto.given import Given
 from trainers.fit.auto.leaderboard import FoldLogits
 from trainers.fit.auto.once import OnceEncoder
@@ -25,8 +25,11 @@ from trainers.fit.auto.scores import Metric
 from trainers.fit.auto.search import Search
 from trainers.fit.auto.trials import Ground, Trials
 from trainers.fit.checks import check_names
+from trainers.fit.folds import Folds, make_folds
 from trainers.report.decision.leaderboard import Leaderboard
 from trainers.runs.start import ZERO_SHOT
+
+LEAST_SHARE = 0.5  # of the classes that folds hold out: below it, held-out images say too little
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Searched:
     chosen: Contender | None  # None is zero-shot
     leaderboard: Leaderboard
     fold_logits: FoldLogits | None
+    in_full: bool = False  # whether it was trained like the refit, once for every fold
 
 
 def search(given: Given, asked: Asked) -> Searched:
@@ -87,9 +91,7 @@ def search(given: Given, asked: Asked) -> Searched:
         raise ValueError(f"no candidate can take part, so there is nothing to compare with zero-shot: {reasons}")
     labels = [item.label for item in items]
     folds = make_folds(labels, alike(features, labels), asked.seed)
-    names = dataset.classnames
-    known = Folds((), len(items)) if folds is None else folds
-    trials = Trials(Ground(bench, dataset, items, known, names, asked.folder, asked.clock))
+    trials = Trials(Ground(bench, dataset, items, folds, dataset.classnames, asked.folder, asked.clock))
     without = plain(bench, dataset, items, classes, asked.clock)
 
     def measure() -> Speeds:
@@ -97,7 +99,7 @@ def search(given: Given, asked: Asked) -> Searched:
         return Speeds(image, without.text_seconds, asked.clock() - asked.begun)
 
     costs = Costs(asked.budget, kept_speeds(asked.folder, trials.facts, measure), len(dataset.split.test))
-    if folds is None:
+    if not _say_enough(folds, labels):
         return _by_prior(contenders, left_out, costs, given, asked)
     never = len(items) - sum(map(len, folds.held))
     asked.tell(f"{len(contenders)} candidates, {len(folds.held)} folds of {len(items)} training images")
@@ -124,8 +126,16 @@ def search(given: Given, asked: Asked) -> Searched:
         rows_of(compared, left_out, asked.metric),
         notes,
     )
-    chosen = None if choice.standing is None else choice.standing.contender
-    return Searched(chosen, board, fold_logits(compared, [item.path for item in items]))
+    chosen, logits = choice.standing, fold_logits(compared, [item.path for item in items])
+    if chosen is None:
+        return Searched(None, board, logits)
+    return Searched(chosen.contender, board, logits, in_full=chosen.rung == halving.rungs[-1])
+
+
+def _say_enough(folds: Folds, labels: Sequence[int]) -> bool:
+    """Whether two classes and half of all are held out by some fold."""
+    held = {labels[place] for fold in folds.held for place in fold}
+    return len(held) >= max(2, LEAST_SHARE * len(set(labels)))
 
 
 def _by_prior(

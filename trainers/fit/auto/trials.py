@@ -21,7 +21,7 @@ from datasets_fewshot import FewShotDataset, Item, files_hash, items_hash
 from trainers.evaluation.logits import predict
 from trainers.evaluation.scoring import Ints
 from trainers.fit.auto.contenders import Contender
-from trainers.fit.auto.folds import Folds
+from trainers.fit.folds import Folds
 from trainers.protocols.task import EvalSet, Task
 from trainers.runs.data import Bench
 from trainers.runs.identity import Run, classnames_hash

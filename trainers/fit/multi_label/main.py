@@ -6,8 +6,9 @@ from pathlib import Path
 
 from adaptkit import ClassSet, MultiLabelFitResult
 from adaptkit.artefacts.card import TrainingFacts
+from adaptkit.front_door import FitArguments
 from adaptkit.wrappers import MultiLabel
-from datasets_fewshot.own.multi_label import MultiLabelDataset
+from datasets_fewshot.own.multi_label import MultiLabelDataset, load_multi_label
 from datasets_fewshot.splits.multi_label import draw_positives
 from datasets_fewshot.splits.split_files import MAX_VAL_SHOTS
 from datasets_fewshot.store.cache_folder import cache_folder
@@ -38,47 +39,27 @@ NAMES_SHOWN = 5
 Tell = Callable[[str], None]
 
 
-def refuse_for_labels(**arguments: object) -> None:
-    """Check that nothing is given that several labels per image have no use for.
-
-    Raises:
-        ValueError: names the argument.
-    """
-    for name, value in arguments.items():
-        if value is not None:
-            raise ValueError(
-                f"{name}={str(value)!r} is for images of one class each, and the table has several labels per image; "
-                "leave it out" + (", and give the parts in a column of the table" if name == "split" else "")
-            )
-
-
 def fit_labels(
-    dataset: MultiLabelDataset,
-    folder: Path,
-    fixed: dict[str, object],
-    *,
-    shots: int | None,
-    overrides: Sequence[str],
-    notes: Sequence[str],
-    tell: Tell,
+    asked: FitArguments, folder: Path, fixed: dict[str, object], notes: Sequence[str]
 ) -> MultiLabelFitResult:
     """Train with a sigmoid for each label, choose thresholds on folds of the training images, test, and save.
 
     Args:
         folder: of the adapter.
-        fixed: settings that hold unless `overrides` say otherwise, without shots and with the method as the last one.
-        shots: images with each label; None takes what there is, 16 at most.
+        fixed: settings that hold unless the user's say otherwise, without shots and with the method as the last one.
         notes: remarks for the user, besides those of the data set.
 
     Raises:
         ValueError: if the method or a setting does not go with several labels per image; before any training.
     """
+    _refuse(asked)
+    dataset, overrides, tell = _labelled(asked), asked.overrides, asked.tell
     split = dataset.images.split
     counts = dataset.targets(split.train).sum(axis=0)
-    drawn = shots or default_shots(counts.tolist())
-    fixed = {**fixed, "SHOTS": [drawn]}
-    if fixed["BACKBONE.NAME"] == EMBEDDED:
-        fixed |= embedded_settings(fixed["METHODS"][-1], drawn)  # type: ignore[index]
+    drawn = asked.shots or default_shots(counts.tolist())
+    fixed = {**fixed, "WRAP": [WRAPPER, *(name for name in asked.wrap if name != WRAPPER)], "SHOTS": [drawn]}
+    if asked.backbone == EMBEDDED:
+        fixed |= embedded_settings(asked.method, drawn)
     run = _run(fixed, overrides)
     bench = open_bench(load_bench(None, overrides, fixed), folder, cache_folder() / "features")
     check_names(ClassSet(dataset.classnames, run.templates), bench.backbone)
@@ -124,6 +105,34 @@ def fit_labels(
     )
     write_summary(result, judgement, folder)
     return result
+
+
+def _refuse(asked: FitArguments) -> None:
+    """Check that nothing is asked for that several labels per image have no use for.
+
+    Raises:
+        ValueError: names the argument.
+    """
+    for name in ("start_from", "split", "describe", "calibrate"):
+        value = getattr(asked, name)
+        if value is not None and value is not False:
+            raise ValueError(
+                f"{name}={str(value)!r} is for images of one class each, and the table has several labels per image; "
+                "leave it out" + (", and give the parts in a column of the table" if name == "split" else "")
+            )
+
+
+def _labelled(asked: FitArguments) -> MultiLabelDataset:
+    return load_multi_label(
+        asked.data,
+        classnames=asked.classnames,
+        skip_bad=asked.skip_bad,
+        path_column=asked.path_column,
+        label_column=asked.label_column,
+        encoding=asked.encoding,
+        redraw=asked.redraw,
+        val_as_test=asked.val_as_test,
+    )
 
 
 def _run(fixed: dict[str, object], overrides: Sequence[str]) -> RunConfig:

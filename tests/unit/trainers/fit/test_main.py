@@ -8,6 +8,7 @@ import pytest
 from adaptkit import ClassSet, FitResult, list_methods, load_backbone, method_class
 from datasets_fewshot import Item, Split
 from datasets_fewshot.own.usable import check_usable
+from tests.helpers.fitting import asked
 from tests.helpers.synthetic import synthetic_dataset
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
@@ -137,7 +138,7 @@ def test_data_that_cannot_be_learnt_are_refused(tmp_path, split, message):
 def test_empty_words_and_numbers_below_one_are_refused_before_data_are_read(wrong, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=message):
-        fit("coop", **{"data": "nowhere", **wrong})
+        fit(asked("coop", **{"data": "nowhere", **wrong}))
     assert not list(tmp_path.iterdir())
 
 

@@ -12,9 +12,9 @@ from tests.helpers.synthetic import synthetic_dataset
 from trainers.config.training import ViewConfig
 from trainers.feeding.encoded_pool import PoolEncoder
 from trainers.feeding.encoder import ImageEncoder
+from trainers.fit.folds import Folds, make_folds
 from trainers.runs.data import Bench
 from trainers.runs.replicas import learn_together
-from trainers.suggest.folds import NEVER, assign_folds
 from trainers.suggest.held_out import answers, held_out_answers
 from trainers.suggest.recipe import recipe_of
 
@@ -50,15 +50,14 @@ def test_no_model_learns_from_the_images_it_answers_on(name, dataset, bench, mon
 
     monkeypatch.setattr("trainers.suggest.held_out.learn_together", spied)
     items = dataset.split.train
-    folds = assign_folds(items, np.arange(len(items)), 2, 1)
-    folds[0] = NEVER
+    folds = Folds((tuple(range(1, len(items), 2)), tuple(range(2, len(items), 2))), len(items))  # the first in none
     found = held_out_answers(recipe(name, dataset, bench), dataset, items, folds, (), bench, lambda _: None)
     assert found.places.tolist() == list(range(1, len(items)))
     assert np.isfinite(found.logits).all()
     for fold, run in enumerate(seen):
-        assert set(run.task.train) == {item for item, own in zip(items, folds, strict=True) if own != fold}
+        assert set(run.task.train) == set(items) - {items[place] for place in folds.held[fold]}
     learnt = learn_together(seen[:1], bench)[0].method
-    ours = np.flatnonzero(folds == 0)
+    ours = np.array(folds.held[0])
     again = answers(learnt, dataset, [items[place] for place in ours], bench)
     assert found.logits[ours - 1] == pytest.approx(again, abs=1e-4)
 
@@ -73,7 +72,7 @@ def test_images_are_encoded_once_for_all_folds(dataset, bench, monkeypatch):
 
     monkeypatch.setattr(ImageEncoder, "_encode", spied)
     items = dataset.split.train
-    folds = assign_folds(items, np.arange(len(items)), 4, 1)
+    folds = make_folds([item.label for item in items], range(len(items)), 1, 4)
     config = recipe("linear_probe", dataset, bench)
     held_out_answers(config, dataset, items, folds, (), bench, lambda _: None)
     assert calls.count(len(items)) == len(calls) <= 2, "the views to learn from, and the images as they are"

@@ -63,3 +63,13 @@ def test_a_fit_in_one_go_costs_what_it_cost_before():
     timed.take((one,), 0, seconds=3.0)
     assert timed.knows_speed(one)
     assert timed.trial((one,), 0) == pytest.approx(MARGIN * 3)
+
+
+def test_a_first_fit_in_one_go_is_taken_to_be_as_long_as_the_longest_so_far():
+    timed = costs("100s")
+    for method, seconds in (("tip_adapter", 40.0), ("gda", 2.0)):
+        timed.take((contender(method=method, full=0, length=None),), 0, seconds)
+    new, in_steps = contender(method="clap", full=0, length=None), contender()
+    assert timed.trial((new,), 0) == timed.refit(new) == pytest.approx(MARGIN * 40)
+    assert timed.trial((in_steps,), 100) == 0
+    assert not timed.fits(timed.trial((new,), 0), timed.refit(new))

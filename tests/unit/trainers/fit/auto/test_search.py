@@ -7,9 +7,9 @@ import pytest
 
 from trainers.budget import read_budget
 from trainers.fit.auto.costs import Costs, Speeds
-from trainers.fit.auto.folds import make_folds
 from trainers.fit.auto.search import Search, rungs
 from trainers.fit.auto.trials import Trial
+from trainers.fit.folds import make_folds
 
 CLASSES, SHOTS = 2, 20
 LABELS = [label for label in range(CLASSES) for _ in range(SHOTS)]
