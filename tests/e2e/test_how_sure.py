@@ -14,6 +14,7 @@ from tests.e2e.test_cli import run_adaptkit
 from tests.helpers.calibrated import calibrated
 from tests.helpers.synthetic import NAMES, synthetic_dataset
 from trainers.cli import main
+from trainers.fit.calibrating import read_training_marks
 
 QUICK = ("OPTIM.STEPS", "3")
 
@@ -142,6 +143,18 @@ def test_the_val_part_calibrates_what_has_not_looked_at_it(here, capsys):
     capsys.readouterr()
     assert main(["calibrate", "tuned", "--data", "photos", "--part", "val"]) == 2
     assert "of the 20 images are among those that tuned has learnt from" in capsys.readouterr().err
+
+
+def test_what_an_earlier_training_has_seen_counts_for_the_one_that_starts_from_it(here, capsys):
+    words = ["train", "taskres", "--data", "photos", "--shots", "1", "--out", "further", "OPTIM.STEPS", "1"]
+    assert main([*words, "--start-from", "mine"]) == 0
+    assert read_training_marks(here / "further") >= read_training_marks(here / "mine")
+    shutil.copytree("mine", "silent", dirs_exist_ok=True)
+    (here / "silent" / "training_images.json").unlink()
+    assert main([*words, "--start-from", "silent"]) == 0
+    assert read_training_marks(here / "further") is None
+    assert main(["calibrate", "further", "--data", "photos", "--part", "test"]) == 0
+    assert "further does not say which images it has learnt from" in capsys.readouterr().err
 
 
 def test_a_training_without_it_leaves_no_calibration_behind(here, capsys):

@@ -56,6 +56,12 @@ def calibrate_method(method: AdaptedCLIP, found: HeldOut, most_false_rejections:
     notes = []
     if len(calibration) < FEW_IMAGES:
         notes.append(f"{len(calibration)} held-out images are few to calibrate on: mind the standard errors")
+    before, after = calibration.ece
+    if after > before:
+        notes.append(
+            f"at temperature {calibration.temperature:.3g} the right classes are more probable than before, and the "
+            f"calibration error is {after:.1f} %, not {before:.1f} %: mind it where probabilities are used"
+        )
     missing = [name for label, name in enumerate(method.classes.classnames) if label not in set(calibration.labels)]
     if missing:
         notes.append(
@@ -79,15 +85,33 @@ def unknown_line(calibration: Calibration) -> str | None:
     )
 
 
-def write_training_marks(run: Run, method: AdaptedCLIP, folder: Path) -> None:
+def marks_of_start(start_from: str | Path | None) -> frozenset[str] | None:
+    """Marks of the images that were learnt from before a training began; None where nobody wrote them down.
+
+    Args:
+        start_from: the adapter that the training starts from, or None.
+
+    Raises:
+        ValueError: if its list is damaged.
+    """
+    return frozenset() if start_from is None else read_training_marks(Path(start_from))
+
+
+def write_training_marks(run: Run, method: AdaptedCLIP, folder: Path, earlier: frozenset[str] | None) -> None:
     """Write which images an adapter has learnt from or was tuned on, by marks of their content.
 
     The val part is tuned on by methods that choose their own settings, and perhaps by wrappers.
+
+    Args:
+        earlier: see `marks_of_start`; where nobody knows them, no list is written, and none is left.
     """
+    if earlier is None:
+        (folder / MARKS_FILE).unlink(missing_ok=True)
+        return
     items = set(run.task.train) if run.uses_training else set()
     if run.uses_training and ("tune" in method.provides or run.config.wrap):
         items.update(run.task.tests[0].items if run.config.selection == "oracle" else run.task.val)
-    marks = sorted(set(content_marks(run.dataset, items)))
+    marks = sorted({*earlier, *content_marks(run.dataset, items)})
     write_text(folder / MARKS_FILE, json.dumps({"format": MARKS_FORMAT, "marks": marks}) + "\n")
 
 

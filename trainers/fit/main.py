@@ -27,7 +27,13 @@ from trainers.config.settings import BenchConfig, RunConfig
 from trainers.evaluation.judgement_files import metrics, write_judgement
 from trainers.evaluation.logits import predict
 from trainers.evaluation.metrics import judge
-from trainers.fit.calibrating import FOLDS_FOLDER, calibrate_method, check_can_be_calibrated, write_training_marks
+from trainers.fit.calibrating import (
+    FOLDS_FOLDER,
+    calibrate_method,
+    check_can_be_calibrated,
+    marks_of_start,
+    write_training_marks,
+)
 from trainers.fit.checks import check_arguments, check_names, check_place
 from trainers.fit.defaults import EMBEDDED, default_shots, embedded_settings, size_settings
 from trainers.fit.held_out import HeldOut, held_out
@@ -80,7 +86,7 @@ def fit(asked: FitArguments, why: str = "", held: HeldOut | None = None) -> FitR
             held = held_out(run, bench, trained, folder / FOLDS_FOLDER, asked.tell)
         notes += calibrate_method(trained, held, asked.most_false_rejections)
     trained.save_pretrained(folder, dataclasses.replace(facts, notes=(*filter(None, [why]), *facts.notes)))
-    write_training_marks(run, trained, folder)
+    write_training_marks(run, trained, folder, marks_of_start(asked.start_from))
     for name in SEARCH_FILES:  # of an earlier search, which chose another training
         (folder / name).unlink(missing_ok=True)
     notes = list(dict.fromkeys((*notes, *record.notes)))
