@@ -14,19 +14,24 @@ from trainers.feeding.token_table import TokenTable
 class PoolEncoder(ImageEncoder):
     """An encoder that takes whatever is asked of images in the pool from what is stored of the whole pool.
 
-    The view of an image depends on the seed, its number and the image's path alone, so nothing else changes.
+    The view of an image depends on the seed, its number and the image's path alone, so nothing else changes. What is
+    stored of images as they are stays in memory: every training on a part asks for it.
     """
 
     def __init__(self, encoder: ImageEncoder, pool: Sequence[Item]):
         super().__init__(encoder.backbone, encoder.store, encoder.precision, encoder.workers, encoder.kept)
         self.pool = tuple({item.path: item for item in pool}.values())
         self._places = {item.path: place for place, item in enumerate(self.pool)}
+        self._known: dict[str, Tensor] = {}  # by data set
+        self._tables: dict[tuple[str, bool], TokenTable | None] = {}  # by data set and rows that are kept
 
     def plain_features(self, dataset: FewShotDataset, items: Sequence[Item]) -> Tensor:
         places = self._places_of(items)
         if places is None:
             return super().plain_features(dataset, items)
-        return super().plain_features(dataset, self.pool)[places]
+        if dataset.name not in self._known:
+            self._known[dataset.name] = super().plain_features(dataset, self.pool)
+        return self._known[dataset.name][places]
 
     def view_features(
         self, dataset: FewShotDataset, items: Sequence[Item], views: ViewConfig, seed: int, epochs: int
@@ -49,7 +54,12 @@ class PoolEncoder(ImageEncoder):
         places = self._places_of(items)
         if places is None:
             return super().view_tokens(dataset, items, views, seed, epochs, first_only=first_only)
-        table = super().view_tokens(dataset, self.pool, views, seed, epochs, first_only=first_only)
+        key = dataset.name, first_only
+        table = self._tables.get(key) if views.augment == "none" else None
+        if table is None:
+            table = super().view_tokens(dataset, self.pool, views, seed, epochs, first_only=first_only)
+        if views.augment == "none":
+            self._tables[key] = table
         return None if table is None else TokenTable(table.packed[places], table.width)
 
     def _places_of(self, items: Sequence[Item]) -> Tensor | None:

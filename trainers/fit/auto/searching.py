@@ -11,6 +11,7 @@ from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.plan import open_bench
 from trainers.budget import Budget
 from trainers.config.load import load_bench
+from trainers.feeding.encoded_pool import PoolEncoder
 from trainers.fit.auto.alike import alike, all_alike
 from trainers.fit.auto.board import Compared, fold_logits, rows_of, rows_without_folds
 from trainers.fit.auto.choice import Choice, choose
@@ -18,7 +19,6 @@ from trainers.fit.auto.contenders import Contender, make_contenders
 from trainers.fit.auto.costs import Costs, Speeds
 from trainers.fit.auto.given import Given
 from trainers.fit.auto.leaderboard import FoldLogits
-from trainers.fit.auto.once import OnceEncoder
 from trainers.fit.auto.plain import kept_speeds, plain, seconds_per_image
 from trainers.fit.auto.portfolio import Portfolio
 from trainers.fit.auto.scores import Metric
@@ -68,7 +68,7 @@ def search(given: Given, asked: Asked) -> Searched:
     config = load_bench(None, asked.overrides, {**asked.settings, "METHODS": [ZERO_SHOT]})
     opened = open_bench(config, asked.folder, cache_folder() / "features")
     dataset, items = given.dataset, given.dataset.split.train
-    bench = replace(opened, encoder=OnceEncoder(opened.encoder, items))
+    bench = replace(opened, encoder=PoolEncoder(opened.encoder, items))
     classes = ClassSet(dataset.classnames, config.runs[0].templates)
     check_names(classes, bench.backbone)
     features = bench.encoder.plain_features(dataset, items)
