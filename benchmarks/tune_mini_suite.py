@@ -1,13 +1,13 @@
 """Choose rates for the embedded suite on held-out images of base classes, never on test images or new classes.
 
-python -m benchmarks.tune_mini_suite [--methods coop,vpt] [--out benchmarks/results/tune_mini_suite.json]
+python -m benchmarks.tune_mini_suite [--methods coop,vpt] [--groups "4 shots"] [--out FILE]
 
 Base-to-novel is rehearsed within the base classes: half of them are learnt, and held-out images of both halves are
 tested. The data sets with 16 shots and those with 4 choose apart, as papers give epochs by the number of shots. Of
 emoji, one family of the training drawings is held out: a family that the training then does not see, as with the
 test's. Methods of a kind share a grid of rates. The smallest rate is chosen whose harmonic mean over the two halves is
 within NOISE of the best, because it changes the model least; it belongs into configs/suites/mini.yaml. Finished
-trainings are reused, so the script may be stopped.
+trainings and rates that the result file has are kept, so the script may be stopped; take another --out to do all anew.
 """
 
 import argparse
@@ -36,7 +36,8 @@ from trainers.runs.sources import load_sources
 HELD_OUT = "noto-v1"  # a coloured family, like the test family
 MANY_SHOTS = tuple(name for name, facts in MINI_DATASETS.items() if facts["val"])
 FEW_SHOTS = tuple(name for name, facts in MINI_DATASETS.items() if not facts["val"])
-GROUPS = {"16 shots": MANY_SHOTS, "4 shots": FEW_SHOTS}
+MANY, FEW = "16 shots", "4 shots"
+GROUPS = {MANY: MANY_SHOTS, FEW: FEW_SHOTS}
 NOISE = 1.0  # smaller differences, in percentage points of the mean over the data sets, do not count
 
 
@@ -49,6 +50,18 @@ class Grid:
     batch_size: int
     seeds: tuple[int, ...] = (1, 2, 3)
     more: Mapping[str, str] = field(default_factory=dict)
+    low: Sequence[float] = ()  # further rates for 4 shots, which want smaller ones
+    epochs_of_many: int | None = None  # for 16 shots, where they differ
+
+    def for_group(self, group: str) -> "Grid":
+        """The grid of a group of data sets, with rates from the smallest up."""
+        if group == FEW:
+            return replace(self, rates=sorted({*self.rates, *self.low}))
+        return replace(self, epochs=self.epochs_of_many or self.epochs)
+
+    def facts(self) -> dict[str, object]:
+        """What trainings of the grid have in common, for the result file."""
+        return {"epochs": self.epochs, "batch_size": self.batch_size, "seeds": list(self.seeds)}
 
     def words(self, lr: float) -> list[str]:
         """The settings of one training, as words of a command line."""
@@ -57,19 +70,20 @@ class Grid:
 
 
 CONTEXT = (0.01, 0.05, 0.2, 0.8)
-DEEP = Grid((0.003, 0.01, 0.03), 5, 16, seeds=(1,))
-LAYERS = Grid((0.0005, 0.002, 0.008, 0.03), 5, 16, seeds=(1,))
+PAPERS = (0.002,)
+DEEP = Grid((0.003, 0.01, 0.03), 5, 16, seeds=(1,), low=(0.0003, 0.001))
+LAYERS = Grid((0.0005, 0.002, 0.008, 0.03), 5, 16, seeds=(1,), low=(0.0001,))
 STEPS = {"OPTIM.STEPS": "0", "OPTIM.LR_SCHEDULER": "cosine"}  # counted in epochs, as for the others
 GRIDS: dict[str, Grid] = {  # by method, with its wrappers
-    "coop": Grid(CONTEXT, 50, 128),
-    "kgcoop": Grid(CONTEXT, 50, 128),
-    "prograd": Grid(CONTEXT, 50, 128),
+    "coop": Grid(CONTEXT, 50, 128, low=PAPERS),
+    "kgcoop": Grid(CONTEXT, 50, 128, low=PAPERS),
+    "prograd": Grid(CONTEXT, 50, 128, low=PAPERS),
     "tcp": Grid((0.002, 0.01, 0.05), 50, 128),  # Adam beside an epsilon of 1e-3
-    "cocoop": Grid(CONTEXT, 3, 8, seeds=(1,)),
+    "cocoop": Grid(CONTEXT, 3, 8, seeds=(1,), low=PAPERS),
     "ctp_tft": Grid((0.002, 0.01, 0.05, 0.2), 3, 8, seeds=(1,)),
     "clip_adapter": Grid((0.002, *CONTEXT), 50, 128),
     "prolip": Grid((0.0001, 0.001, 0.01), 300, 256),
-    "maple": DEEP,
+    "maple": replace(DEEP, rates=(0.001, *DEEP.rates), epochs_of_many=15),
     # In the paper the average's mean is 15 of 20 epochs.
     "promptsrc": replace(DEEP, rates=(*DEEP.rates, 0.1), more={"PROMPTSRC.AVERAGE_MEAN": "4.0"}),
     "vpt": DEEP,
@@ -79,41 +93,48 @@ GRIDS: dict[str, Grid] = {  # by method, with its wrappers
     "peft": LAYERS,
     "two_stage": LAYERS,  # as many steps as the suite says, not epochs
     "mmrl": LAYERS,
-    "full": replace(LAYERS, rates=(0.00003, 0.0001, 0.0003)),
+    "full": replace(LAYERS, rates=(0.00003, 0.0001, 0.0003), low=(0.00001,)),
     "promptkd": Grid((0.005, 0.02), 1, 8, seeds=(1,)),  # as many steps as the suite says
-    "mma": Grid((0.0015, 0.006, 0.024, 0.1), 5, 16, seeds=(1,)),  # from the paper's rate up
-    "fdt": Grid((0.001, 0.003, 0.01), 20, 64, seeds=(1,)),
+    "mma": Grid((0.0005, 0.0015, 0.006, 0.024), 5, 16, seeds=(1,)),  # the paper's is 0.0015
+    "fdt": Grid((0.001, 0.003, 0.01), 20, 64, seeds=(1,), low=(0.0003,)),
+    "coop+fdt": Grid((0.001, 0.003, 0.01), 20, 64, seeds=(1,)),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", default=",".join(GRIDS))
+    parser.add_argument("--groups", default=",".join(GROUPS), help="data sets by their number of shots")
     parser.add_argument("--runs", type=Path, default=Path("runs/tune"), help="where finished trainings are kept")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/tune_mini_suite.json"))
     args = parser.parse_args()
     result = json.loads(args.out.read_text()) if args.out.is_file() else {}
-    for name, datasets in GROUPS.items():
+    for name in args.groups.split(","):
+        datasets = GROUPS[name]
         baseline, weights = halves("zero_shot", Grid((1.0,), 1, 1, seeds=(1,)), 1.0, datasets, args.runs)
         if result.get("weights") != weights:  # choices for other weights say nothing here
             result = {"weights": weights, "groups": {}}
         group = result["groups"].setdefault(name, {"zero_shot": row(baseline), "methods": {}})
         for method in args.methods.split(","):
-            group["methods"][method] = choice(method, GRIDS[method], datasets, args.runs)
+            known = group["methods"].get(method, {})
+            group["methods"][method] = choice(method, GRIDS[method].for_group(name), name, args.runs, known)
             args.out.parent.mkdir(parents=True, exist_ok=True)
             args.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def choice(method: str, grid: Grid, datasets: Sequence[str], runs: Path) -> dict[str, object]:
-    """The rate that a method gets on these data sets, and what all rates gave."""
-    rows = {}
+def choice(method: str, grid: Grid, group: str, runs: Path, known: Mapping[str, Any]) -> dict[str, object]:
+    """The rate that a method gets on the data sets of a group, and what all rates gave; known ones are kept."""
+    same = known and {key: known["chosen"][key] for key in grid.facts()} == grid.facts()
+    known_rows = known["grid"] if same else []
+    earlier = {found["lr"]: {"mean": found["mean"], "accuracy": found["accuracy"]} for found in known_rows}
+    rows: dict[float, dict[str, dict[str, Any]]] = {}
     for lr in grid.rates:
-        rows[lr] = row(halves(method, grid, lr, datasets, runs)[0])
-        print(f"{method} on {len(datasets)} data sets, rate {lr:g}: {rows[lr]['mean']}", flush=True)
-    best = max(found["mean"]["H"] for found in rows.values())
-    chosen = next(lr for lr, found in rows.items() if found["mean"]["H"] >= best - NOISE)
-    facts = {"lr": chosen, "epochs": grid.epochs, "batch_size": grid.batch_size, "seeds": list(grid.seeds)}
-    return {"chosen": facts | rows[chosen]["mean"], "grid": [{"lr": lr, **found} for lr, found in rows.items()]}
+        rows[lr] = earlier.get(lr) or row(halves(method, grid, lr, GROUPS[group], runs)[0])
+        print(f"{method}, {group}, rate {lr:g}: {rows[lr]['mean']}", flush=True)
+    best = max(values["mean"]["H"] for values in rows.values())
+    chosen = next(lr for lr in rows if rows[lr]["mean"]["H"] >= best - NOISE)
+    chosen_row = {"lr": chosen, **grid.facts(), **rows[chosen]["mean"]}
+    return {"chosen": chosen_row, "grid": [{"lr": lr, **values} for lr, values in rows.items()]}
 
 
 def row(found: Mapping[str, tuple[float, float]]) -> dict[str, dict[str, Any]]:
