@@ -125,7 +125,8 @@ def fit(
             val_as_test=val_as_test,
         )
         fixed["WRAP"] = [WRAPPER, *(name for name in wrap if name != WRAPPER)]
-        return fit_labels(labelled, folder, fixed, shots=shots, overrides=overrides, notes=notes, tell=tell)
+        runs = folder / RUNS_FOLDER
+        return fit_labels(labelled, folder, fixed, shots=shots, overrides=overrides, notes=notes, tell=tell, runs=runs)
     dataset = load_own_data(
         data,
         split=split,
@@ -138,8 +139,9 @@ def fit(
         val_as_test=val_as_test,
     )
     notes = [*check_usable(dataset), *notes]
-    if describe is not None:
-        read_class_texts(describe).check(dataset.classnames)
+    texts = None if describe is None else read_class_texts(describe)
+    if texts is not None:
+        texts.check(dataset.classnames)
     drawn = shots or default_shots(training_counts(dataset))
     fixed["SHOTS"] = [drawn]
     if backbone == EMBEDDED:
@@ -151,7 +153,8 @@ def fit(
     bench = open_bench(recipe, folder / RUNS_FOLDER, cache_folder() / "features")
     if start_from is not None:
         bench = dataclasses.replace(bench, start=load_start(start_from, bench.backbone))
-    check_names(ClassSet(dataset.classnames, recipe.runs[0].templates), bench.backbone)
+    classes = ClassSet(dataset.classnames, recipe.runs[0].templates)
+    check_names(classes if texts is None else texts.described(classes, takes_sentences=False), bench.backbone)
     fixed |= size_settings(
         recipe.runs[-1], _images_drawn(dataset, drawn), _consumes(recipe.runs[-1], bench, dataset.classnames)
     )
@@ -205,7 +208,7 @@ def _is_begun(folder: Path) -> bool:
     if CARD_FILE in names:
         names -= {CALIBRATION_FILE}
     in_order = (RUNS_FOLDER, TENSORS_FILE, CARD_FILE)  # as they are written; the config, which is the last, is missing
-    # A training on several labels keeps no runs.
+    # A training on several labels that takes no steps keeps no runs.
     return names | {RUNS_FOLDER} in [set(in_order[:count]) for count in range(1, len(in_order) + 1)]
 
 
