@@ -1,6 +1,7 @@
 """Calibrate a trained method: on folds of its training images, or on images that it has not learnt from."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import torch
 
 from adaptkit import AdaptedCLIP
 from adaptkit.artefacts.atomic_file import write_text
-from adaptkit.calibration.calibration import Calibration
-from adaptkit.contract.calibrated import calibrate_on_logits, why_no_class_can_be_left_out
+from adaptkit.calibration.calibration import FEWEST_IMAGES, Calibration
+from adaptkit.contract.calibrated import calibrate_on_logits, check_one_answer, why_no_class_can_be_left_out
 from adaptkit.regular_file import read_json
+from datasets_fewshot import Item
 from datasets_fewshot.splits.content_marks import content_marks
 from trainers.compute.seeds import seeded
 from trainers.fit.folds import HeldOut, held_out, most_folds
@@ -46,15 +48,31 @@ def check_can_be_calibrated(run: Run, bench: Bench, most_false_rejections: float
     """Check, before anything is trained, that a run can be calibrated on folds.
 
     Raises:
-        ValueError: if no image can be held out, or a threshold is asked for and no class can be left out.
+        ValueError: if too few images can be held out, the method answers with several labels, or a threshold is asked
+            for and no class can be left out.
     """
+    count = len(run.dataset.split.train)
     if run.uses_training:
-        most_folds(run.task.train, content_marks(run.dataset, run.task.train))
-    if most_false_rejections is not None:
-        with seeded(0, bench.backbone.device):
-            why_not = why_no_class_can_be_left_out(make_method(run, bench, run.config.wrap))
-        if why_not is not None:
-            raise ValueError(f"no threshold for unknown classes can be chosen: {why_not}; leave --false-rejections out")
+        marks = content_marks(run.dataset, run.task.train)
+        most_folds(run.task.train, marks)
+        count = _held_out_images(run.task.train, marks)
+    if count < FEWEST_IMAGES:
+        raise ValueError(
+            f"{count} training images can be held out, which are too few to calibrate on; take more shots, so that "
+            f"there are {FEWEST_IMAGES} or more of classes with several images"
+        )
+    with seeded(0, bench.backbone.device):
+        method = make_method(run, bench, run.config.wrap)
+    check_one_answer(method)
+    why_not = why_no_class_can_be_left_out(method)
+    if most_false_rejections is not None and why_not is not None:
+        raise ValueError(f"no threshold for unknown classes can be chosen: {why_not}; leave --false-rejections out")
+
+
+def _held_out_images(items: Sequence[Item], marks: Sequence[str]) -> int:
+    """How many training images are of classes with two different ones."""
+    different = Counter(label for label, _ in {(item.label, mark) for item, mark in zip(items, marks, strict=True)})
+    return sum(different[item.label] > 1 for item in items)
 
 
 def calibrate_method(method: AdaptedCLIP, found: HeldOut, most_false_rejections: float | None) -> tuple[str, ...]:
@@ -63,6 +81,12 @@ def calibrate_method(method: AdaptedCLIP, found: HeldOut, most_false_rejections:
     Raises:
         ValueError: if there are too few images or classes.
     """
+    different = len(set(found.marks))
+    if different < FEWEST_IMAGES <= len(found.marks):
+        raise ValueError(
+            f"{len(found.marks)} held-out images are {different} different ones, which are too few to calibrate on; "
+            f"give {FEWEST_IMAGES} or more, better a hundred"
+        )
     calibration = calibrate_on_logits(
         method,
         torch.from_numpy(found.logits),
@@ -74,12 +98,18 @@ def calibrate_method(method: AdaptedCLIP, found: HeldOut, most_false_rejections:
     notes = []
     if len(calibration) < FEW_IMAGES:
         notes.append(f"{len(calibration)} held-out images are few to calibrate on: mind the standard errors")
+    if different < len(calibration):
+        notes.append(
+            f"{len(calibration) - different} held-out images are copies of others, so there are fewer than are counted"
+        )
     missing = [name for label, name in enumerate(method.classes.classnames) if label not in set(calibration.labels)]
     if missing:
         notes.append(
             f"no held-out image of {len(missing)} classes, such as {missing[0]!r}; sets promise nothing of them"
         )
     why_not = why_no_class_can_be_left_out(method)
+    if why_not is None and calibration.unknown is None:
+        why_not = "the held-out images show one class only"
     if why_not is not None:
         notes.append(f"no threshold for unknown classes: {why_not}")
     return tuple(notes)
