@@ -139,7 +139,7 @@ def _check_positives(images: Sequence[LabelledImage], found: LabelTable, table: 
     if len(found.classes) < 2:
         has = f"one label only, {found.classes[0]!r}" if found.classes else "no label at all"
         raise ValueError(
-            f"{table} has {has}; several labels per image need two labels or more. To tell one thing from everything "
+            f"{table} has {has}; several labels per image need two labels or more; to tell one thing from everything "
             "else, give every image one class of two"
         )
 

@@ -5,7 +5,7 @@ Folds take the place of a val part, so its images are learnt from as well. The r
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets_fewshot import FewShotDataset, Split, load_own_data
@@ -67,6 +67,9 @@ def load_given(
     parts = Split((*loaded.split.train, *loaded.split.val), (), loaded.split.test)
     if shots is not None:
         parts = draw_few_shot(parts, shots, seed)
+    usable = replace(loaded, split=parts)
+    notes = check_usable(usable)
+    _check_classes(usable)
     file = folder / SPLIT_FILE
     write_split(parts, file)
     dataset = load_own_data(
@@ -78,9 +81,7 @@ def load_given(
         label_column=label_column,
         encoding=encoding,
     )
-    notes = check_usable(dataset)
     _check_same(dataset, parts)
-    _check_classes(dataset)
     return Given(dataset, file, (*loaded.notes, *notes))
 
 

@@ -1,5 +1,7 @@
 """From own images to the method that suits them: what `adaptkit.fit(method="auto")` and `adaptkit train auto` call."""
 
+import contextlib
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,15 +9,18 @@ from pathlib import Path
 
 from adaptkit.backbone.devices import choose_device
 from adaptkit.regular_file import user_path
+from datasets_fewshot.store.removal import plan_removal
 from trainers.budget import Budget, read_budget
 from trainers.config.values import ConfigError, check_name
 from trainers.fit.auto.contenders import check_overrides
-from trainers.fit.auto.given import load_given
+from trainers.fit.auto.given import SPLIT_FILE, load_given
 from trainers.fit.auto.leaderboard import write_fold_logits, write_leaderboard
+from trainers.fit.auto.plain import FILE as SPEEDS_FILE
 from trainers.fit.auto.portfolio import Portfolio, read_portfolio
 from trainers.fit.auto.result import AutoResult, with_leaderboard
 from trainers.fit.auto.scores import METRICS, Metric
 from trainers.fit.auto.searching import Asked, search
+from trainers.fit.auto.trials import SUFFIX
 from trainers.fit.checks import check_calibrate, check_words
 from trainers.fit.main import EMBEDDED, RUNS_FOLDER, out_folder, say_nothing
 from trainers.fit.main import fit as fit_one
@@ -79,7 +84,7 @@ def fit_auto(
     if shots is not None and shots < 1:
         raise ValueError(f"shots={shots}; expected 1 or more training images per class, or None for what there is")
     folder = out_folder(out, user_path(data, "data"), AUTO)
-    place = folder / RUNS_FOLDER / SEARCH_FOLDER
+    place, was_there = folder / RUNS_FOLDER / SEARCH_FOLDER, folder.exists()
     given = load_given(
         data,
         place,
@@ -116,7 +121,11 @@ def fit_auto(
     asked = Asked(
         portfolio, allowed, metric, seed, settings, tuple(overrides), backbone == EMBEDDED, place, begun, clock, tell
     )
-    found = search(given, asked)
+    try:
+        found = search(given, asked)
+    except (ValueError, OSError):
+        _forget_unbegun(place, was_there)
+        raise
     tell(found.leaderboard.decision)
     result = fit_one(
         ZERO_SHOT if found.chosen is None else found.chosen.candidate.method,
@@ -149,6 +158,22 @@ def fit_auto(
     write_fold_logits(found.fold_logits, folder)
     write_summary(whole, folder)
     return whole
+
+
+def _forget_unbegun(place: Path, was_there: bool) -> None:
+    """Remove what a search has written that ended before its first trial, with the folders that it made for it.
+
+    Args:
+        place: the folder of the search, inside of that of runs, inside of that of the adapter.
+        was_there: whether the adapter's folder is older than the search.
+    """
+    if any(place.glob(f"*{SUFFIX}")):
+        return
+    plan_removal(place, [re.escape(SPLIT_FILE), re.escape(SPEEDS_FILE)]).carry_out()
+    with contextlib.suppress(OSError):  # another training's files are there
+        place.parent.rmdir()
+        if not was_there:
+            place.parent.parent.rmdir()
 
 
 def _checked(
