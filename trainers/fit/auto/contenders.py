@@ -66,9 +66,9 @@ class Contender:
         """What decides a training of this length besides its images, as JSON."""
         config = self.config(length)
         optim, views = dataclasses.asdict(config.optim), dataclasses.asdict(config.views)
-        facts = [config.method, said(config.options), optim, views, list(config.templates), config.shots, config.seed]
-        texts = () if config.texts is None else config.texts.classes
-        return [*facts, *(dataclasses.asdict(one) for one in texts)]
+        texts: list[Json] = [dataclasses.asdict(one) for one in (config.texts.classes if config.texts else ())]
+        own = said(config.options)
+        return [config.method, own, optim, views, list(config.templates), config.shots, config.seed, *texts]
 
     @cached_property
     def side_by_side(self) -> tuple[str, ...] | None:
