@@ -179,3 +179,21 @@ def test_a_stopped_training_goes_on_to_the_same_bits_and_a_finished_one_is_not_m
         assert adaptkit.fit("taskres", table, "whole", shots=2, overrides=words[6:]).folder == Path("whole")
     assert made.count("taskres") == 1
     assert {name: Path("whole", name).read_bytes() for name in expected} == expected
+
+
+def test_nothing_that_an_earlier_training_said_is_left_beside_another_adapter(table, here):
+    one_class = table.with_name("one_class.csv")
+    rows = [line for line in table.read_text().splitlines() if line.split(",")[1] and "|" not in line]
+    one_class.write_text("\n".join(rows) + "\n")
+    searched = ["train", "auto", "--data", str(one_class), "--budget", "9steps", "--candidates", "tip_adapter"]
+    assert main([*searched, "--out", "mine"]) == 0
+    said = {path.name for path in Path("mine").iterdir() if path.is_file()}
+    assert {"classes.csv", "leaderboard.json", "fold_logits.safetensors", "training_images.json"} <= said
+    assert main(["train", "zero_shot", "--data", str(table), "--out", "mine"]) == 0
+    left = {path.name for path in Path("mine").iterdir() if path.is_file()}
+    assert left == {
+        *("adapter_config.json", "learnt.safetensors", "README.md", "labels.csv"),
+        *("summary.json", "summary.txt", "worst_images.png"),
+    }
+    assert main(["train", "zero_shot", "--data", str(one_class), "--out", "mine"]) == 0
+    assert not Path("mine/labels.csv").exists()

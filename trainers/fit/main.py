@@ -31,6 +31,7 @@ from trainers.evaluation.metrics import judge
 from trainers.fit.calibrating import FOLDS_FOLDER, calibrate_on_folds, check_can_be_calibrated, write_training_marks
 from trainers.fit.checks import check_calibrate, check_names, check_place, check_words
 from trainers.fit.defaults import EMBEDDED, default_shots, embedded_settings, size_settings
+from trainers.fit.earlier import forget_earlier
 from trainers.fit.multi_label.main import WRAPPER, fit_labels, refuse_for_labels
 from trainers.fit.own_settings import own_settings
 from trainers.fit.report import confusions, what_certainty, worst_images, write_sheet, write_summary
@@ -171,6 +172,7 @@ def fit(
     trained, facts = load_run(run.folder, bench.backbone)
     if calibrate:
         notes += calibrate_on_folds(trained, run, bench, folder, most_false_rejections, tell)
+    forget_earlier(folder)
     trained.save_pretrained(folder, dataclasses.replace(facts, notes=(*filter(None, [why]), *facts.notes)))
     write_training_marks(run, folder)
     notes = list(dict.fromkeys((*notes, *record.notes)))

@@ -19,6 +19,7 @@ from trainers.evaluation.multi_label import LabelJudgement, judge_labels
 from trainers.evaluation.scoring import Bools, Floats
 from trainers.fit.checks import check_names
 from trainers.fit.defaults import EMBEDDED, default_shots, embedded_settings, size_settings
+from trainers.fit.earlier import forget_earlier
 from trainers.fit.multi_label.report import metrics, worst_images, write_labels, write_sheet, write_summary
 from trainers.fit.multi_label.training import (
     FOLDS,
@@ -102,6 +103,7 @@ def fit_labels(
     trained = _trained(task, bench, tell)
     every_note = (*notes, *dataset.notes, *_notes(dataset, trained.few, len(task.train)))
     facts = TrainingFacts(dataset.name, drawn, seed=task.run.seed, notes=_card(trained.judgement, every_note))
+    forget_earlier(folder)
     trained.method.save_pretrained(folder, facts)
     write_labels(trained.judgement, folder)
     worst = _write_worst(trained, dataset, folder)

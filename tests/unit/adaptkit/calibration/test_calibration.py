@@ -180,3 +180,9 @@ def test_a_share_of_false_rejections_needs_images_of_several_classes(held_out):
     one_class = torch.zeros(60, dtype=torch.int64)
     with pytest.raises(ValueError, match="show one class only, so no threshold for unknown classes can be chosen"):
         fit_calibration(held_out[0], one_class, CLASSES, "", leave_classes_out=True, most_false_rejections=0.1)
+
+
+def test_the_same_names_in_other_prompts_are_said_to_be_that(calibration):
+    others = ClassSet(CLASSES.classnames, ("a drawing of a {}.",))
+    with pytest.raises(ValueError, match="cannot be promised for the same names in other prompts: the calibration was"):
+        certainty_of(calibration, others, 0.9)
