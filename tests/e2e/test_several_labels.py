@@ -181,7 +181,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits_and_a_finished_one_is_not_m
     assert {name: Path("whole", name).read_bytes() for name in expected} == expected
 
 
-def test_nothing_that_an_earlier_training_said_is_left_beside_another_adapter(table, here):
+def test_nothing_that_an_earlier_training_said_is_left_beside_another_adapter(table, here, capsys):
     one_class = table.with_name("one_class.csv")
     rows = [line for line in table.read_text().splitlines() if line.split(",")[1] and "|" not in line]
     one_class.write_text("\n".join(rows) + "\n")
@@ -195,5 +195,6 @@ def test_nothing_that_an_earlier_training_said_is_left_beside_another_adapter(ta
         *("adapter_config.json", "learnt.safetensors", "README.md", "labels.csv"),
         *("summary.json", "summary.txt", "worst_images.png"),
     }
-    assert main(["train", "zero_shot", "--data", str(one_class), "--out", "mine"]) == 0
+    assert main(["train", "zero_shot", "--data", str(one_class), "--out", "mine", "--wrap", "multi_label"]) == 0
     assert not Path("mine/labels.csv").exists()
+    assert "multi_label: images have one class each, so no threshold is chosen" in capsys.readouterr().out

@@ -140,6 +140,10 @@ def fit(
         val_as_test=val_as_test,
     )
     notes = [*check_usable(dataset), *notes]
+    if WRAPPER in wrap:
+        notes.append(
+            f"{WRAPPER}: images have one class each, so no threshold is chosen, and all are scores of one half"
+        )
     texts = None if describe is None else read_class_texts(describe)
     if texts is not None:
         texts.check(dataset.classnames)
