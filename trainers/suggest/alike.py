@@ -2,9 +2,8 @@
 
 A picture is compared as a thumbnail of 16 x 16 pixels in three colours, without the mean of each colour and with unit
 length, so that the product of two is their correlation, and two pictures on red paper have no more in common than two
-on white. 0.99 finds copies in another format or size. Of 180,000 pairs of different
-Fashion-MNIST images, which are as alike as images get, two are above it; of as many pairs of emoji, none. A cropped or
-turned copy is another picture to it.
+on white. 0.99 finds copies in another format or size. Of 180,000 pairs of different Fashion-MNIST images, which are as
+alike as images get, two are above it; of as many pairs of emoji, none. A cropped or turned copy is another picture.
 """
 
 import hashlib
