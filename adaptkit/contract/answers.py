@@ -203,13 +203,20 @@ def resolved(method: TakesNames, answering: Answering) -> tuple[Answering, Certa
     certainty = certainty_of(calibration, method.classes, answering.coverage, answering.sets, answering.coverage_of)
     if answering.reject != "auto":
         return answering, certainty
-    if calibration is None or calibration.unknown is None:
-        why = "no calibration" if calibration is None else "no threshold for unknown classes in its calibration"
-        raise ValueError(
-            f"reject='auto' needs a threshold that was chosen on classes left out, and this method has {why}; give a "
-            "probability such as 0.8, or calibrate it with `adaptkit calibrate` where it can take other classes"
-        )
+    if calibration is None:
+        raise _no_threshold("no calibration")
+    if calibration.unknown is None:
+        raise _no_threshold("no threshold for unknown classes in its calibration")
+    if calibration.places_in(method.classes) is None:
+        raise _no_threshold("one for other classes or prompts")
     return replace(answering, reject=calibration.unknown.threshold), certainty
+
+
+def _no_threshold(why: str) -> ValueError:
+    return ValueError(
+        f"reject='auto' needs a threshold that was chosen on classes left out, and this method has {why}; give a "
+        "probability such as 0.8, or calibrate it with `adaptkit calibrate` where it can take other classes"
+    )
 
 
 def ranked(
