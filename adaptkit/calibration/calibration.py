@@ -7,6 +7,7 @@ which every score of `conformal` follows, so that sets of any coverage come from
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
@@ -78,7 +79,7 @@ class Calibration:
 
     def places_in(self, classes: ClassSet) -> tuple[int, ...] | None:
         """The place of each of the C classes in other classes, which are these in any order; None if they are not."""
-        if hash_of_prompts(classes) != self.prompts_sha256:
+        if hash_of_prompts(classes) != self.prompts_sha256 or sorted(classes.classnames) != sorted(self.classnames):
             return None
         if classes.classnames == self.classnames:
             return tuple(range(len(self.classnames)))
@@ -148,7 +149,8 @@ def fit_calibration(
         most_false_rejections: see `choose_threshold`.
 
     Raises:
-        ValueError: if there are less than two classes or five images, or the logits are not finite.
+        ValueError: if there are less than two classes or five images, the logits are not finite, or a share of false
+            rejections is given and the images show one class only.
 
     Example:
         ```python
@@ -172,7 +174,13 @@ def fit_calibration(
     probabilities, above = mass_above(logits, temperature)
     before, after = logits.softmax(dim=1), probabilities
     unknown = None
-    if leave_classes_out and len(set(labels.tolist())) >= 2:
+    seen = set(labels.tolist())
+    if most_false_rejections is not None and len(seen) < 2:
+        raise ValueError(
+            "the held-out images show one class only, so no threshold for unknown classes can be chosen; give images "
+            "of several classes, or leave the share of false rejections out"
+        )
+    if leave_classes_out and len(seen) >= 2:
         confidences = left_out_confidences(logits, labels, temperature)
         unknown = choose_threshold(*confidences, most_false_rejections)
     return Calibration(
@@ -193,11 +201,15 @@ def fit_calibration(
 
 
 def hash_of_prompts(classes: ClassSet) -> str:
-    """SHA-256 in hex of names, templates and sentences; the order of the classes does not matter."""
+    """SHA-256 in hex of names, templates, sentences and spoken names; the order of the classes does not matter."""
     sentences = classes.sentences or ((),) * len(classes)
-    rows = sorted([name, *own] for name, own in zip(classes.classnames, sentences, strict=True))
-    content = json.dumps([rows, [] if classes.sentences else list(classes.templates)])
-    return hashlib.sha256(content.encode()).hexdigest()
+    rows: list[object] = [
+        sorted([name, *own] for name, own in zip(classes.classnames, sentences, strict=True)),
+        [] if classes.sentences else list(classes.templates),
+    ]
+    if classes.spoken is not None:
+        rows.append(sorted(zip(classes.classnames, classes.spoken, strict=True)))
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def _ece(probabilities: Tensor, labels: Tensor) -> float:
@@ -227,7 +239,8 @@ def _whole(value: object) -> int:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # Not by math.isfinite, which fails at whole numbers that are too large for a float.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise ValueError(f"{str(value)[:40]!r} is no finite number")
     return float(value)
 
@@ -245,4 +258,6 @@ def _unknown(value: object) -> UnknownThreshold:
     if not isinstance(value, Mapping):
         raise ValueError(f"{str(value)[:40]!r} is no threshold")
     numbers = {name: _number(value.get(name)) for name in ("threshold", "auroc", "false_rejections", "caught")}
+    if outside := [name for name, number in numbers.items() if not 0 <= number <= 1]:
+        raise ValueError(f"the {outside[0]} of unknown classes is {numbers[outside[0]]}; expected a number from 0 to 1")
     return UnknownThreshold(**numbers, rule=_text(value.get("rule")))

@@ -72,16 +72,19 @@ def certainty_of(
             )
         return PLAIN
     places = calibration.places_in(classes)
+    then, now = _shown(calibration.classnames), _shown(classes.classnames)
+    if set(classes.classnames) == set(calibration.classnames):
+        now = "the same names in other prompts"
     if places is None and coverage is not None:
         raise ValueError(
-            f"coverage={coverage:g} cannot be promised for {_shown(classes.classnames)}: the calibration was fitted "
-            f"for {_shown(calibration.classnames)}, and no held-out image says anything of others. Ask for "
-            "probabilities without sets, or calibrate on images of these classes"
+            f"coverage={coverage:g} cannot be promised for {now}: the calibration was fitted for {then}, and no "
+            "held-out image says anything of others; ask for probabilities without sets, or calibrate on images of "
+            "these classes"
         )
     if places is None:
         warnings.warn(
-            f"the temperature {calibration.temperature:.3g} was fitted for {_shown(calibration.classnames)} and is "
-            f"used for {_shown(classes.classnames)}, for which nobody has checked it",
+            f"the temperature {calibration.temperature:.3g} was fitted for {then} and is used for {now}, for which "
+            "nobody has checked it",
             stacklevel=2,
         )
         return Certainty(calibration.temperature, is_calibrated=True)

@@ -24,6 +24,7 @@ The set of an image that is exchangeable with the held-out ones holds its class 
 import hashlib
 import math
 from fractions import Fraction
+from numbers import Real
 from typing import Literal, TypeAlias
 
 import torch
@@ -73,14 +74,19 @@ def least_images(coverage: float) -> int:
     return math.ceil(exact / (1 - exact))
 
 
+def rank_of_threshold(count: int, coverage: float) -> int:
+    """Which of N scores in rising order is the threshold: k = ceil((N + 1) coverage); N + 1 where N is too small."""
+    return math.ceil((count + 1) * _exactly(coverage))
+
+
 def conformal_threshold(scores: Tensor, coverage: float) -> float:
-    """The k-th smallest of N scores, k = ceil((N + 1) coverage); infinite where N is too small for the coverage.
+    """The k-th smallest of N scores; infinite where N is too small for the coverage.
 
     Raises:
         ValueError: if the coverage is not between 0 and 1.
     """
     check_coverage(coverage)
-    k = math.ceil((len(scores) + 1) * _exactly(coverage))
+    k = rank_of_threshold(len(scores), coverage)
     return math.inf if k > len(scores) else float(scores.double().kthvalue(k).values)
 
 
@@ -90,7 +96,7 @@ def check_coverage(coverage: object) -> None:
     Raises:
         ValueError: if it is no number between 0 and 1.
     """
-    if isinstance(coverage, bool) or not isinstance(coverage, int | float) or not 0 < coverage < 1:
+    if isinstance(coverage, bool) or not isinstance(coverage, Real) or not 0 < float(coverage) < 1:
         raise ValueError(f"coverage={coverage!r}; expected a probability between 0 and 1, such as 0.9")
 
 

@@ -189,21 +189,34 @@ def resolved(method: TakesNames, answering: Answering) -> tuple[Answering, Certa
     """The answering with its threshold as a number, and what the method's calibration says of its classes of now.
 
     Raises:
-        ValueError: if a coverage or reject="auto" is asked for, and no calibration of these classes has it.
+        ValueError: if a coverage or reject="auto" is asked for, and no calibration of these classes has it, or images
+            have several labels.
     """
-    if answering.scores == "independent":
+    if method.label_thresholds is not None and (answering.coverage is not None or answering.reject == "auto"):
+        raise ValueError(
+            "this method has learnt several labels per image, each with a score and a threshold of its own, so a "
+            "coverage and reject='auto', which are about images of one class each, promise nothing; leave them out"
+        )
+    if answering.scores == "independent" or method.label_thresholds is not None:
         return answering, PLAIN
     calibration = method.calibration
     certainty = certainty_of(calibration, method.classes, answering.coverage, answering.sets, answering.coverage_of)
     if answering.reject != "auto":
         return answering, certainty
-    if calibration is None or calibration.unknown is None:
-        why = "no calibration" if calibration is None else "no threshold for unknown classes in its calibration"
-        raise ValueError(
-            f"reject='auto' needs a threshold that was chosen on classes left out, and this method has {why}; give a "
-            "probability such as 0.8, or calibrate it with `adaptkit calibrate` where it can take other classes"
-        )
+    if calibration is None:
+        raise _no_threshold("no calibration")
+    if calibration.unknown is None:
+        raise _no_threshold("no threshold for unknown classes in its calibration")
+    if calibration.places_in(method.classes) is None:
+        raise _no_threshold("one for other classes or prompts")
     return replace(answering, reject=calibration.unknown.threshold), certainty
+
+
+def _no_threshold(why: str) -> ValueError:
+    return ValueError(
+        f"reject='auto' needs a threshold that was chosen on classes left out, and this method has {why}; give a "
+        "probability such as 0.8, or calibrate it with `adaptkit calibrate` where it can take other classes"
+    )
 
 
 def ranked(
@@ -244,7 +257,8 @@ def ranked(
     places = order_of_all[:, : answering.topk]
     values = scores.cpu().gather(1, places)
     inside = None if certainty.sets is None else certainty.sets.of(logits, certainty.temperature)
-    least = answering.reject if isinstance(answering.reject, int | float) else 0.0
+    assert answering.reject != "auto"
+    least = 0.0 if answering.reject is None else float(answering.reject)
     said = None if thresholds is None else (scores >= least) & (logits >= thresholds.to(logits))
     for number, (row, order) in enumerate(zip(values.tolist(), places.tolist(), strict=True)):
         ranking = order_of_all[number].tolist()

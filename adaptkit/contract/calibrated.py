@@ -34,7 +34,8 @@ def calibrate(
             share of images of known classes; None for Youden's J.
 
     Raises:
-        ValueError: if there are less than two classes or five images, not as many labels, or one is no class.
+        ValueError: if there are less than two classes or five images, not as many labels, or one is no class; or if the
+            method answers with several labels per image.
 
     Example:
         ```python
@@ -68,8 +69,10 @@ def calibrate_on_logits(
     """Calibrate a method on logits (N, C) of its own, or of others like it; see `calibrate` and `fit_calibration`.
 
     Raises:
-        ValueError: as `fit_calibration` does, or if a threshold is asked for and no class can be left out.
+        ValueError: as `fit_calibration` does, or if a threshold is asked for and no class can be left out, or the
+            method answers with several labels.
     """
+    check_one_answer(method)
     why_not = why_no_class_can_be_left_out(method)
     if most_false_rejections is not None and why_not is not None:
         raise ValueError(
@@ -86,6 +89,19 @@ def calibrate_on_logits(
     )
     method.calibration = found.for_learnt(learnt_sha256(method))
     return method.calibration
+
+
+def check_one_answer(method: AdaptedCLIP) -> None:
+    """Check that a method answers an image with one class, which is what a calibration is about.
+
+    Raises:
+        ValueError: if it answers with several labels.
+    """
+    if method.label_thresholds is not None:
+        raise ValueError(
+            "this method answers with several labels per image, each with a score of its own; a calibration is for "
+            "methods that answer with one class"
+        )
 
 
 def why_no_class_can_be_left_out(method: AdaptedCLIP) -> str | None:

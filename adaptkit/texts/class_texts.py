@@ -12,6 +12,8 @@ descriptors stand beside them, because phrases alone lead away from what a name 
 
 import csv
 import io
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,7 +23,7 @@ from adaptkit.backbone.tokenizer import Tokenizer
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.layers.image_texts import fit_text
 from adaptkit.plain_yaml import parse_yaml
-from adaptkit.regular_file import FileError, parse_json, read_text, shortened, user_path
+from adaptkit.regular_file import FileError, parsed, read_text, shortened, user_path
 from adaptkit.texts.descriptions import plain
 from adaptkit.texts.phrases import PhraseStyle
 
@@ -91,10 +93,14 @@ class ClassTexts:
         Args:
             takes_sentences: False leaves all but the names out, for methods whose prompts are not hand-written.
             tokenizer: cuts texts that are too long for the text tower; None leaves them as they are.
+
+        Raises:
+            ValueError: if a name is given to two classes, or is the name of another.
         """
         said = [self.of(name) or ClassText(name) for name in classes.classnames]
         spoken = tuple(one.name or name for one, name in zip(said, classes.readable, strict=True))
         if any(one.name for one in said):
+            self._check_spoken(said, spoken)
             classes = replace(classes, spoken=spoken)
         if not takes_sentences or not any(one.descriptors or one.sentences for one in said):
             return classes
@@ -102,6 +108,16 @@ class ClassTexts:
         if tokenizer is not None:
             sentences = [tuple(dict.fromkeys(fit_text(text, tokenizer) for text in own)) for own in sentences]
         return replace(classes, sentences=tuple(sentences))
+
+    def _check_spoken(self, said: Sequence[ClassText], spoken: Sequence[str]) -> None:
+        called: dict[str, ClassText] = {}
+        for one, name in zip(said, spoken, strict=True):
+            other = called.setdefault(plain(name), one)
+            if other is not one and (one.name or other.name):
+                raise ValueError(
+                    f"{self.place} has prompts call both {other.classname!r} and {one.classname!r} {name!r}, so that "
+                    "nothing tells them apart; give them names that differ"
+                )
 
 
 def read_class_texts(path: str | Path) -> ClassTexts:
@@ -127,14 +143,28 @@ def read_class_texts(path: str | Path) -> ClassTexts:
         raise ValueError(f"{path} is empty; write a line for a class, such as `corgi: [short legs, a white chest]`")
     if place.suffix.lower() in (".csv", ".tsv"):
         return _checked(_from_table(text, str(path)), str(path))
-    parse = parse_json if place.suffix.lower() == ".json" else parse_yaml
-    content = parse(text, WHAT, path)
+    if place.suffix.lower() == ".json":
+        content = parsed(_json, text, "JSON", WHAT, path)
+    else:
+        content = parse_yaml(text, WHAT, path)
     if not isinstance(content, dict) or not content:
         raise ValueError(
             f"{path} holds a {type(content).__name__}; expected a mapping of class: name, class: [descriptors], or "
             f"class: {{{', '.join(FIELDS)}}}"
         )
     return _checked([_from_entry(name, entry, str(path)) for name, entry in content.items()], str(path))
+
+
+def _json(text: str) -> object:
+    return json.loads(text, object_pairs_hook=_each_once)
+
+
+def _each_once(entries: list[tuple[str, object]]) -> dict[str, object]:
+    """The entries of a JSON object, of which Python's reader would keep the last of one name in silence."""
+    twice = [name for name, count in Counter(name for name, _ in entries).items() if count > 1]
+    if twice:
+        raise ValueError(f"{twice[0]!r} stands twice")
+    return dict(entries)
 
 
 def texts_of(classes: ClassSet) -> ClassTexts | None:

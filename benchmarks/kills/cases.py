@@ -110,11 +110,14 @@ def _alone() -> list[tuple[str, tuple[str, ...], tuple[What, ...]]]:
         for inner in (INSIDE.get(name, SAVED),)
     ]
     cases += [(f"coop, {name}", bench([SAVED], "--objective", name), writes) for name in list_objectives()]
-    train = ("train", SAVED, "--data", "{images}/own", "--out", "{out}/adapter", "--device", "cpu", "--shots", "2")
+    out = ("--out", "{out}/adapter", "--device", "cpu", "--shots", "2")
+    train = ("train", SAVED, "--data", "{images}/own", *out)
+    several = ("train", SAVED, "--data", "{images}/several.csv", *out, *SHORTER[SAVED], *TRAINING)
     return [
         *cases,
         (SIDE_BY_SIDE, bench([SAVED], "LAUNCH.REPLICAS", "16"), writes),
         (f"train {SAVED}", (*train, *SHORTER[SAVED], *TRAINING), (*RUN, "artefact", "artefact")),
+        ("train several labels", several, ("checkpoint", "checkpoint", "learnt", "artefact")),
         (f"save {SAVED}", ("save", "{run}", "--out", "{out}/adapter"), ("artefact", "learnt")),
     ]
 

@@ -68,7 +68,16 @@ def _backbone(*_: object, **__: object) -> FrozenCLIP:
 
 
 def write_images(folder: Path) -> None:
-    """Write the images of the data set, and class folders with some of them: `own/<class>/<image>`."""
+    """Write the images of the data set, class folders with some of them, `own/<class>/<image>`, and a table of labels.
+
+    In the table `several.csv` every other image has a second label.
+    """
+    rows = ["path,labels,split"]
+    for part, items in zip(("train", "val", "test"), synthetic_dataset(folder).split, strict=True):
+        for number, item in enumerate(items):
+            labels = (NAMES[item.label], NAMES[item.label - 1])[: 1 + number % 2]
+            rows.append(f"{item.path},{'|'.join(labels)},{part}")
+    (folder / "several.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     for item in synthetic_dataset(folder).split.train:
         place = folder / "own" / NAMES[item.label].replace("_", " ") / Path(item.path).name
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -139,7 +139,7 @@ def _check_positives(images: Sequence[LabelledImage], found: LabelTable, table: 
     if len(found.classes) < 2:
         has = f"one label only, {found.classes[0]!r}" if found.classes else "no label at all"
         raise ValueError(
-            f"{table} has {has}; several labels per image need two labels or more. To tell one thing from everything "
+            f"{table} has {has}; several labels per image need two labels or more; to tell one thing from everything "
             "else, give every image one class of two"
         )
 
@@ -224,7 +224,7 @@ def _usable(dataset: MultiLabelDataset) -> list[str]:
     """Notes for the user on labels without images.
 
     Raises:
-        ValueError: if there are no training or no test images.
+        ValueError: if there are no training or no test images, or none of a part has a label.
     """
     train, _, test = dataset.images.split
     for part, items in (("training", train), ("test", test)):
@@ -234,11 +234,18 @@ def _usable(dataset: MultiLabelDataset) -> list[str]:
                 "them drawn"
             )
     learnt, tested = dataset.targets(train), dataset.targets(test)
+    for part, targets in (("training", learnt), ("test", tested)):
+        if not targets.any():
+            raise ValueError(
+                f"no {part} image of {dataset.name} has any of the {len(dataset.classnames)} labels; give the part "
+                "some that have, or leave the split column out to have them dealt out label by label"
+            )
     notes = []
     for said, lacking in (
         ("no training image has the label {}; only its name tells the model of it", ~learnt.any(axis=0)),
         ("every training image has the label {}; nothing shows what is not it", learnt.all(axis=0)),
         ("no test image has the label {}; the results say nothing of it", ~tested.any(axis=0)),
+        ("every test image has the label {}; its average precision is 100 % by form", tested.all(axis=0)),
     ):
         names = [repr(dataset.classnames[place]) for place in np.flatnonzero(lacking)]
         if names:

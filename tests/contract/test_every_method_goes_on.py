@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from adaptkit import Support, create_method, list_methods
 from tests.conftest import CLASSES
@@ -55,11 +56,11 @@ def images():
     return torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0)), labels
 
 
-def run(name, backbone, images, checkpoints, optim=ADAM):
+def run(name, backbone, images, checkpoints, optim=ADAM, wrap=()):
     """What a run of the method does: made, prepared and trained under one seed."""
     x, labels = images
     with seeded(3, torch.device("cpu")):
-        method = create_method(name, backbone, CLASSES)
+        method = create_method(name, backbone, CLASSES, wrap=wrap)
         x = consumed(method, x)
         log = train(method, Pairs(x, labels), optim, Support(x, labels), checkpoints=checkpoints)
         return method.learnt_state(), log.losses, log.steps, torch.rand(1)
@@ -97,3 +98,25 @@ def test_checkpoints_do_not_change_a_training(tiny_clip, images, tmp_path):
     kept = run("maple", tiny_clip, images, Checkpoints(tmp_path, "run", EVERY_STEP))
     assert kept[1:] == plain[1:]
     assert all(torch.equal(kept[0][key], value) for key, value in plain[0].items())
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_a_training_on_several_labels_ends_with_the_same_bits(name, tiny_clip, images, tmp_path):
+    x, labels = images
+    one = F.one_hot(labels, len(CLASSES)).float()
+    several = x, one.maximum(one.roll(1, dims=0))  # its own label and that of the image before
+    try:
+        create_method(name, tiny_clip, CLASSES, wrap=["multi_label"])
+    except ValueError:
+        pytest.skip(f"{name} learns one class of each image")
+    learnt, *rest = run(name, tiny_clip, several, None, wrap=["multi_label"])
+    if not rest[1]:
+        pytest.skip(f"{name} takes no step")
+    mortal = Mortal(tmp_path, "run", EVERY_STEP)
+    mortal.last_step = 5
+    with pytest.raises(Killed):
+        run(name, tiny_clip, several, mortal, wrap=["multi_label"])
+    again, *others = run(name, tiny_clip, several, Checkpoints(tmp_path, "run", EVERY_STEP), wrap=["multi_label"])
+    assert others == rest
+    assert again.keys() == learnt.keys()
+    assert all(torch.equal(again[key], learnt[key]) for key in learnt)

@@ -14,8 +14,10 @@ import torch
 from PIL import Image
 
 import adaptkit
+from adaptkit.texts.class_texts import read_class_texts
 from tests.helpers.planted import Plant
 from trainers.cli import main
+from trainers.fit.auto.leaderboard import LOGITS_FILE, read_fold_logits
 
 EXPECTED = (ValueError, FileNotFoundError, OSError)
 
@@ -138,6 +140,22 @@ def saved_data_set(folder: Path, plant: Plant) -> None:
     load_own_data(folder / "saved")
 
 
+def texts_of_classes(folder: Path, plant: Plant) -> None:
+    (folder / "texts.yaml").write_text(python_yaml(plant).replace("OPTIM", "cat"))
+    read_class_texts(folder / "texts.yaml")
+
+
+def calibration_of_an_adapter(folder: Path, plant: Plant) -> None:
+    saved = adapter(folder / "adapter")
+    (saved / "calibration.json").write_bytes(pickle.dumps(plant))
+    adaptkit.load(saved)
+
+
+def held_out_logits_of_a_search(folder: Path, plant: Plant) -> None:
+    (folder / LOGITS_FILE).write_bytes(pickle.dumps(plant))
+    read_fold_logits(folder)
+
+
 def records(folder: Path, plant: Plant) -> None:
     run = folder / "runs" / "few_shot" / "dtd" / "coop-1shots-seed1-0123456789ab"
     run.mkdir(parents=True)
@@ -170,6 +188,9 @@ READERS = {
     "arrays among images": arrays_as_images,
     "a saved data set": saved_data_set,
     "records": records,
+    "texts of classes": texts_of_classes,
+    "the calibration of an adapter": calibration_of_an_adapter,
+    "held-out logits of a search": held_out_logits_of_a_search,
 }
 
 

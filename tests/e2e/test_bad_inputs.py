@@ -1,5 +1,6 @@
 """Every verb on bad files: one line of error, exit code 2, no trace, no hang, and nothing left behind."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,18 +10,23 @@ import adaptkit
 import adaptkit.backbone.named_in_file
 import trainers.bench.plan
 from adaptkit import create_head, create_method
+from adaptkit.artefacts.files import CALIBRATION_FILE
+from adaptkit.backbone.weights_source import WeightsSource
 from tests.helpers.hostile import FIRST_KINDS, KINDS, exit_code, problem, put
 from tests.helpers.synthetic import NAMES, synthetic_dataset
+from trainers.fit.calibrating import MARKS_FILE
 from trainers.retrieval.gallery import build_gallery
 from trainers.retrieval.sources import read_entries
 from trainers.retrieval.towers import PairTowers
 
+INSIDE = {"CALIBRATED": CALIBRATION_FILE, "MARKED": MARKS_FILE}  # words for adapters with a bad file in them
 QUICK = ["--shots", "1", "--device", "cpu"]
 BRIEF = ["--stage2", "none", "--epochs", "1", "--hidden", "8"]
 ASKED = ["--pairs", "none", "--guard", "none", "--page", "OUT"]
 # Slot -> the words of a command; FILE is the bad one, DATA a good folder of images, ADAPTER a good adapter, INDEX a
-# good index, LABELS a good list of names in a language, HEAD a good head of sentences, OUT a path that does not exist
-# before, and must not exist after an error.
+# good index, LABELS a good list of names in a language, HEAD a good head of sentences, CALIBRATED and MARKED adapters
+# with the bad file as calibration.json and as training_images.json, OUT a path that does not exist before, and must not
+# exist after an error.
 SLOTS: dict[str, Sequence[str]] = {
     "bench config": ("bench", "--config", "FILE", "--dry-run"),
     "bench data": ("bench", "--data", "FILE", "--dry-run", *QUICK, "--out", "OUT"),
@@ -29,14 +35,28 @@ SLOTS: dict[str, Sequence[str]] = {
     "bench root": ("bench", "--suite", "paper", "--datasets", "dtd", "--root", "FILE", "--dry-run", "--out", "OUT"),
     "bench architecture": ("bench", "--wrap", "das", "--architecture", "FILE", "--dry-run", "--out", "OUT"),
     "train data": ("train", "zero_shot", "--data", "FILE", "--out", "OUT", "--device", "cpu"),
+    "train table": ("train", "zero_shot", "--data", "FILE", "--out", "OUT", "--device", "cpu"),
+    "train auto": ("train", "auto", "--data", "FILE", "--out", "OUT", "--device", "cpu", "--budget", "9steps"),
+    "train calibrated": ("train", "zero_shot", "--data", "FILE", "--calibrate", "--out", "OUT", "--device", "cpu"),
+    "train described": ("train", "zero_shot", "--data", "DATA", "--describe", "FILE", "--out", "OUT"),
+    "train described in json": ("train", "coop", "--data", "DATA", "--describe", "FILE", "--out", "OUT"),
+    "train described in a table": ("train", "coop", "--data", "DATA", "--describe", "FILE", "--out", "OUT"),
+    "suggest adapter": ("suggest", "FILE", "--data", "DATA", "--out", "OUT"),
+    "suggest data": ("suggest", "ADAPTER", "--data", "FILE", "--out", "OUT"),
+    "suggest classnames": ("suggest", "ADAPTER", "--data", "DATA", "--classnames", "FILE", "--out", "OUT"),
+    "suggest split": ("suggest", "ADAPTER", "--data", "DATA", "--split", "FILE", "--out", "OUT"),
+    "suggest unlabelled": ("suggest", "ADAPTER", "--data", "DATA", "--unlabelled", "FILE", "--out", "OUT"),
+    "suggest out": ("suggest", "ADAPTER", "--data", "DATA", "--out", "FILE", "OPTIM.STEPS", "1"),
     "predict adapter": ("predict", "FILE", "IMAGE"),
     "predict image": ("predict", "ADAPTER", "FILE"),
+    "predict calibration": ("predict", "CALIBRATED", "IMAGE"),
     "eval adapter": ("eval", "FILE", "--data", "DATA"),
     "eval data": ("eval", "ADAPTER", "--data", "FILE"),
     "eval classnames": ("eval", "ADAPTER", "--data", "DATA", "--classnames", "FILE"),
     "calibrate adapter": ("calibrate", "FILE", "--data", "DATA"),
     "calibrate data": ("calibrate", "ADAPTER", "--data", "FILE"),
     "calibrate classnames": ("calibrate", "ADAPTER", "--data", "DATA", "--classnames", "FILE"),
+    "calibrate marks": ("calibrate", "MARKED", "--data", "DATA"),
     "explain adapter": ("explain", "FILE", "IMAGE", "--out", "OUT"),
     "explain image": ("explain", "ADAPTER", "FILE", "--out", "OUT"),
     "export adapter": ("export", "FILE", "--out", "OUT"),
@@ -121,6 +141,10 @@ SLOTS: dict[str, Sequence[str]] = {
 
 # Slot -> the ending of its bad file, where that tells how it is read.
 ENDINGS = {
+    "train table": ".csv",
+    "train described": ".yaml",
+    "train described in json": ".json",
+    "train described in a table": ".csv",
     "retrieve eval": ".csv",
     "tune table": ".csv",
     "regions train": ".jsonl",
@@ -153,7 +177,7 @@ ENDINGS = {
     "pairs shard": ".tar",
     "pairs of shards": ".txt",
 }
-VERDICTS = ("data doctor", "cache verify")  # which print what they find, and say by their exit code that it is bad
+VERDICTS = ("data doctor", "cache verify", "predict image")  # print what they find; their exit code says that it is bad
 
 
 @pytest.fixture(scope="module")
@@ -165,8 +189,10 @@ def good(tmp_path_factory, tiny_clip) -> Path:
         folder = place / "data" / item.classname
         folder.mkdir(parents=True, exist_ok=True)
         (place / "drawn" / item.path).rename(folder / item.path.replace("/", "_"))
-    create_method("coop", tiny_clip, NAMES).save_pretrained(place / "adapter")
-    create_head("isa", tiny_clip, tokens=1).save_pretrained(place / "head")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny_clip, "source", WeightsSource("tiny", "some_tag"))  # by which adapters load it
+        create_method("coop", tiny_clip, NAMES).save_pretrained(place / "adapter")
+        create_head("isa", tiny_clip, tokens=1).save_pretrained(place / "head")
     (place / "labels.json").write_text('{"DE": [[0, 1], ["Katze", "Hund"]]}', encoding="utf-8")
     build_gallery(read_entries(str(place / "data")), PairTowers(tiny_clip), place / "index")
     return place
@@ -183,9 +209,9 @@ def words_with(good, tiny_clip, tmp_path, monkeypatch):
 
     def words(slot: Sequence[str], bad: str) -> list[str]:
         known = {
-            "FILE": bad, "DATA": str(good / "data"), "ADAPTER": str(good / "adapter"), "IMAGE": str(image),
-            "INDEX": str(good / "index"), "LABELS": str(good / "labels.json"), "HEAD": str(good / "head"),
-            "OUT": str(tmp_path / "out"),
+            **dict.fromkeys(("FILE", *INSIDE), bad), "DATA": str(good / "data"), "ADAPTER": str(good / "adapter"),
+            "IMAGE": str(image), "INDEX": str(good / "index"), "LABELS": str(good / "labels.json"),
+            "HEAD": str(good / "head"), "OUT": str(tmp_path / "out"),
         }  # fmt: skip
         return [known.get(word, word) for word in slot]
 
@@ -196,12 +222,16 @@ CASES = [
     pytest.param(slot, kind, id=f"{slot}-{kind}", marks=() if kind in FIRST_KINDS else pytest.mark.slow)
     for slot in SLOTS
     for kind in KINDS
+    if not (kind.startswith("word") and set(SLOTS[slot]) & set(INSIDE))  # what is inside of an adapter has one name
 ]
 
 
 @pytest.mark.parametrize(("slot", "kind"), CASES)
-def test_a_bad_file_is_one_line_of_error(slot, kind, words_with, tmp_path, capfd):
+def test_a_bad_file_is_one_line_of_error(slot, kind, good, words_with, tmp_path, capfd):
     bad = put(kind, tmp_path / f"bad{ENDINGS.get(slot, '.file')}")
+    for word in set(SLOTS[slot]) & set(INSIDE):
+        bad = str(shutil.copytree(good / "adapter", tmp_path / "with_bad"))
+        put(kind, tmp_path / "with_bad" / INSIDE[word])
     code = exit_code(words_with(SLOTS[slot], bad))
     said = capfd.readouterr().err
     wrong = problem(code, said, 0 if slot in VERDICTS else 1)

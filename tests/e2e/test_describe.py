@@ -79,12 +79,33 @@ def test_the_function_takes_a_file_as_the_command_does(tmp_path):
 @pytest.mark.usefixtures("photos")
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [("unicorn: a horn", "describes 1 classes that the data do not have, such as 'unicorn'"), ("", "is empty")],
+    [
+        ("unicorn: a horn", "describes 1 classes that the data do not have, such as 'unicorn'"),
+        ("", "is empty"),
+        ("class_a: red\nclass_b: red", "so that nothing tells them apart"),
+        ("class_a: red\nclass_a: blue", "'class_a' stands twice, again on line 2"),
+        (f"class_a: {'very ' * 90}red", "too long for the 24 positions"),
+    ],
 )
 def test_a_wrong_file_ends_before_anything_is_computed(tmp_path, capsys, text, complaint):
     (tmp_path / "texts.yaml").write_text(text)
     assert main(["train", "zero_shot", "--data", "photos", "--describe", "texts.yaml", "--out", "mine"]) == 2
     said = capsys.readouterr().err
-    assert complaint in said
-    assert said.count("\n") == 1
+    assert complaint in said.splitlines()[-1]
+    assert "zero_shot on" not in said
     assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.usefixtures("photos")
+def test_a_search_compares_with_zero_shot_by_the_texts_and_takes_no_trial_of_other_texts(tmp_path):
+    words = ["train", "auto", "--data", "photos", "--budget", "9steps", "--candidates", "tip_adapter", "--out", "mine"]
+    assert main([*words, "--describe", "texts.yaml"]) == 0
+    first = {path.name for path in (tmp_path / "mine").rglob("*.trial.safetensors")}
+    board = json.loads((tmp_path / "mine" / "leaderboard.json").read_text())
+    (baseline,) = (row for row in board["rows"] if row["candidate"] == "zero_shot")
+    (tmp_path / "texts.yaml").write_text("class_a: crimson\nclass_b: navy\nclass_c: lime\n")
+    assert main([*words, "--describe", "texts.yaml"]) == 0
+    assert len({path.name for path in (tmp_path / "mine").rglob("*.trial.safetensors")}) == 2 * len(first)
+    board = json.loads((tmp_path / "mine" / "leaderboard.json").read_text())
+    (other,) = (row for row in board["rows"] if row["candidate"] == "zero_shot")
+    assert other["mean"] != baseline["mean"]

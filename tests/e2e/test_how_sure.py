@@ -181,6 +181,8 @@ def test_what_learns_nothing_is_calibrated_on_all_training_images_and_rejects_un
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     least = method.calibration.unknown.threshold
     assert all(one["rejected"] == (one["classes"][0]["probability"] < least) for one in answers)
+    assert main(["predict", "plain", "photos", "--reject", "auto", "--classes", "cat,dog"]) == 2
+    assert "this method has one for other classes or prompts; give a probability" in capsys.readouterr().err
 
 
 def test_columns_that_are_left_out_are_classes_that_are_left_out(here):

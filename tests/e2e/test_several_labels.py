@@ -9,7 +9,11 @@ from PIL import Image
 import adaptkit
 from benchmarks.collages import LABELS, write_collages
 from trainers.cli import main
+from trainers.fit.multi_label import kept, training
+from trainers.training.checkpoints import Checkpoints
+from trainers.training.few_shot import train
 
+STOPPED = 130
 TRAIN, TEST = 60, 24
 QUICK = ["--shots", "4", "OPTIM.EPOCHS", "3"]
 
@@ -141,3 +145,64 @@ def test_an_adapter_and_a_table_of_the_other_kind_are_told_apart(table, here, ca
     assert "mean average precision" in capsys.readouterr().out
     assert main(["eval", "several", "--data", str(table.parent / "pictures")]) == 2
     assert "several labels per image are read from a table" in capsys.readouterr().err
+
+
+class Mortal(Checkpoints):
+    """Is stopped after so many checkpoints."""
+
+    left = 0
+
+    def save(self, snapshot):
+        super().save(snapshot)
+        Mortal.left -= 1
+        if not Mortal.left:
+            raise KeyboardInterrupt
+
+
+def test_a_stopped_training_goes_on_to_the_same_bits_and_a_finished_one_is_not_made_again(table, here, monkeypatch):
+    words = ["train", "taskres", "--data", str(table), "--shots", "2", "TASKRES.ALPHA", "0.4"]
+    words += ["OPTIM.STEPS", "4", "OPTIM.LR", "0.1", "OPTIM.WARMUP_EPOCHS", "0", "CHECKPOINT.STEPS", "1"]
+    assert main([*words, "--out", "whole"]) == 0
+    expected = {name: Path("whole", name).read_bytes() for name in ("learnt.safetensors", "labels.csv", "summary.json")}
+    monkeypatch.setattr(kept, "Checkpoints", Mortal)
+    Mortal.left = 3 * 4 + 2  # behind three folds
+    assert main([*words, "--out", "stopped"]) == STOPPED
+    monkeypatch.setattr(kept, "Checkpoints", Checkpoints)
+    assert len(list(Path("stopped").rglob("learnt.safetensors"))) == 3
+    assert list(Path("stopped").rglob("checkpoints/*.safetensors"))
+    assert main([*words, "--out", "stopped"]) == 0
+    assert {name: Path("stopped", name).read_bytes() for name in expected} == expected
+    assert not list(Path("stopped").rglob("checkpoints"))
+
+    first, *_ = Path("whole").rglob("training.json")
+    first.with_name("learnt.safetensors").write_bytes(b"half")
+    made = []
+
+    def noted(method, *rest):
+        made.append(method.spec.name)
+        return train(method, *rest)
+
+    monkeypatch.setattr(training, "train", noted)
+    with pytest.warns(UserWarning, match="is made again, as its files have changed"):
+        assert adaptkit.fit("taskres", table, "whole", shots=2, overrides=words[6:]).folder == Path("whole")
+    assert made.count("taskres") == 1
+    assert {name: Path("whole", name).read_bytes() for name in expected} == expected
+
+
+def test_nothing_that_an_earlier_training_said_is_left_beside_another_adapter(table, here, capsys):
+    one_class = table.with_name("one_class.csv")
+    rows = [line for line in table.read_text().splitlines() if line.split(",")[1] and "|" not in line]
+    one_class.write_text("\n".join(rows) + "\n")
+    searched = ["train", "auto", "--data", str(one_class), "--budget", "9steps", "--candidates", "tip_adapter"]
+    assert main([*searched, "--out", "mine"]) == 0
+    said = {path.name for path in Path("mine").iterdir() if path.is_file()}
+    assert {"classes.csv", "leaderboard.json", "fold_logits.safetensors", "training_images.json"} <= said
+    assert main(["train", "zero_shot", "--data", str(table), "--out", "mine"]) == 0
+    left = {path.name for path in Path("mine").iterdir() if path.is_file()}
+    assert left == {
+        *("adapter_config.json", "learnt.safetensors", "README.md", "labels.csv"),
+        *("summary.json", "summary.txt", "worst_images.png"),
+    }
+    assert main(["train", "zero_shot", "--data", str(one_class), "--out", "mine", "--wrap", "multi_label"]) == 0
+    assert not Path("mine/labels.csv").exists()
+    assert "multi_label: images have one class each, so no threshold is chosen" in capsys.readouterr().out

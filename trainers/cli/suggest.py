@@ -53,9 +53,9 @@ def _suggest(args: argparse.Namespace) -> int:
     from trainers.suggest.files import Roots, write_suggestions
     from trainers.suggest.main import suggest
 
-    if args.out.is_file() or (
-        args.out.is_dir() and any(args.out.iterdir()) and not (args.out / SUGGESTIONS_FILE).is_file()
-    ):
+    is_folder, is_there = args.out.is_dir(), args.out.exists() or args.out.is_symlink()
+    is_ours = is_folder and ((args.out / SUGGESTIONS_FILE).is_file() or not any(args.out.iterdir()))
+    if is_there and not is_ours:
         raise ValueError(f"{args.out} exists and holds no suggestions; give another folder with --out")
     data = user_path(args.data, "data")
     dataset = load_own_data(

@@ -18,7 +18,7 @@ import torch
 from adaptkit.artefacts.atomic_file import replacing
 from adaptkit.calibration.calibration import Calibration
 from adaptkit.calibration.certainty import prediction_sets
-from adaptkit.calibration.conformal import CoverageOf, SetScore
+from adaptkit.calibration.conformal import CoverageOf, SetScore, rank_of_threshold
 from adaptkit.classes.class_set import ClassSet
 from trainers.evaluation.scoring import ECE_BINS, ConfidenceBin, Floats, Ints, Score, score
 
@@ -142,7 +142,7 @@ def _held_out_variance(
 
 def beta_variance(count: int, coverage: float) -> float:
     """The variance of Beta(k, N + 1 - k) with k = ceil((N + 1) coverage); 0 where every class is in every set."""
-    k = math.ceil((count + 1) * coverage - 1e-9)
+    k = rank_of_threshold(count, coverage)
     return k * (count + 1 - k) / ((count + 1) ** 2 * (count + 2)) if k <= count else 0.0
 
 

@@ -8,8 +8,8 @@ import torch
 
 from adaptkit import AdaptedCLIP
 from adaptkit.artefacts.atomic_file import write_text
-from adaptkit.calibration.calibration import Calibration
-from adaptkit.contract.calibrated import calibrate_on_logits, why_no_class_can_be_left_out
+from adaptkit.calibration.calibration import FEWEST_IMAGES, Calibration
+from adaptkit.contract.calibrated import calibrate_on_logits, check_one_answer, why_no_class_can_be_left_out
 from adaptkit.regular_file import read_json
 from datasets_fewshot.splits.content_marks import content_marks
 from trainers.compute.seeds import seeded
@@ -28,15 +28,24 @@ def check_can_be_calibrated(run: Run, bench: Bench, most_false_rejections: float
     """Check, before anything is trained, that a run can be calibrated on folds.
 
     Raises:
-        ValueError: if no image can be held out, or a threshold is asked for and no class can be left out.
+        ValueError: if too few images can be held out, the method answers with several labels, or a threshold is asked
+            for and no class can be left out.
     """
+    count = len(run.dataset.split.train)
     if run.uses_training:
-        folds_of(run.task.train, content_marks(run.dataset, run.task.train), run.config.seed)
-    if most_false_rejections is not None:
-        with seeded(0, bench.backbone.device):
-            why_not = why_no_class_can_be_left_out(make_method(run, bench, run.config.wrap))
-        if why_not is not None:
-            raise ValueError(f"no threshold for unknown classes can be chosen: {why_not}; leave --false-rejections out")
+        folds = folds_of(run.task.train, content_marks(run.dataset, run.task.train), run.config.seed)
+        count = sum(len(held) for held in folds.held)
+    if count < FEWEST_IMAGES:
+        raise ValueError(
+            f"{count} training images can be held out, which are too few to calibrate on; take more shots, so that "
+            f"there are {FEWEST_IMAGES} or more of classes with several images"
+        )
+    with seeded(0, bench.backbone.device):
+        method = make_method(run, bench, run.config.wrap)
+    check_one_answer(method)
+    why_not = why_no_class_can_be_left_out(method)
+    if most_false_rejections is not None and why_not is not None:
+        raise ValueError(f"no threshold for unknown classes can be chosen: {why_not}; leave --false-rejections out")
 
 
 def calibrate_method(method: AdaptedCLIP, found: HeldOut, most_false_rejections: float | None) -> tuple[str, ...]:
@@ -45,6 +54,12 @@ def calibrate_method(method: AdaptedCLIP, found: HeldOut, most_false_rejections:
     Raises:
         ValueError: if there are too few images or classes.
     """
+    different = len(set(found.marks))
+    if different < FEWEST_IMAGES <= len(found.marks):
+        raise ValueError(
+            f"{len(found.marks)} held-out images are {different} different ones, which are too few to calibrate on; "
+            f"give {FEWEST_IMAGES} or more, better a hundred"
+        )
     calibration = calibrate_on_logits(
         method,
         torch.from_numpy(found.logits),
@@ -62,12 +77,18 @@ def calibrate_method(method: AdaptedCLIP, found: HeldOut, most_false_rejections:
             f"at temperature {calibration.temperature:.3g} the right classes are more probable than before, and the "
             f"calibration error is {after:.1f} %, not {before:.1f} %: mind it where probabilities are used"
         )
+    if different < len(calibration):
+        notes.append(
+            f"{len(calibration) - different} held-out images are copies of others, so there are fewer than are counted"
+        )
     missing = [name for label, name in enumerate(method.classes.classnames) if label not in set(calibration.labels)]
     if missing:
         notes.append(
             f"no held-out image of {len(missing)} classes, such as {missing[0]!r}; sets promise nothing of them"
         )
     why_not = why_no_class_can_be_left_out(method)
+    if why_not is None and calibration.unknown is None:
+        why_not = "the held-out images show one class only"
     if why_not is not None:
         notes.append(f"no threshold for unknown classes: {why_not}")
     return tuple(notes)

@@ -36,12 +36,12 @@ from trainers.fit.calibrating import (
 )
 from trainers.fit.checks import check_arguments, check_names, check_place
 from trainers.fit.defaults import EMBEDDED, default_shots, embedded_settings, size_settings
+from trainers.fit.earlier import forget_earlier
 from trainers.fit.held_out import HeldOut, held_out
-from trainers.fit.multi_label.main import fit_labels
+from trainers.fit.multi_label.main import WRAPPER, fit_labels
 from trainers.fit.own_data import own_data, own_settings
 from trainers.fit.report import confusions, what_certainty, worst_images, write_sheet, write_summary
 from trainers.fit.text_gains import text_gains
-from trainers.report.decision.leaderboard import SEARCH_FILES
 from trainers.runs.adapter import load_run
 from trainers.runs.data import Bench
 from trainers.runs.execute import execute
@@ -72,8 +72,10 @@ def fit(asked: FitArguments, why: str = "", held: HeldOut | None = None) -> FitR
         return fit_labels(asked, folder, fixed, notes)
     dataset = own_data(asked)
     notes = [*check_usable(dataset), *notes]
-    if asked.describe is not None:
-        read_class_texts(asked.describe).check(dataset.classnames)
+    if WRAPPER in asked.wrap:
+        notes.append(
+            f"{WRAPPER}: images have one class each, so no threshold is chosen, and all are scores of one half"
+        )
     todo, bench = _planned(asked, dataset, folder, fixed)
     records = [todo.finished.get(run.run_id) or _execute(run, bench, asked.tell) for run in todo.runs]
     for run in todo.runs:
@@ -85,10 +87,9 @@ def fit(asked: FitArguments, why: str = "", held: HeldOut | None = None) -> FitR
         if held is None:
             held = held_out(run, bench, trained, folder / FOLDS_FOLDER, asked.tell)
         notes += calibrate_method(trained, held, asked.most_false_rejections)
+    forget_earlier(folder)
     trained.save_pretrained(folder, dataclasses.replace(facts, notes=(*filter(None, [why]), *facts.notes)))
     write_training_marks(run, trained, folder, marks_of_start(asked.start_from))
-    for name in SEARCH_FILES:  # of an earlier search, which chose another training
-        (folder / name).unlink(missing_ok=True)
     notes = list(dict.fromkeys((*notes, *record.notes)))
     result = _result(trained, run, record, records[0], bench, folder, notes, gains)
     write_summary(result, folder)
@@ -104,6 +105,9 @@ def _planned(
         fixed: settings that hold unless the user's say otherwise.
     """
     method, start_from = asked.method, asked.start_from
+    texts = None if asked.describe is None else read_class_texts(asked.describe)
+    if texts is not None:
+        texts.check(dataset.classnames)
     drawn = asked.shots or default_shots(training_counts(dataset))
     fixed = {**fixed, "SHOTS": [drawn]}
     if asked.backbone == EMBEDDED:
@@ -115,7 +119,8 @@ def _planned(
     bench = open_bench(recipe, folder / RUNS_FOLDER, cache_folder() / "features")
     if start_from is not None:
         bench = dataclasses.replace(bench, start=load_start(start_from, bench.backbone))
-    check_names(ClassSet(dataset.classnames, recipe.runs[0].templates), bench.backbone)
+    classes = ClassSet(dataset.classnames, recipe.runs[0].templates)
+    check_names(classes if texts is None else texts.described(classes, takes_sentences=False), bench.backbone)
     fixed |= size_settings(
         recipe.runs[-1], _images_drawn(dataset, drawn), _consumes(recipe.runs[-1], bench, dataset.classnames)
     )
@@ -152,7 +157,7 @@ def _is_begun(folder: Path) -> bool:
     if CARD_FILE in names:
         names -= {CALIBRATION_FILE}
     in_order = (RUNS_FOLDER, TENSORS_FILE, CARD_FILE)  # as they are written; the config, which is the last, is missing
-    # A training on several labels keeps no runs.
+    # A training on several labels that takes no steps keeps no runs.
     return names | {RUNS_FOLDER} in [set(in_order[:count]) for count in range(1, len(in_order) + 1)]
 
 

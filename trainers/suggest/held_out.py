@@ -70,6 +70,16 @@ def held_out_answers(
 
 
 def answers(method: AdaptedCLIP, dataset: FewShotDataset, items: Sequence[Item], bench: Bench) -> Floats:
-    """Logits (N, C) of a method as it is, C its own classes."""
+    """Logits (N, C) of a method as it is, C its own classes.
+
+    Raises:
+        ValueError: if one is not finite.
+    """
     images = EvalSet("images", dataset, tuple(items), method.classes.classnames)
-    return predict(method, bench.feed(method).test(images), bench.precision)[0]
+    logits, _ = predict(method, bench.feed(method).test(images), bench.precision)
+    if not np.isfinite(logits).all():
+        raise ValueError(
+            "a logit is not finite, so nothing can be said of its image; the adapter is damaged, or a training "
+            "diverged: lower OPTIM.LR"
+        )
+    return logits

@@ -74,8 +74,8 @@ def suggest(
         overrides: settings of these trainings, as KEY, VALUE, ...
 
     Raises:
-        ValueError: if there is one class, no training image or nothing but copies of one image, if the adapter is
-            bound to other classes, or there is no image to label.
+        ValueError: if there is one class, no training image or nothing but copies of one image, if the adapter answers
+            with several labels per image or is bound to other classes, or there is no image to label.
         FileNotFoundError: if there is no folder of unlabelled images.
         BadImageError: if a labelled image cannot be read.
 
@@ -89,63 +89,35 @@ def suggest(
         print(found.summary())
         ```
     """
-    names, notes, left_out = dataset.classnames, list(dataset.notes), []
-    _check(dataset)
+    _check(method, dataset)
     pool = None if unlabelled is None else read_pool(unlabelled)
-    candidates = choose_candidates(method, names, "data")
+    candidates = choose_candidates(method, dataset.classnames, "data")
     columns = list(candidates.columns)  # of the adapter's logits, in the order of the data's classes
-    notes += candidates.notes
+    notes, left_out = [*dataset.notes, *candidates.notes], list[str]()
     labelled = _labelled(dataset)
     pairs = alike(labelled.pictures.rows)
-    groups = groups_of(len(labelled.items), pairs)[: len(labelled.train)]
-    if len(set(groups.tolist())) == 1 and len(groups) > 1:
-        raise ValueError(
-            f"all {len(groups)} training images of {dataset.name} are copies of one picture, so there is nothing to "
-            "learn or to compare; check the folder"
-        )
+    groups = _groups(labelled, pairs)
     bench = _bench(method, workers)
-    together = PoolEncoder(bench.encoder, labelled.train)
     held_out: HeldOut | str
     if uses_training(method):
         held_out = _by_folds(method, labelled, groups, folds, seed, bench, data, overrides, on_message)
     else:  # nothing is learnt of any image
         held_out = _by_itself(method, labelled, columns, bench)
-    labels = np.array([item.label for item in labelled.train])
     doubts, accuracy = None, None
     if isinstance(held_out, str):
         left_out.append(f"label errors: {held_out}")
-        held_out = HeldOut(np.zeros(0, dtype=np.int64), labels[:0], np.zeros((0, len(names))), 0)
+        held_out = _nobody(len(dataset.classnames))
     else:
-        probabilities = np.exp(log_probabilities(held_out.logits))
-        accuracy = 100 * float((probabilities.argmax(axis=1) == held_out.labels).mean())
-        doubts = tuple(
-            LabelError(
-                labelled.train[held_out.places[doubt.place]].path,
-                names[held_out.labels[doubt.place]],
-                names[doubt.suggested],
-                doubt.own,
-                doubt.other,
-                doubt.confident,
-            )
-            for doubt in find_doubts(probabilities, held_out.labels)
-        )
-        missing = len(labelled.train) - len(held_out.places)
-        if missing:
-            notes.append(f"{missing} training images got no held-out answer, as their classes have no other image")
-        if accuracy < LOW:
-            notes.append(
-                f"held-out answers agree with {accuracy:.0f} % of the labels only, so most of what looks like a label "
-                "error is one of the model"
-            )
-    features = unit(together.plain_features(dataset, labelled.train).double().numpy())
-    weights = _class_weights(method, bench)[columns]
-    alikes = alike_classes(weights, features, labels, held_out.places, np.exp(log_probabilities(held_out.logits)))
+        accuracy = 100 * float((held_out.logits.argmax(axis=1) == held_out.labels).mean())
+        doubts = _label_errors(held_out, dataset)
+        notes += _notes_on(held_out, accuracy, len(labelled.train))
     chosen = None
     if pool is None:
         left_out.append("images to label next: no folder is given; --unlabelled names one")
     else:
-        chosen, more = label_next(method, pool[0], labelled.pictures, count, seed, bench)
-        notes += (*pool[1], *more)
+        unlabelled_images, more = pool
+        chosen, even_more = label_next(method, unlabelled_images, labelled.pictures, count, seed, bench)
+        notes += (*more, *even_more)
     assert method.spec is not None
     return Suggestions(
         dataset=dataset.name,
@@ -156,24 +128,19 @@ def suggest(
         held_out_accuracy=accuracy,
         label_errors=doubts,
         duplicates=_duplicates(labelled, pairs),
-        look_alikes=tuple(
-            LookAlike(
-                names[one.first],
-                names[one.second],
-                one.confused,
-                one.images,
-                one.similarity,
-                tuple(labelled.train[place].path for place in one.shown),
-            )
-            for one in alikes
-        ),
+        look_alikes=_look_alikes(_class_weights(method, bench)[columns], held_out, labelled, bench),
         label_next=chosen,
         left_out=tuple(left_out),
         notes=tuple(dict.fromkeys(notes)),
     )
 
 
-def _check(dataset: FewShotDataset) -> None:
+def _check(method: AdaptedCLIP, dataset: FewShotDataset) -> None:
+    if method.label_thresholds is not None:
+        raise ValueError(
+            "this adapter answers with several labels per image, and suggestions are about images of one class each; "
+            "give an adapter that was trained on such images"
+        )
     if len(dataset.classnames) < 2:
         raise ValueError(
             f"{dataset.name} has one class only, {dataset.classnames[0]!r}, so no label can be wrong and no class "
@@ -193,6 +160,21 @@ def _labelled(dataset: FewShotDataset) -> Labelled:
     return Labelled(dataset, items, tuple(part for _, part in listed), look_at(dataset, items))
 
 
+def _groups(labelled: Labelled, pairs: Sequence[Alike]) -> Ints:
+    """A number for each training image, the same for near duplicates.
+
+    Raises:
+        ValueError: if all of them are.
+    """
+    groups = groups_of(len(labelled.items), pairs)[: len(labelled.train)]
+    if len(set(groups.tolist())) == 1:
+        raise ValueError(
+            f"all {len(groups)} training images of {labelled.dataset.name} are copies of one picture, so there is "
+            "nothing to learn or to compare; check the folder"
+        )
+    return groups
+
+
 def _bench(method: AdaptedCLIP, workers: int) -> Bench:
     """What trainings share, on the adapter's own backbone without the adapter."""
     backbone = method.backbone.as_loaded()
@@ -206,6 +188,59 @@ def _by_itself(method: AdaptedCLIP, labelled: Labelled, columns: list[int], benc
     labels = np.array([item.label for item in labelled.train])
     logits = answers(method, labelled.dataset, labelled.train, bench)[:, columns]
     return HeldOut(np.arange(len(labels)), labels, logits, 0)
+
+
+def _nobody(n_classes: int) -> HeldOut:
+    """The answers of nobody to no image."""
+    none = np.zeros(0, dtype=np.int64)
+    return HeldOut(none, none, np.zeros((0, n_classes)), 0)
+
+
+def _label_errors(held_out: HeldOut, dataset: FewShotDataset) -> tuple[LabelError, ...]:
+    names, train = dataset.classnames, dataset.split.train
+    return tuple(
+        LabelError(
+            train[held_out.places[doubt.place]].path,
+            names[held_out.labels[doubt.place]],
+            names[doubt.suggested],
+            doubt.own,
+            doubt.other,
+            doubt.confident,
+        )
+        for doubt in find_doubts(np.exp(log_probabilities(held_out.logits)), held_out.labels)
+    )
+
+
+def _notes_on(held_out: HeldOut, accuracy: float, training_images: int) -> list[str]:
+    notes, missing = list[str](), training_images - len(held_out.places)
+    if missing:
+        notes.append(f"{missing} training images got no held-out answer, as their classes have no other image")
+    if accuracy < LOW:
+        notes.append(
+            f"held-out answers agree with {accuracy:.0f} % of the labels only, so most of what looks like a label "
+            "error is one of the model"
+        )
+    return notes
+
+
+def _look_alikes(weights: Floats, held_out: HeldOut, labelled: Labelled, bench: Bench) -> tuple[LookAlike, ...]:
+    """Pairs of classes that look alike, by unit class weights (C, D) and what was answered to held-out images."""
+    dataset, train = labelled.dataset, labelled.train
+    encoder = PoolEncoder(bench.encoder, train)
+    features = unit(encoder.plain_features(dataset, train).double().numpy())
+    labels = np.array([item.label for item in train])
+    probabilities = np.exp(log_probabilities(held_out.logits))
+    return tuple(
+        LookAlike(
+            dataset.classnames[one.first],
+            dataset.classnames[one.second],
+            one.confused,
+            one.images,
+            one.similarity,
+            tuple(train[place].path for place in one.shown),
+        )
+        for one in alike_classes(weights, features, labels, held_out.places, probabilities)
+    )
 
 
 def _by_folds(

@@ -29,3 +29,9 @@ def test_what_is_no_plain_yaml_is_one_line(text):
 def test_plain_values_are_read(tmp_path):
     (tmp_path / "a.yaml").write_text("OPTIM: {LR: 0.1}\nMETHODS: [coop, maple]\n")
     assert read_yaml(tmp_path / "a.yaml", "config") == {"OPTIM": {"LR": 0.1}, "METHODS": ["coop", "maple"]}
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line():
+    with pytest.raises(ValueError, match="'b' stands twice, again on line 4"):
+        parse_yaml("a: 1\nb:\n  c: 1\nb: 2\n", "config", "x.yaml")
+    assert parse_yaml("1: 2\n'1': 3\n", "config", "x.yaml") == {1: 2, "1": 3}

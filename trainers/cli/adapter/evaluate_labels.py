@@ -37,11 +37,17 @@ def evaluate_labels(method: "AdaptedCLIP", args: argparse.Namespace) -> None:
     """Test an adapter of several labels on a table of labelled images, and print and write what is asked for.
 
     Raises:
-        ValueError: if the data are no such table, the part has no images, or the adapter lacks one of the labels.
+        ValueError: if the data are no such table, the part has no images, the adapter lacks one of the labels, or a
+            coverage is asked for.
     """
     from datasets_fewshot.own.multi_label import load_multi_label
     from trainers.evaluation.candidates import choose_candidates
 
+    if args.coverage is not None:
+        raise ValueError(
+            f"--coverage {args.coverage:g} is about images of one class each, and {args.adapter} answers with several "
+            "labels; leave it out"
+        )
     dataset = load_multi_label(
         args.data, classnames=args.classnames, skip_bad=args.skip_bad, training=False, **table_options(args)
     )

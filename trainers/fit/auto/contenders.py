@@ -17,7 +17,7 @@ from trainers.feeding.views import batch_bounds
 from trainers.fit.auto.portfolio import STEPS, Candidate
 from trainers.fit.defaults import embedded_settings, size_settings
 from trainers.runs.data import Bench
-from trainers.runs.identity import said
+from trainers.runs.identity import Needs, said
 from trainers.training.replicas import OWN_SETTINGS
 
 SHORT = {  # rungs are shorter than recipes, whose warm-up is counted in epochs: a rate by steps behind a short rise
@@ -66,7 +66,9 @@ class Contender:
         """What decides a training of this length besides its images, as JSON."""
         config = self.config(length)
         optim, views = dataclasses.asdict(config.optim), dataclasses.asdict(config.views)
-        return [config.method, said(config.options), optim, views, list(config.templates), config.shots, config.seed]
+        texts: list[Json] = [dataclasses.asdict(one) for one in (config.texts.classes if config.texts else ())]
+        own = said(config.options)
+        return [config.method, own, optim, views, list(config.templates), config.shots, config.seed, *texts]
 
     @cached_property
     def side_by_side(self) -> tuple[str, ...] | None:
@@ -143,39 +145,49 @@ def _contender(
     names: tuple[str, ...],
     images: int,
 ) -> Contender | str:
+    """A candidate with its settings, or the reason why it cannot take part."""
     shots = given["SHOTS"]
     assert isinstance(shots, list)
     settings = dict(embedded_settings(candidate.method, shots[0])) if embedded else {}
     settings |= candidate.settings
-    fixed = {**given, "METHODS": [candidate.method]}
+
+    def run_with(settings: Mapping[str, object]) -> RunConfig:
+        return load_bench(None, overrides, {**given, "METHODS": [candidate.method], **settings}).runs[-1]
+
     try:
-        run = load_bench(None, overrides, {**fixed, **settings}).runs[-1]
+        run = run_with(settings)
     except ValueError as error:
         return str(error)
     needs = probe(run, bench, names)
     if isinstance(needs, str):
         return needs
-    if needs.sees is not None:
-        return "it looks at other test images as well, and auto compares methods that answer one image at a time"
-    if not needs.training:
-        return "it learns nothing of images, so no fold can judge what it would learn"
+    if (why := _why_not_compared(needs)) is not None:
+        return why
     if needs.consumes != "images":
         settings["VIEWS.AUGMENT"] = "none"  # each image is encoded once
+        run = run_with(settings)
     if candidate.length != STEPS:
         full = _option(run, candidate.length) if candidate.length else 0
         return Contender(place, candidate, settings, full, needs.consumes, given, overrides)
-    run = load_bench(None, overrides, {**fixed, **settings}).runs[-1]
     sized = {**settings, **size_settings(run, images, needs.consumes)}
-    optim = load_bench(None, overrides, {**fixed, **sized}).runs[-1].optim
+    optim = run_with(sized).optim
     if not optim.takes_steps:
-        return Contender(
-            place, dataclasses.replace(candidate, length=None), settings, 0, needs.consumes, given, overrides
-        )
+        candidate = dataclasses.replace(candidate, length=None)
+        return Contender(place, candidate, settings, 0, needs.consumes, given, overrides)
     full = optim.step_count(len(batch_bounds(images, optim.batch_size, optim.drop_last)))
     counted = {key: value for key, value in sized.items() if not key.startswith(("OPTIM.EPOCHS", STEPS, "VIEWS."))}
     views = {"VIEWS.AUGMENT": settings["VIEWS.AUGMENT"]} if "VIEWS.AUGMENT" in settings else {}
     rate = {"OPTIM.LR": float(f"{optim.lr * candidate.rate:.4g}")}
     return Contender(place, candidate, {**counted, **views, **SHORT, **rate}, full, needs.consumes, given, overrides)
+
+
+def _why_not_compared(needs: Needs) -> str | None:
+    """Why folds cannot judge a method; None if they can."""
+    if needs.sees is not None:
+        return "it looks at other test images as well, and auto compares methods that answer one image at a time"
+    if not needs.training:
+        return "it learns nothing of images, so no fold can judge what it would learn"
+    return None
 
 
 def _option(run: RunConfig, key: str) -> int:

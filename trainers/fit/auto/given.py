@@ -44,12 +44,13 @@ def load_given(asked: FitArguments, folder: Path) -> Given:
     parts = Split((*loaded.split.train, *loaded.split.val), (), loaded.split.test)
     if asked.shots is not None:
         parts = draw_few_shot(parts, asked.shots, asked.seed)
+    usable = replace(loaded, split=parts)
+    notes = check_usable(usable)
+    _check_classes(usable)
     file = folder / SPLIT_FILE
     write_split(parts, file)
     dataset = own_data(replace(asked, split=file, redraw=False, val_as_test=False))
-    notes = check_usable(dataset)
     _check_same(dataset, parts)
-    _check_classes(dataset)
     return Given(dataset, file, (*loaded.notes, *notes))
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from adaptkit import ClassSet
 from datasets_fewshot.store.cache_folder import cache_folder
 from trainers.bench.plan import open_bench
 from trainers.budget import Budget
@@ -27,6 +26,7 @@ from trainers.fit.auto.trials import Ground, Trials
 from trainers.fit.checks import check_names
 from trainers.fit.folds import Folds, make_folds
 from trainers.report.decision.leaderboard import Leaderboard
+from trainers.runs.class_texts import read_classes
 from trainers.runs.start import ZERO_SHOT
 
 LEAST_SHARE = 0.5  # of the classes that folds hold out: below it, held-out images say too little
@@ -69,7 +69,7 @@ def search(given: Given, asked: Asked) -> Searched:
     opened = open_bench(config, asked.folder, cache_folder() / "features")
     dataset, items = given.dataset, given.dataset.split.train
     bench = replace(opened, encoder=PoolEncoder(opened.encoder, items))
-    classes = ClassSet(dataset.classnames, config.runs[0].templates)
+    classes = read_classes(config.runs[0], dataset.classnames, bench.backbone.tokenizer)
     check_names(classes, bench.backbone)
     features = bench.encoder.plain_features(dataset, items)
     if all_alike(features):

@@ -18,12 +18,14 @@ from trainers.config.settings import RunConfig
 from trainers.evaluation.logits import predict
 from trainers.evaluation.multi_label import choose_thresholds
 from trainers.evaluation.scoring import Bools, Floats
-from trainers.feeding.batches import Batch, EncodedBatches, FeatureBatches, ImageBatches
+from trainers.feeding.batches import Batch
+from trainers.feeding.encoded_pool import PoolEncoder
 from trainers.feeding.feeds import TrainingBatches
-from trainers.feeding.token_table import TokenTable
+from trainers.fit.multi_label.kept import Kept, kept_training
 from trainers.protocols.task import EvalSet
 from trainers.runs.data import Bench
-from trainers.training.few_shot import TrainLog, train
+from trainers.training.checkpoints import discard_checkpoints
+from trainers.training.few_shot import DivergedError, TrainLog, train
 
 FOLDS = 3  # of the training images, for what is chosen on images that were not learnt from
 LEAST_POSITIVES = 5  # images with a label that its own threshold needs
@@ -50,41 +52,64 @@ class TargetBatches:
     def __len__(self) -> int:
         return len(self.batches)
 
+    def seek(self, epoch: int, batch: int) -> None:
+        """Make the next pass begin at the given batch of the given epoch."""
+        self.batches.seek(epoch, batch)
+
     def __iter__(self) -> Iterator[Batch]:
         for x, numbers in self.batches:
             yield x, self.targets[numbers.to(self.targets.device)]
 
 
-def learn(task: LabelTask, bench: Bench, on_epoch: OnEpoch = None) -> tuple[MultiLabel, TrainLog]:
+def learn(task: LabelTask, bench: Bench, on_epoch: OnEpoch = None) -> MultiLabel:
     """A method that has learnt the training images, with thresholds of 0.
+
+    What is learnt is kept below `bench.out`, and checkpoints until then, so that the same call goes on from there.
 
     Raises:
         ValueError: if the method cannot learn several labels.
         DivergedError: if a loss is not finite.
     """
-    return _learn(task, task.train, bench, None, on_epoch)
+    return _learn(task, task.train, bench, on_epoch)
 
 
-def _learn(
-    task: LabelTask,
-    items: Sequence[Item],
-    bench: Bench,
-    batches: TrainingBatches | None,
-    on_epoch: OnEpoch = None,
-) -> tuple[MultiLabel, TrainLog]:
+def _learn(task: LabelTask, items: Sequence[Item], bench: Bench, on_epoch: OnEpoch = None) -> MultiLabel:
     run, images = task.run, task.dataset.images
+    kept = kept_training(run, task.dataset, items, task.val, bench)
     with seeded(derived_seed("several labels", run.seed, run.method, run.shots), bench.backbone.device):
         method = make(task, bench)
+        if (learnt := kept.learnt()) is not None:
+            method.load_learnt_state(learnt)
+            return method.eval()
         feed = bench.feed(method)
-        batches = feed.training(images, items, run) if batches is None else batches
         targets = torch.from_numpy(task.dataset.targets(_by_number(task.dataset))).float().to(method.device)
         shown = feed.support(method, images, items, run)
         support = Support(shown.x, targets[shown.labels])
-        log = train(method, TargetBatches(batches, targets), run.optim, support, bench.precision, on_epoch)
+        batches = TargetBatches(feed.training(images, items, run), targets)
+        log = _train(method, batches, support, run, kept, bench, on_epoch)
         if "tune" in method.provides and task.val:
             shown = feed.all_at_once(images, task.val, run)
             method.tune(Support(shown.x, targets[shown.labels]))
-    return method, log
+    if log.steps:  # what is fitted at once is as soon fitted again
+        kept.finish(method.learnt_state())
+    return method
+
+
+def _train(
+    method: MultiLabel,
+    batches: TargetBatches,
+    support: Support,
+    run: RunConfig,
+    kept: Kept,
+    bench: Bench,
+    on_epoch: OnEpoch,
+) -> TrainLog:
+    checkpoints = kept.checkpoints(bench.checkpoint)
+    try:
+        return train(method, batches, run.optim, support, bench.precision, on_epoch, checkpoints)
+    except DivergedError:
+        discard_checkpoints(kept.folder)  # a restart from them could only diverge again
+        raise
 
 
 def make(task: LabelTask, bench: Bench) -> MultiLabel:
@@ -133,35 +158,14 @@ def held_out(task: LabelTask, bench: Bench, on_fold: Callable[[int, int], None])
         return np.zeros((0, n_labels)), np.zeros((0, n_labels), dtype=np.bool_)
     labels = [dataset.labels[item.label] for item in task.train]
     folds = np.array(stratified(labels, [1 / count] * count, derived_seed("folds", task.run.seed)))
-    log_odds, whole = np.zeros((len(task.train), n_labels)), None
+    pooled = replace(bench, encoder=PoolEncoder(bench.encoder, task.train))  # encoded once for all folds
+    log_odds = np.zeros((len(task.train), n_labels))
     for fold in range(count):
         on_fold(fold + 1, count)
         rest, own = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        if not len(own) or not len(rest):
-            continue
-        if whole is None:  # encoded once for all folds
-            whole = bench.feed(make(task, bench)).training(dataset.images, task.train, task.run)
-        method, _ = _learn(task, [task.train[place] for place in rest], bench, _some(whole, rest))
-        log_odds[own], _ = log_odds_of(method, dataset, [task.train[place] for place in own], bench)
+        method = _learn(task, [task.train[place] for place in rest], pooled)
+        log_odds[own], _ = log_odds_of(method, dataset, [task.train[place] for place in own], pooled)
     return log_odds, dataset.targets(task.train)
-
-
-def _some(batches: TrainingBatches, places: np.ndarray) -> TrainingBatches:
-    """Batches of some of the images."""
-    if isinstance(batches, FeatureBatches):
-        features, rows = batches.features, torch.from_numpy(places).to(batches.features.device)
-        if isinstance(features, TokenTable):
-            some: Tensor | TokenTable = TokenTable(features.packed[rows], features.width)
-        else:
-            some = features[rows]
-        return replace(batches, features=some, labels=batches.labels[rows.to(batches.labels.device)])
-    if isinstance(batches, EncodedBatches):
-        return replace(batches, images=_some_images(batches.images, places))
-    return _some_images(batches, places)
-
-
-def _some_images(batches: ImageBatches, places: np.ndarray) -> ImageBatches:
-    return replace(batches, items=[batches.items[place] for place in places])
 
 
 def settle(method: MultiLabel, log_odds: Floats, targets: Bools) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from adaptkit.calibration.conformal import conformal_threshold
 from adaptkit.classes.class_set import ClassSet
 
 CLASSES = ClassSet(("ant", "bee", "cat", "dog"))
+UNKNOWN = {"threshold": 0.5, "auroc": 0.9, "false_rejections": 0.1, "caught": 0.8, "rule": "Youden's J"}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,13 @@ def test_a_file_says_all_of_it(calibration):
         ({"images": ["0a"]}, "not of the same number"),
         ({"source": None}, "'None' is no text"),
         ({"unknown": {"threshold": 0.5}}, "'None' is no finite number"),
+        ({"temperature": 10**400}, "is no finite number"),
+        ({"temperature": math.nan}, "'nan' is no finite number"),
+        (
+            {"unknown": UNKNOWN | {"threshold": 7}},
+            "threshold of unknown classes is 7.0; expected a number",
+        ),
+        ({"unknown": UNKNOWN | {"rule": 5}}, "'5' is no text"),
         ({"unknown": 3}, "'3' is no threshold"),
         ({"classnames": "ab"}, "'ab' is no list"),
     ],
@@ -101,6 +110,7 @@ def test_other_classes_get_the_temperature_with_a_warning_and_no_sets(calibratio
     "classes",
     [
         ClassSet(CLASSES.classnames, ("a drawing of a {}.",)),
+        ClassSet(CLASSES.classnames, spoken=("black ant", "bee", "cat", "dog")),
         ClassSet(CLASSES.classnames, sentences=(("one",), ("two",), ("three",), ("four",))),
         ClassSet((*CLASSES.classnames, "eel")),
     ],
@@ -153,3 +163,26 @@ def test_classes_are_left_out_only_where_that_was_asked_for_and_images_show_seve
 
 def test_a_calibration_knows_what_it_was_fitted_for(calibration):
     assert calibration.for_learnt("0a") == dataclasses.replace(calibration, learnt_sha256="0a")
+
+
+def test_a_file_whose_names_and_prompts_do_not_fit_is_for_no_classes(calibration):
+    other = dataclasses.replace(calibration, classnames=("ant", "bee", "cat", "eel"))
+    assert other.places_in(CLASSES) is None
+
+
+def test_spoken_names_come_in_any_order():
+    spoken = ClassSet(("ant", "bee"), spoken=("black ant", "wild bee"))
+    assert hash_of_prompts(spoken) == hash_of_prompts(ClassSet(("bee", "ant"), spoken=("wild bee", "black ant")))
+    assert hash_of_prompts(spoken) != hash_of_prompts(ClassSet(("ant", "bee"), spoken=("wild bee", "black ant")))
+
+
+def test_a_share_of_false_rejections_needs_images_of_several_classes(held_out):
+    one_class = torch.zeros(60, dtype=torch.int64)
+    with pytest.raises(ValueError, match="show one class only, so no threshold for unknown classes can be chosen"):
+        fit_calibration(held_out[0], one_class, CLASSES, "", leave_classes_out=True, most_false_rejections=0.1)
+
+
+def test_the_same_names_in_other_prompts_are_said_to_be_that(calibration):
+    others = ClassSet(CLASSES.classnames, ("a drawing of a {}.",))
+    with pytest.raises(ValueError, match="cannot be promised for the same names in other prompts: the calibration was"):
+        certainty_of(calibration, others, 0.9)

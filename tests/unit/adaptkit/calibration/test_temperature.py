@@ -59,10 +59,24 @@ def test_logits_that_say_the_opposite_of_the_labels_end_at_the_largest_temperatu
     assert math.isfinite(found)
 
 
+def test_an_image_in_which_two_classes_are_level_gives_no_certainty():
+    labels = torch.arange(20) % 4
+    logits = 20.0 * F.one_hot(labels, 4)
+    logits[0] = torch.tensor([20.0, 20.0, 0.0, 0.0])  # the right class and another
+    confidence = (logits / fit_temperature(logits, labels)).softmax(dim=1).amax(dim=1)
+    assert confidence[1:].max() < 1 - 0.3 / 20
+
+
+def test_logits_that_are_equal_say_nothing_of_the_temperature():
+    assert fit_temperature(torch.full((6, 3), 2.5), torch.arange(6) % 3) == 1
+
+
 def test_what_cannot_be_calibrated_is_refused_in_words():
     with pytest.raises(ValueError, match=r"not finite.*diverge"):
         fit_temperature(torch.full((2, 3), torch.nan), torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="labels reach from 0 to 3; logits have 3 classes"):
         fit_temperature(torch.zeros(2, 3), torch.tensor([0, 3]))
+    with pytest.raises(ValueError, match=r"labels are torch.float32; expected whole numbers"):
+        fit_temperature(torch.zeros(2, 3), torch.tensor([0.0, 1.0]))
     with pytest.raises(ValueError, match="at least one image"):
         fit_temperature(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))

@@ -179,3 +179,8 @@ def test_an_answer_that_there_cannot_be_is_refused_with_its_value(method, batch,
     name, value = list(asked.items())[-1]
     with pytest.raises(ValueError, match=f"{name}={value!r}".replace("'", ".")):
         method.predict(batch[0], **asked)
+
+
+@pytest.mark.parametrize("number", [float, np.float64, np.float32])
+def test_a_threshold_is_one_in_every_kind_of_number(method, batch, number):
+    assert all(found.rejected for found in method.predict(batch[0], reject=number(1.0)))

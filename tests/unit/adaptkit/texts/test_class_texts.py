@@ -79,6 +79,8 @@ def test_switched_off_descriptors_of_the_older_form_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("text", "name", "complaint"),
     [
+        ("bag: purse\nbag: sack", "texts.yaml", "'bag' stands twice, again on line 2"),
+        ('{"bag": "purse", "bag": "sack"}', "texts.json", "'bag' stands twice"),
         ("", "t.yaml", "is empty; write a line for a class"),
         ("  \n", "t.csv", "is empty"),
         ("- bag\n", "t.yaml", "holds a list; expected a mapping"),
@@ -140,3 +142,15 @@ def test_methods_that_take_sentences_say_so():
     takes = {name for name in list_methods() if method_class(name).takes_sentences}
     assert {"zero_shot", "clip_adapter", "tip_adapter"} <= takes
     assert not {"coop", "taskres", "linear_probe"} & takes
+
+
+@pytest.mark.parametrize("text", ["bag: purse\nsandal: purse", "bag: ankle boot", "bag: Sandal"])
+def test_names_that_prompts_could_not_tell_apart_are_refused(tmp_path, text):
+    texts = read_class_texts(written(tmp_path, text))
+    with pytest.raises(ValueError, match="so that nothing tells them apart; give them names that differ"):
+        texts.described(CLASSES)
+
+
+def test_names_may_go_round(tmp_path):
+    texts = read_class_texts(written(tmp_path, "bag: sandal\nsandal: bag"))
+    assert texts.described(CLASSES).readable == ("ankle boot", "sandal", "bag")

@@ -165,3 +165,12 @@ def test_it_stands_outermost(tiny_clip):
         create_method("coop", tiny_clip, CLASSES, wrap=["token_merging", "multi_label"])
     with pytest.raises(TypeError, match="biases and thresholds"):
         made(tiny_clip).set_classes(["cat", "dog"])
+
+
+def test_what_is_about_one_class_for_each_image_is_refused(tiny_clip, examples):
+    method = made(tiny_clip)
+    for asked in ({"coverage": 0.9}, {"reject": "auto"}):
+        with pytest.raises(ValueError, match="has learnt several labels per image, each with a score and a threshold"):
+            method.predict(examples[0], **asked)
+    with pytest.raises(ValueError, match="a calibration is for methods that answer with one class"):
+        adaptkit.calibrate(method, examples[0], [0] * N)
