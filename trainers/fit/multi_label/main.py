@@ -1,7 +1,7 @@
 """One training on own images with several labels each, from the table to a saved and tested adapter."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adaptkit import ClassSet, MultiLabelFitResult
@@ -17,7 +17,7 @@ from trainers.bench.plan import open_bench
 from trainers.config.load import load_bench
 from trainers.config.settings import RunConfig
 from trainers.evaluation.multi_label import LabelJudgement, judge_labels
-from trainers.evaluation.scoring import Floats
+from trainers.evaluation.scoring import Bools, Floats
 from trainers.fit.checks import check_names
 from trainers.fit.defaults import EMBEDDED, default_shots, embedded_settings, size_settings
 from trainers.fit.earlier import forget_earlier
