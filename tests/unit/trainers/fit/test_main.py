@@ -85,7 +85,7 @@ def test_the_embedded_backbone_has_settings_of_its_own():
     for shots in (1, 3, 4):
         assert embedded_settings("coop", shots)["OPTIM.LR"] == of_few.optim.lr
     assert embedded_settings("coop", 16) == embedded_settings("coop")
-    assert embedded_settings("maple")["OPTIM.EPOCHS"] == 5  # as of all methods that take images
+    assert embedded_settings("vpt")["OPTIM.EPOCHS"] == 5  # as of all methods that take images
     assert embedded_settings("zero_shot") == {"VIEWS.AUGMENT": "none"}
 
 
