@@ -27,6 +27,7 @@ from benchmarks.auto_page import choice_section
 from benchmarks.backbones_page import names_section, reasons_section, totals_section
 from benchmarks.conformal_page import coverage_section, error_section, ways_section
 from benchmarks.main_job_page import choices_section, main_job_section
+from benchmarks.replicas import table_section as replicas_section
 from benchmarks.several_labels import table_section
 from benchmarks.which_method_page import absent_section, ranking_section
 from trainers.report.plots import draw_plots
@@ -292,7 +293,7 @@ PAGES: Mapping[str, Sections] = {
         "zero_shot": zero_shot_section,
     },
     "docs/several_labels.md": {"several_labels": table_section},
-    "docs/speed.md": {"speed": speed_section, "main_job": main_job_section},
+    "docs/speed.md": {"speed": speed_section, "replicas": replicas_section, "main_job": main_job_section},
     "docs/embedded_suite.md": {"choices": choices_section},
     "docs/auto.md": {"choice": choice_section},
     "docs/which_method.md": {"ranking": ranking_section, "absent": absent_section},

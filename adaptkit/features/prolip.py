@@ -17,6 +17,7 @@ Departure: the released code shows view i + 1 of all images in step i, of 300 vi
 from dataclasses import replace
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,8 +27,10 @@ from adaptkit.classes.class_prompts import ClassPrompts
 from adaptkit.classes.class_set import ClassSet
 from adaptkit.contract.method import AdaptedCLIP, Consumes, Support
 from adaptkit.contract.registry import register_method
+from adaptkit.contract.replicas import Replicas
 from adaptkit.layers.full_precision import at_least_fp32
 from adaptkit.layers.own_projection import OwnProjection
+from adaptkit.layers.replica_steps import backward_each, cross_entropies, module_each
 from adaptkit.options import option, options
 
 # Where towers without blocks keep their projection: open_clip's ResNets, and timm's behind a linear head.
@@ -49,7 +52,8 @@ class ProLIP(AdaptedCLIP):
     consumes: Consumes = "tokens"
     first_row_only = True
     takes_sentences = True
-    provides = frozenset({"prepare", "class_weights", "encode_text", "start_state"})
+    provides = frozenset({"backward_replicas", "prepare", "class_weights", "encode_text", "start_state"})
+    shots: Tensor
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: ProLIPConfig):
         projection = _projection_of(backbone)
@@ -59,20 +63,25 @@ class ProLIP(AdaptedCLIP):
             backbone = backbone.with_towers(vision=replace(vision, projection=projection, homes=homes))
         super().__init__(backbone, classes)
         if vision is None:
-            self.consumes = "images"
-        self.config, self.projection, self.shots = config, projection, 1.0
+            self.consumes, self.provides = "images", self.provides - {"backward_replicas"}
+        self.config, self.projection = config, projection
+        self.register_buffer("shots", torch.ones((), device=backbone.device), persistent=False)  # K
         self.prompts = ClassPrompts(self.backbone, classes)
 
     def prepare(self, support: Support) -> None:
         """Learn how many images a class has: K, their mean over the classes that have any."""
-        self.shots = len(support.labels) / max(1, len(support.labels.unique()))
+        self.shots.fill_(len(support.labels) / max(1, len(support.labels.unique())))
 
     @property
     def strength(self) -> float:
         """Lambda, the weight of the squared distance; before `prepare` it is that of one shot."""
+        return float(self._strength(self.shots))
+
+    def _strength(self, shots: Tensor) -> Tensor:
+        """Lambda for K shots."""
         if self.config.weight == "constant":
-            return self.config.constant
-        return 1 / self.shots if self.config.weight == "inverse" else 1 / self.shots**2
+            return torch.full_like(shots, self.config.constant)
+        return 1 / shots if self.config.weight == "inverse" else 1 / shots.square()
 
     def encode_image(self, images: Tensor) -> Tensor:
         if self.backbone.has_vit_blocks:
@@ -90,7 +99,17 @@ class ProLIP(AdaptedCLIP):
         return F.cross_entropy(self.logits(x), labels) + self.regularizer(x, labels)
 
     def regularizer(self, x: Tensor, labels: Tensor) -> Tensor:
-        return self.strength * self.projection.distance_from(_frozen_matrix(self.backbone.as_loaded()))
+        frozen = _frozen_matrix(self.backbone.as_loaded())
+        return self._strength(self.shots) * self.projection.distance_from(frozen)
+
+    def backward_replicas(self, replicas: Replicas, x: Tensor, labels: Tensor) -> Tensor:
+        matrices, shots = replicas.learnt["projection.weight"], replicas.own.get("shots", self.shots)  # (R, width, D)
+        rows = self.backbone.require_vit_blocks("prolip").normed(x[..., 0, :].to(self.backbone.dtype))  # (R, B, width)
+        features = module_each(self.projection, "projection", replicas, rows)  # (R, B, D)
+        frozen = _frozen_matrix(self.backbone.as_loaded()).to(matrices)
+        distances = (matrices - frozen).square().sum(dim=(-2, -1))  # (R,)
+        cross_entropy = cross_entropies(self.backbone.logits(features, self.current_class_weights()), labels)
+        return backward_each(cross_entropy + self._strength(shots) * distances)
 
     def class_weights(self) -> Tensor:
         return self.prompts()  # (C, D)

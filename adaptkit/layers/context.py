@@ -112,8 +112,7 @@ class LearnedContext(nn.Module):
 
     def _in_slots(self, encoder: TreeEncoder | FullEncoder) -> Tensor:
         """The learnt tokens (1, S, D_t) for an encoder's S places."""
-        tokens = self.ctx.reshape(-1, self.ctx.shape[-1])
-        return tokens.repeat(encoder.n_slots // len(tokens), 1)[None]
+        return _for_slots(encoder, self.ctx.flatten(end_dim=-2)[None])
 
     def forward(
         self,
@@ -126,8 +125,8 @@ class LearnedContext(nn.Module):
         Args:
             ctx: variants (G, n_ctx, D_t) that replace the learnt tokens, for instance one per image.
             deep: layer -> (n, D_t) or (G, n, D_t), learnt tokens that replace the first ones in front of that block.
-            by_class: layer -> (C, n_ctx, D_t), tokens of each class that replace the learnt ones in front of that
-                block; for a context whose classes are `apart`.
+            by_class: layer -> (C, n_ctx, D_t) or (G, C, n_ctx, D_t), tokens of each class that replace the learnt ones
+                in front of that block; for a context whose classes are `apart`.
         """
         if self.encoder is None:  # Built without classes.
             return self.ctx.new_zeros(*(() if ctx is None else (len(ctx),)), 0, self.dim)
@@ -135,9 +134,14 @@ class LearnedContext(nn.Module):
             return self.encoder(self._in_slots(self.encoder), deep, _by_slot(by_class))[0]
         return self.encoder(ctx, deep, _by_slot(by_class))
 
-    def of_replicas(self, ctx: Tensor) -> Tensor:
-        """Text features (R, C, D), not normalised, of learnt tokens (R, n_ctx, D_t) or (R, C, n_ctx, D_t)."""
-        return self(ctx.flatten(1, -2))
+    def of_replicas(self, ctx: Tensor, by_class: Mapping[int, Tensor] = NO_PROMPTS) -> Tensor:
+        """Text features (R, C, D), not normalised, of learnt tokens (R, n_ctx, D_t) or (R, C, n_ctx, D_t).
+
+        Args:
+            by_class: layer -> (R, C, n_ctx, D_t); see `forward`.
+        """
+        tokens = ctx.flatten(1, -2)
+        return self(tokens if self.encoder is None else _for_slots(self.encoder, tokens), by_class=by_class)
 
     @property
     def variants_at_once(self) -> int:
@@ -145,9 +149,14 @@ class LearnedContext(nn.Module):
         return 1 if self.encoder is None else self.encoder.groups_at_once
 
 
+def _for_slots(encoder: TreeEncoder | FullEncoder, tokens: Tensor) -> Tensor:
+    """Learnt tokens (G, n, D_t), or those of all classes, for the S places of an encoder: (G, S, D_t)."""
+    return tokens.repeat(1, encoder.n_slots // tokens.shape[1], 1)
+
+
 def _by_slot(by_class: Mapping[int, Tensor]) -> dict[int, Tensor]:
-    """Tokens (C, n_ctx, D_t) of each class as an encoder numbers them: (C * n_ctx, D_t)."""
-    return {layer: tokens.flatten(0, 1) for layer, tokens in by_class.items()}
+    """Tokens (..., C, n_ctx, D_t) of each class as an encoder numbers them: (..., C * n_ctx, D_t)."""
+    return {layer: tokens.flatten(-3, -2) for layer, tokens in by_class.items()}
 
 
 def prompt_tokens(

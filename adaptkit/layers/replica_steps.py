@@ -56,11 +56,12 @@ def layers_each(layers: nn.Sequential, name: str, replicas: Replicas, x: Tensor)
     return x
 
 
-def module_each(module: nn.Module, name: str, replicas: Replicas, x: Tensor) -> Tensor:
-    """A method's part `name`, each replica's on its own x (R, B, ...), one after another."""
-    names = [key for key, _ in module.named_parameters()]
-    own = [{key: replicas.learnt[f"{name}.{key}"][row] for key in names} for row in range(len(replicas))]
-    return torch.stack([functional_call(module, tensors, (rows,)) for tensors, rows in zip(own, x, strict=True)])
+def module_each(module: nn.Module, name: str, replicas: Replicas, *x: Tensor) -> Tensor:
+    """A method's part `name`, each replica's on its own x (R, ...), one after another: what it gives, (R, ...)."""
+    prefix = f"{name}."
+    tensors = {key.removeprefix(prefix): own for key, own in replicas.tensors().items() if key.startswith(prefix)}
+    own = [dict(zip(tensors, rows, strict=True)) for rows in zip(*tensors.values(), strict=True)]
+    return torch.stack([functional_call(module, *each) for each in zip(own, zip(*x, strict=True), strict=True)])
 
 
 class _Loss(nn.Module):

@@ -24,7 +24,9 @@ from adaptkit.classes.class_set import ClassSet, check_template
 from adaptkit.classes.class_weights import class_weights
 from adaptkit.contract.method import AdaptedCLIP
 from adaptkit.contract.registry import register_method
+from adaptkit.contract.replicas import Replicas
 from adaptkit.layers.context import LearnedContext, random_context, word_context
+from adaptkit.layers.replica_steps import backward_in_parts, cross_entropies, module_each
 from adaptkit.options import option, options
 from adaptkit.towers.activations import LeanQuickGELU
 
@@ -74,7 +76,7 @@ class TCP(AdaptedCLIP):
     """Frozen image features (B, D) against class weights (C, D) of prompts that know their class."""
 
     consumes = "features"
-    provides = frozenset({"class_weights", "encode_text"})
+    provides = frozenset({"backward_replicas", "class_weights", "encode_text"})
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: TCPConfig):
         super().__init__(backbone, classes)
@@ -123,12 +125,23 @@ class TCP(AdaptedCLIP):
         cross_entropy = F.cross_entropy(self.backbone.logits(image_features, weights), labels)
         return cross_entropy + self.config.guidance * self.knowledge_gap(weights)
 
+    def backward_replicas(self, replicas: Replicas, x: Tensor, labels: Tensor) -> Tensor:
+        return backward_in_parts(replicas, x, labels, self._replica_losses, self.context.variants_at_once)
+
+    def _replica_losses(self, replicas: Replicas, x: Tensor, labels: Tensor) -> Tensor:
+        ctx = replicas.learnt["context.ctx"]  # (R, n_ctx, D_t)
+        shared = self.clip_weights.to(ctx.dtype).expand(len(replicas), -1, -1)  # (R, C, D)
+        prompts = module_each(self.meta_net, "meta_net", replicas, shared)  # (R, C, n_ctx, D_t)
+        weights = F.normalize(self.context.of_replicas(ctx, {self.insert_block: prompts}), dim=-1)  # (R, C, D)
+        cross_entropy = cross_entropies(self.backbone.logits(x, weights), labels)
+        return cross_entropy + self.config.guidance * self.knowledge_gap(weights)
+
     def regularizer(self, image_features: Tensor, labels: Tensor) -> Tensor:
         return self.config.guidance * self.knowledge_gap(self.current_class_weights())
 
     def knowledge_gap(self, weights: Tensor) -> Tensor:
-        """One minus the cosine of class weights (C, D) and the templates', the mean over all classes, a scalar."""
-        return 1 - F.cosine_similarity(weights, self.clip_weights, eps=1e-7).mean()
+        """One minus the cosine of class weights (..., C, D) and the templates', the mean (...) over all classes."""
+        return 1 - F.cosine_similarity(weights, self.clip_weights, dim=-1, eps=1e-7).mean(dim=-1)
 
     def class_prompts(self, clip_weights: Tensor) -> Tensor:
         """The tokens P_c (C, n_ctx, D_t) for the templates' class weights (C, D)."""

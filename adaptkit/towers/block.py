@@ -184,5 +184,5 @@ def replace_tokens(x: Tensor, start: int, prompts: Tensor) -> Tensor:
 
 
 def replace_tokens_at(x: Tensor, places: Tensor, tokens: Tensor) -> Tensor:
-    """Replace the tokens of x (N, L, D) at `places` (m,) by tokens (m, D), the same in all N sequences."""
+    """Replace the tokens of x (N, L, D) at `places` (m,) by tokens (N, m, D), or (m, D) in all N sequences."""
     return x.index_copy(1, places, tokens.to(x.dtype).expand(len(x), -1, -1))

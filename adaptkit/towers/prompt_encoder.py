@@ -25,8 +25,8 @@ def prompt_encoder(
 class FullEncoder(nn.Module):
     """Encoder of every position of every prompt, padding included, for towers that are not causal.
 
-    The call is that of `TreeEncoder`: ctx (G, S, D_t), deep layer -> (n, D_t) or (G, n, D_t), by_slot layer -> (S, D_t)
-    -> features (G, C, D).
+    The call is that of `TreeEncoder`: ctx (G, S, D_t), deep layer -> (n, D_t) or (G, n, D_t), by_slot likewise with S
+    tokens -> features (G, C, D).
     """
 
     ids: Tensor
@@ -80,7 +80,12 @@ class FullEncoder(nn.Module):
         for group in range(len(ctx)):
             x = fixed.clone()
             x[learnt_at] = ctx[group, self.slots[learnt_at]].to(x.dtype)
-            own = {layer: prompt[group] if prompt.ndim == 3 else prompt for layer, prompt in deep.items()}
-            learnt = {layer: (learnt_at, prompt[self.slots[learnt_at]]) for layer, prompt in by_slot.items()}
+            own, placed = _of_group(deep, group), _of_group(by_slot, group)
+            learnt = {layer: (learnt_at, prompt[self.slots[learnt_at]]) for layer, prompt in placed.items()}
             features.append(encode_full_text(self.tower, x, self.ids, self.ends, self.start, own, learnt))
         return torch.stack(features)
+
+
+def _of_group(prompts: Mapping[int, Tensor], group: int) -> dict[int, Tensor]:
+    """Of prompts (n, D_t) that all groups share or (G, n, D_t), those (n, D_t) of one group."""
+    return {layer: prompt[group] if prompt.ndim == 3 else prompt for layer, prompt in prompts.items()}

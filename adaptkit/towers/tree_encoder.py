@@ -137,7 +137,8 @@ class TreeEncoder(nn.Module):
         Args:
             ctx: learnt tokens (G, S, D_t) before the positional embedding; None for prompts without any.
             deep: layer -> (n, D_t) or (G, n, D_t), which replace the n tokens behind [SOS] in front of that block.
-            by_slot: layer -> (S, D_t), which replace the learnt tokens in front of that block, wherever they stand.
+            by_slot: layer -> (S, D_t) or (G, S, D_t), which replace the learnt tokens in front of that block, wherever
+                they stand.
 
         Raises:
             ValueError: if `ctx` does not have the S tokens of the prompts, or the trunk is too short for `deep`.
@@ -201,7 +202,7 @@ class TreeEncoder(nn.Module):
     ) -> Tensor:
         """Features (g, r * E, D) of the branches in some rows, for some groups."""
         tower, ctx = self.tower, ctx[groups].to(self.fixed.dtype)
-        deep = {layer: prompt[groups] if prompt.ndim == 3 else prompt for layer, prompt in deep.items()}
+        deep, by_slot = _of_groups(deep, groups), _of_groups(by_slot, groups)
         tokens, part = self._tokens(rows)
         if self.reached is not None and not (deep or by_slot):
             x = self.reached[part].expand(len(ctx), -1, -1)
@@ -209,7 +210,7 @@ class TreeEncoder(nn.Module):
             return tower.project(tower.ln_final(_run_blocks(tower, x, tokens, {}, {}, None, entered, layers)))
         numbers, _ = self._learnt_places(rows)
         x, qkv = self._first_block_input(ctx, part, numbers, tokens.learnt_at)
-        learnt = {layer: prompt[self.slots[numbers]] for layer, prompt in by_slot.items()}
+        learnt = {layer: prompt.index_select(-2, self.slots[numbers]) for layer, prompt in by_slot.items()}
         return tower.project(tower.ln_final(_run_blocks(tower, x, tokens, deep, learnt, qkv, entered)))
 
     def _tokens(self, rows: slice) -> tuple[TreeTokens, Tensor]:
@@ -258,7 +259,7 @@ def _run_blocks(
     """Run x (g, t, D_t) through all blocks, or some `layers`: (g, t, D_t), or (g, r * E, D_t) at the ends of the tower.
 
     Args:
-        learnt: layer -> (m, D_t), which replace the learnt tokens in front of that block.
+        learnt: layer -> (m, D_t) or (g, m, D_t), which replace the learnt tokens in front of that block.
         qkv: projections in the first block, if known.
     """
     last, layers = last_attending(tower.blocks), range(tower.depth) if layers is None else layers
@@ -296,6 +297,11 @@ def _run_blocks(
         x = finish_block(block, x, attention.project_out(attn, update))
         qkv = None
     return x
+
+
+def _of_groups(prompts: Mapping[int, Tensor], groups: slice) -> dict[int, Tensor]:
+    """Of prompts (n, D_t) that all groups share or (G, n, D_t), those of some groups."""
+    return {layer: prompt[groups] if prompt.ndim == 3 else prompt for layer, prompt in prompts.items()}
 
 
 def _kept_layers(tower: TextTower) -> range:

@@ -123,9 +123,13 @@ class VisionTower:
         """Width D_p of the rows of `encode_rows`."""
         return self.pool.width if isinstance(self.pool, AttentionPool) else self.width
 
+    def normed(self, x: Tensor) -> Tensor:
+        """Output rows (..., D_p) as the projection reads them."""
+        return x if self.pools_normed else self.ln_post(x)
+
     def project(self, x: Tensor) -> Tensor:
         """Project output rows (..., D_p) to features (..., D)."""
-        x = x if self.pools_normed else self.ln_post(x)
+        x = self.normed(x)
         if self.projection is not None:
             x = x @ self.projection if isinstance(self.projection, Tensor) else self.projection(x)
         return x if self.behind_projection is None else self.behind_projection(x)

@@ -8,7 +8,7 @@ import torch
 from adaptkit import Support, create_method, list_methods
 from tests.conftest import CLASSES
 from tests.helpers.models import build, consumed
-from trainers.compute.seeds import seeded
+from trainers.compute.seeds import RandomNumbers, seeded
 from trainers.config.training import OptimConfig, ViewConfig
 from trainers.evaluation.logits import evaluate
 from trainers.feeding.batches import FeatureBatches
@@ -21,8 +21,8 @@ FAMILIES = ("clip_vit", "siglip_style")
 
 
 def parts(name, backbone, images, optim):
-    """Methods, batches, settings and support sets of the replicas, each made under its own seed."""
-    methods, batches, optims, supports = [], [], [], []
+    """Methods, batches, settings, support sets and random numbers of the replicas, each made under its own seed."""
+    methods, batches, optims, supports, numbers = [], [], [], [], []
     for seed, lr, decay in REPLICAS:
         with seeded(seed, backbone.device):
             method = create_method(name, backbone, CLASSES)
@@ -32,7 +32,8 @@ def parts(name, backbone, images, optim):
         batches.append(FeatureBatches(x[:, None], labels, ViewConfig("none"), 3, False, seed))
         optims.append(replace(optim, lr=lr, weight_decay=decay))
         supports.append(Support(x, labels))
-    return methods, batches, optims, supports if "prepare" in methods[0].provides else []
+        numbers.append(RandomNumbers(seed, backbone.device))
+    return methods, batches, optims, supports if "prepare" in methods[0].provides else [], numbers
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +59,10 @@ def test_replicas_learn_what_each_of_them_learns_alone(name, family, optimizer, 
         assert reason.startswith(name)
         pytest.skip(reason)
     together, alone = (parts(name, backbone, images, optim) for _ in range(2))
-    logs = train_replicas(*together)
+    logs = train_replicas(*together[:4], numbers=together[4])
     for row, (method, batches, settings) in enumerate(zip(*alone[:3], strict=True)):
-        log = train(method, batches, settings, alone[3][row] if alone[3] else None)
+        with alone[4][row].in_use():
+            log = train(method, batches, settings, alone[3][row] if alone[3] else None)
         assert logs[row].steps == log.steps == 12
         assert logs[row].losses == pytest.approx(log.losses, rel=1e-5)
         found = together[0][row].learnt_parameters()

@@ -27,7 +27,7 @@ def build(golden, golden_folder):
         weight=rule,
         constant=settings.get("lambda_v", 1.0) if rule == "constant" else 1.0,
     )
-    method.shots = float(settings["shots"])  # of the released code's option; the recorded images are two of a class
+    method.shots.fill_(settings["shots"])  # of the released code's option; the recorded images are two of a class
     return method
 
 

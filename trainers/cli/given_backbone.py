@@ -19,7 +19,11 @@ def add_backbone(parser: argparse.ArgumentParser, otherwise: str | None = None) 
     """
     default = MINI if otherwise is None else None
     parser.add_argument(
-        "--backbone", type=values.text, default=default, metavar="NAME", help=f"(default: {otherwise or MINI})"
+        "--backbone",
+        type=values.text,
+        default=default,
+        metavar="NAME",
+        help=f"an open_clip name (default: {otherwise or MINI})",
     )
     parser.add_argument("--pretrained", type=values.text, metavar="TAG", help="tag of its weights, such as openai")
     parser.add_argument("--checkpoint", type=values.path, metavar="FILE", help="or a file of its weights")

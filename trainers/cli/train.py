@@ -6,6 +6,7 @@ import sys
 from adaptkit.regular_file import user_path
 from trainers.cli import values
 from trainers.cli.adapter.calibrate import add_false_rejections
+from trainers.cli.given_backbone import add_backbone
 from trainers.cli.own_data import add_split_options, add_table_options, table_options
 
 OK = 0
@@ -38,14 +39,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--shots", type=values.count, help="training images per class (default: what there is, at most 16)"
     )
     parser.add_argument("--seed", type=values.seed, default=1, help="of the drawn images and the training (default: 1)")
-    parser.add_argument(
-        "--backbone",
-        type=values.text,
-        default="adaptkit-mini",
-        help="an open_clip name (default: adaptkit-mini, embedded and small)",
-    )
-    parser.add_argument("--pretrained", type=values.text, help="the tag of the backbone's weights, such as openai")
-    parser.add_argument("--checkpoint", type=values.path_as_text, help="a local file with the backbone's weights")
+    add_backbone(parser)
     parser.add_argument(
         "--image-size", type=values.count, metavar="PIXELS", help="side of the images, if not the backbone's own"
     )
@@ -68,7 +62,6 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images out")
     add_table_options(parser)
     add_split_options(parser)
-    parser.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda or cuda:1")
     parser.add_argument(
         "--start-from",
         type=values.path_as_text,

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from trainers.cli import values
+from trainers.cli.given_backbone import add_backbone
 
 OK = 0
 
@@ -41,10 +42,7 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--shots", type=values.count, help="training images per class (default: what there is, at most 16)"
     )
     parser.add_argument("--out", type=values.path, metavar="FOLDER", help="(default: DATA-METHOD-recipe)")
-    parser.add_argument("--backbone", type=values.text, default="adaptkit-mini", help="(default: adaptkit-mini)")
-    parser.add_argument("--pretrained", type=values.text, help="the tag of the backbone's weights, such as openai")
-    parser.add_argument("--checkpoint", type=values.path_as_text, help="a local file with the backbone's weights")
-    parser.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda or cuda:1")
+    add_backbone(parser)
     parser.add_argument("--json", action="store_true", help="the result as JSON")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="settings of every point")
     parser.set_defaults(run=_tune_recipe)

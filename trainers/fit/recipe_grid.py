@@ -92,7 +92,7 @@ def tune_recipe(
     shots: int | None = None,
     backbone: str = EMBEDDED,
     pretrained: str | None = None,
-    checkpoint: str | None = None,
+    checkpoint: str | Path | None = None,
     device: str = "auto",
     overrides: Sequence[str] = (),
     on_message: Callable[[str], None] = lambda message: None,
@@ -119,7 +119,7 @@ def tune_recipe(
         "DEVICE": device,
         "BACKBONE.NAME": backbone,
         "BACKBONE.PRETRAINED": pretrained,
-        "BACKBONE.CHECKPOINT": checkpoint,
+        "BACKBONE.CHECKPOINT": None if checkpoint is None else str(checkpoint),
         **_data_settings(data),
     }
     start = time.perf_counter()

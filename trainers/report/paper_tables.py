@@ -77,6 +77,7 @@ PAPER_TABLES = (
     PaperTable("PromptSRC, arXiv:2307.06948, Table 4", "promptsrc", "cross_dataset"),
     PaperTable("PromptSRC, arXiv:2307.06948, Table 5", "promptsrc", "domain_generalization"),
     PaperTable("PromptSRC, arXiv:2307.06948, appendix", "promptsrc", "few_shot"),
+    PaperTable("TCP, arXiv:2311.18231", "tcp", "base_to_novel"),
 )
 
 

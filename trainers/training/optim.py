@@ -13,6 +13,7 @@ in the first 30 % of the epochs, and along another from there to LR / 250000; it
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch.nn import Parameter
@@ -21,13 +22,16 @@ from adaptkit.contract.adapted_towers import AdaptedTowers
 from trainers.config.training import OptimConfig
 
 ALIKE: Mapping[Parameter, float] = MappingProxyType({})
+ParamGroups = list[dict[str, Any]]  # as torch's optimisers have them
 RISING_SHARE, RISE, FALL = 0.3, 25, 1e4  # of one_cycle: torch's pct_start, div_factor and final_div_factor
 
 __all__ = [
     "OptimConfig",
+    "ParamGroups",
     "build_optimizer",
     "learning_rate",
     "optimizer_of",
+    "set_group_rates",
     "set_learning_rate",
     "step_learning_rate",
 ]
@@ -139,5 +143,10 @@ def build_optimizer(
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate of every parameter group; one with a `share` takes so much of it."""
-    for group in optimizer.param_groups:
+    set_group_rates(optimizer.param_groups, lr)
+
+
+def set_group_rates(groups: ParamGroups, lr: float) -> None:
+    """Set the learning rate of parameter groups; one with a `share` takes so much of it."""
+    for group in groups:
         group["lr"] = lr * group.get("share", 1.0)

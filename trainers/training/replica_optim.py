@@ -1,4 +1,4 @@
-"""torch's own optimisers over learnt tensors (R, ...), one for each run of neighbours with the same rates and decays.
+"""One of torch's own optimisers over learnt tensors (R, ...), with groups for each run of neighbours of equal settings.
 
 An optimiser computes element by element, so a block of replicas is stepped to the same bits as each of them alone.
 Seeds share all settings and are one block; a grid has as many as it has points.
@@ -13,7 +13,7 @@ from torch.nn import Parameter
 
 from adaptkit.contract.adapted_towers import AdaptedTowers
 from trainers.config.training import OptimConfig
-from trainers.training.optim import build_optimizer, set_learning_rate
+from trainers.training.optim import ParamGroups, build_optimizer, set_group_rates
 
 State = Mapping[int, Mapping[str, object]]  # by number of the learnt tensor and name of the entry
 
@@ -23,14 +23,15 @@ class ReplicaOptimizer:
 
     Args:
         learnt: the leaves, by name.
-        optims: R settings; neighbours that are equal share an optimiser.
+        optims: R settings, which differ in rates and decays; neighbours that are equal are stepped as one.
         method: any of the replicas, for the decays and shares of the rate that it asks for.
     """
 
     def __init__(self, learnt: Mapping[str, Tensor], optims: Sequence[OptimConfig], method: AdaptedTowers):
         self.learnt = learnt
-        self.blocks: list[tuple[slice, dict[str, Parameter], torch.optim.Optimizer]] = []
+        self.blocks: list[tuple[slice, dict[str, Parameter], ParamGroups]] = []
         undecayed, shares, start = method.undecayed(), method.rate_shares(), 0
+        optimizers = []
         for optim, equal in groupby(optims):
             rows = slice(start, start + len(list(equal)))
             own = {name: Parameter(tensor.detach()[rows]) for name, tensor in learnt.items()}  # on the same memory
@@ -40,41 +41,52 @@ class ReplicaOptimizer:
                 [own[name] for name in own if name in undecayed],
                 {own[name]: share for name, share in shares.items()},
             )
-            self.blocks.append((rows, own, optimizer))
+            optimizers.append(optimizer)
+            self.blocks.append((rows, own, optimizer.param_groups[:]))
             start = rows.stop
+        self.optimizer, *others = optimizers
+        for other in others:
+            for group in other.param_groups:
+                self.optimizer.add_param_group(group)
 
     @torch.no_grad()
     def step(self, rates: Sequence[float]) -> None:
         """One step by R rates, which are equal within a block."""
-        for rows, own, optimizer in self.blocks:
+        for rows, own, groups in self.blocks:
             for name, parameter in own.items():
                 grad = self.learnt[name].grad
                 parameter.grad = None if grad is None else grad[rows]
-            set_learning_rate(optimizer, rates[rows.start])
-            optimizer.step()
+            set_group_rates(groups, rates[rows.start])
+        self.optimizer.step()
         for tensor in self.learnt.values():
             tensor.grad = None
 
     def states(self) -> list[State]:
         """For each replica the state of the optimiser of its own training, as torch's `state_dict` has it: copies."""
+        state = self.optimizer.state
         return [
             {
-                index: {name: _row(value, row - rows.start) for name, value in entries.items()}
-                for index, entries in optimizer.state_dict()["state"].items()
+                index: {name: _row(value, row - rows.start) for name, value in state[parameter].items()}
+                for index, parameter in enumerate(_parameters(groups))
+                if parameter in state
             }
-            for rows, _, optimizer in self.blocks
+            for rows, _, groups in self.blocks
             for row in range(rows.start, rows.stop)
         ]
 
     def load_states(self, states: Sequence[State]) -> None:
         """Go on from R states of optimisers of single trainings, all after as many steps."""
-        for rows, _, optimizer in self.blocks:
-            own = states[rows]
-            state = {
-                index: {name: _stacked([other[index][name] for other in own]) for name in entries}
-                for index, entries in own[0].items()
-            }
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        for rows, _, groups in self.blocks:
+            own, parameters = states[rows], _parameters(groups)
+            for index, entries in own[0].items():
+                self.optimizer.state[parameters[index]] = {
+                    name: _stacked([other[index][name] for other in own]) for name in entries
+                }
+
+
+def _parameters(groups: ParamGroups) -> list[Parameter]:
+    """The learnt tensors of an optimiser in the order in which it numbers them."""
+    return [parameter for group in groups for parameter in group["params"]]
 
 
 def _row(value: object, row: int) -> object:

@@ -226,7 +226,8 @@ class _Progress:
                 )
         for means, mean in zip(self.means, losses.mean(dim=0).tolist(), strict=True):
             means.append(mean)
-        whole = torch.stack([t.detach().flatten(1).isfinite().all(dim=1) for t in self.replicas.learnt.values()])
+        learnt = [tensor.detach().reshape(len(tensor), -1) for tensor in self.replicas.learnt.values()]
+        whole = torch.stack([rows.isfinite().all(dim=1) for rows in learnt])  # (tensors, R)
         for row in whole.all(dim=0).nonzero()[:, 0].tolist():
             if row not in self.errors:
                 state = {name: tensor[row].detach().clone() for name, tensor in self.replicas.learnt.items()}
@@ -259,7 +260,7 @@ def _check(
             type(method) is type(first)
             and method.spec == first.spec
             and method.classes == first.classes
-            and method.backbone is first.backbone
+            and method.backbone.model is first.backbone.model
         )
         if not alike:
             raise ValueError(

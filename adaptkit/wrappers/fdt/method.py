@@ -21,6 +21,7 @@ class FDT(FDTWrapper):
     """Output rows of the image tower (B, 1 + P, D_v) against class names -> logits (B, C)."""
 
     consumes: Consumes = "tokens"
+    trains_alone = "takes steps of nearly pure arithmetic, which cost as much side by side as one by one"
 
     def __init__(self, backbone: FrozenCLIP, classes: ClassSet, config: FDTConfig):
         super().__init__(backbone, partial(ZeroShot, classes=classes, config=ZeroShotConfig()), config)

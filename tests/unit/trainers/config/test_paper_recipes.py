@@ -1,4 +1,4 @@
-"""Recipes of the published tables, prompts' and MMA's, fit the options that exist, and their own files agree."""
+"""Recipes of the published tables, at training and at test time, fit the options that exist, and their files agree."""
 
 import re
 from importlib import resources
@@ -11,7 +11,10 @@ from trainers.config.load import load_bench
 from trainers.protocols.registry import list_protocols
 
 FOLDER = Path(str(resources.files("configs"))) / "paper"
-METHODS = ("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc", "tcp", "mma", "mmrl", "promptkd")
+METHODS = (
+    *("coop", "cocoop", "kgcoop", "prograd", "vpt", "ivlp", "maple", "promptsrc", "tcp", "mma", "mmrl", "promptkd"),
+    *("tpt", "zero", "mta", "transclip"),
+)
 RECIPES = sorted(path.stem for method in METHODS for path in FOLDER.glob(f"{method}_*.yaml"))
 
 
@@ -116,3 +119,18 @@ def test_mmrl_learns_longer_from_few_shots_and_not_at_all_slowly_in_its_one_epoc
     assert {(run.optim.epochs, run.optim.batch_size) for run in novel.values()} == {(10, 4), (5, 32)}
     (imagenet,) = {run.optim for run in runs("mmrl_cross_dataset")}
     assert (imagenet.epochs, imagenet.warmup_epochs) == (1, 0)
+
+
+def test_tcp_learns_from_all_classes_as_it_does_from_base_classes():
+    of_base, of_all = (options_by_dataset(f"tcp_{name}", 16) for name in ("base_to_novel", "few_shot"))
+    assert {name: (run.options, run.optim) for name, run in of_all.items()} == {
+        name: (run.options, run.optim) for name, run in of_base.items()
+    }
+    (imagenet,) = {(run.options, run.optim) for run in runs("tcp_cross_dataset")}
+    assert imagenet == (of_base["imagenet"].options, of_base["imagenet"].optim)
+
+
+def test_tpt_has_augmix_for_the_ten_data_sets_beside_imagenet():
+    augmix = {run.dataset for run in runs("tpt_few_shot") if run.options.augmix}
+    assert augmix == {run.dataset for run in runs("tpt_few_shot")} - {"imagenet"}
+    assert {run.options.augmix for run in runs("tpt_domain_generalization")} == {False}

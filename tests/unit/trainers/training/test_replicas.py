@@ -53,23 +53,35 @@ def assert_alike(methods, expected):
 
 def test_the_methods_of_the_requirement_offer_replicas():
     wanted = {"coop", "cocoop", "kgcoop", "prograd", "clip_adapter", "taskres", "tip_adapter_f", "clap"}
-    assert wanted <= set(OFFERING)
+    assert wanted | {"tcp", "prolip"} <= set(OFFERING)
 
 
 @pytest.mark.parametrize("name", sorted(set(OFFERING) - {"prograd"}))
 def test_the_written_gradients_are_those_of_the_mapped_loss(name, tiny_clip):
     methods = made(name, tiny_clip, 3)
-    for row, method in enumerate(methods):
+    row_shape = (tiny_clip.embed_dim,) if methods[0].consumes == "features" else (1, tiny_clip.vision_width)
+    for method in methods:
         if "prepare" in method.provides:
-            method.prepare(Support(*features(tiny_clip, 10, row)))
+            method.prepare(Support(torch.randn(10, *row_shape), torch.arange(10) % len(CLASSES)))
         for parameter in method.learnt_parameters().values():
             parameter.data.add_(0.01 * torch.randn(parameter.shape))
-    x, labels = torch.randn(3, 4, tiny_clip.embed_dim), torch.randint(len(CLASSES), (3, 4))
+    x, labels = torch.randn(3, 4, *row_shape), torch.randint(len(CLASSES), (3, 4))
     written, mapped = side_by_side(methods), side_by_side(methods)
     losses = methods[0].train().backward_replicas(written, x, labels)
     torch.testing.assert_close(losses, backward_mapped(methods[0], mapped, x, labels))
     for key, tensor in written.learnt.items():
         torch.testing.assert_close(tensor.grad, mapped.learnt[key].grad, rtol=1e-4, atol=1e-6)
+
+
+def test_replicas_of_prolip_have_a_weight_each(tiny_clip):
+    methods, rows = made("prolip", tiny_clip, 2), torch.randn(2, 6, 1, tiny_clip.vision_width)
+    labels = torch.tensor([[0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 0]])
+    for method, *support in zip(methods, rows, labels, strict=True):
+        method.prepare(Support(*support))
+        method.projection.weight.data.add_(0.1)
+    losses = methods[0].train().backward_replicas(side_by_side(methods), rows, labels)
+    expected = [method.loss(*batch).detach() for method, *batch in zip(methods, rows, labels, strict=True)]
+    torch.testing.assert_close(losses, torch.stack(expected))
 
 
 @pytest.mark.parametrize("options", [{"class_specific": True}, {"class_token_position": "middle"}])
@@ -179,10 +191,11 @@ def test_draws_of_another_size_are_refused(tiny_clip):
 
 
 @pytest.mark.parametrize("joined", [2**26, 0])
-def test_cached_features_come_in_the_order_of_each_training(tiny_clip, monkeypatch, joined):
+@pytest.mark.parametrize("differing", [True, False])
+def test_cached_features_come_in_the_order_of_each_training(tiny_clip, monkeypatch, joined, differing):
     monkeypatch.setattr(trainers.feeding.side_by_side, "JOINED_BYTES", joined)
     shared, other = batches(tiny_clip, 1), batches(tiny_clip, 2)
-    parts = [shared, replace(shared, seed=5), other]
+    parts = [shared, replace(shared, seed=5), other] if differing else [shared] * 3
     expected = [[list(replace(part, epoch=epoch)) for part in parts] for epoch in range(2)]
     together = SideBySide([replace(part) for part in parts])
     for epoch in expected:
