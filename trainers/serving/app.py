@@ -32,7 +32,7 @@ class Classifier:
                 "mix those of all clients; serve the method inside it, or call `stream` or `predict` in a program"
             )
         self.method = method.eval()
-        self.own = method.classes.classnames
+        self.own = method.classes
         self._lock = threading.Lock()
         self._encoded = ExitStack()
         self._encoded.enter_context(method.encode_classes_once())
@@ -51,7 +51,7 @@ class Classifier:
         """
         pixels = preprocess(self.method, [open_upload(data, max_bytes)])
         with self._lock:
-            self._tell_apart(tuple(names) or self.own)
+            self._tell_apart(tuple(names) or self.own.classnames)
             try:
                 answering, _ = resolved(self.method, answering)
             except ValueError as error:
@@ -68,7 +68,8 @@ class Classifier:
         self._encoded.close()
         before = self.method.classes
         try:
-            self.method.set_classes(list(names))
+            # The own classes may have spoken names and sentences, which names alone would not bring back.
+            self.method.set_classes(self.own if names == self.own.classnames else list(names))
         except ValueError as error:  # a name is too long for a prompt
             self.method.set_classes(before)
             raise UploadError(str(error), 422) from None
@@ -99,7 +100,7 @@ def make_app(method: AdaptedCLIP, max_bytes: int, hosts: Sequence[str], beside: 
         return {
             "method": spec.name if spec is not None else type(method).__name__,
             "backbone": str(backbone.source or backbone.name),
-            "classes": list(classifier.own),
+            "classes": list(classifier.own.classnames),
             "bound": classifier.method.bound_to_classes or "",
             "several_labels": method.label_thresholds is not None,
             "thresholds": classifier.thresholds,

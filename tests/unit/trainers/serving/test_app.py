@@ -50,6 +50,18 @@ def client(method):
     return TestClient(make_app(method, LIMIT, ["testserver"]))
 
 
+def test_its_own_classes_come_back_with_their_texts_after_others(tiny_clip):
+    described = adaptkit.ClassSet(("a", "b"), sentences=(("a round clapper.",), ("an open book.",)))
+    client = TestClient(make_app(create_method("zero_shot", tiny_clip, described), LIMIT, ["testserver"]))
+
+    def answer(**params: object) -> object:
+        return client.post("/predict", params=params, content=encoded(picture()), headers=PNG).json()["classes"]
+
+    first = answer()
+    assert answer(classes=["cat", "dog"]) != first
+    assert answer() == answer(classes=["a", "b"]) == first
+
+
 def test_it_answers_what_python_says(client, method):
     image = picture()
     answer = client.post("/predict", params={"topk": 3}, content=encoded(image), headers=PNG)
