@@ -111,7 +111,7 @@ class Descriptions:
 
     def to_json(self) -> str:
         """The content of a file; classes whose descriptors are all alike in weight are written as plain lists."""
-        written = json.JSONEncoder(ensure_ascii=False).encode  # line by line, as an indent takes ten times as long
+        written = json.JSONEncoder(ensure_ascii=False).encode  # line by line, as an indent takes three times as long
         lines = [f"{written(name)}: {written(self._entry(name))}" for name in self.classes]
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
