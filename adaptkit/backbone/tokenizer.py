@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 import torch
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
@@ -38,6 +38,12 @@ def clip_words(context_length: int, vocabulary: str | None = None) -> SimpleToke
     if vocabulary is None:
         return SimpleTokenizer(context_length=context_length)
     return SimpleTokenizer(vocabulary, context_length=context_length)
+
+
+@lru_cache(maxsize=2**16)
+def _encoded(plain: SimpleTokenizer, text: str) -> tuple[int, ...]:
+    """Ids of a text's own tokens; texts come again, and it takes longer to mend and split one than to look it up."""
+    return tuple(plain.encode(text))
 
 
 class Tokenizer:
@@ -103,7 +109,7 @@ class Tokenizer:
             ValueError: if the tokens of `behind` are others when the text follows.
         """
         if isinstance(self.plain, SimpleTokenizer):  # It spells every word alike.
-            return self.plain.encode(text)
+            return list(_encoded(self.plain, text))
         if not behind:
             return self._ids(text)
         lead, whole = self._ids(behind), self._ids(f"{behind} {text}")

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from adaptkit.artefacts.atomic_file import Json, write_text
@@ -111,7 +111,9 @@ class Descriptions:
 
     def to_json(self) -> str:
         """The content of a file; classes whose descriptors are all alike in weight are written as plain lists."""
-        return json.dumps({name: self._entry(name) for name in self.classes}, indent=1, ensure_ascii=False) + "\n"
+        written = json.JSONEncoder(ensure_ascii=False).encode  # line by line, as an indent takes three times as long
+        lines = [f"{written(name)}: {written(self._entry(name))}" for name in self.classes]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
 
     def _entry(self, name: str) -> Json:
         own = self.classes[name]
@@ -143,6 +145,7 @@ def read_descriptions(*paths: str | Path) -> Descriptions:
     return merged
 
 
+@lru_cache(maxsize=8)  # a file is read for every method that is made or loaded
 def parse_descriptions(text: str, place: str | Path) -> Descriptions:
     """Descriptions from the text of a file.
 

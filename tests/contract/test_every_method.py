@@ -67,7 +67,7 @@ def ready(family: tuple[FrozenCLIP, Tensor, Tensor]) -> Callable[..., tuple[Adap
     return of
 
 
-def train(method: AdaptedCLIP, x: Tensor, labels: Tensor, steps: int = 8, rate: float = 2e-3) -> list[float]:
+def train(method: AdaptedCLIP, x: Tensor, labels: Tensor, steps: int = 4, rate: float = 2e-3) -> list[float]:
     learnt = list(method.learnt_parameters().values())
     optimizer = torch.optim.Adam(learnt, lr=rate) if learnt else None
     losses = []

@@ -11,6 +11,7 @@ from adaptkit.artefacts.config import ArtefactError, Part, options_from_json
 from adaptkit.contract.registry import HEADS, METHODS, OBJECTIVES, WRAPPERS
 from adaptkit.options import declared, describe
 from adaptkit.wrappers.fdt.model import FDTModelConfig
+from tests.helpers.cases import for_every
 from trainers.config.settings import (
     BackboneConfig,
     BenchSettings,
@@ -31,6 +32,7 @@ REGISTERED = [
     for name in catalogue.names()
 ]
 KINDS = {kind: name for name, kind in (*REGISTERED, *((kind.__name__, kind) for kind in SETTINGS))}
+EVERY_KIND = [pytest.param(kind, id=name) for kind, name in KINDS.items()]
 OPTIONS = [pytest.param(kind, name, id=f"{KINDS[kind]}-{name}") for kind in KINDS for name in declared(kind)]
 
 
@@ -62,7 +64,7 @@ def changed(kind, name, value):
     return dataclasses.replace(kind(), **{name: value})
 
 
-@pytest.mark.parametrize(("kind", "name"), OPTIONS)
+@for_every(("kind", "name"), OPTIONS)
 def test_a_wrong_word_is_answered_with_the_nearest(kind, name):
     hint = declared(kind)[name].hint
     for word in literals(hint):
@@ -75,7 +77,7 @@ def test_a_wrong_word_is_answered_with_the_nearest(kind, name):
             changed(kind, name, f"{longest[:-1]}_")
 
 
-@pytest.mark.parametrize(("kind", "name"), OPTIONS)
+@for_every(("kind", "name"), OPTIONS)
 def test_a_value_of_another_type_is_refused(kind, name):
     for value in (object(), ["a"], {"a": 1}, (object(),)):
         with pytest.raises(ValueError, match=rf"^{name}="):
@@ -86,7 +88,7 @@ def test_a_value_of_another_type_is_refused(kind, name):
         changed(kind, name, other)
 
 
-@pytest.mark.parametrize(("kind", "name"), OPTIONS)
+@for_every(("kind", "name"), OPTIONS)
 def test_every_number_has_a_range_and_keeps_to_it(kind, name):
     declaration = declared(kind)[name]
     if not number_of(declaration.hint):
@@ -101,7 +103,7 @@ def test_every_number_has_a_range_and_keeps_to_it(kind, name):
             changed(kind, name, number)
 
 
-@pytest.mark.parametrize(("kind", "name"), OPTIONS)
+@for_every(("kind", "name"), OPTIONS)
 def test_every_number_of_a_list_has_a_range_and_keeps_to_it(kind, name):
     declaration = declared(kind)[name]
     if number_of(declaration.hint) or not parts(declaration.hint) & {int, float}:
@@ -116,8 +118,8 @@ def test_every_number_of_a_list_has_a_range_and_keeps_to_it(kind, name):
                 changed(kind, name, numbers)
 
 
-@pytest.mark.parametrize(("kind", "name"), [option for option in OPTIONS if option.values[0] in SETTINGS])
 @pytest.mark.parametrize("blank", ["", "  ", "\n"])
+@for_every(("kind", "name"), [option for option in OPTIONS if option.values[0] in SETTINGS])
 def test_text_of_a_setting_is_not_empty_unless_that_is_its_default(kind, name, blank):
     declaration = declared(kind)[name]
     if str not in parts(declaration.hint) or getattr(kind(), name) == "":
@@ -127,7 +129,7 @@ def test_text_of_a_setting_is_not_empty_unless_that_is_its_default(kind, name, b
             changed(kind, name, value)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=KINDS.get)
+@for_every(("kind",), EVERY_KIND)
 def test_every_option_is_explained_in_sentences(kind):
     for fact in describe(kind):
         assert fact.help[:1].isupper(), fact.name
@@ -135,19 +137,19 @@ def test_every_option_is_explained_in_sentences(kind):
         assert fact.takes, fact.name
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=KINDS.get)
+@for_every(("kind",), EVERY_KIND)
 def test_the_defaults_come_back_from_json(kind):
     options = json.loads(json.dumps(dataclasses.asdict(kind())))
     assert options_from_json(kind, Part("it", options), "here") == kind()
 
 
-@pytest.mark.parametrize(("kind", "name"), OPTIONS)
+@for_every(("kind", "name"), OPTIONS)
 def test_json_of_another_type_is_refused(kind, name):
     with pytest.raises(ArtefactError, match=rf"here has options that it refuses: {name}="):
         options_from_json(kind, Part("it", {name: {"a": 1}}), "here")
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=KINDS.get)
+@for_every(("kind",), EVERY_KIND)
 def test_a_whole_number_stays_one_where_a_float_is_declared(kind):
     for name, declaration in declared(kind).items():
         if declaration.hint is float and declaration.problem(1) is None:

@@ -12,6 +12,7 @@ import trainers.bench.plan
 from adaptkit import create_head, create_method
 from adaptkit.artefacts.files import CALIBRATION_FILE
 from adaptkit.backbone.weights_source import WeightsSource
+from tests.helpers.cases import for_every
 from tests.helpers.hostile import FIRST_KINDS, KINDS, exit_code, problem, put
 from tests.helpers.synthetic import NAMES, synthetic_dataset
 from trainers.fit.calibrating import MARKS_FILE
@@ -200,41 +201,55 @@ def good(tmp_path_factory, tiny_clip) -> Path:
 
 @pytest.fixture
 def words_with(good, tiny_clip, tmp_path, monkeypatch):
-    """(words, bad file) -> words with the good and bad paths in place."""
+    """(words, bad file, output) -> words with the good and bad paths in place."""
     monkeypatch.setenv("ADAPTKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
     for module in (trainers.bench.plan, adaptkit.backbone.named_in_file, adaptkit):
         monkeypatch.setattr(module, "load_backbone", lambda *args, **options: tiny_clip)
     image = next((good / "data").rglob("*.png"))
 
-    def words(slot: Sequence[str], bad: str) -> list[str]:
+    def words(slot: Sequence[str], bad: str, out: Path) -> list[str]:
         known = {
             **dict.fromkeys(("FILE", *INSIDE), bad), "DATA": str(good / "data"), "ADAPTER": str(good / "adapter"),
             "IMAGE": str(image), "INDEX": str(good / "index"), "LABELS": str(good / "labels.json"),
-            "HEAD": str(good / "head"), "OUT": str(tmp_path / "out"),
+            "HEAD": str(good / "head"), "OUT": str(out),
         }  # fmt: skip
         return [known.get(word, word) for word in slot]
 
     return words
 
 
-CASES = [
-    pytest.param(slot, kind, id=f"{slot}-{kind}", marks=() if kind in FIRST_KINDS else pytest.mark.slow)
-    for slot in SLOTS
-    for kind in KINDS
-    if not (kind.startswith("word") and set(SLOTS[slot]) & set(INSIDE))  # what is inside of an adapter has one name
-]
-
-
-@pytest.mark.parametrize(("slot", "kind"), CASES)
-def test_a_bad_file_is_one_line_of_error(slot, kind, good, words_with, tmp_path, capfd):
-    bad = put(kind, tmp_path / f"bad{ENDINGS.get(slot, '.file')}")
-    for word in set(SLOTS[slot]) & set(INSIDE):
-        bad = str(shutil.copytree(good / "adapter", tmp_path / "with_bad"))
-        put(kind, tmp_path / "with_bad" / INSIDE[word])
-    code = exit_code(words_with(SLOTS[slot], bad))
+def check(slot, kind, good, words_with, folder, capfd):
+    """Run the command of a slot on a file of a kind, in a folder of its own."""
+    inside = set(SLOTS[slot]) & set(INSIDE)
+    if inside and kind.startswith("word"):
+        return  # what is inside of an adapter has one name
+    bad = put(kind, folder / f"bad{ENDINGS.get(slot, '.file')}")
+    for word in inside:
+        bad = str(shutil.copytree(good / "adapter", folder / "with_bad"))
+        put(kind, folder / "with_bad" / INSIDE[word])
+    code = exit_code(words_with(SLOTS[slot], bad, folder / "out"))
     said = capfd.readouterr().err
     wrong = problem(code, said, 0 if slot in VERDICTS else 1)
     assert wrong is None, f"{wrong}: {said[-1500:]}"
     if code == 2:
-        assert not (tmp_path / "out").exists(), "something half-written is left"
+        assert not (folder / "out").exists(), "something half-written is left"
+
+
+def own_folder(tmp_path, kind, monkeypatch):
+    folder = tmp_path / kind
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.parametrize("slot", SLOTS)
+@for_every(("kind",), [pytest.param(kind, id=kind) for kind in FIRST_KINDS])
+def test_a_bad_file_is_one_line_of_error(slot, kind, good, words_with, tmp_path, monkeypatch, capfd):
+    check(slot, kind, good, words_with, own_folder(tmp_path, kind, monkeypatch), capfd)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slot", SLOTS)
+@for_every(("kind",), [pytest.param(kind, id=kind) for kind in KINDS if kind not in FIRST_KINDS])
+def test_so_is_one_of_any_other_kind(slot, kind, good, words_with, tmp_path, monkeypatch, capfd):
+    check(slot, kind, good, words_with, own_folder(tmp_path, kind, monkeypatch), capfd)

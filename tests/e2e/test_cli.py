@@ -1,9 +1,6 @@
-"""The installed command on synthetic images: settings -> run -> record -> table, read back from what it wrote."""
+"""The command on synthetic images: settings -> run -> record -> table, read back from what it wrote."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
@@ -12,23 +9,21 @@ from tests.helpers.fake_trees import make_tree
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """One bench over a fake tree of a paper's data set, run as a user runs it, from another folder."""
+def finished(tmp_path_factory, started):
+    """One bench over a fake tree of a paper's data set, run in a process of its own, from another folder."""
     home = tmp_path_factory.mktemp("home")
     layout = PAPER_DATASETS["eurosat"].layouts[0]
     make_tree("eurosat", home / "data", layout, counts=(4, 1, 2))
     words = ["bench", "--suite", "paper", "--root", str(home / "data"), "--datasets", "eurosat", "--shots", "2"]
     words += ["--methods", "zero_shot,coop", "--seeds", "1,2", "--device", "cpu", "OPTIM.EPOCHS", "3"]
     words += ["VIEWS.AUGMENT", "exact"]
-    answer = run_adaptkit(words, home)
+    answer = run_adaptkit(started, words, home)
     assert answer.returncode == 0, answer.stderr
     return home, words, answer
 
 
-def run_adaptkit(words, folder):
-    environment = {**os.environ, "ADAPTKIT_CACHE": str(folder / "cache"), "COLUMNS": "100"}
-    command = [sys.executable, "-m", "trainers", *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+def run_adaptkit(started, words, folder):
+    return started.run(words, folder, {"ADAPTKIT_CACHE": str(folder / "cache"), "COLUMNS": "100"})
 
 
 def test_table_agrees_with_the_records(finished):
@@ -50,9 +45,9 @@ def test_markdown_and_json_say_the_same_as_the_terminal(finished):
     assert {run["method"] for run in summary["runs"]} == {"zero_shot", "coop"}
 
 
-def test_second_start_computes_nothing(finished):
+def test_second_start_computes_nothing(finished, started):
     home, words, first = finished
-    answer = run_adaptkit(words, home)
+    answer = run_adaptkit(started, words, home)
     assert answer.returncode == 0, answer.stderr
     assert "3 finished before and reused" in answer.stderr
     assert answer.stdout == first.stdout

@@ -10,7 +10,7 @@ from adaptkit import load
 from trainers.cli import main
 from trainers.studies.das import controls, latency
 
-QUICK = ["OPTIM.STEPS", "2", "DAS.SEARCH_STEPS", "8", "DAS.REWARD_BATCH", "16"]
+QUICK = ["OPTIM.STEPS", "2", "DAS.SEARCH_STEPS", "4", "DAS.REWARD_BATCH", "16"]
 ONE = ["--datasets", "emoji_activities", "--seeds", "1"]
 VISION = ["--skip-text", "0", "DAS.ENCODER", "vision"]
 

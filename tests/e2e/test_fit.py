@@ -30,10 +30,12 @@ def own_folder(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, started):
     home = tmp_path_factory.mktemp("home")
     own_folder(home)
-    answer = run_adaptkit(["train", "taskres", "--data", "photos", "--out", "mine", "OPTIM.EPOCHS", "20"], home)
+    answer = run_adaptkit(
+        started, ["train", "taskres", "--data", "photos", "--out", "mine", "OPTIM.EPOCHS", "20"], home
+    )
     assert answer.returncode == 0, answer.stderr
     return home, answer
 

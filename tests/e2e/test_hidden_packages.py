@@ -1,8 +1,5 @@
 """A folder with a `trainers` and a `configs` of its own, as repositories that descend from CoOp have them."""
 
-import subprocess
-import sys
-
 import pytest
 
 FIT = """
@@ -14,15 +11,16 @@ except (FileNotFoundError, ImportError) as error:
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, started):
     """Run Python code in such a folder: code -> what it prints."""
     for name in ("trainers", "configs"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(f"THEIRS = '{name}'\n")
 
     def start(code: str) -> str:
-        command = [sys.executable, "-c", code]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        answer = started.run_code(code, tmp_path)
+        assert answer.returncode == 0, answer.stderr
+        return answer.stdout
 
     return start
 

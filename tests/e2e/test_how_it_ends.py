@@ -32,9 +32,8 @@ def test_ctrl_c_ends_with_130_and_one_sentence_however_early_it_comes(moment, tm
 @pytest.mark.parametrize(
     "words",
     [
-        *("methods zero_shot", "backbones", "--help"),  # a table of rich's, lines, and argparse's own words
-        pytest.param("methods", marks=pytest.mark.slow),
-        pytest.param("settings", marks=pytest.mark.slow),
+        *("methods zero_shot", "data list", "--help"),  # a table of rich's, lines, and argparse's own words
+        *(pytest.param(words, marks=pytest.mark.slow) for words in ("methods", "backbones", "settings")),
     ],
 )
 def test_a_closed_pipe_ends_it_in_silence(words):
@@ -50,8 +49,11 @@ def test_a_closed_pipe_ends_it_in_silence(words):
     ("words", "closed"),
     [
         *(("data list", closed) for closed in ("<&-", ">&-", "2>&-")),  # which needs no torch
-        ("settings", "<&- >&- 2>&-"),
-        *(pytest.param("settings", closed, marks=pytest.mark.slow) for closed in ("<&-", ">&-", "2>&-")),
+        ("data list", "<&- >&- 2>&-"),
+        *(
+            pytest.param("settings", closed, marks=pytest.mark.slow)
+            for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-")
+        ),
     ],
 )
 def test_closed_standard_files_do_no_harm(words, closed):

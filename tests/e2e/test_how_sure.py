@@ -20,7 +20,7 @@ QUICK = ("OPTIM.STEPS", "3")
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(tmp_path_factory, started):
     """Four class folders of 24 images each, and an adapter that was trained and calibrated on half of them."""
     folder = tmp_path_factory.mktemp("home")
     source = synthetic_dataset(folder / "source", train=24)
@@ -28,7 +28,8 @@ def home(tmp_path_factory):
         place = folder / "photos" / NAMES[item.label] / Path(item.path).name
         place.parent.mkdir(parents=True, exist_ok=True)
         source.path(item).rename(place)
-    answer = run_adaptkit(["train", "taskres", "--data", "photos", "--out", "mine", "--calibrate", *QUICK], folder)
+    words = ["train", "taskres", "--data", "photos", "--out", "mine", "--calibrate", *QUICK]
+    answer = run_adaptkit(started, words, folder)
     assert answer.returncode == 0, answer.stderr
     (folder / "said.txt").write_text(answer.stdout)
     return folder

@@ -3,12 +3,11 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.commands import Commands, commands
+from tests.helpers.commands import Commands
 
 SAMPLE = Path(__file__).parents[1] / "sample_plugin"
 SHORT = ["--protocol", "few_shot", "--shots", "2", "--seeds", "1", "DEVICE", "cpu", "THREADS", "1"]
@@ -27,12 +26,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target", str(folder / "installed")]
     subprocess.run([sys.executable, "-m", "pip", "install", *options, str(source)], check=True)
     return folder / "installed"
-
-
-@pytest.fixture(scope="module")
-def started() -> Iterator[Commands]:
-    with commands() as found:
-        yield found
 
 
 @pytest.fixture

@@ -52,7 +52,8 @@ PRUNE = [("token_merging", TokenMergingConfig(mode="prune", prune_at=(0, 1)))]
 FOLD = [("token_merging", TokenMergingConfig(mode="fold", prune_at=(0, 1)))]
 SKIP_AND_MERGE = [("das", DAS), *MERGE]
 FORMATS = ("onnx", "torchscript", "torch.export")
-QUICK = (("merge", "onnx"), ("prune", "torch.export"), ("fold", "torchscript"), ("das", "torchscript"))
+# Merging in an ONNX file is in tests/e2e/test_lm4visual.py, around a language block.
+QUICK = (("prune", "torch.export"), ("fold", "torchscript"), ("das", "torchscript"))
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,20 @@ class Commands:
             environment: variables beside those of this process.
             paths: folders in front of the places that modules are looked up in.
         """
+        return self._start(["-m", "trainers", *words], folder, environment, paths)
+
+    def run_code(self, code: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+        """Run `python -c CODE` in a folder."""
+        return self._start(["-c", code], folder, {}, ())
+
+    def _start(
+        self, words: Sequence[str], folder: Path, environment: Mapping[str, str], paths: Sequence[str]
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run `python WORDS` in a folder."""
         known = [*paths, str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         variables = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(known)}
         if self.server is None:
-            command = [sys.executable, "-m", "trainers", *words]
+            command = [sys.executable, *words]
             return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
         assert self.server.stdin is not None
         assert self.server.stdout is not None
@@ -52,7 +62,7 @@ class Commands:
             print(json.dumps(asked), file=self.server.stdin, flush=True)
             code = int(self.server.stdout.readline())
             out, err = ((Path(outputs) / name).read_text(encoding="utf-8") for name in ("out", "err"))
-        return subprocess.CompletedProcess(["adaptkit", *words], code, out, err)
+        return subprocess.CompletedProcess(["python", *words], code, out, err)
 
 
 @contextmanager
@@ -91,12 +101,9 @@ def _be_command(
     os.environ.update(environment)
     os.chdir(folder)
     sys.path[:0] = [folder, *paths]
-    sys.argv = ["adaptkit", *words]
     code: object = 1
     try:
-        from trainers.cli import main
-
-        code = main(words)
+        code = _run_python(*words)
     except SystemExit as stopped:
         code = stopped.code
     except BaseException:
@@ -105,6 +112,17 @@ def _be_command(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 1)
+
+
+def _run_python(kind: str, what: str, *words: str) -> int:
+    """As `python -c CODE` or `python -m trainers WORDS` would, up to the exit code."""
+    if kind == "-c":
+        exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
+        return 0
+    sys.argv = ["adaptkit", *words]
+    from trainers.cli import main
+
+    return main(words)
 
 
 if __name__ == "__main__":

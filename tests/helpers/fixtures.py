@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adaptkit import FrozenCLIP
 from tests.conftest import CLASSES, THREADS
+from tests.helpers.commands import Commands, commands
 from tests.helpers.meta_models import one_for_every_backbone
 from tests.helpers.models import build
 
@@ -52,6 +53,13 @@ def batch() -> tuple[Tensor, Tensor]:
     """Images (6, 3, 32, 32) and labels (6,)."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(6, 3, 32, 32, generator=generator), torch.tensor([0, 1, 2, 3, 4, 0])
+
+
+@pytest.fixture(scope="session")
+def started() -> Iterator[Commands]:
+    """Commands in processes of their own, without the seconds in which each would import torch."""
+    with commands() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Settings as files have them: the packaged YAML files, those of plugins, the user's file -> nested dictionaries."""
 
+import functools
 import sys
 from collections.abc import Mapping
 from importlib import resources
@@ -32,7 +33,13 @@ def read_packaged(kind: Kind, name: str) -> Mapping[str, object]:
     file = FOLDER / kind / f"{name}.yaml"
     if not file.is_file():
         raise ConfigError(f"there is no {file}; install adaptkit-clip anew, which brings it")
-    return parse_yaml(file.read_text(encoding="utf-8"), packaged_source(kind, name))
+    return _parsed(file.read_text(encoding="utf-8"), packaged_source(kind, name))
+
+
+@functools.cache
+def _parsed(text: str, source: str) -> Mapping[str, object]:
+    """The content of a packaged file, which is parsed once in a process: YAML takes longer than all that follows."""
+    return parse_yaml(text, source)
 
 
 def packaged_source(kind: Kind, name: str) -> str:

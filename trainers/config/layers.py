@@ -78,6 +78,10 @@ class Layer:
     node: Node = dataclasses.field(default_factory=Node)
     cases: tuple[_Case, ...] = ()
 
+    def cases_of(self, run: Condition) -> "list[Node]":
+        """What the cases say that match the run."""
+        return [case.then for case in self.cases if case.matches(run)]
+
     def without_training(self) -> "Layer":
         """What it says of the bench, shots and seeds, and nothing of how a method is trained."""
         kept = BENCH_KEYS | RUN_KEYS
@@ -114,21 +118,20 @@ def make_schema() -> Schema:
 
 def resolve(layers: Sequence[Layer], run: Condition, schema: Schema) -> Node:
     """The defaults under all the layers, later ones winning, with the cases that match the run."""
+    said = [part for layer in layers for part in (layer.node, *layer.cases_of(run))]
+    changed = {key for part in said for key in part}
     node = _copy_of(_defaults(BenchSettings))
     node.update(_defaults(RunSettings))
     for section, config in schema.items():
-        node[section] = _copy_of(_defaults(config))
-    for layer in layers:
-        node.merge_from_other_cfg(layer.node)
-        for case in layer.cases:
-            if case.matches(run):
-                node.merge_from_other_cfg(case.then)
+        node[section] = _copy_of(_defaults(config)) if section in changed else _defaults(config)
+    for part in said:
+        node.merge_from_other_cfg(part)
     return node
 
 
 @functools.cache
 def _defaults(config: type[DataclassInstance]) -> Node:
-    """A section of defaults; every run of a bench begins with a copy of it."""
+    """A section of defaults, which all runs share that say nothing of it."""
     defaults = config()
     return Node({entry.name.upper(): getattr(defaults, entry.name) for entry in dataclasses.fields(config)})
 

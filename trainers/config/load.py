@@ -164,8 +164,9 @@ def _runs(
         node = resolve([*recipe, *later], {**cell, "SHOTS": shots}, schema)
         original = resolve(recipe, {**cell, "SHOTS": shots}, schema)
         # Where nothing is published for the data set, a run is the one that would be without.
-        usual = resolve([*recipe, *later], {**cell, "SHOTS": shots, "SELECTION": "validation"}, schema)
-        has_constants = settings.selection == "published" and node != usual
+        has_constants = settings.selection == "published" and node != resolve(
+            [*recipe, *later], {**cell, "SHOTS": shots, "SELECTION": "validation"}, schema
+        )
         departures = _differences(
             original, node, (method, *settings.wrap, *settings.objective), settings.recipe == "paper"
         )

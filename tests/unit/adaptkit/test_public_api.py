@@ -105,11 +105,11 @@ def test_torch_is_imported_with_the_first_name_that_needs_it():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_name_of_ours_is_taken_before_anything_of_ours_was_imported():
+def test_a_name_of_ours_is_taken_before_anything_of_ours_was_imported(started, tmp_path):
     code = (
         "import adaptkit, dataclasses\n"
         "@adaptkit.register_method('coop', dataclasses.make_dataclass('Options', [], frozen=True))\n"
         "class Other(adaptkit.AdaptedCLIP): pass\n"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    answer = started.run_code(code, tmp_path)
     assert "method 'coop' is already adaptkit.prompts.coop" in answer.stderr

@@ -44,7 +44,7 @@ def needs_onnx() -> None:
         ("tip_adapter", "torch.export", run_torch),
         ("maple", "torchscript", run_torchscript),
         ("mmrl", "torchscript", run_torchscript),
-        ("mmrl", "torch.export", run_torch),
+        pytest.param("mmrl", "torch.export", run_torch, marks=pytest.mark.slow),
         ("clip_lora", "torchscript", run_torchscript),
         ("linear_probe", "torchscript", run_torchscript),
     ],
@@ -64,7 +64,12 @@ def test_a_file_computes_the_logits_of_batches_of_any_size(name, file_format, ru
 
 
 @pytest.mark.parametrize(
-    ("file_format", "run"), [("torchscript", run_torchscript), ("torch.export", run_torch), ("onnx", run_onnx)]
+    ("file_format", "run"),
+    [
+        ("torchscript", run_torchscript),  # every format is written of what divides by the temperature
+        pytest.param("torch.export", run_torch, marks=pytest.mark.slow),
+        pytest.param("onnx", run_onnx, marks=pytest.mark.slow),
+    ],
 )
 def test_the_softmax_of_a_calibrated_methods_file_is_calibrated(file_format, run, tiny_clip, tmp_path):
     if file_format == "onnx":

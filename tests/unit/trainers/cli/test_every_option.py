@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from tests.helpers.cases import for_every
 from trainers.cli.command import build_parser
 from trainers.cli.command import run as main
 
@@ -78,14 +79,14 @@ def is_number(action):
     return action.type is not None and refused(action, "a word")
 
 
-@pytest.mark.parametrize(("verb", "action"), OPTIONS)
+@for_every(("verb", "action"), OPTIONS)
 def test_empty_words_are_refused(verb, action):
     assert action.choices is not None or action.type is not None, "an option needs a type of `trainers.cli.values`"
     assert refused(action, "")
     assert refused(action, "  ")
 
 
-@pytest.mark.parametrize(("verb", "action"), OPTIONS)
+@for_every(("verb", "action"), OPTIONS)
 def test_numbers_out_of_range_are_refused(verb, action):
     if not is_number(action):
         return
@@ -105,7 +106,7 @@ def test_numbers_that_the_machine_cannot_have_are_refused(name):
         assert refused(action, NUMBERS[-1])
 
 
-@pytest.mark.parametrize(("verb", "action"), OPTIONS)
+@for_every(("verb", "action"), OPTIONS)
 def test_the_default_is_one_that_could_be_written(verb, action):
     default = action.default
     if default is None or action.choices is not None or default == []:
