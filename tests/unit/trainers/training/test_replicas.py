@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import trainers.feeding.side_by_side
-from adaptkit import Support, create_method, list_methods, method_class
+from adaptkit import ClassSet, Support, create_method, list_methods, method_class, method_config
 from adaptkit.contract.replicas import side_by_side
 from adaptkit.layers.replica_steps import backward_mapped
 from tests.conftest import CLASSES
@@ -32,6 +32,12 @@ def made(name, backbone, count, **options):
 def features(backbone, count, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(count, backbone.embed_dim, generator=generator), torch.arange(count) % len(CLASSES)
+
+
+def inputs(method, *shape):
+    """Random input of the kind that a method consumes: features, or rows of the class token."""
+    rows = (method.backbone.embed_dim,) if method.consumes == "features" else (1, method.backbone.vision_width)
+    return torch.randn(*shape, *rows)
 
 
 def batches(backbone, seed=0, count=10):
@@ -59,13 +65,12 @@ def test_the_methods_of_the_requirement_offer_replicas():
 @pytest.mark.parametrize("name", sorted(set(OFFERING) - {"prograd"}))
 def test_the_written_gradients_are_those_of_the_mapped_loss(name, tiny_clip):
     methods = made(name, tiny_clip, 3)
-    row_shape = (tiny_clip.embed_dim,) if methods[0].consumes == "features" else (1, tiny_clip.vision_width)
     for method in methods:
         if "prepare" in method.provides:
-            method.prepare(Support(torch.randn(10, *row_shape), torch.arange(10) % len(CLASSES)))
+            method.prepare(Support(inputs(method, 10), torch.arange(10) % len(CLASSES)))
         for parameter in method.learnt_parameters().values():
             parameter.data.add_(0.01 * torch.randn(parameter.shape))
-    x, labels = torch.randn(3, 4, *row_shape), torch.randint(len(CLASSES), (3, 4))
+    x, labels = inputs(methods[0], 3, 4), torch.randint(len(CLASSES), (3, 4))
     written, mapped = side_by_side(methods), side_by_side(methods)
     losses = methods[0].train().backward_replicas(written, x, labels)
     torch.testing.assert_close(losses, backward_mapped(methods[0], mapped, x, labels))
@@ -133,7 +138,7 @@ def test_parts_that_fit_into_memory_give_the_same_as_all_at_once(tiny_clip, monk
             torch.testing.assert_close(parts.learnt[key].grad, tensor.grad, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["coop", "kgcoop", "clip_adapter", "taskres", "clap"])
+@pytest.mark.parametrize("name", ["coop", "kgcoop", "tcp", "clip_adapter", "taskres", "clap", "prolip"])
 def test_three_replicas_cost_the_operations_of_three(name, tiny_clip):
     def operations(step):
         with FlopCounterMode(display=False) as counter:
@@ -141,11 +146,30 @@ def test_three_replicas_cost_the_operations_of_three(name, tiny_clip):
         return counter.get_total_flops()
 
     methods = [method.train() for method in made(name, tiny_clip, 3)]
-    x, labels = torch.randn(3, 4, tiny_clip.embed_dim), torch.randint(len(CLASSES), (3, 4))
+    x, labels = inputs(methods[0], 3, 4), torch.randint(len(CLASSES), (3, 4))
     replicas = side_by_side(methods)
     together = operations(lambda: methods[0].backward_replicas(replicas, x, labels))
     alone = operations(lambda: methods[0].backward(x[0], labels[0]))
     assert 0 < together <= 3 * alone
+
+
+def test_a_learnt_number_trains_beside_matrices(tiny_clip):
+    class Scaled(method_class("taskres")):
+        def __init__(self):
+            super().__init__(tiny_clip, ClassSet(tuple(CLASSES)), method_config("taskres")())
+            self.factor = torch.nn.Parameter(torch.tensor(1.0))
+
+        def loss(self, image_features, labels):
+            return torch.nn.functional.cross_entropy(self.factor * self.logits(image_features), labels)
+
+        def backward_replicas(self, replicas, x, labels):
+            return backward_mapped(self, replicas, x, labels)
+
+    together, alone = ([Scaled() for _ in range(2)] for _ in range(2))
+    train_replicas(together, [batches(tiny_clip, row) for row in range(2)], [OPTIM] * 2)
+    for row, method in enumerate(alone):
+        train(method, batches(tiny_clip, row), OPTIM)
+    assert_alike(together, alone)
 
 
 def test_a_diverged_replica_stops_no_other(tiny_clip):
