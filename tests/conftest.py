@@ -1,5 +1,6 @@
 """How tests are shared among the cores and marked; `tests.helpers.fixtures` has what they share."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -29,6 +30,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """Have the fixtures, and torch with them, where tests run: not in the process that hands them out to others."""
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         config.pluginmanager.import_plugin("tests.helpers.fixtures")
+
+
+def pytest_collection() -> None:
+    """Collect without a garbage collector, which would go through all tests again and again."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Leave the collected tests out of every later collection of garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,7 +17,7 @@ from adaptkit.towers.tree_encoder import TreeEncoder
 from tests.conftest import CLASSES
 from tests.helpers.models import build, consumed
 
-FAMILIES = {"clip_vit": 32, "modified_resnet": 64, "timm_tower": 160, "siglip_style": 160}  # image size in pixels
+FAMILIES = {"clip_vit": 32, "modified_resnet": 64, "timm_tower": 64, "siglip_style": 64}  # image size in pixels
 NOVEL = ("tabby cat", "violin", "sushi")
 
 

@@ -52,7 +52,7 @@ def images():
 def test_replicas_learn_what_each_of_them_learns_alone(name, family, optimizer, images):
     backbone = build(family)
     if family == "siglip_style":
-        images = torch.nn.functional.interpolate(images[0], size=160), images[1]
+        images = torch.nn.functional.interpolate(images[0], size=64), images[1]
     optim = OptimConfig(name=optimizer, epochs=2, clip_norm=1.0, warmup_epochs=1)
     try:
         method = create_method(name, backbone, CLASSES)

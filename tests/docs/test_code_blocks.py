@@ -14,7 +14,14 @@ ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def cases():
+    """Every page. Those of the systems are slow: their commands have e2e tests."""
+    for page in PAGES:
+        later = pytest.mark.slow if page.parent.name == "systems" else ()
+        yield pytest.param(page, id=str(page.relative_to(ROOT)), marks=later)
+
+
+@pytest.mark.parametrize("page", cases())
 def test_every_code_block_runs(page, world):
     run_page(page.read_text(encoding="utf-8"), str(page.relative_to(ROOT)), world)
 

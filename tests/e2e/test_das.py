@@ -62,6 +62,7 @@ def test_a_bench_searches_trains_and_keeps_the_architecture(tmp_path, capsys, mo
     assert row["training_macs_per_step"] > record["identity"]["optim"]["batch_size"] * row["macs_per_image"]
 
 
+@pytest.mark.slow
 def test_the_same_search_alone_finds_the_same_blocks(tmp_path):
     words = ["DAS.SKIP_VISION", "2", *VISION[2:], *QUICK]
     assert main(["bench", "--methods", "zero_shot", "--wrap", "das", *ONE, "DAS.SKIP_TEXT", "0", *words]) == 0

@@ -68,7 +68,7 @@ def test_two_words_train_judge_and_save(few_pairs, tmp_path, capsys):
     ("method", "objective"),
     [
         ("clip_lora", "info_nce"),  # which learns in both towers
-        ("vpt", "info_nce"),
+        pytest.param("vpt", "info_nce", marks=pytest.mark.slow),
         ("clip_lora", "svlc"),
         pytest.param("coop", "info_nce", marks=pytest.mark.slow),
     ],

@@ -27,14 +27,20 @@ def modified_resnet() -> CLIP:
     return CLIP(32, {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}, TEXT, quick_gelu=True)
 
 
+def small(model: CLIP | CustomTextCLIP) -> CLIP | CustomTextCLIP:
+    """A model with timm's tower for images of 64 pixels; open_clip makes it for those of 160 that it is known for."""
+    model.visual.trunk.set_input_size(img_size=64)
+    return model
+
+
 def timm_tower() -> CLIP:
-    return CLIP(32, {"timm_model_name": "test_vit", "image_size": 160, "timm_pool": "token"}, TEXT)
+    return small(CLIP(32, {"timm_model_name": "test_vit", "image_size": 64, "timm_pool": "token"}, TEXT))
 
 
 def siglip_style() -> CustomTextCLIP:
     text = TEXT | {"no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
-    vision = {"timm_model_name": "test_vit", "image_size": 160, "timm_pool": "avg", "timm_proj": "linear"}
-    return CustomTextCLIP(32, vision, text, init_logit_bias=-10.0)
+    vision = {"timm_model_name": "test_vit", "image_size": 64, "timm_pool": "avg", "timm_proj": "linear"}
+    return small(CustomTextCLIP(32, vision, text, init_logit_bias=-10.0))
 
 
 def coca_style() -> CoCa:

@@ -7,7 +7,7 @@ from torch import nn
 from adaptkit.towers.block import is_supported_block
 from tests.helpers.models import FAMILIES, WITH_VIT_BLOCKS, build
 
-IMAGE_SIZE = {"modified_resnet": 64, "timm_tower": 160, "siglip_style": 160}
+IMAGE_SIZE = {"modified_resnet": 64, "timm_tower": 64, "siglip_style": 64}
 # open_clip's own, with a class token; tests/contract/test_every_architecture.py has the others.
 WITH_A_POOL = ("timm_tower", "siglip_style", "coca_style", "clipa_style")
 OPEN_CLIP_S_OWN = tuple(family for family in WITH_VIT_BLOCKS if family not in WITH_A_POOL)
