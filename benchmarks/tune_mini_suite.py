@@ -72,7 +72,7 @@ class Grid:
 CONTEXT = (0.01, 0.05, 0.2, 0.8)
 PAPERS = (0.002,)
 DEEP = Grid((0.003, 0.01, 0.03), 5, 16, seeds=(1,), low=(0.0003, 0.001))
-LAYERS = Grid((0.0005, 0.002, 0.008, 0.03), 5, 16, seeds=(1,), low=(0.0001,))
+LAYERS = Grid((0.0005, 0.002, 0.008, 0.03), 5, 16, seeds=(1,))
 STEPS = {"OPTIM.STEPS": "0", "OPTIM.LR_SCHEDULER": "cosine"}  # counted in epochs, as for the others
 GRIDS: dict[str, Grid] = {  # by method, with its wrappers
     "coop": Grid(CONTEXT, 50, 128, low=PAPERS),
@@ -93,7 +93,7 @@ GRIDS: dict[str, Grid] = {  # by method, with its wrappers
     "peft": LAYERS,
     "two_stage": LAYERS,  # as many steps as the suite says, not epochs
     "mmrl": LAYERS,
-    "full": replace(LAYERS, rates=(0.00003, 0.0001, 0.0003), low=(0.00001,)),
+    "full": replace(LAYERS, rates=(0.00003, 0.0001, 0.0003)),
     "promptkd": Grid((0.005, 0.02), 1, 8, seeds=(1,)),  # as many steps as the suite says
     "mma": Grid((0.0005, 0.0015, 0.006, 0.024), 5, 16, seeds=(1,)),  # the paper's is 0.0015
     "fdt": Grid((0.001, 0.003, 0.01), 20, 64, seeds=(1,), low=(0.0003,)),

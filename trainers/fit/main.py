@@ -111,7 +111,7 @@ def _planned(
     drawn = asked.shots or default_shots(training_counts(dataset))
     fixed = {**fixed, "SHOTS": [drawn]}
     if asked.backbone == EMBEDDED:
-        fixed |= embedded_settings(method, drawn)
+        fixed |= embedded_settings(method)
     recipe = _beside_zero_shot(load_bench(None, asked.overrides, fixed))
     asked.tell(f"{len(dataset.classnames)} classes, {drawn} shots, {len(dataset.split.test)} test images")
     for note in dataset.notes:

@@ -129,7 +129,7 @@ def tune_recipe(
     drawn = shots or default_shots(counts)
     fixed["SHOTS"] = [drawn]
     if backbone == EMBEDDED:
-        fixed |= embedded_settings(method, drawn)
+        fixed |= embedded_settings(method)
     bench = open_bench(config, Path("runs"), cache_folder() / "features")  # of which nothing is read or written
     run = _runs(load_bench(None, [*overrides, *_words(points[0])], fixed), bench)[0]
     fixed |= size_settings(run.config, len(run.task.train), run.consumes)

@@ -43,7 +43,7 @@ def recipe_of(
         "WRAP": [name for name, _ in spec.wrappers],
     }
     if bench.backbone.name == EMBEDDED:
-        fixed |= embedded_settings(spec.name, shots)
+        fixed |= embedded_settings(spec.name)
     own = {"options": spec.config, "wrap": spec.wrappers, "texts": texts_of(classes)}
     run = replace(load_bench(None, overrides, fixed).runs[0], **own)  # type: ignore[arg-type]
     with seeded(0, bench.backbone.device):

@@ -146,9 +146,7 @@ def _contender(
     images: int,
 ) -> Contender | str:
     """A candidate with its settings, or the reason why it cannot take part."""
-    shots = given["SHOTS"]
-    assert isinstance(shots, list)
-    settings = dict(embedded_settings(candidate.method, shots[0])) if embedded else {}
+    settings = dict(embedded_settings(candidate.method)) if embedded else {}
     settings |= candidate.settings
 
     def run_with(settings: Mapping[str, object]) -> RunConfig:

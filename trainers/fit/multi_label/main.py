@@ -71,7 +71,7 @@ def fit_labels(
     drawn = asked.shots or default_shots(dataset.targets(dataset.images.split.train).sum(axis=0).tolist())
     fixed = {**fixed, "WRAP": [WRAPPER, *(name for name in asked.wrap if name != WRAPPER)], "SHOTS": [drawn]}
     if asked.backbone == EMBEDDED:
-        fixed |= embedded_settings(asked.method, drawn)
+        fixed |= embedded_settings(asked.method)
     # What is kept of trainings, from which the same call goes on, lies among the adapter's runs.
     bench = open_bench(load_bench(None, overrides, fixed), folder / RUNS_FOLDER, cache_folder() / "features")
     task = _task(dataset, drawn, fixed, overrides, bench)

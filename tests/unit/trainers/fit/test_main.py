@@ -82,9 +82,7 @@ def test_the_embedded_backbone_has_settings_of_its_own():
     }
     of_few = load_bench(overrides=["METHODS", "[coop]", "DATASETS", "[emoji_food]"]).runs[0]
     assert of_few.shots == 4
-    for shots in (1, 3, 4):
-        assert embedded_settings("coop", shots)["OPTIM.LR"] == of_few.optim.lr
-    assert embedded_settings("coop", 16) == embedded_settings("coop")
+    assert of_few.optim.lr < of_the_suite.optim.lr  # emoji alone are tested on drawings of another family
     assert embedded_settings("vpt")["OPTIM.EPOCHS"] == 5  # as of all methods that take images
     assert embedded_settings("zero_shot") == {"VIEWS.AUGMENT": "none"}
 
