@@ -65,6 +65,7 @@ def test_all_strategies_train_judge_and_save(table, tmp_path, capsys):
     assert once.keys() == half.keys() == new.learnt_state().keys()
 
 
+@pytest.mark.slow
 def test_what_was_interrupted_goes_on_to_the_same_bits(table, tmp_path, monkeypatch):
     assert main(words(table, tmp_path / "whole", method="clip_lora")) == 0  # which draws dropout
     asked = words(table, tmp_path / "cut", "CHECKPOINT.STEPS", "1", method="clip_lora")

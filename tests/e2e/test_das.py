@@ -99,6 +99,7 @@ def test_what_cannot_be_is_refused_in_one_line(words, message, capsys):
     assert error.count("\n") <= 2
 
 
+@pytest.mark.slow
 def test_stand_ins_are_distilled_and_started_from(tmp_path, capsys):
     drawings = tmp_path / "drawings"
     drawings.mkdir()

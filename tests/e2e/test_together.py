@@ -60,6 +60,7 @@ def relative_difference(ours, theirs):
     return float((ours - theirs).norm() / theirs.norm())
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does_at_the_same_batches(matrix):
     alone = matrix("LAUNCH.WORKERS", "1", "OPTIM.NAME", "sgd")
     together = matrix("LAUNCH.PROCESSES", "2", "OPTIM.NAME", "sgd")

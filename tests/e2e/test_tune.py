@@ -69,7 +69,7 @@ def test_two_words_train_judge_and_save(few_pairs, tmp_path, capsys):
     [
         ("clip_lora", "info_nce"),  # which learns in both towers
         pytest.param("vpt", "info_nce", marks=pytest.mark.slow),
-        ("clip_lora", "svlc"),
+        pytest.param("clip_lora", "svlc", marks=pytest.mark.slow),
         pytest.param("coop", "info_nce", marks=pytest.mark.slow),
     ],
 )

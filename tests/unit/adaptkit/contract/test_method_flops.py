@@ -131,6 +131,7 @@ def test_cocoop_s_evaluation_costs_a_twentieth_with_cached_features(backbone):
     assert plain >= 6.9 * (ours + flops(lambda: backbone.encode_image(torch.randn(1, 3, 224, 224))))
 
 
+@pytest.mark.slow
 def test_an_image_of_tpt_costs_a_twenty_eighth_on_the_text_side(backbone):
     """The plain path runs 77 positions forwards and backwards at the first prompt, and forwards at the tuned one."""
     method = create_method("tpt", backbone, NAMES[::10]).eval()
@@ -156,6 +157,7 @@ def grown_in_the_middle(blocks: nn.ModuleList, n: int, rows: int, width: int) ->
     return run_plain(blocks[5:], x, tokens, start=1, depth=7).sum()
 
 
+@pytest.mark.slow
 def test_mmrl_costs_a_third(backbone):
     """The frozen blocks before the tokens enter run once for all texts of a training, and once for both images."""
     method, model = create_method("mmrl", backbone, NAMES[::40]), vit_b_16("meta")
@@ -202,6 +204,7 @@ def test_as_many_scalars_learn_as_the_papers_count(name, options, expected, back
     assert sum(parameter.numel() for parameter in method.learnt_parameters().values()) == expected
 
 
+@pytest.mark.slow
 def test_grounding_costs_less_than_2_percent_of_the_image_tower(backbone):
     method = create_method("fdt", backbone, NAMES[::10])
     rows = torch.randn(1, 197, 768)

@@ -80,6 +80,7 @@ def toy_pool(seed, classes=40):
     return Pool(images[:, None], (Labelling(torch.arange(len(labels)), labels, F.normalize(texts, dim=-1)),))
 
 
+@pytest.mark.slow
 def test_it_learns_to_read_demonstrations_of_classes_it_never_saw():
     torch.manual_seed(0)
     model, learnt = MetaModel(SHAPE), toy_pool(0)
