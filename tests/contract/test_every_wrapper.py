@@ -32,7 +32,7 @@ def examples():
     return images + 0.1 * torch.randn(images.shape, generator=generator), labels
 
 
-@pytest.mark.parametrize(("method", "wrapper"), pairs())
+@pytest.mark.parametrize(("method", "wrapper"), list(pairs()))
 def test_a_wrapped_method_learns_saves_and_restores_or_the_reason_is_given(method, wrapper, tiny_clip, examples):
     images, labels = examples
     found = outcome(tiny_clip, method, wrapper)

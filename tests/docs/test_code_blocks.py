@@ -21,7 +21,7 @@ def cases():
         yield pytest.param(page, id=str(page.relative_to(ROOT)), marks=later)
 
 
-@pytest.mark.parametrize("page", cases())
+@pytest.mark.parametrize("page", list(cases()))
 def test_every_code_block_runs(page, world):
     run_page(page.read_text(encoding="utf-8"), str(page.relative_to(ROOT)), world)
 
